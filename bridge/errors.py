@@ -1,0 +1,43 @@
+"""Every exception this package raises.
+
+    BridgeError
+    ├── ConfigError (also ValueError)        a setting is wrong: raised where the object is built
+    ├── InvalidEventError (also ValueError)  an event its API would refuse: names the field
+    ├── NoVisitorError (also LookupError)    called outside a request without ``visitor=``
+    └── OutboxError                          the outbox failed; its cause is ``__cause__``
+
+What is expected is a value, not an exception: see the verdicts in ``bridge.destinations.base``.
+"""
+
+from __future__ import annotations
+
+
+class BridgeError(Exception):
+    """Base of every exception of this package."""
+
+
+class ConfigError(BridgeError, ValueError):
+    """A setting is missing or wrong; the message says what was expected and what came."""
+
+
+class InvalidEventError(BridgeError, ValueError):
+    """An event that its API would refuse.
+
+    Attributes:
+        field: Path of the field at fault, such as ``custom_data.value``.
+        reason: What was expected there and what came, without the value itself where it may be
+            personal.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class NoVisitorError(BridgeError, LookupError):
+    """``enrich``, ``track`` or ``identify`` was called where no visitor is known."""
+
+
+class OutboxError(BridgeError):
+    """An event could not be stored or read; raised ``from`` the engine's own error."""
