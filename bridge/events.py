@@ -9,6 +9,7 @@ Parameters", read 2026-11-23.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import uuid
@@ -25,6 +26,7 @@ DAY = 86_400  # seconds
 MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
 MAX_AGE_PHYSICAL_STORE = 62 * DAY
 MAX_AHEAD = 60  # seconds; Meta refuses the future and publishes no tolerance
+MAX_NAME_LENGTH = 100  # characters; Meta publishes no limit
 MAX_DEPTH = 8  # nesting of custom_data
 MAX_KEYS = 200  # keys of one object in custom_data
 MAX_ITEMS = 1000  # items of one list in custom_data
@@ -65,8 +67,10 @@ STANDARD_EVENTS = frozenset(
     }
 )
 
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
-_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
+_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+_DIGEST = re.compile(r"[A-Fa-f0-9]{64}")
+_JS_SPACE = re.compile("[\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 _URL = re.compile(r"https?://[^\x00-\x20\x7f]{1,4096}")
 
@@ -155,7 +159,7 @@ class Event(
     event_name: str
     event_time: int
     event_id: str
-    action_source: ActionSource = msgspec.field(default="website")
+    action_source: ActionSource
     user_data: UserData = UserData()
     custom_data: dict[str, Any] = {}
     event_source_url: str | None = None
@@ -184,6 +188,21 @@ class Event(
 def new_event_id() -> str:
     """Return a random event id, a UUID with dashes."""
     return str(uuid.uuid4())
+
+
+def hash_external_id(value: str) -> str:
+    """Return the SHA-256 hex that both copies carry as external id for the site's id ``value``.
+
+    As the pixel does it: 64 hex digits count as hashed; else JavaScript's white space is removed,
+    letters lower-cased, and the UTF-8 bytes hashed. The pixel is only ever given this digest, so
+    its rule that 32 hex digits pass unhashed (a UUID without dashes) never comes into play.
+
+    Source: measured on fbevents.js 2.9.184 to 2.9.364 with 198 strings.
+    """
+    if _DIGEST.fullmatch(value):
+        return value.lower()
+    plain = _JS_SPACE.sub("", value).lower() or value
+    return hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()
 
 
 def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -> Event:

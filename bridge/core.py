@@ -1,0 +1,391 @@
+"""``Bridge``: the one path of an event.
+
+1. A request comes: ``visit`` turns its scope into a ``Capture``, its session cookie into an
+   ``Identity``, both into a ``Visitor``.
+2. A handler calls ``enrich`` or ``track``: the given fields are laid over what is known of the
+   visitor, personal data is hashed, and the whole is checked as Meta checks it.
+3. ``track`` has each destination encode the event, and stores one ``Delivery`` each.
+4. The event's twin is put on the visitor, and rides to the browser on the response.
+5. The sender delivers; its verdicts go back to the outbox.
+
+Data flows up in three places only: verdicts (destination → sender → outbox), acknowledgements
+(browser → outbox) and cookies (visitor → response headers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from starlette.datastructures import Secret
+
+from bridge.capture import Capture, parse_networks
+from bridge.cookies import MAX_AGE
+from bridge.destinations.base import Destination
+from bridge.destinations.meta import Meta
+from bridge.destinations.segment import build_message
+from bridge.errors import ConfigError, InvalidEventError, NoVisitorError, OutboxError
+from bridge.events import Event, UserData, new_event_id, parse_event
+from bridge.identity import SessionSigner
+from bridge.normalize import build_user_data, looks_like_email
+from bridge.outbox.base import Delivery, Outbox
+from bridge.outbox.engines import open_outbox
+from bridge.sender import Sender
+from bridge.settings import read_settings
+from bridge.visitor import PageSettings, Visitor, build_twin, meet
+
+PIXEL_SCRIPT_URL = "https://connect.facebook.net/en_US/fbevents.js"
+DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
+MAX_USER_ID_LENGTH = 200  # characters
+
+logger = logging.getLogger("bridge.core")
+
+VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
+
+
+class Bridge:
+    """The whole, built once for an app.
+
+    Args:
+        secret_key: Signs the session cookie: at least 32 bytes, or a list of such, newest last.
+        destinations: Where server copies go.
+        outbox: Where they wait until then: a URL such as ``sqlite:///bridge.db``, or an outbox.
+        prefix: Path below which the script and its endpoints are served.
+        pixel_script_url: Where browsers load the pixel's library from.
+        browser_hold: How long a server copy waits for its browser copy to be fired first, in
+            seconds. Meta merges on external id and fbp only in that order.
+        trusted_proxies: Addresses or CIDR ranges whose ``X-Forwarded-*`` headers are believed.
+        session_max_age: How long an unrenewed session counts, in seconds.
+
+    Raises:
+        ConfigError: A value that cannot be right; the message says which and why.
+    """
+
+    def __init__(
+        self,
+        secret_key: str | Secret | Sequence[str | Secret],
+        destinations: Sequence[Destination],
+        *,
+        outbox: str | Outbox = "sqlite:///bridge.db",
+        prefix: str = "/_bridge",
+        pixel_script_url: str = PIXEL_SCRIPT_URL,
+        browser_hold: float = 10.0,
+        trusted_proxies: str | Sequence[str] = (),
+        session_max_age: int = MAX_AGE,
+    ) -> None:
+        if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
+            raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
+        if not 0 <= browser_hold <= 3600:
+            raise ConfigError(f"browser_hold must be 0 to 3600 seconds, got {browser_hold}")
+        if not pixel_script_url.startswith(("http://", "https://")):
+            raise ConfigError(f"pixel_script_url must be a URL, got {pixel_script_url!r}")
+        names = [destination.name for destination in destinations]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"destinations must differ, got {', '.join(names)}")
+        self.prefix = prefix
+        self.signer = SessionSigner(secret_key, max_age=session_max_age)
+        self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
+        self.destinations = tuple(destinations)
+        self.counters: Counter[str] = Counter()
+        self.sender = Sender(self.outbox, self.destinations)
+        self._browser_hold = browser_hold
+        self._pixel_ids = tuple(d.pixel_id for d in destinations if isinstance(d, Meta))
+        self._pixel_script_url = None if pixel_script_url == PIXEL_SCRIPT_URL else pixel_script_url
+        self._trusted_proxies = parse_networks(trusted_proxies)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Bridge:
+        """Return the bridge that the ``BRIDGE_*`` variables describe; README lists them.
+
+        Raises:
+            ConfigError: A variable is missing or wrong; the message names it.
+        """
+        return cls(**read_settings(environ))
+
+    # The app's life
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the sender runs on the current event loop."""
+        return self._loop is asyncio.get_running_loop()
+
+    def start(self) -> None:
+        """Start the sender on the running event loop; again is harmless."""
+        if not self.is_running:
+            self._loop = asyncio.get_running_loop()
+            self.sender.start()
+
+    async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
+        """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
+        await self.sender.stop(deadline)
+        await self.outbox.close()
+        self._loop = None
+
+    # A request
+
+    def visit(self, scope: MutableMapping[str, Any]) -> Visitor:
+        """Return the visitor that makes the request of ``scope``."""
+        now = time.time()
+        capture = Capture(scope, self._trusted_proxies)
+        cookie = capture.session_cookie
+        stored = self.signer.read(cookie, now) if cookie else None
+        return Visitor(self, capture, meet(capture, stored, self.signer, now=now), stored)
+
+    def build_page_settings(self, visitor: Visitor) -> PageSettings:
+        """Return what the script must know on ``visitor``'s pages."""
+        return PageSettings(
+            external_id=visitor.external_id,
+            pixel_ids=self._pixel_ids,
+            pixel_script_url=self._pixel_script_url,
+            domain=visitor.capture.cookie_domain.domain,
+        )
+
+    # An event
+
+    def enrich(self, event: Mapping[str, Any], *, visitor: Visitor | None = None) -> dict[str, Any]:
+        """Return ``event`` completed for its API with all that is known of the visitor.
+
+        ``event_name`` makes it a server event of Meta's Conversions API, ``event`` a track message
+        of Segment's. What the caller set is never overwritten; no I/O is done.
+
+        Args:
+            event: One of the two shapes. Raw values in ``user_data`` are normalised and hashed.
+            visitor: Whose event it is; the current request's by default.
+
+        Raises:
+            InvalidEventError: Its API would refuse it; the message names the field.
+            NoVisitorError: Outside a request, without ``visitor``.
+        """
+        visitor = visitor or current_visitor()
+        if "event_name" in event:
+            complete: dict[str, Any] = msgspec.to_builtins(self._complete(event, visitor))
+            return complete
+        if "event" in event:
+            return build_message(
+                event, visitor.identity, visitor.user_data, visitor.page_url, now=time.time()
+            )
+        raise InvalidEventError(
+            "event", "expected event_name (Meta) or event (Segment) among its keys, got neither"
+        )
+
+    async def track(
+        self,
+        name: str,
+        properties: Mapping[str, Any] | None = None,
+        *,
+        event_id: str | int | None = None,
+        event_time: int | datetime | None = None,
+        user_data: Mapping[str, Any] | None = None,
+        visitor: Visitor | None = None,
+    ) -> Event:
+        """Store an event for every destination, and ask the browser for its twin.
+
+        When it returns, the event is on disk; the same name and id again are not sent again. If
+        the outbox is broken the loss is logged and counted, and the request goes on.
+
+        Args:
+            name: A standard event's name or a custom one.
+            properties: Meta's ``custom_data``: value, currency, contents and the like.
+            event_id: An order's own id, where there is one; random by default.
+            event_time: When it happened, Unix seconds; now by default.
+            user_data: Of whom, if more is known than the visitor's session tells; hashed at once.
+            visitor: Whose event it is; the current request's by default.
+
+        Returns:
+            The event as it is sent.
+
+        Raises:
+            InvalidEventError: Meta would refuse it; the message names the field.
+            NoVisitorError: Outside a request, without ``visitor``.
+        """
+        visitor = visitor or current_visitor()
+        given = {
+            "event_name": name,
+            "event_id": event_id,
+            "event_time": event_time,
+            "custom_data": properties,
+            "user_data": user_data,
+        }
+        event = self._complete(given, visitor)
+        twin = build_twin(event) if self._pixel_ids and visitor.has_room_for_twin else None
+        is_new = await self._store(event, hold=self._browser_hold if twin else 0.0)
+        if is_new and twin is not None:
+            visitor.twins.append(twin)
+        return event
+
+    def track_sync(
+        self, name: str, properties: Mapping[str, Any] | None = None, **options: Any
+    ) -> Event:
+        """Do as ``track`` does, from a sync handler that runs in a thread of its own.
+
+        Raises:
+            ConfigError: Called on the event loop's own thread, which would wait for itself.
+        """
+        visitor = options.pop("visitor", None) or current_visitor()
+        loop = self._loop
+        try:
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if loop is None or running is not None:
+            raise ConfigError("track_sync() is for handlers in a thread; here: await track(…)")
+        tracked = self.track(name, properties, visitor=visitor, **options)
+        return asyncio.run_coroutine_threadsafe(tracked, loop).result()
+
+    async def collect(self, fields: Mapping[str, Any], visitor: Visitor) -> Event:
+        """Store an event whose browser copy the script has fired already.
+
+        Args:
+            fields: Keys of a server event, none of them an identifier of the visitor.
+            visitor: Whose event it is.
+
+        Raises:
+            InvalidEventError: Meta would refuse it.
+            OutboxError: It could not be stored; the script keeps it and tries again.
+        """
+        event = self._complete(fields, visitor)
+        await self._put(event, hold=0.0)
+        return event
+
+    async def release(self, event_name: str, event_id: str) -> None:
+        """Let a held server copy go: the script has fired its browser copy, or could not."""
+        if await self.outbox.release(event_name, event_id, time.time()):
+            self.sender.wake()
+
+    def identify(
+        self, user_id: str | int | None = None, *, visitor: Visitor | None = None, **user_data: Any
+    ) -> None:
+        """Keep who the visitor is, for this request and the session; hashed at once.
+
+        Args:
+            user_id: The site's own id of the user. An e-mail address is refused.
+            visitor: Who is identified; the current request's visitor by default.
+            user_data: ``email``, ``phone``, ``first_name`` and so on, or Meta's ``em``, ``ph`` …
+
+        Raises:
+            InvalidEventError: ``user_id`` is an e-mail address, or a key is unknown.
+            NoVisitorError: Outside a request, without ``visitor``.
+        """
+        visitor = visitor or current_visitor()
+        text = None if user_id is None else str(user_id).strip()
+        if text is not None and not 0 < len(text) <= MAX_USER_ID_LENGTH:
+            raise InvalidEventError("user_id", "expected 1 to 200 characters")
+        if text is not None and looks_like_email(text):
+            raise InvalidEventError(
+                "user_id", "is an e-mail address; pass your own id, and the address as email="
+            )
+        visitor.know(text, build_user_data(user_data))
+
+    def _complete(self, given: Mapping[str, Any], visitor: Visitor) -> Event:
+        """Return the event of ``given`` laid over what is known of ``visitor``."""
+        now = time.time()
+        fields = {key: value for key, value in given.items() if value is not None}
+        raw = fields.pop("user_data", {})
+        if not isinstance(raw, Mapping):
+            raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
+        user_data: UserData = build_user_data(raw).over(visitor.user_data)
+        known = {
+            "event_id": new_event_id(),
+            "event_time": int(now),
+            "action_source": "website",
+            "event_source_url": visitor.page_url,
+            "referrer_url": visitor.capture.referrer_url,
+        }
+        known = {key: value for key, value in known.items() if value is not None}
+        return parse_event({**known, **fields}, user_data, now=now)
+
+    async def _store(self, event: Event, *, hold: float) -> bool:
+        """Store ``event``; whether it is new. A broken outbox is logged and counted."""
+        try:
+            return await self._put(event, hold=hold)
+        except OutboxError as error:
+            self.counters["lost"] += 1
+            logger.error("%s %s is lost: %s", event.event_name, event.event_id, error)
+            return False
+
+    async def _put(self, event: Event, *, hold: float) -> bool:
+        now = time.time()
+        deliveries = [
+            Delivery(
+                destination=destination.name,
+                event_name=event.event_name,
+                event_id=event.event_id,
+                body=destination.encode(event),
+                due=now + hold,
+                expires=event.expires,
+            )
+            for destination in self.destinations
+        ]
+        stored = await self.outbox.put(deliveries, now)
+        self.counters["stored"] += sum(stored)
+        self.counters["duplicates"] += len(stored) - sum(stored)
+        self.sender.wake()
+        return any(stored)
+
+    def __repr__(self) -> str:
+        return f"Bridge(destinations={[destination.name for destination in self.destinations]})"
+
+
+def current_visitor() -> Visitor:
+    """Return the visitor of the request being handled.
+
+    Raises:
+        NoVisitorError: No request is being handled, or ``BridgeMiddleware`` is not in front.
+    """
+    visitor = VISITOR.get()
+    if visitor is None:
+        raise NoVisitorError(
+            "no request is being handled here: keep visitor = current_visitor() in the handler and"
+            " pass visitor=visitor; if this is a handler, add BridgeMiddleware to its app"
+        )
+    return visitor
+
+
+def enrich(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> dict[str, Any]:
+    """Return ``event`` completed for its API: see ``Bridge.enrich``."""
+    visitor = visitor or current_visitor()
+    return visitor.bridge.enrich(event, visitor=visitor)
+
+
+async def track(
+    name: str,
+    properties: Mapping[str, Any] | None = None,
+    *,
+    event_id: str | int | None = None,
+    event_time: int | datetime | None = None,
+    user_data: Mapping[str, Any] | None = None,
+    visitor: Visitor | None = None,
+) -> Event:
+    """Store an event and ask the browser for its twin: see ``Bridge.track``."""
+    visitor = visitor or current_visitor()
+    return await visitor.bridge.track(
+        name,
+        properties,
+        event_id=event_id,
+        event_time=event_time,
+        user_data=user_data,
+        visitor=visitor,
+    )
+
+
+def track_sync(name: str, properties: Mapping[str, Any] | None = None, **options: Any) -> Event:
+    """Do as ``track`` does, from a sync handler: see ``Bridge.track_sync``."""
+    visitor = options.pop("visitor", None) or current_visitor()
+    return visitor.bridge.track_sync(name, properties, visitor=visitor, **options)
+
+
+def identify(
+    user_id: str | int | None = None, *, visitor: Visitor | None = None, **user_data: Any
+) -> None:
+    """Keep who the visitor is: see ``Bridge.identify``."""
+    visitor = visitor or current_visitor()
+    visitor.bridge.identify(user_id, visitor=visitor, **user_data)

@@ -1,0 +1,14 @@
+"""Where server copies go: each destination turns events into requests and answers into verdicts."""
+
+from bridge.destinations.base import (
+    Accepted,
+    Destination,
+    Paused,
+    Rejected,
+    Request,
+    Retry,
+    Verdict,
+)
+from bridge.destinations.meta import Meta
+
+__all__ = ["Accepted", "Destination", "Meta", "Paused", "Rejected", "Request", "Retry", "Verdict"]

@@ -1,0 +1,148 @@
+"""The signed session: a cookie as an ``Identity`` and back.
+
+Strategy: the time stands inside the payload, not in the signature's own stamp. itsdangerous
+refuses a stamp from a clock one second ahead, which would lose sessions among machines; and with
+the time inside, this module needs no clock. A cookie that was verified once is remembered by its
+bytes, so that an unchanged session costs one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import uuid
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+import msgspec
+from itsdangerous import BadData, URLSafeSerializer
+from starlette.datastructures import Secret
+
+from bridge.errors import ConfigError
+from bridge.events import UserData, hash_external_id
+
+MAX_COOKIE_LENGTH = 3800  # bytes of the session cookie's value
+MIN_KEY_LENGTH = 32  # bytes
+REMEMBERED = 4096  # verified cookies
+
+# The longest optional parts, dropped in this order until the cookie fits.
+_DROPPABLE: tuple[tuple[str, Any], ...] = (
+    ("page_url", None),
+    ("user_agent", None),
+    ("user_data", UserData()),
+    ("fbc", None),
+)
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """What the signed session keeps about one visitor.
+
+    Attributes:
+        anonymous_id: The visitor's own id, made at the first request.
+        renewed_at: When the cookies were last renewed, Unix seconds; the session's age.
+        user_id: The site's id of a logged-in user, as given to ``identify``.
+        fbp, fbc: The browser and click id, byte for byte.
+        client_ip: The last public address seen.
+        user_agent: The last user agent seen.
+        page_url: The last page loaded.
+        user_data: What ``identify`` was told, hashed.
+    """
+
+    anonymous_id: str = msgspec.field(name="a")
+    renewed_at: int = msgspec.field(name="t")
+    user_id: str | None = msgspec.field(name="u", default=None)
+    fbp: str | None = msgspec.field(name="p", default=None)
+    fbc: str | None = msgspec.field(name="c", default=None)
+    client_ip: str | None = msgspec.field(name="i", default=None)
+    user_agent: str | None = msgspec.field(name="g", default=None)
+    page_url: str | None = msgspec.field(name="l", default=None)
+    user_data: UserData = msgspec.field(name="d", default=UserData())
+
+    @cached_property
+    def external_id(self) -> str:
+        """SHA-256 hex of the user id if known, else of the anonymous id: what both copies carry."""
+        return hash_external_id(self.user_id or self.anonymous_id)
+
+    def __repr__(self) -> str:
+        return f"Identity(known={self.user_id is not None})"
+
+
+class _JSON:
+    """The serializer itsdangerous signs with: typed both ways."""
+
+    @staticmethod
+    def dumps(identity: Identity) -> str:
+        return msgspec.json.encode(identity).decode()
+
+    @staticmethod
+    def loads(payload: str) -> Identity:
+        return msgspec.json.decode(payload, type=Identity)
+
+
+class SessionSigner:
+    """Signs identities into cookie values and reads them back.
+
+    Args:
+        secret_keys: One key or a list for rotation, newest last; the newest signs, all verify.
+            At least 32 bytes each.
+        max_age: How long an unrenewed session counts, in seconds.
+
+    Raises:
+        ConfigError: No key, or one that is too short.
+    """
+
+    def __init__(self, secret_keys: str | Secret | Sequence[str | Secret], *, max_age: int) -> None:
+        given = [secret_keys] if isinstance(secret_keys, str | Secret) else list(secret_keys)
+        keys = [str(key) for key in given]
+        if not keys:
+            raise ConfigError("secret_key must be a text or a list of texts, got none")
+        for key in keys:
+            if len(key.encode()) < MIN_KEY_LENGTH:
+                raise ConfigError(
+                    f"secret_key must be at least {MIN_KEY_LENGTH} bytes, got {len(key.encode())};"
+                    " make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
+                )
+        self._serializer = URLSafeSerializer(
+            keys,
+            salt="bridge.session",
+            serializer=_JSON,
+            signer_kwargs={"digest_method": hashlib.sha256},
+        )
+        self._derivation_key = hashlib.sha256(b"bridge.anonymous-id" + keys[-1].encode()).digest()
+        self._max_age = max_age
+        self._verified = lru_cache(REMEMBERED)(self._verify)
+
+    def read(self, cookie: bytes, now: float) -> Identity | None:
+        """Return the identity in ``cookie``; ``None`` if forged, damaged, oversized or stale."""
+        if len(cookie) > MAX_COOKIE_LENGTH:
+            return None
+        identity = self._verified(cookie)
+        if identity is None or now - identity.renewed_at > self._max_age:
+            return None
+        return identity
+
+    def _verify(self, cookie: bytes) -> Identity | None:
+        try:
+            identity: Identity = self._serializer.loads(cookie)
+        except (BadData, msgspec.MsgspecError, ValueError):
+            return None
+        return identity
+
+    def write(self, identity: Identity) -> str:
+        """Return ``identity`` as a cookie value of at most 3800 characters."""
+        value: str = self._serializer.dumps(identity)
+        for field, empty in _DROPPABLE:
+            if len(value) <= MAX_COOKIE_LENGTH:
+                break
+            identity = msgspec.structs.replace(identity, **{field: empty})
+            value = self._serializer.dumps(identity)
+        return value
+
+    def derive_anonymous_id(self, fbp: str) -> str:
+        """Return a UUID that is always the same for ``fbp``: parallel first requests agree."""
+        digest = hmac.digest(self._derivation_key, fbp.encode(), "sha256")
+        return str(uuid.UUID(bytes=digest[:16], version=4))
+
+    def __repr__(self) -> str:
+        return "SessionSigner()"

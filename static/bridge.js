@@ -1,0 +1,381 @@
+// Bridge: fires the Meta Pixel's copy of each event and sees that the server has its twin.
+// One classic script, served as written. It finds its server by its own address.
+//
+// What the server says stands in cookies: `_bridge_x` (settings) and one `_bridge_t_…` for each
+// server-born event whose browser copy is still to be fired. What the browser says goes to collect.
+;(() => {
+  /**
+   * @typedef {{ x: string, p: string[], u?: string, d?: string }} Settings external id, pixel ids,
+   *   address of the pixel's library, domain of our cookies
+   * @typedef {{ n: string, i: string, d: Record<string, unknown> }} Twin name, id, custom data
+   * @typedef {{ event_name: string, event_id: string, custom_data: object, url: string,
+   *   referrer: string, at: number }} QueuedEvent `at` in Unix ms
+   * @typedef {{ event_name: string, event_id: string, state: 'sent' | 'blocked' | 'unknown' }} Ack
+   * @typedef {{ stored: string[], refused: { event_id: string, reason: string }[] }} Answer
+   */
+
+  const PIXEL_URL = 'https://connect.facebook.net/en_US/fbevents.js'
+  const QUEUE_PREFIX = '_bridge.q.' // localStorage: one key an event, so tabs never overwrite
+  const FIRED_KEY = '_bridge.fired'
+  const MAX_FIRED = 50 // ids of twins that are remembered
+  const MAX_QUEUED = 100 // events
+  const MAX_QUEUED_AGE = 48 * 3600e3 // ms
+  const MAX_BATCH = 20 // events of one request; all keepalive requests together may hold 64 KiB
+  const SIGHTING_TIMEOUT = 5e3 // ms until a hit nobody saw counts as unknown
+  const RETRY_DELAY = 10e3 // ms
+  const HIT_ROOM = 350 // characters of a hit for custom data; a hit of 2048 dies on navigation
+  const LEAN_KEYS =
+    'value currency content_type content_ids num_items order_id search_string content_name ' +
+    'content_category predicted_ltv status'
+  const STANDARD_EVENTS =
+    'AddPaymentInfo AddToCart AddToWishlist CompleteRegistration Contact CustomizeProduct Donate ' +
+    'FindLocation InitiateCheckout Lead PageView Purchase Schedule Search StartTrial ' +
+    'SubmitApplication Subscribe ViewContent'
+
+  const element = /** @type {HTMLScriptElement | null} */ (document.currentScript)
+  const page_ = /** @type {any} */ (window)
+  if (!element || page_.bridge?.track) return
+  const base = new URL('.', element.src).href
+
+  /** @type {Settings | undefined} */
+  let settings
+  let blocked = false
+  let view = location.href
+  let referrer = document.referrer
+  /** @type {(() => void)[]} */
+  const waiting = [] // calls made before the settings came
+  /** @type {Map<string, QueuedEvent>} */
+  const queued = new Map()
+  /** @type {Map<string, Ack & { timer: number }>} */
+  const unseen = new Map() // fired twins whose hit was not seen yet
+  /** @type {Ack[]} */
+  const acks = []
+  let flushTimer = 0
+
+  // --- reading what the server said ---
+
+  /** @param {string} text URL-safe base64 of JSON */
+  const decode = (text) => {
+    const bytes = atob(text.replace(/-/g, '+').replace(/_/g, '/'))
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0))))
+  }
+
+  /** @param {string} prefix */
+  const readCookies = (prefix) =>
+    document.cookie
+      .split('; ')
+      .filter((cookie) => cookie.startsWith(prefix))
+      .map((cookie) => /** @type {[string, string]} */ (cookie.split(/=(.*)/s)))
+
+  const readSettings = async () => {
+    for (const [name, value] of readCookies('_bridge_x=')) {
+      try {
+        if (name) return /** @type {Settings} */ (decode(value))
+      } catch {
+        // damaged: ask the server instead
+      }
+    }
+    const answer = await fetch(base + 'identity', { cache: 'no-store', credentials: 'include' })
+    return /** @type {Settings} */ (await answer.json())
+  }
+
+  // --- the pixel ---
+
+  /** @param {string} url */
+  const loadPixel = (url) => {
+    /** @type {any} */
+    const stub = function () {
+      if (stub.callMethod) stub.callMethod.apply(stub, arguments)
+      else stub.queue.push(arguments)
+    }
+    stub.push = stub
+    stub.loaded = true
+    stub.version = '2.0'
+    stub.queue = []
+    // Our views carry ids; the pixel's own PageViews would not, and it drops all but the first.
+    stub.disablePushState = true
+    stub.allowDuplicatePageViews = true
+    page_.fbq = stub
+    page_._fbq ||= stub
+    const library = document.createElement('script')
+    library.async = true
+    library.src = url
+    library.onerror = () => {
+      blocked = true
+      for (const ack of unseen.values()) settle(ack.event_id, 'blocked')
+    }
+    document.head.append(library)
+  }
+
+  /**
+   * Keep what fits one hit, the most useful first; the server copy carries everything.
+   * @param {Record<string, unknown>} data
+   */
+  const lean = (data) => {
+    /** @type {Record<string, unknown>} */
+    const kept = {}
+    let room = HIT_ROOM
+    for (const key of new Set([...LEAN_KEYS.split(' '), ...Object.keys(data)])) {
+      const value = data[key]
+      if (value == null) continue
+      const text = typeof value === 'object' ? JSON.stringify(value) : String(value)
+      room -= encodeURIComponent(`&cd[${key}]=${text}`).length
+      if (room >= 0) kept[key] = value
+      else room += encodeURIComponent(`&cd[${key}]=${text}`).length
+    }
+    return kept
+  }
+
+  /**
+   * @param {string} name
+   * @param {Record<string, unknown>} data
+   * @param {string} eventID
+   */
+  const fire = (name, data, eventID) => {
+    const method = STANDARD_EVENTS.split(' ').includes(name) ? 'track' : 'trackCustom'
+    page_.fbq(method, name, lean(data), { eventID })
+  }
+
+  // --- twins of server-born events ---
+
+  /** @param {string} id @returns whether this browser never fired it */
+  const remember = (id) => {
+    try {
+      const fired = /** @type {string[]} */ (JSON.parse(localStorage.getItem(FIRED_KEY) || '[]'))
+      if (fired.includes(id)) return false
+      localStorage.setItem(FIRED_KEY, JSON.stringify([id, ...fired].slice(0, MAX_FIRED)))
+    } catch {
+      // no storage: deleting the cookie is guard enough but for two tabs at once
+    }
+    return true
+  }
+
+  const takeTwins = () => {
+    for (const [name, value] of readCookies('_bridge_t_')) {
+      const domain = settings?.d ? `; Domain=.${settings.d}` : ''
+      document.cookie = `${name}=; Max-Age=0; Path=/${domain}`
+      try {
+        const twin = /** @type {Twin} */ (decode(value))
+        if (remember(`${twin.n} ${twin.i}`)) fireTwin(twin)
+      } catch {
+        // damaged: its server copy goes alone
+      }
+    }
+  }
+
+  // One tab at a time, where the browser can tell: two must not read the same cookie.
+  const fireTwins = () => {
+    if (!document.cookie.includes('_bridge_t_')) return
+    if (navigator.locks) navigator.locks.request('_bridge', takeTwins)
+    else takeTwins()
+  }
+
+  /** @param {Twin} twin */
+  const fireTwin = ({ n, i, d }) => {
+    fire(n, d, i)
+    const timer = setTimeout(() => settle(i, 'unknown'), SIGHTING_TIMEOUT)
+    unseen.set(i, { event_name: n, event_id: i, state: 'unknown', timer })
+    if (blocked) settle(i, 'blocked')
+  }
+
+  /** @param {string} id @param {Ack['state']} state */
+  const settle = (id, state) => {
+    const ack = unseen.get(id)
+    if (!ack) return
+    unseen.delete(id)
+    clearTimeout(ack.timer)
+    acks.push({ event_name: ack.event_name, event_id: id, state })
+    scheduleFlush(0)
+  }
+
+  // Each finished request is looked at: the pixel's own hits tell that a twin went out, and any
+  // fetch or XHR may have brought a new twin. Nothing of the page is patched for it.
+  /** @param {PerformanceEntryList} entries */
+  const look = (entries) => {
+    let fetched = false
+    for (const entry of /** @type {PerformanceResourceTiming[]} */ (entries)) {
+      fetched ||= /^(fetch|xmlhttprequest|beacon)$/.test(entry.initiatorType)
+      if (!unseen.size || !entry.name.includes('/tr')) continue
+      for (const id of unseen.keys()) {
+        if (entry.name.includes(`eid=${encodeURIComponent(id)}`)) settle(id, 'sent')
+      }
+    }
+    if (fetched) fireTwins()
+  }
+
+  // --- events born here ---
+
+  const newId = () => {
+    if (crypto.randomUUID) return crypto.randomUUID()
+    const bytes = crypto.getRandomValues(new Uint8Array(16)) // plain http has no randomUUID
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  }
+
+  /**
+   * @param {string} name
+   * @param {Record<string, unknown>} [properties] Meta's custom data
+   * @param {{ eventID?: string }} [options]
+   * @returns the event id of both copies
+   */
+  const track = (name, properties = {}, options = {}) => {
+    const id = options.eventID || newId()
+    ready(() => fire(name, properties, id))
+    /** @type {QueuedEvent} */
+    const event = {
+      event_name: name,
+      event_id: id,
+      custom_data: properties,
+      url: location.href,
+      referrer,
+      at: Date.now(),
+    }
+    queued.set(id, event)
+    try {
+      localStorage.setItem(QUEUE_PREFIX + id, JSON.stringify(event))
+    } catch {
+      // no storage or no room: kept for the life of this page
+    }
+    scheduleFlush(0)
+    return id
+  }
+
+  const page = () => track('PageView')
+
+  /** @param {() => void} call */
+  const ready = (call) => {
+    if (settings) call()
+    else waiting.push(call)
+  }
+
+  // --- the way to the server ---
+
+  /** @param {number} delay ms */
+  const scheduleFlush = (delay) => {
+    clearTimeout(flushTimer)
+    flushTimer = setTimeout(flush, delay)
+  }
+
+  // What earlier pages could not send. Damaged, old and surplus entries are removed.
+  const recall = () => {
+    try {
+      const keys = Object.keys(localStorage).filter((key) => key.startsWith(QUEUE_PREFIX))
+      for (const key of keys) {
+        const event = /** @type {QueuedEvent} */ (JSON.parse(localStorage.getItem(key) || '{}'))
+        const fresh = Date.now() - event.at < MAX_QUEUED_AGE
+        if (fresh && queued.size < MAX_QUEUED) queued.set(event.event_id, event)
+        else localStorage.removeItem(key)
+      }
+    } catch {
+      // no storage: nothing to recall
+    }
+  }
+
+  /** @param {string} id */
+  const forget = (id) => {
+    queued.delete(id)
+    try {
+      localStorage.removeItem(QUEUE_PREFIX + id)
+    } catch {
+      // no storage: nothing to forget
+    }
+  }
+
+  const buildReport = () => {
+    const events = [...queued.values()].slice(0, MAX_BATCH).map(({ at, ...event }) => ({
+      ...event,
+      age_ms: Math.max(0, Date.now() - at),
+    }))
+    return JSON.stringify({ events, acks: acks.splice(0, MAX_BATCH) })
+  }
+
+  const flush = async () => {
+    if (!queued.size && !acks.length) return
+    const body = buildReport()
+    try {
+      const answer = await fetch(base + 'collect', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        credentials: 'include',
+        keepalive: true,
+        body,
+      })
+      if (answer.status >= 500 || answer.status === 429) return scheduleFlush(RETRY_DELAY)
+      const { stored = [], refused = [] } = /** @type {Answer} */ (await answer.json())
+      stored.forEach(forget)
+      for (const { event_id, reason } of refused) {
+        console.warn(`bridge: ${reason}`)
+        forget(event_id)
+      }
+      if (!answer.ok) [...queued.keys()].slice(0, MAX_BATCH).forEach(forget)
+      if (queued.size || acks.length) scheduleFlush(0)
+    } catch {
+      scheduleFlush(RETRY_DELAY) // offline, or the page is leaving: the next one sends
+    }
+  }
+
+  const leave = () => {
+    for (const id of [...unseen.keys()]) settle(id, 'unknown')
+    clearTimeout(flushTimer)
+    if (!queued.size && !acks.length) return
+    navigator.sendBeacon(base + 'collect', new Blob([buildReport()], { type: 'application/json' }))
+  }
+
+  // --- views ---
+
+  const watchViews = () => {
+    const changed = () => {
+      if (location.href.split('#')[0] === view.split('#')[0]) return
+      referrer = view
+      view = location.href
+      page()
+    }
+    for (const name of /** @type {const} */ (['pushState', 'replaceState'])) {
+      const original = history[name]
+      history[name] = function (...args) {
+        original.apply(this, args)
+        changed()
+      }
+    }
+    addEventListener('popstate', changed)
+    addEventListener('pageshow', (event) => {
+      if (!event.persisted) return
+      page()
+      fireTwins()
+    })
+  }
+
+  // --- start ---
+
+  const before = Array.isArray(page_.bridge) ? page_.bridge : []
+  const api = {
+    track,
+    page,
+    identity: () => (settings ? { external_id: settings.x } : null),
+    /** @param {['track', string, Record<string, unknown>?] | ['page']} call */
+    push: (call) => (call[0] === 'track' ? track(call[1], call[2]) : page()),
+  }
+  page_.bridge = api
+
+  /** @param {Settings} found */
+  const start = (found) => {
+    settings = found
+    const own = !page_.fbq
+    if (own) loadPixel(found.u || PIXEL_URL)
+    for (const id of found.p) page_.fbq('init', id, { external_id: found.x })
+    if (own) page()
+    waiting.splice(0).forEach((call) => call())
+    fireTwins()
+    new PerformanceObserver((list) => look(list.getEntries())).observe({
+      type: 'resource',
+      buffered: true,
+    })
+    watchViews()
+  }
+
+  recall()
+  before.forEach(api.push)
+  addEventListener('pagehide', leave)
+  readSettings().then(start, () => {
+    // the server does not answer: what the page tracks waits in storage for the next page
+  })
+})()
