@@ -1,0 +1,47 @@
+"""Fixtures of every test: no blocking call on the event loop, outboxes in a folder of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from bridge.outbox import SQLiteOutbox
+from tests.servers import Sandbox, find_free_port, running
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """Fail any test in which the package blocks the event loop."""
+    with blockbuster_ctx("bridge") as blocked:
+        yield blocked
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[SQLiteOutbox]:
+    outbox = SQLiteOutbox(tmp_path / "bridge.db")
+    yield outbox
+    await outbox.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox_process() -> Iterator[str]:
+    """The address of one sandbox process for the whole run."""
+    port = find_free_port()
+    with running(["bridge", "sandbox", "--port", str(port)], port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+async def sandbox(sandbox_process: str) -> Sandbox:
+    """The sandbox, empty and without faults."""
+    sandbox = Sandbox(sandbox_process)
+    await sandbox.reset()
+    return sandbox

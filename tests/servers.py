@@ -1,0 +1,126 @@
+"""Real processes on loopback: the sandbox, the example shop. Each is ended by its process id."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+START_DEADLINE = 30.0  # seconds
+WAIT_DEADLINE = 20.0  # seconds
+POLL = 0.02  # seconds
+
+
+def find_free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def start_process(args: list[str], port: int, environ: dict[str, str] | None = None) -> Any:
+    """Start ``python -m ARGS`` and wait until ``port`` answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *args],
+        cwd=ROOT,
+        env={**os.environ, **(environ or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + START_DEADLINE
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return process
+        time.sleep(POLL)
+    process.kill()
+    raise RuntimeError(f"{args} did not start: {process.communicate()[0]}")
+
+
+@contextmanager
+def running(args: list[str], port: int, environ: dict[str, str] | None = None) -> Iterator[Any]:
+    process = start_process(args, port, environ)
+    try:
+        yield process
+    finally:
+        stop_process(process)
+
+
+def stop_process(process: Any) -> str:
+    """End ``process`` as Ctrl-C would, and return what it printed."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        output: str = process.communicate(timeout=15)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return output
+
+
+async def poll(check: Callable[[], Any], what: str = "it") -> Any:
+    """Return the first true answer of ``check``, a coroutine function, before the deadline."""
+    deadline = time.monotonic() + WAIT_DEADLINE
+    while True:
+        answer = await check()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {WAIT_DEADLINE:.0f} s in vain for {what}")
+        await asyncio.sleep(POLL)
+
+
+class Sandbox:
+    """The sandbox process, as tests see it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def _call(self, method: str, path: str, **options: Any) -> Any:
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            answer = await client.request(method, path, **options)
+            answer.raise_for_status()
+            return answer.json() if answer.content else None
+
+    async def reset(self) -> None:
+        await self._call("DELETE", "/api/events")
+
+    async def fault(self, path: str, **fault: Any) -> None:
+        """Ask for a fault: ``status``, ``delay``, ``drop``, ``refuse`` … on ``path``."""
+        await self._call("POST", "/api/faults", json={"path": path, "times": 1, **fault})
+
+    async def read(self) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._call("GET", "/api/events")
+        return answer
+
+    async def actions(self, name: str | None = None) -> list[dict[str, Any]]:
+        """What happened, oldest first: each action with its browser and server copies."""
+        actions = reversed((await self.read())["actions"])
+        return [action for action in actions if name in (None, action["event_name"])]
+
+    async def requests(self) -> list[dict[str, Any]]:
+        """Requests to the events endpoint, oldest first."""
+        return list(reversed((await self.read())["requests"]))
+
+    async def wait_for_server_copies(self, count: int) -> list[dict[str, Any]]:
+        """The events received, once there are ``count``."""
+
+        async def check() -> list[dict[str, Any]] | None:
+            actions = await self.actions()
+            events = [copy["event"] for action in actions for copy in action["server"]]
+            return events if len(events) >= count else None
+
+        events: list[dict[str, Any]] = await poll(check, f"{count} server copies")
+        return events

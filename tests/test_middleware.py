@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from bridge import BridgeMiddleware, current_visitor, enrich, identify, track, track_sync
+from bridge.outbox import SQLiteOutbox
+from tests.factories import CLIENT, USER_AGENT, make_bridge, make_client
+
+LEAD = {"event_name": "Lead"}
+
+
+async def show_lead(request: Request) -> Response:
+    return JSONResponse(enrich(LEAD))
+
+
+@pytest.fixture
+async def open_client(outbox: SQLiteOutbox) -> AsyncIterator[Any]:
+    """A function from an app to a browser in front of it; the bridge is stopped at the end."""
+    bridges = []
+
+    def open_client(app: ASGIApp, **changes: Any) -> httpx.AsyncClient:
+        bridge = make_bridge(outbox, **changes)
+        bridges.append(bridge)
+        return make_client(BridgeMiddleware(app, bridge=bridge))
+
+    yield open_client
+    for bridge in bridges:
+        await bridge.stop(deadline=0)
+
+
+def set_cookies(response: httpx.Response) -> dict[str, str]:
+    lines = response.headers.get_list("set-cookie")
+    return {line.partition("=")[0]: line for line in lines}
+
+
+async def test_first_request_knows_everything(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/p", show_lead)]))
+    response = await client.get("/p?fbclid=CLICK")
+    event = response.json()
+    assert event["event_source_url"] == "http://shop.example.com/p?fbclid=CLICK"
+    assert event["action_source"] == "website"
+    user_data = event["user_data"]
+    assert user_data["client_ip_address"] == CLIENT[0]
+    assert user_data["client_user_agent"] == USER_AGENT
+    assert user_data["fbp"] == client.cookies["_fbp"]
+    assert user_data["fbc"] == client.cookies["_fbc"]
+    assert user_data["fbc"].startswith("fb.1.")
+    assert user_data["fbc"].endswith(".CLICK")
+    assert len(user_data["external_id"][0]) == 64
+
+
+async def test_returning_visitor_is_the_same_one_and_costs_no_cookie(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]))
+    first = await client.get("/")
+    second = await client.get("/")
+    assert first.json()["user_data"] == second.json()["user_data"]
+    assert set_cookies(second) == {}
+
+
+async def test_cookies_have_the_attributes_the_pixel_needs(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]))
+    lines = set_cookies(await client.get("https://www.shop.example.com/?fbclid=A"))
+    assert sorted(lines) == ["_bridge", "_bridge_x", "_fbc", "_fbp"]
+    for name in ("_fbp", "_fbc"):
+        assert lines[name].endswith("; Max-Age=7776000; Path=/; SameSite=Lax; Domain=.example.com")
+    assert lines["_bridge"].endswith("; Domain=.example.com; Secure; HttpOnly")
+    assert lines["_bridge_x"].endswith("; Domain=.example.com; Secure")
+
+
+async def test_new_click_changes_only_the_click(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]))
+    before = (await client.get("/?fbclid=A")).json()["user_data"]
+    same = (await client.get("/?fbclid=A")).json()["user_data"]
+    after = (await client.get("/?fbclid=B")).json()["user_data"]
+    assert same["fbc"] == before["fbc"]
+    assert after["fbc"].endswith(".B")
+    assert after["fbp"] == before["fbp"]
+    assert after["external_id"] == before["external_id"]
+
+
+async def test_cookie_of_the_pixel_is_adopted_byte_for_byte(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]))
+    client.cookies.set("_fbp", "fb.1.1700000000000.123.AQYCAQMB", domain="shop.example.com")
+    response = await client.get("/")
+    assert response.json()["user_data"]["fbp"] == "fb.1.1700000000000.123.AQYCAQMB"
+
+
+@pytest.mark.parametrize("value", ["garbage", "fb.1.x.y", "fb.1.1." + "9" * 700])
+async def test_malformed_fbp_is_replaced(open_client: Any, value: str) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]))
+    client.cookies.set("_fbp", value, domain="shop.example.com")
+    response = await client.get("/")
+    assert value not in response.text
+    assert set_cookies(response)["_fbp"].startswith("_fbp=fb.1.")
+
+
+async def test_parallel_first_requests_with_one_fbp_agree(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]))
+    headers = {"cookie": "_fbp=fb.1.1700000000000.123"}
+    responses = await asyncio.gather(*(client.get("/", headers=headers) for _ in range(8)))
+    assert len({r.json()["user_data"]["external_id"][0] for r in responses}) == 1
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        pytest.param("_bridge=forged.signature", id="forged"),
+        pytest.param("_bridge=" + "x" * 5000, id="oversized"),
+        pytest.param("_bridge=", id="empty"),
+        pytest.param("_bridge=\x00\xff", id="bytes"),
+    ],
+)
+async def test_broken_session_is_replaced(open_client: Any, cookie: str) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]))
+    response = await client.get("/", headers={"cookie": cookie.encode("latin-1")})
+    assert response.status_code == 200
+    assert "_bridge" in set_cookies(response)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "mark"),
+    [
+        ("host", 'a"><script>', "script"),
+        ("referer", "http://shop.example.com/\x00?fbclid=%0d%0aX:evil", "evil"),
+        ("cookie", '_fbp=fb.1.1.a"evil; _fbc=fb.1.1.\x7fevil; _bridge_x=\xffevil', "evil"),
+        ("x-forwarded-for", "'; DROP TABLE", "DROP"),
+        ("x-forwarded-host", "evil.example\r\nX: y", "evil"),
+        ("x-forwarded-proto", "javascript", "javascript"),
+        ("user-agent", "\x01\x02\x7f", "\x01"),
+    ],
+)
+async def test_hostile_header_reaches_no_header_and_no_payload(
+    open_client: Any, name: str, value: str, mark: str
+) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]), trusted_proxies=CLIENT[0])
+    response = await client.get("/", headers={name: value.encode("latin-1")})
+    assert response.status_code == 200
+    assert mark not in response.text
+    assert mark.encode() not in b"".join(name + value for name, value in response.headers.raw)
+
+
+async def test_identify_lasts_and_changes_the_external_id(open_client: Any) -> None:
+    async def login(request: Request) -> Response:
+        identify("User 42", email=" John@Example.com ")
+        return JSONResponse(enrich(LEAD))
+
+    client = open_client(Starlette(routes=[Route("/", show_lead), Route("/login", login)]))
+    anonymous = (await client.get("/")).json()["user_data"]
+    during = (await client.get("/login")).json()["user_data"]
+    after = (await client.get("/")).json()["user_data"]
+    assert during["external_id"] == after["external_id"] != anonymous["external_id"]
+    assert during["em"] == after["em"]
+    assert len(after["em"][0]) == 64
+    assert "john" not in str(client.cookies).lower()
+
+
+async def test_enrich_works_in_threads_and_background_tasks(
+    open_client: Any, outbox: SQLiteOutbox
+) -> None:
+    done = asyncio.Event()
+
+    async def later() -> None:
+        await track("Contact")
+        done.set()
+
+    def handler(request: Request) -> Response:
+        track_sync("Lead", event_id="sync")
+        return JSONResponse(enrich(LEAD), background=BackgroundTask(later))
+
+    client = open_client(Starlette(routes=[Route("/", handler)]))
+    response = await client.get("/")
+    assert response.json()["user_data"]["fbp"] == client.cookies["_fbp"]
+    async with asyncio.timeout(5):
+        await done.wait()
+    assert (await outbox.count()).waiting == 2
+
+
+async def test_track_sync_on_the_event_loop_says_what_to_write(open_client: Any) -> None:
+    async def handler(request: Request) -> Response:
+        with pytest.raises(ValueError, match="await track"):
+            track_sync("Lead")
+        return PlainTextResponse("ok")
+
+    client = open_client(Starlette(routes=[Route("/", handler)]))
+    assert (await client.get("/")).text == "ok"
+
+
+async def test_twin_rides_on_the_response_once(open_client: Any) -> None:
+    async def order(request: Request) -> Response:
+        await track("Purchase", {"value": 5, "currency": "EUR"}, event_id="A-1")
+        return Response(status_code=303, headers={"location": "/"})
+
+    routes = [Route("/order", order, methods=["POST"]), Route("/", show_lead)]
+    client = open_client(Starlette(routes=routes))
+    first = await client.post("/order")
+    again = await client.post("/order")
+    assert len([name for name in set_cookies(first) if name.startswith("_bridge_t_")]) == 1
+    assert not [name for name in set_cookies(again) if name.startswith("_bridge_t_")]
+
+
+@pytest.mark.parametrize(
+    ("status", "cache_control"),
+    [(200, "public, max-age=60"), (200, "s-maxage=60"), (304, "private")],
+)
+async def test_shared_and_unchanged_responses_carry_no_cookie(
+    open_client: Any, status: int, cache_control: str
+) -> None:
+    async def page(request: Request) -> Response:
+        return Response(status_code=status, headers={"cache-control": cache_control})
+
+    client = open_client(Starlette(routes=[Route("/", page)]))
+    response = await client.get("/")
+    assert set_cookies(response) == {}
+    assert response.headers["cache-control"] == cache_control
+
+
+async def test_response_with_cookies_is_private(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead)]))
+    assert (await client.get("/")).headers["cache-control"] == "private"
+
+
+async def test_embedded_files_carry_no_cookie(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/a.png", show_lead)]))
+    headers = {"sec-fetch-dest": "image", "sec-fetch-mode": "no-cors"}
+    assert set_cookies(await client.get("/a.png", headers=headers)) == {}
+
+
+async def test_headers_of_a_response_are_optional(open_client: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    assert "_bridge" in set_cookies(await open_client(app).get("/"))
+
+
+async def test_visitor_is_in_the_scope(open_client: Any) -> None:
+    async def handler(request: Request) -> Response:
+        assert request.scope["bridge"] is current_visitor()
+        return PlainTextResponse(repr(current_visitor()))
+
+    client = open_client(Starlette(routes=[Route("/", handler)]))
+    assert (await client.get("/")).text.startswith("Visitor(")
+
+
+async def test_mounted_app_serves_its_paths_below_the_mount(outbox: SQLiteOutbox) -> None:
+    bridge = make_bridge(outbox)
+    inner = BridgeMiddleware(Starlette(routes=[Route("/", show_lead)]), bridge=bridge)
+    client = make_client(Starlette(routes=[Mount("/shop", inner)]))
+    assert (await client.get("/shop/_bridge/bridge.js")).status_code == 200
+    assert (await client.get("/shop/")).json()["event_name"] == "Lead"
+    await bridge.stop(deadline=0)
+
+
+class Server:
+    """What a server says and hears over one lifespan."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.heard: list[str] = []
+        self._said: asyncio.Queue[Message] = asyncio.Queue()
+        self._app = app
+
+    async def _send(self, message: Message) -> None:
+        self.heard.append(message["type"])
+
+    async def run(self) -> None:
+        for kind in ("startup", "shutdown"):
+            self._said.put_nowait({"type": f"lifespan.{kind}"})
+        async with asyncio.timeout(5):
+            await self._app({"type": "lifespan", "asgi": {}}, self._said.get, self._send)
+
+
+COMPLETE = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def raise_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ValueError(scope["type"])
+
+
+async def raise_after_listening(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    raise ValueError(scope["type"])
+
+
+async def return_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    return
+
+
+async def leave_after_startup(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+
+
+@pytest.mark.parametrize(
+    "app",
+    [Starlette(), raise_at_once, raise_after_listening, return_at_once, leave_after_startup],
+)
+async def test_lifespan_is_answered_for_any_app(outbox: SQLiteOutbox, app: ASGIApp) -> None:
+    server = Server(BridgeMiddleware(app, bridge=make_bridge(outbox)))
+    await server.run()
+    assert server.heard == COMPLETE
+
+
+async def test_bridge_runs_inside_the_apps_own_lifespan(outbox: SQLiteOutbox) -> None:
+    bridge = make_bridge(outbox)
+    running = []
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        running.append(bridge.is_running)
+        yield
+        running.append(bridge.is_running)
+
+    app = Starlette(lifespan=lifespan)
+    await Server(BridgeMiddleware(app, bridge=bridge)).run()
+    assert running == [False, True]
+    assert not bridge.is_running
+
+
+async def test_failed_startup_is_passed_on(outbox: SQLiteOutbox) -> None:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        if app.debug is False:
+            raise RuntimeError("no database")
+        yield
+
+    bridge = make_bridge(outbox)
+    server = Server(BridgeMiddleware(Starlette(lifespan=lifespan), bridge=bridge))
+    with pytest.raises(RuntimeError, match="no database"):
+        await server.run()
+    assert server.heard == ["lifespan.startup.failed"]
+    assert not bridge.is_running
+
+
+async def test_websocket_passes_untouched(outbox: SQLiteOutbox) -> None:
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.close()
+
+    app = BridgeMiddleware(
+        Starlette(routes=[WebSocketRoute("/ws", echo)]), bridge=make_bridge(outbox)
+    )
+    scope: Scope = {"type": "websocket", "path": "/ws", "headers": [], "query_string": b""}
+    heard: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        heard.append(message)
+
+    await app(scope, receive, send)
+    assert [message["type"] for message in heard] == ["websocket.accept", "websocket.close"]
+    assert not heard[0].get("headers")
