@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,12 +56,16 @@ class _Report(msgspec.Struct, forbid_unknown_fields=True):
     acks: list[_Ack] = []
 
 
-@cache
-def read_script() -> bytes:
+def _read_script() -> bytes:
     """Return ``bridge.js``, from the wheel or from the source tree."""
     package = Path(__file__).parent
     shipped = package / "static" / "bridge.js"
     return (shipped if shipped.exists() else package.parent / "static" / "bridge.js").read_bytes()
+
+
+# Read from disk here, since the first use is on the event loop.
+SCRIPT = _read_script()
+SCRIPT_ETAG = f'"{hashlib.sha256(SCRIPT).hexdigest()[:16]}"'
 
 
 class Endpoints:
@@ -74,7 +77,6 @@ class Endpoints:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        read_script()  # a package without its script should fail here, not at the first visitor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Answer the request for ``path``, which is relative to the prefix."""
@@ -165,15 +167,14 @@ async def _read_body(request: Request) -> bytes | None:
 
 
 def _serve_script(request: Request) -> Response:
-    script = read_script()
     headers = {
-        "etag": f'"{hashlib.sha256(script).hexdigest()[:16]}"',
+        "etag": SCRIPT_ETAG,
         "cache-control": f"public, max-age={SCRIPT_MAX_AGE}",
         "x-content-type-options": "nosniff",
     }
-    if headers["etag"] in request.headers.get("if-none-match", ""):
+    if SCRIPT_ETAG in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(script, media_type="text/javascript", headers=headers)
+    return Response(SCRIPT, media_type="text/javascript", headers=headers)
 
 
 def _refuse(status: int, reason: str) -> Response:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -22,6 +22,9 @@ from publicsuffixlist import PublicSuffixList
 MAX_AGE = 90 * 86_400  # seconds; the pixel's own lifetime, rolling
 MAX_LENGTH = 600  # characters of a whole value: a click id of 500 and its frame
 MAX_CLICK_ID_LENGTH = 500  # characters; the pixel ignores longer ones
+
+# Read from disk here, since the first use is on the event loop.
+_SUFFIXES = PublicSuffixList()
 
 # Two-character appendices are the parameter builder's old language tokens; newer ones have eight.
 _VALUE = re.compile(
@@ -134,11 +137,6 @@ def parse_host(raw: bytes) -> str | None:
     return host if _HOST.fullmatch(host) and ".." not in host else None
 
 
-@cache
-def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList()
-
-
 @lru_cache(maxsize=1024)
 def find_cookie_domain(host: str) -> CookieDomain:
     """Return the registrable domain of ``host``, or a host-only place for IPs and single labels.
@@ -155,7 +153,7 @@ def find_cookie_domain(host: str) -> CookieDomain:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        domain = _suffixes().privatesuffix(host)
+        domain = _SUFFIXES.privatesuffix(host)
         return CookieDomain(domain, domain.count(".") if domain else host.count("."))
     return CookieDomain(None, host.count("."))
 

@@ -10,9 +10,11 @@ import asyncio
 import contextvars
 import logging
 import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import assert_never
 
 import httpx
@@ -39,6 +41,12 @@ BACKOFF_CAP = 300.0  # seconds
 PAUSE = 60.0  # seconds until a destination that refused us is asked again
 
 logger = logging.getLogger("bridge.sender")
+
+
+@cache
+def _read_certificates() -> ssl.SSLContext:
+    """Return the system's trust; read when a bridge is built, not on the event loop."""
+    return httpx.create_ssl_context()
 
 
 def compute_backoff(attempts: int, after: float | None) -> float:
@@ -68,11 +76,14 @@ class Sender:
         self._lanes: list[_Lane] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._client: httpx.AsyncClient | None = None
+        self._certificates = _read_certificates()
 
     def start(self) -> None:
         """Begin to deliver, on the running event loop."""
         self._lanes = [_Lane(self, self._outbox, each) for each in self._destinations]
-        client = self._client = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
+        client = self._client = httpx.AsyncClient(
+            timeout=TIMEOUT, follow_redirects=False, verify=self._certificates
+        )
         # A context of its own: the first request may be what starts the sender.
         self._tasks = [
             asyncio.create_task(lane.run(client), context=contextvars.Context())
@@ -110,6 +121,7 @@ class _Lane:
         self._counters = sender.counters
         self._outbox = outbox
         self._destination = destination
+        self._trouble = ""  # the kind logged last: an outage is one line, not thousands
 
     async def run(self, client: httpx.AsyncClient) -> None:
         """Deliver until stopped, then what is due."""
@@ -129,7 +141,7 @@ class _Lane:
                 else:
                     await self._wait(await self._outbox.next_due(self._destination.name))
             except OutboxError as error:
-                logger.error("sender %s: %s", self._destination.name, error)
+                self._report(logging.ERROR, error, str(error))
                 if self.stopping:
                     return
                 await self._wait(None)
@@ -163,13 +175,14 @@ class _Lane:
             case Accepted():
                 await self._outbox.ack(batch, now)
                 self._counters["delivered"] += len(batch)
+                if self._trouble:
+                    self._trouble = ""
+                    logger.warning("sender %s: works again", name)
             case Retry(reason, after):
                 delay = compute_backoff(max(delivery.attempts for delivery in batch), after)
                 await self._outbox.retry(batch, now + delay)
                 self._counters["retried"] += len(batch)
-                logger.warning(
-                    "sender %s: %d events again in %.1f s: %s", name, len(batch), delay, reason
-                )
+                self._report(logging.WARNING, verdict, f"{reason}; trying again until it works")
             case Rejected(reason) if len(batch) == 1:
                 await self._bury(batch, reason)
             case Rejected():
@@ -180,15 +193,16 @@ class _Lane:
             case Paused(reason):
                 await self._outbox.retry(batch, now + PAUSE)
                 self._counters["paused"] += len(batch)
-                logger.error(
-                    "sender %s: refused us, %d events wait %.0f s: %s",
-                    name,
-                    len(batch),
-                    PAUSE,
-                    reason,
-                )
+                self._report(logging.ERROR, verdict, f"refused us: {reason}; the events wait")
             case _:
                 assert_never(verdict)
+
+    def _report(self, level: int, cause: object, text: str) -> None:
+        """Log ``text`` unless the last trouble was of the same kind."""
+        kind = type(cause).__name__
+        if kind != self._trouble:
+            self._trouble = kind
+            logger.log(level, "sender %s: %s", self._destination.name, text)
 
     async def _bury(self, batch: list[Delivery], reason: str) -> None:
         await self._outbox.bury(batch, reason, time.time())

@@ -35,7 +35,7 @@ class Option(NamedTuple):
 
 
 def _parse_keys(text: str) -> list[Secret]:
-    return [Secret(key) for key in text.split()]
+    return [Secret(key.strip()) for key in text.split(",")]
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -53,7 +53,7 @@ OPTIONS: tuple[Option, ...] = (
         "secret_key",
         False,
         _parse_keys,
-        "Signs the session cookie, 32 bytes or more; several, separated by spaces, newest last.",
+        "Signs the session cookie, 32 bytes or more; several, separated by commas, newest last.",
         "required",
     ),
     Option(

@@ -20,7 +20,8 @@
   const MAX_FIRED = 50 // ids of twins that are remembered
   const MAX_QUEUED = 100 // events
   const MAX_QUEUED_AGE = 48 * 3600e3 // ms
-  const MAX_BATCH = 20 // events of one request; all keepalive requests together may hold 64 KiB
+  const MAX_BATCH = 20 // events of one request
+  const MAX_REPORT = 30e3 // characters of one request; all in flight together may hold 64 KiB
   const SIGHTING_TIMEOUT = 5e3 // ms until a hit nobody saw counts as unknown
   const RETRY_DELAY = 10e3 // ms
   const HIT_ROOM = 350 // characters of a hit for custom data; a hit of 2048 dies on navigation
@@ -46,8 +47,8 @@
   const waiting = [] // calls made before the settings came
   /** @type {Map<string, QueuedEvent>} */
   const queued = new Map()
-  /** @type {Map<string, Ack & { timer: number }>} */
-  const unseen = new Map() // fired twins whose hit was not seen yet
+  /** @type {Map<string, { name: string, isTwin: boolean, timer: number }>} */
+  const unseen = new Map() // events whose hit was not seen yet
   /** @type {Ack[]} */
   const acks = []
   let flushTimer = 0
@@ -102,7 +103,7 @@
     library.src = url
     library.onerror = () => {
       blocked = true
-      for (const ack of unseen.values()) settle(ack.event_id, 'blocked')
+      for (const id of [...unseen.keys()]) settle(id, 'blocked')
     }
     document.head.append(library)
   }
@@ -172,23 +173,32 @@
 
   /** @param {Twin} twin */
   const fireTwin = ({ n, i, d }) => {
+    watch(n, i, true)
     fire(n, d, i)
-    const timer = setTimeout(() => settle(i, 'unknown'), SIGHTING_TIMEOUT)
-    unseen.set(i, { event_name: n, event_id: i, state: 'unknown', timer })
-    if (blocked) settle(i, 'blocked')
+  }
+
+  // --- did it go out? ---
+
+  // Meta merges on external id and fbp only if the browser copy came first. So the server is told
+  // of an event (or that a twin was fired) only once its hit was seen, or is known not to come.
+  /** @param {string} name @param {string} id @param {boolean} isTwin */
+  const watch = (name, id, isTwin) => {
+    const timer = setTimeout(() => settle(id, 'unknown'), blocked ? 0 : SIGHTING_TIMEOUT)
+    unseen.set(id, { name, isTwin, timer })
   }
 
   /** @param {string} id @param {Ack['state']} state */
   const settle = (id, state) => {
-    const ack = unseen.get(id)
-    if (!ack) return
+    const fired = unseen.get(id)
+    if (!fired) return
     unseen.delete(id)
-    clearTimeout(ack.timer)
-    acks.push({ event_name: ack.event_name, event_id: id, state })
+    clearTimeout(fired.timer)
+    if (blocked) state = 'blocked'
+    if (fired.isTwin) acks.push({ event_name: fired.name, event_id: id, state })
     scheduleFlush(0)
   }
 
-  // Each finished request is looked at: the pixel's own hits tell that a twin went out, and any
+  // Each finished request is looked at: the pixel's own hits tell that an event went out, and any
   // fetch or XHR may have brought a new twin. Nothing of the page is patched for it.
   /** @param {PerformanceEntryList} entries */
   const look = (entries) => {
@@ -219,6 +229,7 @@
    */
   const track = (name, properties = {}, options = {}) => {
     const id = options.eventID || newId()
+    watch(name, id, false)
     ready(() => fire(name, properties, id))
     /** @type {QueuedEvent} */
     const event = {
@@ -235,7 +246,6 @@
     } catch {
       // no storage or no room: kept for the life of this page
     }
-    scheduleFlush(0)
     return id
   }
 
@@ -280,34 +290,47 @@
     }
   }
 
-  const buildReport = () => {
-    const events = [...queued.values()].slice(0, MAX_BATCH).map(({ at, ...event }) => ({
-      ...event,
-      age_ms: Math.max(0, Date.now() - at),
-    }))
-    return JSON.stringify({ events, acks: acks.splice(0, MAX_BATCH) })
+  // The events to tell of now: their hits were seen, or given up.
+  const pickEvents = () => {
+    const picked = []
+    let room = MAX_REPORT
+    for (const event of queued.values()) {
+      if (unseen.has(event.event_id)) continue
+      room -= JSON.stringify(event).length
+      if (picked.length && (room < 0 || picked.length === MAX_BATCH)) break
+      picked.push(event)
+    }
+    return picked
   }
 
+  /** @param {QueuedEvent[]} events */
+  const buildReport = (events) =>
+    JSON.stringify({
+      events: events.map(({ at, ...event }) => ({
+        ...event,
+        age_ms: Math.max(0, Date.now() - at),
+      })),
+      acks: acks.splice(0, MAX_BATCH),
+    })
+
   const flush = async () => {
-    if (!queued.size && !acks.length) return
-    const body = buildReport()
+    const events = pickEvents()
+    if (!events.length && !acks.length) return
     try {
       const answer = await fetch(base + 'collect', {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         credentials: 'include',
         keepalive: true,
-        body,
+        body: buildReport(events),
       })
       if (answer.status >= 500 || answer.status === 429) return scheduleFlush(RETRY_DELAY)
       const { stored = [], refused = [] } = /** @type {Answer} */ (await answer.json())
       stored.forEach(forget)
-      for (const { event_id, reason } of refused) {
-        console.warn(`bridge: ${reason}`)
-        forget(event_id)
-      }
-      if (!answer.ok) [...queued.keys()].slice(0, MAX_BATCH).forEach(forget)
-      if (queued.size || acks.length) scheduleFlush(0)
+      refused.forEach(({ reason }) => console.warn(`bridge: ${reason}`))
+      // What was neither stored nor put off would be refused again.
+      events.forEach((event) => forget(event.event_id))
+      scheduleFlush(0)
     } catch {
       scheduleFlush(RETRY_DELAY) // offline, or the page is leaving: the next one sends
     }
@@ -316,8 +339,10 @@
   const leave = () => {
     for (const id of [...unseen.keys()]) settle(id, 'unknown')
     clearTimeout(flushTimer)
-    if (!queued.size && !acks.length) return
-    navigator.sendBeacon(base + 'collect', new Blob([buildReport()], { type: 'application/json' }))
+    const events = pickEvents()
+    if (!events.length && !acks.length) return
+    const report = new Blob([buildReport(events)], { type: 'application/json' })
+    navigator.sendBeacon(base + 'collect', report)
   }
 
   // --- views ---
@@ -373,6 +398,7 @@
   }
 
   recall()
+  scheduleFlush(0)
   before.forEach(api.push)
   addEventListener('pagehide', leave)
   readSettings().then(start, () => {

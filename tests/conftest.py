@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from playwright.async_api import Browser, async_playwright
 
 from bridge.outbox import SQLiteOutbox
 from tests.servers import Sandbox, find_free_port, running
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
@@ -45,3 +46,22 @@ async def sandbox(sandbox_process: str) -> Sandbox:
     sandbox = Sandbox(sandbox_process)
     await sandbox.reset()
     return sandbox
+
+
+@pytest.fixture(scope="session")
+async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
+    """One Chromium for the whole run; each test opens a context of its own."""
+    arguments = [
+        "--no-sandbox",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--host-resolver-rules=MAP *.example.com 127.0.0.1",
+    ]
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=arguments
+        )
+        yield chromium
+        await chromium.close()

@@ -1,0 +1,1 @@
+"""Fern & Clay: a small shop that shows how Bridge is used."""

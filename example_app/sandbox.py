@@ -1,0 +1,60 @@
+"""The sandbox as a child process: a stand-in for Meta that shows what it was sent."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+SANDBOX_HOST = "127.0.0.1"
+STARTS_WITHIN = 15.0  # seconds
+ENDS_WITHIN = 5.0  # seconds
+
+
+@contextmanager
+def running_sandbox(port: int, settings: Mapping[str, str]) -> Iterator[None]:
+    """Run the sandbox while the block runs.
+
+    It gets a session of its own, so that Ctrl-C reaches only the shop: the shop's last events still
+    find the sandbox there.
+
+    Raises:
+        OSError: The sandbox did not start; it has said why on stderr.
+    """
+    options = {
+        "--host": SANDBOX_HOST,
+        "--port": str(port),
+        "--pixel-id": settings["BRIDGE_PIXEL_ID"],
+        "--access-token": settings["BRIDGE_ACCESS_TOKEN"],
+    }
+    words = [word for option in options.items() for word in option]
+    sandbox = subprocess.Popen(  # noqa: S603 - our own command, no shell
+        [sys.executable, "-m", "bridge", "sandbox", *words],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_until_it_answers(sandbox, port)
+        yield
+    finally:
+        sandbox.terminate()
+        try:
+            sandbox.wait(ENDS_WITHIN)
+        except subprocess.TimeoutExpired:  # an open page of its events can hold it
+            sandbox.kill()
+            sandbox.wait()
+
+
+def _wait_until_it_answers(sandbox: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + STARTS_WITHIN
+    while sandbox.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection((SANDBOX_HOST, port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise OSError(f"the sandbox did not start on port {port}")

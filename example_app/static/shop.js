@@ -1,0 +1,71 @@
+/**
+ * The shop's own script.
+ *
+ * What the visitor does in the page is told to Bridge here, through a queue that works before and
+ * after bridge.js has loaded. What happens on the server is reported there, and needs no code here.
+ */
+
+const SHOWN = 4000 // ms that a word about the cart stays
+
+window.bridge = window.bridge || []
+
+/** Events of the page itself: ViewContent, InitiateCheckout. */
+for (const element of document.querySelectorAll('[data-track]')) {
+  const { track, properties } = element.dataset
+  window.bridge.push(['track', track, JSON.parse(properties)])
+}
+
+/** The product page's form is sent as ever; Bridge is told on the way out. */
+const addForm = document.querySelector('#add-to-cart')
+addForm?.addEventListener('submit', () => {
+  const quantity = Number(addForm.elements.quantity.value)
+  const { contents, ...properties } = JSON.parse(addForm.dataset.properties)
+  properties.value = Number((properties.value * quantity).toFixed(2))
+  properties.contents = contents.map((item) => ({ ...item, quantity }))
+  window.bridge.push(['track', 'AddToCart', properties])
+})
+
+/** "Add" buttons: the server reports AddToCart, and Bridge brings the browser's copy along. */
+let lastAdd = Promise.resolve()
+for (const form of document.querySelectorAll('.quick-add')) {
+  form.addEventListener('submit', (event) => {
+    event.preventDefault()
+    // One after the other: the cart lives in a cookie, and the last answer's cookie wins.
+    lastAdd = lastAdd.then(() => quickAdd(form))
+  })
+}
+
+async function quickAdd(form) {
+  const button = form.querySelector('button')
+  const { productName } = form.dataset
+  try {
+    const response = await fetch(form.action, {
+      method: 'POST',
+      headers: { Accept: 'application/json' },
+      body: new FormData(form),
+    })
+    if (!response.ok) throw new Error(`the shop answered ${response.status}`)
+    showCartCount((await response.json()).count)
+    say(`${productName} is in your cart`)
+    button.textContent = 'Added'
+  } catch (error) {
+    console.warn('quick add:', error)
+    say(`${productName} could not be added, please try again`)
+    button.textContent = 'Try again'
+  }
+  setTimeout(() => (button.textContent = 'Add'), SHOWN)
+}
+
+function showCartCount(count) {
+  const badge = document.querySelector('#cart-count')
+  badge.textContent = count
+  badge.hidden = count === 0
+}
+
+let silence = 0
+function say(text) {
+  const status = document.querySelector('#status')
+  status.textContent = text
+  clearTimeout(silence)
+  silence = setTimeout(() => (status.textContent = ''), SHOWN)
+}

@@ -1,0 +1,111 @@
+"""Chromium in front of the example shop and the sandbox, each a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page
+
+from tests.servers import Sandbox, find_free_port, poll, running
+
+HOST = "www.shop.example.com"
+LONG_HOLD = "60"  # seconds: what arrives sooner was released by an acknowledgement
+SHORT_HOLD = "0.2"
+
+
+@contextmanager
+def running_shop(folder: Path, sandbox_url: str, hold: str, port: int = 0) -> Iterator[Any]:
+    """The example shop as a process; yields it and its address."""
+    port = port or find_free_port()
+    environ = {
+        "BRIDGE_GRAPH_URL": sandbox_url,
+        "BRIDGE_PIXEL_SCRIPT_URL": f"{sandbox_url}/en_US/fbevents.js",
+        "BRIDGE_OUTBOX_URL": f"sqlite:///{folder}/bridge.db",
+        "BRIDGE_BROWSER_HOLD": hold,
+    }
+    with running(["example_app", "--port", str(port)], port, environ) as process:
+        yield process, f"http://{HOST}:{port}"
+
+
+@pytest.fixture(scope="session")
+def shop(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a shop whose server copies wait long for their acknowledgement."""
+    folder = tmp_path_factory.mktemp("shop")
+    with running_shop(folder, sandbox_process, LONG_HOLD) as (_, url):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def hasty_shop(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a shop that hardly waits for acknowledgements."""
+    folder = tmp_path_factory.mktemp("shop")
+    with running_shop(folder, sandbox_process, SHORT_HOLD) as (_, url):
+        yield url
+
+
+class Visit:
+    """One browser window, and what the sandbox learned from it."""
+
+    def __init__(self, page: Page, sandbox: Sandbox, url: str) -> None:
+        self.page = page
+        self.sandbox = sandbox
+        self.url = url
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    async def open(self, path: str) -> None:
+        await self.page.goto(self.url + path)
+
+    async def counted(self, **counts: int) -> list[dict[str, Any]]:
+        """The actions, once each name was counted so often and every pair has both copies."""
+
+        async def check() -> list[dict[str, Any]] | None:
+            actions = await self.sandbox.actions()
+            seen = dict.fromkeys(counts, 0)
+            for action in actions:
+                if action["merged"]:
+                    seen[action["event_name"]] = seen.get(action["event_name"], 0) + 1
+            return actions if seen == counts else None
+
+        try:
+            found: list[dict[str, Any]] = await poll(check, f"merged {counts}")
+        except AssertionError as error:
+            names = [
+                (a["event_name"], a["event_id"], len(a["browser"]), len(a["server"]))
+                for a in await self.sandbox.actions()
+            ]
+            raise AssertionError(f"{error}; there are {names}, {self.errors}") from None
+        return found
+
+    async def buy(self) -> str:
+        """Put a fern into the cart, order it, and return the order's id."""
+        await self.open("/products/boston-fern")
+        await self.page.click("#add-to-cart")
+        await self.page.wait_for_url("**/cart")
+        await self.page.click("#go-to-checkout")
+        await self.page.wait_for_url("**/checkout")
+        for field, value in {
+            "#email": "Ada@Example.com",
+            "#name": "Ada Lovelace",
+            "#zip": "10115",
+            "#city": "Berlin",
+        }.items():
+            await self.page.fill(field, value)
+        await self.page.click("#place-order")
+        await self.page.wait_for_url("**/orders/A-*")
+        return self.page.url.rpartition("/")[2]
+
+
+@pytest.fixture
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    async with await browser.new_context() as context:
+        yield context
+
+
+@pytest.fixture
+async def visit(context: BrowserContext, sandbox: Sandbox, shop: str) -> Visit:
+    return Visit(await context.new_page(), sandbox, shop)
