@@ -29,6 +29,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 SESSION_COOKIE = b"_bridge"
 READABLE_COOKIE = b"_bridge_x"
+TWIN_COOKIE_PREFIX = b"_bridge_t_"
 MAX_USER_AGENT_LENGTH = 512  # characters
 MAX_URL_LENGTH = 2048  # characters
 MAX_HOPS = 32  # entries of X-Forwarded-For that are looked at
@@ -142,6 +143,15 @@ class Capture:
             return None
         value = raw.decode("latin-1")
         return value if parse_browser_id(value) else None
+
+    @cached_property
+    def twin_cookies_length(self) -> int:
+        """Bytes of the twins that still wait in this browser."""
+        cookies = self._headers.get(b"cookie", b"")
+        if TWIN_COOKIE_PREFIX not in cookies:
+            return 0
+        parts = (part.strip() for part in cookies.split(b";"))
+        return sum(len(part) for part in parts if part.startswith(TWIN_COOKIE_PREFIX))
 
     @cached_property
     def click_id(self) -> str | None:

@@ -40,7 +40,7 @@ from bridge.outbox.base import Delivery, Outbox
 from bridge.outbox.engines import open_outbox
 from bridge.sender import Sender
 from bridge.settings import read_settings
-from bridge.visitor import PageSettings, Visitor, build_twin, meet
+from bridge.visitor import PageSettings, Visitor, meet
 
 PIXEL_SCRIPT_URL = "https://connect.facebook.net/en_US/fbevents.js"
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
@@ -216,10 +216,11 @@ class Bridge:
             "user_data": user_data,
         }
         event = self._complete(given, visitor)
-        twin = build_twin(event) if self._pixel_ids and visitor.has_room_for_twin else None
+        # Before the event is stored: meanwhile the response may leave, or other twins fill it.
+        twin = visitor.take_along(event) if self._pixel_ids else None
         is_new = await self._store(event, hold=self._browser_hold if twin else 0.0)
-        if is_new and twin is not None:
-            visitor.twins.append(twin)
+        if twin is not None and not is_new:
+            visitor.twins.remove(twin)
         return event
 
     def track_sync(

@@ -121,6 +121,14 @@ OPTIONS: tuple[Option, ...] = (
         "Shows events under Events Manager's Test events; they still count.",
         "none",
     ),
+    Option(
+        "BRIDGE_PARTNER_AGENT",
+        "partner_agent",
+        True,
+        str,
+        "Platform id, for those who send for others.",
+        "none",
+    ),
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bridge.capture import Capture
+from bridge.capture import TWIN_COOKIE_PREFIX, Capture
 from bridge.cookies import MAX_AGE, build_set_cookie, new_fbp, renew_fbc
 from bridge.events import DAY, Event, UserData
 from bridge.identity import Identity, SessionSigner
@@ -17,10 +17,10 @@ from bridge.identity import Identity, SessionSigner
 if TYPE_CHECKING:
     from bridge.core import Bridge
 
-TWIN_COOKIE_PREFIX = "_bridge_t_"
 TWIN_MAX_AGE = 3600  # seconds; a page without the script may stand in between, a payment's say
-MAX_TWINS = 8  # of one response
-MAX_TWIN_LENGTH = 1500  # characters of one twin's cookie value
+MAX_TWIN_LENGTH = 1000  # characters of one twin's cookie value
+TWIN_FRAME = 25  # characters of a twin's cookie beside its value
+MAX_TWINS_LENGTH = 2500  # characters of all that wait in one browser: servers limit headers to 8 KB
 
 
 class Twin(msgspec.Struct, frozen=True):
@@ -149,10 +149,16 @@ class Visitor:
         )
         return known.over(self.identity.user_data)
 
-    @property
-    def has_room_for_twin(self) -> bool:
-        """Whether a browser copy can still ride on this response."""
-        return not self._response_started and len(self.twins) < MAX_TWINS
+    def take_along(self, event: Event) -> Twin | None:
+        """Let the twin of ``event`` ride on this response; ``None`` if it has left or is full."""
+        twin = build_twin(event)
+        if twin is None or self._response_started:
+            return None
+        length = sum(TWIN_FRAME + len(encode_readable(each)) for each in [*self.twins, twin])
+        if length + self.capture.twin_cookies_length > MAX_TWINS_LENGTH:
+            return None
+        self.twins.append(twin)
+        return twin
 
     def know(self, user_id: str | None, user_data: UserData) -> None:
         """Keep who the visitor says to be, for this request and the session."""
@@ -221,7 +227,7 @@ class Visitor:
             lines.append(self._line("_bridge_x", readable))
         for twin in self.twins:
             key = f"{twin.event_name} {twin.event_id}"
-            name = TWIN_COOKIE_PREFIX + hashlib.sha256(key.encode()).hexdigest()[:12]
+            name = TWIN_COOKIE_PREFIX.decode() + hashlib.sha256(key.encode()).hexdigest()[:12]
             lines.append(self._line(name, encode_readable(twin), TWIN_MAX_AGE))
         return lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -29,7 +30,7 @@ def make_scope(
     path: str = "/",
     *,
     query: bytes = b"",
-    headers: dict[str, str | bytes] | None = None,
+    headers: Mapping[str, str | bytes] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """A GET of ``http://shop.example.com``."""

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from bridge import (
+    Bridge,
+    ConfigError,
+    InvalidEventError,
+    NoVisitorError,
+    OutboxError,
+    Visitor,
+    current_visitor,
+    enrich,
+    identify,
+    track,
+    track_sync,
+)
+from bridge.outbox import SQLiteOutbox
+from tests.factories import NAVIGATION, SECRET, make_bridge, make_meta, make_scope, unix_now
+
+MONEY = {"value": 5, "currency": "EUR"}
+
+
+@pytest.fixture
+async def bridge(outbox: SQLiteOutbox) -> AsyncIterator[Bridge]:
+    bridge = make_bridge(outbox, destinations=[make_meta(), make_meta(pixel_id="2")])
+    yield bridge
+    await bridge.stop(deadline=0)
+
+
+@pytest.fixture
+def visitor(bridge: Bridge) -> Visitor:
+    return bridge.visit(make_scope("/p", query=b"fbclid=A", headers=NAVIGATION))
+
+
+async def test_enrich_completes_a_server_event(visitor: Visitor) -> None:
+    event = enrich({"event_name": "Lead"}, visitor=visitor)
+    assert event.pop("event_time") == pytest.approx(unix_now(), abs=2)
+    assert len(event.pop("event_id")) == 36
+    assert event == {
+        "event_name": "Lead",
+        "action_source": "website",
+        "event_source_url": "http://shop.example.com/p?fbclid=A",
+        "user_data": {
+            "external_id": [visitor.external_id],
+            "client_ip_address": "93.184.216.34",
+            "client_user_agent": NAVIGATION["user-agent"],
+            "fbp": visitor.identity.fbp,
+            "fbc": visitor.identity.fbc,
+        },
+    }
+
+
+async def test_enrich_overwrites_nothing(visitor: Visitor) -> None:
+    given = {
+        "event_name": "Purchase",
+        "event_id": "A-1",
+        "event_time": unix_now() - 60,
+        "action_source": "app",
+        "event_source_url": "https://other.example/",
+        "referrer_url": "https://ref.example/",
+        "custom_data": {**MONEY, "contents": [{"id": "a", "quantity": 1}]},
+        "user_data": {
+            "em": ["a" * 64],
+            "external_id": ["b" * 64],
+            "client_ip_address": "8.8.8.8",
+            "client_user_agent": "mine",
+            "fbp": "fb.1.1.1",
+            "fbc": "fb.1.1.c",
+        },
+        "data_processing_options": [],
+        "opt_out": True,
+    }
+    assert enrich(given, visitor=visitor) == given
+
+
+async def test_enrich_hashes_raw_user_data(visitor: Visitor) -> None:
+    user_data = {"em": " John@Example.com", "ph": ["+1 650 555 1212", "16505551212"]}
+    event = enrich({"event_name": "Lead", "user_data": user_data}, visitor=visitor)
+    assert event["user_data"]["em"] == [
+        "855f96e983f1f8e8be944692b6f719fd54329826cb62e98015efee8e2e071dd4"
+    ]
+    assert len(event["user_data"]["ph"]) == 1
+    assert "john" not in str(event).lower()
+
+
+async def test_enrich_completes_a_segment_message(bridge: Bridge, visitor: Visitor) -> None:
+    identify("42", visitor=visitor)
+    message = enrich(
+        {"event": "Order Completed", "properties": {"revenue": 5}, "context": {"ip": "8.8.8.8"}},
+        visitor=visitor,
+    )
+    assert message["type"] == "track"
+    assert message["userId"] == "42"
+    assert message["anonymousId"] == visitor.identity.anonymous_id
+    assert len({message["messageId"], message["properties"]["event_id"]}) == 2
+    assert message["timestamp"].endswith("+00:00")
+    fbp, fbc = visitor.identity.fbp, visitor.identity.fbc
+    assert message["properties"] | {"event_id": ""} == {
+        "event_id": "",
+        "revenue": 5,
+        "action_source": "website",
+        "fbp": fbp,
+        "fbc": fbc,
+    }
+    assert message["context"] == {
+        "channel": "server",
+        "ip": "8.8.8.8",
+        "userAgent": NAVIGATION["user-agent"],
+        "fbp": fbp,
+        "fbc": fbc,
+        "page": {
+            "url": "http://shop.example.com/p?fbclid=A",
+            "path": "/p",
+            "search": "?fbclid=A",
+        },
+    }
+
+
+async def test_enrich_overwrites_nothing_of_a_segment_message(visitor: Visitor) -> None:
+    given: dict[str, Any] = {
+        "event": "x",
+        "type": "track",
+        "messageId": "m",
+        "anonymousId": "a",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "properties": {"event_id": "1", "fbp": "p", "fbc": "c", "action_source": "app"},
+        "context": {"ip": "8.8.8.8", "userAgent": "u", "fbp": "p", "fbc": "c", "channel": "x"},
+    }
+    message = enrich(given, visitor=visitor)
+    page = message["context"].pop("page")
+    assert message == given
+    assert page["path"] == "/p"
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        ({"name": "Lead"}, "event"),
+        ({"event": ""}, "event"),
+        ({"event": "x", "propertys": {}}, "propertys"),
+        ({"event": "x", "properties": 1}, "properties"),
+        ({"event": "x", "context": {"page": "/"}}, "page"),
+        ({"event_name": "Lead", "value": 1}, "value"),
+        ({"event_name": "Lead", "user_data": {"mail": "x"}}, "user_data.mail"),
+        ({"event_name": "Lead", "user_data": "x"}, "user_data"),
+        ({"event_name": "Purchase"}, "custom_data.value"),
+        ({"event_name": "Lead", "event_time": 1}, "event_time"),
+    ],
+)
+async def test_enrich_names_the_field_at_fault(
+    visitor: Visitor, event: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidEventError) as caught:
+        enrich(event, visitor=visitor)
+    assert caught.value.field == field
+
+
+async def test_outside_a_request_says_what_to_pass() -> None:
+    with pytest.raises(NoVisitorError, match=r"pass visitor=visitor"):
+        current_visitor()
+    with pytest.raises(NoVisitorError):
+        enrich({"event_name": "Lead"})
+    with pytest.raises(NoVisitorError):
+        identify("42")
+    with pytest.raises(NoVisitorError):
+        await track("Lead")
+    with pytest.raises(NoVisitorError):
+        track_sync("Lead")
+
+
+async def test_track_stores_one_delivery_a_destination_before_it_returns(
+    visitor: Visitor, outbox: SQLiteOutbox
+) -> None:
+    event = await track("Purchase", MONEY, event_id=1001, visitor=visitor)
+    claimed = await outbox.claim("meta:2", 9, now=unix_now() + 60, lease=60)
+    assert event.event_id == "1001"
+    assert [msgspec.json.decode(delivery.body)["event_id"] for delivery in claimed] == ["1001"]
+    assert (await outbox.count()).waiting == 2
+
+
+async def test_track_holds_what_has_a_twin_and_only_that(
+    visitor: Visitor, outbox: SQLiteOutbox
+) -> None:
+    await track("Lead", event_id="held", visitor=visitor)
+    visitor.start_response(
+        visitor.bridge.build_page_settings(visitor), visitor.bridge.signer, cacheable=False
+    )
+    await track("Lead", event_id="late", visitor=visitor)
+    claimed = await outbox.claim("meta:2", 9, now=unix_now() + 1, lease=60)
+    assert [delivery.event_id for delivery in claimed] == ["late"]
+    assert [twin.event_id for twin in visitor.twins] == ["held"]
+
+
+async def test_track_of_the_same_order_again_is_stored_once(
+    visitor: Visitor, bridge: Bridge, outbox: SQLiteOutbox
+) -> None:
+    for _ in range(3):
+        await track("Purchase", MONEY, event_id="A-1", visitor=visitor)
+    assert (await outbox.count()).waiting == 2
+    assert len(visitor.twins) == 1
+    assert bridge.counters["duplicates"] == 4
+
+
+async def test_track_goes_on_when_the_outbox_is_broken(
+    visitor: Visitor, bridge: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    async def fail(*args: Any) -> list[bool]:
+        raise OutboxError("disk is full")
+
+    monkeypatch.setattr(bridge.outbox, "put", fail)
+    event = await track("Lead", visitor=visitor, user_data={"email": "john@example.com"})
+    assert event.event_name == "Lead"
+    assert bridge.counters["lost"] == 1
+    assert "disk is full" in caplog.text
+    assert "john" not in caplog.text
+    assert visitor.twins == []
+
+
+async def test_more_twins_than_a_response_carries_go_without(
+    visitor: Visitor, outbox: SQLiteOutbox
+) -> None:
+    await asyncio.gather(*(track("Lead", visitor=visitor) for _ in range(40)))
+    assert 0 < len(visitor.twins) < 40
+    lines = visitor.start_response(
+        visitor.bridge.build_page_settings(visitor), visitor.bridge.signer, cacheable=False
+    )
+    assert sum(len(line.partition(b";")[0]) for line in lines) < 6_500
+    now = await outbox.claim("meta:2", 99, now=unix_now() + 1, lease=60)
+    assert len(now) == 40 - len(visitor.twins)
+
+
+async def test_twins_that_wait_in_the_browser_count(bridge: Bridge) -> None:
+    cookies = "; ".join(f"_bridge_t_{i}={'x' * 800}" for i in range(3))
+    visitor = bridge.visit(make_scope(headers={"cookie": cookies}))
+    await track("Purchase", {**MONEY, "content_ids": ["x" * 90]}, visitor=visitor)
+    assert visitor.twins == []
+
+
+async def test_twin_too_large_for_a_cookie_travels_lean(visitor: Visitor) -> None:
+    contents = [{"id": f"product-{i}", "quantity": 1} for i in range(200)]
+    await track("Purchase", {**MONEY, "contents": contents}, visitor=visitor)
+    [twin] = visitor.twins
+    assert twin.custom_data == MONEY
+
+
+@pytest.mark.parametrize("user_id", ["john@example.com", "auth0|john@example.com", "", "x" * 201])
+async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) -> None:
+    with pytest.raises(InvalidEventError) as caught:
+        identify(user_id, visitor=visitor)
+    assert caught.value.field == "user_id"
+    assert "john" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"secret_key": "short"}, "secret_key must be at least 32 bytes"),
+        ({"prefix": "bridge"}, "prefix must be"),
+        ({"prefix": "/bridge/"}, "prefix must be"),
+        ({"browser_hold": -1}, "browser_hold must be"),
+        ({"pixel_script_url": "//x"}, "pixel_script_url must be"),
+        ({"trusted_proxies": "proxy"}, "trusted_proxies"),
+        ({"outbox": "bridge.db"}, "outbox must be"),
+        ({"destinations": [make_meta(), make_meta()]}, "destinations must differ"),
+    ],
+)
+def test_settings_that_cannot_be_right_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_bridge(**{"outbox": "sqlite:///x.db", **changes})
+
+
+ENVIRON = {
+    "BRIDGE_PIXEL_ID": "123",
+    "BRIDGE_ACCESS_TOKEN": "token",
+    "BRIDGE_SECRET_KEY": f"{SECRET}, {SECRET[::-1]}",
+}
+
+
+def test_environment_makes_a_bridge() -> None:
+    bridge = Bridge.from_env(
+        {**ENVIRON, "BRIDGE_PREFIX": "/x", "BRIDGE_GRAPH_URL": "http://127.0.0.1:1"}
+    )
+    assert bridge.prefix == "/x"
+    [meta] = bridge.destinations
+    assert meta.name == "meta:123"
+    assert meta.build_request([]).url.startswith("http://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("missing", ENVIRON)
+def test_environment_without_a_required_variable_names_it(missing: str) -> None:
+    with pytest.raises(ConfigError, match=f"{missing} is not set"):
+        Bridge.from_env({**ENVIRON, missing: " "})
+
+
+def test_environment_with_a_wrong_value_names_it() -> None:
+    with pytest.raises(ConfigError, match="BRIDGE_BROWSER_HOLD: expected a number, got 'soon'"):
+        Bridge.from_env({**ENVIRON, "BRIDGE_BROWSER_HOLD": "soon"})
+
+
+def test_repr_tells_no_secret() -> None:
+    bridge = Bridge.from_env(ENVIRON)
+    for thing in (bridge, *bridge.destinations, bridge.signer):
+        assert "token" not in repr(thing)
+        assert SECRET not in repr(thing)

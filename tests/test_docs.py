@@ -1,0 +1,120 @@
+"""What README and CHANGELOG say is so."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bridge
+from bridge import Bridge
+from bridge.destinations import Meta
+from bridge.outbox import SQLiteOutbox
+from bridge.settings import OPTIONS
+from tests.factories import SECRET, make_client
+from tests.servers import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def between(mark: str) -> str:
+    return README.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
+
+
+async def test_integration_of_the_readme_runs(outbox: SQLiteOutbox) -> None:
+    [code] = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        if "FastAPI" in block
+    ]
+    code = code.replace("TOKEN)]", "TOKEN)], outbox=OUTBOX")
+    names: dict[str, Any] = {
+        "SECRET": SECRET,
+        "PIXEL_ID": "1",
+        "TOKEN": "token",
+        "OUTBOX": outbox,
+        "__name__": "shop",
+    }
+    exec(compile(code, "README.md", "exec", dont_inherit=True), names)
+    client = make_client(names["app"])
+    response = await client.post("/orders", json={"id": "A-1", "total": 12.5})
+    assert response.status_code == 200
+    assert (await outbox.count()).waiting == 1
+    [tag] = re.findall(r'<script src="(.*?)"', README)
+    assert (await client.get(tag)).headers["content-type"].startswith("text/javascript")
+    await names["bridge"].stop(deadline=0)
+
+
+def test_first_screen_names_the_two_commands() -> None:
+    first_screen = README[:2500]
+    for command in ("scripts/demo", "scripts/test"):
+        assert command in first_screen
+        assert (ROOT / command).stat().st_mode & 0o111
+    assert "scripts/test" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_option_is_in_the_table_and_no_other() -> None:
+    rows = [f"| `{o.variable}` | `{o.argument}` | {o.meaning} | {o.default} |" for o in OPTIONS]
+    table = between("options").strip().splitlines()[2:]
+    assert table == rows
+
+
+@pytest.mark.parametrize("kind", [Bridge, Meta])
+def test_every_argument_has_a_variable(kind: type) -> None:
+    arguments = set(inspect.signature(kind).parameters) - {"destinations"}
+    assert arguments <= {option.argument for option in OPTIONS}
+
+
+def test_every_module_stands_in_the_architecture() -> None:
+    modules = {path.name for path in (ROOT / "bridge").glob("*.py") if path.name[0] != "_"}
+    folders = {f"{p.name}/" for p in (ROOT / "bridge").iterdir() if (p / "__init__.py").exists()}
+    told = set(re.findall(r"`bridge/([^`]*)`", between("architecture")))
+    assert told == modules | folders
+
+
+def test_public_names_are_pinned() -> None:
+    assert bridge.__all__ == sorted(bridge.__all__)
+    for name in bridge.__all__:
+        assert getattr(bridge, name).__doc__
+
+
+def test_changelog_knows_the_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {bridge.__version__}" in changelog or "## Unreleased" in changelog
+
+
+def test_picture_of_the_readme_exists() -> None:
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / path).exists()
+
+
+def test_wheel_serves_the_script_from_an_empty_environment(tmp_path: Path) -> None:
+    def run(*command: str | Path) -> str:
+        return subprocess.run(
+            command, cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT)
+    [wheel] = tmp_path.glob("pixel_bridge-*.whl")
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    static = {
+        f"bridge/static/{p.relative_to(ROOT / 'static')}" for p in (ROOT / "static").rglob("*.*")
+    }
+    assert static <= shipped
+    assert "bridge/py.typed" in shipped
+    assert not [name for name in shipped if name.startswith(("tests", "example_app"))]
+
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    printed = run(python, "-c", "import bridge.browser as b; print(b.__file__, len(b.SCRIPT))")
+    file, length = printed.split()
+    assert Path(file).is_relative_to(tmp_path)
+    assert int(length) == (ROOT / "static" / "bridge.js").stat().st_size
