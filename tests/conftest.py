@@ -13,6 +13,9 @@ from bridge.outbox import SQLiteOutbox
 from tests.servers import Sandbox, find_free_port, running
 
 
+LOCAL_HOSTS = ("*.example.com", "*.example.co.uk", "*.test", "*.facebook.net", "*.facebook.com")
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
@@ -57,7 +60,7 @@ async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
         "--disable-component-update",
         "--disable-sync",
         "--no-first-run",
-        "--host-resolver-rules=MAP *.example.com 127.0.0.1",
+        f"--host-resolver-rules={', '.join(f'MAP {host} 127.0.0.1' for host in LOCAL_HOSTS)}",
     ]
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(

@@ -1,0 +1,107 @@
+"""The ``pixel-bridge`` command.
+
+Each command is one function of ``commands``; what it does lives in the module it is about.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated
+
+try:
+    import typer
+    import uvicorn
+except ImportError:
+    raise SystemExit(
+        "pixel-bridge needs typer and uvicorn: pip install 'pixel-bridge[cli]'"
+    ) from None
+
+from bridge.sandbox import DEFAULT_ACCESS_TOKEN, DEFAULT_PIXEL_ID, create_app
+
+GRACE = 1  # seconds that open requests are given when the process is told to stop
+
+commands = typer.Typer(
+    name="pixel-bridge",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@commands.callback()
+def describe() -> None:
+    """The bridge between the Meta Pixel and the Conversions API."""
+
+
+@commands.command()
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8001,
+    pixel_id: Annotated[
+        list[str] | None, typer.Option(help="A pixel that exists; may be given more than once.")
+    ] = None,
+    access_token: Annotated[
+        str, typer.Option(help="The token that may send events.")
+    ] = DEFAULT_ACCESS_TOKEN,
+) -> None:
+    """Run a stand-in for Meta's servers, with a page that shows the events."""
+    pixel_ids = pixel_id or [DEFAULT_PIXEL_ID]
+    listener = _listen(host, port)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    print(f"Sandbox for Meta: {url}  (events page; stop with Ctrl-C)", flush=True)
+    print(f"  pixel id      {', '.join(pixel_ids)}", flush=True)
+    print(f"  access token  {access_token}", flush=True)
+    print(f"  server events POST {url}/v26.0/{pixel_ids[0]}/events", flush=True)
+    print(f"  pixel script  {url}/en_US/fbevents.js", flush=True)
+    config = uvicorn.Config(
+        create_app(pixel_ids=pixel_ids, access_token=access_token),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=GRACE,
+    )
+    _serve(config, listener)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in ``argv`` (default: ``sys.argv[1:]``) and return the exit code."""
+    try:
+        commands(None if argv is None else list(argv))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket, or end the command with a message if there is none to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        typer.echo(f"cannot listen on {host}, port {port}: {error.strerror}; try --port", err=True)
+        raise typer.Exit(1) from None
+    return listener
+
+
+def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM, and then return.
+
+    uvicorn raises the signal again once it has stopped, for handlers that were there before it;
+    without one of ours the process would end by the signal, or with a traceback.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        """Do nothing: uvicorn has stopped already."""
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop)
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,243 @@
+"""The sandbox as an ASGI application: Meta's addresses, and an events page with its API."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bridge.sandbox.copies import build_server_copy, parse_hit
+from bridge.sandbox.faults import Fault, FaultMiddleware, Faults
+from bridge.sandbox.files import read_static
+from bridge.sandbox.forms import parse_form
+from bridge.sandbox.graph import MAX_BODY_BYTES, Accepted, judge, parse_body
+from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
+from bridge.sandbox.refusal import Refusal
+from bridge.sandbox.stream import VersionStream
+
+DEFAULT_PIXEL_ID = "1234567890123456"
+DEFAULT_ACCESS_TOKEN = "sandbox-token"  # noqa: S105  (not a secret: it opens the sandbox only)
+MAX_HIT_BYTES = 1024 * 1024  # of a hit's body
+
+_GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+
+
+class Sandbox:
+    """The state behind the routes: who may send, what arrived, what shall fail."""
+
+    def __init__(self, pixel_ids: Sequence[str], access_token: str) -> None:
+        self.pixel_ids = tuple(pixel_ids)
+        self.access_token = access_token
+        self.ledger = Ledger()
+        self.faults = Faults()
+
+    async def receive_events(self, request: Request) -> Response:
+        """Take or refuse a batch of server events, as Meta's Graph API does."""
+        now = time.time()
+        params = parse_body(
+            request.headers.get("content-type", ""),
+            request.headers.get("content-encoding", ""),
+            await _read_body(request, MAX_BODY_BYTES),
+        )
+        pixel_id = request.path_params["pixel_id"]
+        verdict = self._refuse_on_demand(request, self._judge(request, params, now))
+        trace_id = "A" + secrets.token_urlsafe(16)
+        if isinstance(verdict, Refusal):
+            events = params.get("data") if isinstance(params, dict) else None
+            self.ledger.add_request(
+                pixel_id,
+                verdict.status,
+                len(events) if isinstance(events, list) else 0,
+                now,
+                code=verdict.code,
+                subcode=verdict.subcode,
+                message=verdict.message,
+            )
+            return _json(verdict.to_json(trace_id), verdict.status)
+        for event, warnings in zip(verdict.events, verdict.warnings, strict=True):
+            self.ledger.add(build_server_copy(pixel_id, event, warnings, now))
+        self.ledger.add_request(pixel_id, 200, len(verdict.events), now)
+        return _json(
+            {"events_received": len(verdict.events), "messages": [], "fbtrace_id": trace_id}
+        )
+
+    def _judge(
+        self, request: Request, params: dict[str, Any] | Refusal, now: float
+    ) -> Accepted | Refusal:
+        if isinstance(params, Refusal):
+            return params
+        query = request.query_params
+        proof = {key: query[key] for key in ("appsecret_proof",) if key in query}
+        return judge(
+            request.path_params["version"],
+            request.path_params["pixel_id"],
+            {**proof, **params},
+            _read_token(request, params),
+            pixel_ids=self.pixel_ids,
+            access_token=self.access_token,
+            now=now,
+        )
+
+    def _refuse_on_demand(
+        self, request: Request, verdict: Accepted | Refusal
+    ) -> Accepted | Refusal:
+        fault: Fault | None = request.scope.get("sandbox.refuse")
+        if fault is None or isinstance(verdict, Refusal):
+            return verdict
+        for index, event in enumerate(verdict.events):
+            if fault.refuse in (index, event.get("event_id")):
+                self.faults.use(fault)
+                field = f"data[{index}]"
+                return Refusal(message=f"Param {field} is refused on demand", field=field)
+        return verdict
+
+    async def receive_hit(self, request: Request) -> Response:
+        """Record a pixel's hit and answer with an image, whatever it was."""
+        params = dict(request.query_params)
+        if request.method == "POST":
+            body = await _read_body(request, MAX_HIT_BYTES)
+            try:
+                params |= parse_form(request.headers.get("content-type", ""), body)
+            except ValueError:
+                self.ledger.count("malformed_hits")
+        if request.method in ("GET", "POST") and params:
+            copy = parse_hit(params, request.method, request.headers, time.time())
+            if copy is None:
+                self.ledger.count("malformed_hits")
+            else:
+                self.ledger.add(copy, known=copy.pixel_id in self.pixel_ids)
+        origin = request.headers.get("origin", "*")
+        headers = {
+            "cache-control": "no-store, no-cache, must-revalidate",
+            "access-control-allow-origin": origin,
+            "access-control-allow-credentials": "true",
+            "access-control-allow-headers": "content-type",
+            "cross-origin-resource-policy": "cross-origin",
+            "vary": "origin",
+        }
+        return Response(_GIF, media_type="image/gif", headers=headers)
+
+    async def send_file(self, request: Request) -> Response:
+        """Answer with one of the sandbox's own files."""
+        name, media_type = _FILES.get(request.url.path, _CONFIG)
+        body = await run_in_threadpool(read_static, name)
+        headers = {
+            "cache-control": "no-cache",
+            "cross-origin-resource-policy": "cross-origin",
+            "x-content-type-options": "nosniff",
+        }
+        return Response(body, media_type=media_type, headers=headers)
+
+    async def list_events(self, request: Request) -> Response:
+        """Answer with what arrived, newest first."""
+        limit = request.query_params.get("limit", "")
+        count = int(limit) if limit.isdecimal() and len(limit) < 6 else MAX_ACTIONS
+        return _json({**self.ledger.report(count), "pixel_ids": self.pixel_ids})
+
+    async def reset(self, request: Request) -> Response:
+        """Forget what arrived, and all faults."""
+        self.ledger.reset()
+        self.faults.clear()
+        return _json({"ok": True})
+
+    async def stream(self, request: Request) -> Response:
+        """Answer with a stream that tells of each change."""
+        return VersionStream(self.ledger)
+
+    async def add_fault(self, request: Request) -> Response:
+        """Queue a fault."""
+        try:
+            fault = msgspec.json.decode(await _read_body(request, MAX_HIT_BYTES), type=Fault)
+        except msgspec.DecodeError as error:
+            return _json({"error": str(error)}, 400)
+        self.faults.add(fault)
+        return _json({"faults": self.faults.list()}, 201)
+
+    async def list_faults(self, request: Request) -> Response:
+        """Answer with the faults that wait."""
+        return _json({"faults": self.faults.list()})
+
+    async def clear_faults(self, request: Request) -> Response:
+        """Forget all faults."""
+        self.faults.clear()
+        return _json({"faults": []})
+
+
+_FILES = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/en_US/fbevents.js": ("fbevents.js", "text/javascript"),
+}
+_CONFIG = ("config.js", "text/javascript")
+
+
+def create_app(
+    *,
+    pixel_ids: Sequence[str] = (DEFAULT_PIXEL_ID,),
+    access_token: str = DEFAULT_ACCESS_TOKEN,
+) -> Starlette:
+    """Return the sandbox as an ASGI application.
+
+    Args:
+        pixel_ids: The pixels that exist in it.
+        access_token: The token that may write to them.
+    """
+    sandbox = Sandbox(pixel_ids, access_token)
+    events = "/{version}/{pixel_id}/events"
+    return Starlette(
+        routes=[
+            *(Route(path, sandbox.send_file) for path in _FILES),
+            Route("/signals/config/{pixel_id}", sandbox.send_file),
+            Route("/tr", sandbox.receive_hit, methods=["GET", "POST", "OPTIONS"]),
+            Route("/tr/", sandbox.receive_hit, methods=["GET", "POST", "OPTIONS"]),
+            Route("/api/events", sandbox.list_events, methods=["GET"]),
+            Route("/api/events", sandbox.reset, methods=["DELETE"]),
+            Route("/api/stream", sandbox.stream),
+            Route("/api/faults", sandbox.list_faults, methods=["GET"]),
+            Route("/api/faults", sandbox.add_fault, methods=["POST"]),
+            Route("/api/faults", sandbox.clear_faults, methods=["DELETE"]),
+            Route(events, sandbox.receive_events, methods=["POST"]),
+        ],
+        middleware=[Middleware(FaultMiddleware, faults=sandbox.faults)],
+    )
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """Return the body; of one that is longer than ``limit`` bytes, nothing."""
+    body = bytearray()
+    async for chunk in request.stream():
+        if len(body) <= limit:
+            body += chunk
+    return bytes(body) if len(body) <= limit else b""
+
+
+def _read_token(request: Request, params: dict[str, Any]) -> str | None:
+    """Return the caller's token: from query, body or header, whichever has one.
+
+    Source: Meta, "Using the API" for query and form field; JSON body and Bearer header worked live.
+    """
+    token = request.query_params.get("access_token") or params.get("access_token")
+    if isinstance(token, str):
+        return token
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else None
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(
+        msgspec.json.encode(content),
+        status_code=status,
+        media_type="application/json",
+        headers={"cache-control": "no-store"},
+    )

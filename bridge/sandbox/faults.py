@@ -1,0 +1,241 @@
+"""Faults on demand: the ways a network, a proxy or Meta itself can fail, for tests to ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Literal
+
+import msgspec
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+POLL = 0.1  # seconds between looks at whether the client or the server is leaving
+UNAVAILABLE = msgspec.json.encode(
+    {
+        "error": {
+            "message": "Service temporarily unavailable",
+            "type": "OAuthException",
+            "code": 2,
+            "is_transient": True,
+            "fbtrace_id": "sandbox-fault",
+        }
+    }
+)
+
+
+class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A failure that the next requests meet.
+
+    Attributes:
+        path: Which requests: the Graph endpoint, the pixel's hits, the library, its configuration.
+        times: Requests it is for; ``None`` until cleared.
+        status, headers, body: The answer instead of the real one; 500 if no other field is set.
+        delay: Seconds to wait before anything else.
+        drop: Cut the connection without an answer.
+        hang: Never answer, until the client leaves.
+        truncate: Bytes left of the real answer's body.
+        refuse: The event that Graph refuses the batch for, by index or by event id.
+        after: Do the work first, then fail: the answer is lost, not the request.
+    """
+
+    path: Literal["events", "tr", "fbevents", "config"]
+    times: int | None = 1
+    status: int | None = None
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    body: str | None = None
+    delay: float = 0.0
+    drop: bool = False
+    hang: bool = False
+    truncate: int | None = None
+    refuse: int | str | None = None
+    after: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for values outside their range."""
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times must be 1 or more, or null, got {self.times}")
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError(f"status must be 200 to 599, got {self.status}")
+        if self.delay < 0 or (self.truncate or 0) < 0:
+            raise ValueError("delay and truncate must not be negative")
+
+    @property
+    def answers(self) -> bool:
+        """Whether it gives an answer of its own instead of the real one."""
+        others = self.delay or self.truncate is not None or self.refuse is not None
+        return self.status is not None or self.body is not None or not others
+
+
+class Faults:
+    """The faults that wait, oldest first."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        """Queue a fault behind those for the same path."""
+        self._waiting.append(fault)
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        self._waiting.clear()
+
+    def list(self) -> list[Fault]:
+        """Return the faults that wait, with the times that are left."""
+        return [*self._waiting]
+
+    def find(self, path: str) -> Fault | None:
+        """Return the fault that the next request to ``path`` meets, and leave it there."""
+        return next((fault for fault in self._waiting if fault.path == path), None)
+
+    def use(self, fault: Fault) -> None:
+        """Take one time off a fault, and the fault away with the last."""
+        if fault.times is None or fault not in self._waiting:
+            return
+        fault.times -= 1
+        if not fault.times:
+            self._waiting = [other for other in self._waiting if other is not fault]
+
+
+class FaultMiddleware:
+    """Lets each request meet the first fault that waits for its path."""
+
+    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+        self.app = app
+        self.faults = faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the fault says, or as the application does."""
+        fault = self.faults.find(name_path(scope)) if scope["type"] == "http" else None
+        if fault is None:
+            await self.app(scope, receive, send)
+            return
+        if fault.refuse is not None:
+            scope["sandbox.refuse"] = fault
+        else:
+            self.faults.use(fault)
+        if fault.delay:
+            await asyncio.sleep(fault.delay)
+        if fault.drop or fault.hang or fault.answers:
+            await self._fail(fault, scope, receive, send)
+        elif fault.truncate is not None:
+            await self.app(scope, receive, _truncate(send, fault.truncate))
+        else:
+            await self.app(scope, receive, send)
+
+    async def _fail(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        if fault.after:
+            await self.app(scope, receive, _discard)
+        else:
+            await _read_body(receive)
+        if fault.hang:
+            await wait_until_closed(receive)
+        if fault.drop or fault.hang:
+            await drop_connection(receive, send)
+        else:
+            await _answer(fault, send)
+
+
+def name_path(scope: Scope) -> str:
+    """Return which of a fault's paths a request is for, ``""`` for none."""
+    path = scope["path"]
+    if path.endswith("/events") and path.startswith("/v"):
+        return "events"
+    if path in ("/tr", "/tr/"):
+        return "tr"
+    if path.endswith("/fbevents.js"):
+        return "fbevents"
+    return "config" if path.startswith("/signals/config/") else ""
+
+
+async def wait_until_closed(receive: Receive, seconds: float | None = None) -> bool:
+    """Return ``True`` once the client has left or uvicorn wants to stop, ``False`` after a time.
+
+    uvicorn waits for open requests before it stops, and tells them nothing; but it marks the
+    connection of each as not to be kept, which is what is looked at here.
+
+    Args:
+        receive: The request's, its body read to the end.
+        seconds: How long to wait; ``None`` for ever.
+    """
+    waited = 0.0
+    connection = getattr(receive, "__self__", None)
+    message = asyncio.ensure_future(receive())
+    try:
+        while seconds is None or waited < seconds:
+            done, _ = await asyncio.wait([message], timeout=POLL)
+            waited += POLL
+            if done or getattr(connection, "keep_alive", True) is False:
+                return True
+        return False
+    finally:
+        message.cancel()
+
+
+async def drop_connection(receive: Receive, send: Send) -> None:
+    """Cut the TCP connection without an answer.
+
+    ASGI has no word for this. Under uvicorn ``receive`` is a method of the object that holds the
+    transport; under another server an answer that stops short has to do.
+    """
+    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    if transport is None:
+        head = [(b"content-length", b"1000")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"{", "more_body": True})
+        return
+    transport.abort()
+    await receive()
+
+
+async def _read_body(receive: Receive) -> None:
+    while (await receive()).get("more_body"):
+        pass
+
+
+async def _discard(message: Message) -> None:
+    """Take a message and send nothing."""
+
+
+async def _answer(fault: Fault, send: Send) -> None:
+    status = fault.status or (200 if fault.body is not None else 500)
+    graph = fault.path == "events"
+    default = UNAVAILABLE if graph else b""
+    body = default if fault.body is None else fault.body.encode()
+    headers = {
+        "content-type": "application/json" if graph else "text/plain",
+        "content-length": str(len(body)),
+        "access-control-allow-origin": "*",
+        **{name.lower(): value for name, value in fault.headers.items()},
+    }
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _truncate(send: Send, length: int) -> Send:
+    """Return a ``send`` that passes an answer whose body is cut, with a matching length header."""
+    start: Message = {}
+    body = bytearray()
+
+    async def cut(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            start.update(message)
+            return
+        body.extend(message.get("body", b""))
+        if message.get("more_body"):
+            return
+        kept = bytes(body[:length])
+        start["headers"] = [
+            (name, str(len(kept)).encode() if name.lower() == b"content-length" else value)
+            for name, value in start["headers"]
+        ]
+        await send(start)
+        await send({"type": "http.response.body", "body": kept})
+
+    return cut

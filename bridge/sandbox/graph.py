@@ -1,0 +1,206 @@
+"""``POST /{version}/{pixel_id}/events`` of Meta's Graph API: from request to verdict.
+
+Pure: takes the parts of a request and the time, sends and records nothing.
+
+Source: Meta, "Using the API" and "Main Body Parameters", read 2026-11-23.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from bridge.sandbox.event_rules import check_event
+from bridge.sandbox.forms import parse_form
+from bridge.sandbox.kinds import (
+    LIST,
+    OBJECT,
+    STRING,
+    TEXT,
+    UNSIGNED,
+    Kind,
+    check_object,
+)
+from bridge.sandbox.refusal import Refusal
+
+LATEST_VERSION = (26, 0)
+OLDEST_VERSION = (21, 0)  # v20.0 ended 2026-09-24
+MAX_EVENTS = 1000  # events of one request
+MAX_BODY_BYTES = 64 * 1024 * 1024  # ours, after decompression: Meta publishes no figure
+
+_VERSION = re.compile(r"v(\d{1,3})\.(\d)")
+_PROOF = re.compile(r"[0-9a-f]{64}")
+KINDS = {
+    "data": LIST,
+    "test_event_code": TEXT,
+    "partner_agent": TEXT,
+    "namespace_id": STRING,
+    "upload_id": STRING,
+    "upload_tag": STRING,
+    "upload_source": STRING,
+    "platforms": LIST,
+    "progress": OBJECT,
+    "trace": UNSIGNED,
+    "access_token": TEXT,
+    "appsecret_proof": Kind(
+        "64 lower-case hex digits",
+        lambda value: isinstance(value, str) and bool(_PROOF.fullmatch(value)),
+    ),
+}
+JSON_FIELDS = ("data", "platforms", "progress", "trace")
+"""Fields that a form carries as JSON text."""
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that was taken: its events, and per event the warnings found."""
+
+    events: list[dict[str, Any]]
+    warnings: list[list[str]]
+
+
+def parse_body(content_type: str, content_encoding: str, body: bytes) -> dict[str, Any] | Refusal:
+    """Return the parameters in a request body, JSON or form, gzip or not.
+
+    Args:
+        content_type: The header, ``""`` if there is none.
+        content_encoding: The header; ``gzip`` and ``deflate`` are undone.
+        body: As received.
+
+    Source: Meta, "Using the API" shows form fields with ``data`` as JSON text and one JSON body;
+    Meta's own SDK sends ``data`` as a list of JSON strings.
+    """
+    plain = _decompress(content_encoding, body)
+    if plain is None:
+        return Refusal(message=f"The body is not {content_encoding}, or is too large")
+    if not plain:
+        return {}
+    if content_type.lower().startswith(
+        ("multipart/form-data", "application/x-www-form-urlencoded")
+    ):
+        try:
+            params: dict[str, Any] = dict(parse_form(content_type, plain))
+        except ValueError as error:
+            return Refusal(message=f"The form cannot be read: {error}")
+    else:
+        decoded = _parse_json(plain)
+        if not isinstance(decoded, dict):
+            return Refusal(message="The body must be a JSON object or a form")
+        params = decoded
+    for key in JSON_FIELDS:
+        if isinstance(params.get(key), str):
+            params[key] = _parse_json(params[key].encode())
+    if isinstance(params.get("data"), list):
+        params["data"] = [
+            _parse_json(item.encode()) if isinstance(item, str) else item for item in params["data"]
+        ]
+    return params
+
+
+def judge(
+    version: str,
+    pixel_id: str,
+    params: Mapping[str, Any],
+    token: str | None,
+    *,
+    pixel_ids: Collection[str],
+    access_token: str,
+    now: float,
+) -> Accepted | Refusal:
+    """Return whether Meta would take this request, all of it or none.
+
+    Args:
+        version: From the path, such as ``"v26.0"``.
+        pixel_id: From the path.
+        params: Query and body parameters together, decoded.
+        token: The caller's access token, ``None`` if there is none.
+        pixel_ids: The pixels that exist.
+        access_token: The token that may write to them.
+        now: Unix seconds.
+
+    Source: Meta, "Using the API": if any event is invalid, the entire batch is rejected.
+    """
+    refusal = next(_check_call(version, pixel_id, token, pixel_ids, access_token), None)
+    refusal = refusal or next(_check_params(params), None)
+    if refusal is not None:
+        return refusal
+    all_warnings = []
+    for index, event in enumerate(params["data"]):
+        warnings = []
+        for finding in check_event(event, f"data[{index}]", now):
+            if isinstance(finding, Refusal):
+                return finding
+            warnings.append(finding)
+        all_warnings.append(warnings)
+    return Accepted(events=params["data"], warnings=all_warnings)
+
+
+def _check_call(
+    version: str,
+    pixel_id: str,
+    token: str | None,
+    pixel_ids: Collection[str],
+    access_token: str,
+) -> Iterator[Refusal]:
+    """Source: Meta, "Graph API: Versioning" and "Graph API: Handling Errors"."""
+    match = _VERSION.fullmatch(version)
+    number = (int(match[1]), int(match[2])) if match else None
+    if number is None or number > LATEST_VERSION:
+        yield Refusal(code=2500, message=f"Unknown path components: /{version}")
+    elif number < OLDEST_VERSION:
+        yield Refusal(
+            code=2635,
+            message=f"You are calling a deprecated version, {version}: update to v26.0",
+        )
+    if token is None:
+        yield Refusal(status=401, code=190, message="An access token is required")
+    if token != access_token:
+        yield Refusal(
+            status=401, code=190, message="Invalid OAuth access token - Cannot parse access token"
+        )
+    if pixel_id not in pixel_ids:
+        yield Refusal(
+            subcode=33,
+            type="GraphMethodException",
+            message=(
+                f"Unsupported post request. Object with ID '{pixel_id}' does not exist, cannot be "
+                "loaded due to missing permissions, or does not support this operation"
+            ),
+        )
+
+
+def _check_params(params: Mapping[str, Any]) -> Iterator[Refusal]:
+    """Source: Meta, "Main Body Parameters"."""
+    if "data" not in params:
+        yield Refusal(message="Param data is required", field="data")
+    yield from check_object(params, KINDS, "$")
+    if not 1 <= len(params["data"]) <= MAX_EVENTS:
+        yield Refusal(
+            message=f"Param data must have 1 to {MAX_EVENTS} events, got {len(params['data'])}",
+            field="data",
+        )
+
+
+def _parse_json(raw: bytes) -> Any:
+    """Return the decoded value, or ``None`` (of no kind that is allowed) if it is not JSON."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _decompress(content_encoding: str, body: bytes) -> bytes | None:
+    encoding = content_encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        return None
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    try:
+        plain = decompressor.decompress(body, MAX_BODY_BYTES)
+    except zlib.error:
+        return None
+    return plain if decompressor.eof else None

@@ -1,0 +1,216 @@
+"""The ledger: what arrived, which copies Meta would count as one, and how much of everything.
+
+Pure: takes the time as an argument. Bounded: full bodies of the newest actions only, and keys of
+many more, so that a copy sent twice is still told from a first one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict, deque
+from typing import Any
+
+from bridge.sandbox.copies import OTHER, Copy, Side
+from bridge.sandbox.pairing import WINDOW, Action, Explainer, find_mismatches, match_person
+
+MAX_ACTIONS = 2000  # actions kept with full bodies
+MAX_KEYS = 200_000  # event ids remembered beyond that
+MAX_COPIES = 20  # copies kept per action and side
+MAX_NAMES = 500  # event names counted by themselves; the rest together
+MAX_REQUESTS = 200  # requests to Graph kept in the log
+
+_Person = tuple[str, str, str, str]  # pixel id, event name, "external_id" or "fbp", value
+
+
+class Ledger:
+    """What the sandbox has received since it started or was reset.
+
+    Attributes:
+        version: Grows with every change, for those who wait for one.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._clear()
+
+    def reset(self) -> None:
+        """Forget everything; the version keeps growing."""
+        self._clear()
+        self.version += 1
+
+    def _clear(self) -> None:
+        self._actions: deque[Action] = deque()
+        self._by_id: OrderedDict[tuple[str, str, str], Action] = OrderedDict()
+        self._by_person: defaultdict[_Person, list[Action]] = defaultdict(list)
+        self._requests: deque[dict[str, Any]] = deque(maxlen=MAX_REQUESTS)
+        self._counters: Counter[str] = Counter()
+        self._names: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, copy: Copy, *, known: bool = True) -> Action:
+        """Record a copy and return the action it belongs to.
+
+        Args:
+            copy: As it arrived; copies must be added in the order of their time.
+            known: Whether its pixel exists; copies of an unknown one count as nothing.
+        """
+        self.version += 1
+        self._counters[copy.side] += 1
+        name = copy.event_name if len(self._names) < MAX_NAMES else "(other)"
+        name = copy.event_name if copy.event_name in self._names else name
+        self._names[name][copy.side] += 1
+        action, key = self._find(copy)
+        if action is None:
+            action = self._open(copy, known)
+        elif not action.counts[copy.side]:
+            self._counters["merged"] += 1
+            self._counters[f"{OTHER[copy.side]}_only"] -= 1
+            action.merged_by = key
+        else:
+            self._counters["repeats"] += 1
+        self._attach(action, copy)
+        return action
+
+    def add_request(
+        self,
+        pixel_id: str,
+        status: int,
+        events: int,
+        now: float,
+        *,
+        code: int | None = None,
+        subcode: int | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Record a request to Graph: its answer's status, and the error's numbers if refused."""
+        self.version += 1
+        self._counters["requests"] += 1
+        if status != 200:
+            self._counters["refused_requests"] += 1
+            self._counters["refused_events"] += events
+        self._requests.appendleft(
+            {
+                "received_at_ms": int(now * 1000),
+                "pixel_id": pixel_id,
+                "status": status,
+                "events": events,
+                "code": code,
+                "subcode": subcode,
+                "message": message,
+            }
+        )
+
+    def count(self, name: str) -> None:
+        """Add one to a plain counter, such as ``"malformed_hits"``."""
+        self.version += 1
+        self._counters[name] += 1
+
+    def report(self, limit: int = MAX_ACTIONS) -> dict[str, Any]:
+        """Return everything that is kept, newest first, as the API and the events page show it.
+
+        Args:
+            limit: Actions to list; the counters always cover all.
+        """
+        explainer = Explainer(self._actions)
+        newest = list(self._actions)[: -limit - 1 : -1]
+        return {
+            "actions": [_describe(action, explainer.explain(action)) for action in newest],
+            "counters": self._count_all(),
+            "requests": list(self._requests),
+        }
+
+    def _count_all(self) -> dict[str, Any]:
+        names = (
+            *("actions", "merged", "browser_only", "server_only", "browser", "server", "repeats"),
+            *("requests", "refused_requests", "refused_events", "unknown_pixel", "malformed_hits"),
+        )
+        counters: dict[str, Any] = {name: self._counters[name] for name in names}
+        counters["by_name"] = {
+            name: {"browser": counts["browser"], "server": counts["server"]}
+            for name, counts in self._names.items()
+        }
+        return counters
+
+    def _find(self, copy: Copy) -> tuple[Action | None, str | None]:
+        if copy.event_id:
+            action = self._by_id.get((copy.pixel_id, copy.event_name, copy.event_id))
+            if action and copy.received_at - action.first_at <= WINDOW:
+                return action, "event_id"
+        if copy.side == "browser":
+            return None, None
+        found: list[tuple[bool, float, str, Action]] = []
+        for person in _persons(copy):
+            for action in self._by_person.get(person, ()):
+                key = match_person(action.browser_keys, copy) if action.browser_keys else None
+                if key:
+                    waiting = not action.counts["server"]
+                    found.append((waiting, action.first_at, key, action))
+        if not found:
+            return None, None
+        _, _, key, action = max(found, key=lambda match: match[:2])
+        return action, key
+
+    def _open(self, copy: Copy, known: bool) -> Action:
+        action = Action(
+            pixel_id=copy.pixel_id,
+            event_name=copy.event_name,
+            event_id=copy.event_id,
+            first_at=copy.received_at,
+            known=known,
+        )
+        self._actions.append(action)
+        self._counters["actions"] += 1
+        self._counters[f"{copy.side}_only"] += 1
+        self._counters["unknown_pixel"] += not known
+        if len(self._actions) > MAX_ACTIONS:
+            self._forget(self._actions.popleft())
+        return action
+
+    def _attach(self, action: Action, copy: Copy) -> None:
+        action.counts[copy.side] += 1
+        kept = action.copies[copy.side]
+        if len(kept) < MAX_COPIES:
+            kept.append(copy)
+        if copy.side == "browser" and action.browser_keys is None:
+            action.browser_keys = copy
+            for person in _persons(copy):
+                self._by_person[person].append(action)
+        if copy.event_id:
+            action.event_id = action.event_id or copy.event_id
+            self._by_id[copy.pixel_id, copy.event_name, copy.event_id] = action
+            if len(self._by_id) > MAX_KEYS:
+                self._by_id.popitem(last=False)
+
+    def _forget(self, action: Action) -> None:
+        """Drop the bodies of an action; its event id stays known."""
+        if action.browser_keys is not None:
+            for person in _persons(action.browser_keys):
+                self._by_person[person].remove(action)
+                if not self._by_person[person]:
+                    del self._by_person[person]
+        action.browser_keys = None
+        action.copies = {"browser": [], "server": []}
+
+
+def _persons(copy: Copy) -> list[_Person]:
+    name = (copy.pixel_id, copy.event_name)
+    persons: list[_Person] = [(*name, "external_id", value) for value in copy.external_ids]
+    if copy.fbp:
+        persons.append((*name, "fbp", copy.fbp))
+    return persons
+
+
+def _describe(action: Action, why_not: str | None) -> dict[str, Any]:
+    sides: tuple[Side, Side] = ("browser", "server")
+    browser, server = (action.copies[side] for side in sides)
+    return {
+        "pixel_id": action.pixel_id,
+        "event_name": action.event_name,
+        "event_id": action.event_id,
+        "counted": int(action.known),
+        "merged": action.side is None,
+        "merged_by": action.merged_by,
+        "why_not": why_not,
+        "mismatches": find_mismatches(browser[0], server[0]) if browser and server else [],
+        "repeats": action.repeats,
+        "browser": [copy.detail for copy in browser],
+        "server": [copy.detail for copy in server],
+    }

@@ -1,0 +1,174 @@
+"""Pairing: what makes two copies one event, and what to say when they are not.
+
+Source: Meta, "Handling Duplicate Pixel and Conversions API Events" and "External ID", read
+2026-11-23: method 1 is event name + event id, either side first; method 2 is event name +
+``external_id`` and/or ``fbp``, and drops a server copy only if the browser copy came before it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bridge.sandbox.copies import OTHER, Copy, Side
+
+WINDOW = 48 * 3600  # seconds, from the first copy
+NEIGHBOURS = 20  # actions looked at before and after one, for the closest
+
+
+class Action(msgspec.Struct, kw_only=True):
+    """What happened once: the copies that Meta would count together.
+
+    Attributes:
+        pixel_id, event_name, event_id, first_at: Of the copy that came first; Unix seconds.
+        known: Whether the pixel exists.
+        merged_by: ``"event_id"``, ``"external_id"`` or ``"fbp"`` once both sides are here.
+        browser_keys: The browser copy that method 2 compares with, ``None`` if there is none.
+        counts: Copies received per side, more than are kept.
+        copies: Kept copies per side, oldest first.
+    """
+
+    pixel_id: str
+    event_name: str
+    event_id: str | None
+    first_at: float
+    known: bool
+    merged_by: str | None = None
+    browser_keys: Copy | None = None
+    counts: dict[Side, int] = msgspec.field(default_factory=lambda: {"browser": 0, "server": 0})
+    copies: dict[Side, list[Copy]] = msgspec.field(
+        default_factory=lambda: {"browser": [], "server": []}
+    )
+
+    @property
+    def side(self) -> Side | None:
+        """The only side that copies came from, ``None`` if both did."""
+        if self.counts["browser"] and self.counts["server"]:
+            return None
+        return "browser" if self.counts["browser"] else "server"
+
+    @property
+    def repeats(self) -> int:
+        """How many copies came again from a side that had sent one."""
+        return sum(max(count - 1, 0) for count in self.counts.values())
+
+
+def match_person(browser: Copy, server: Copy) -> str | None:
+    """Return the key by which method 2 takes two copies for one event, ``None`` if there is none.
+
+    The caller has seen to it that the browser copy came first.
+
+    Two different event ids say two different events; two different external ids, two people, even
+    if the browser is the same ("external_id wins when both are present").
+    """
+    if browser.event_id and server.event_id:
+        return None
+    if server.received_at - browser.received_at > WINDOW:
+        return None
+    if browser.external_ids and server.external_ids:
+        return "external_id" if browser.external_ids & server.external_ids else None
+    return "fbp" if browser.fbp and browser.fbp == server.fbp else None
+
+
+def find_mismatches(browser: Copy, server: Copy) -> list[str]:
+    """Return the names of the keys that both copies have, but not with the same value.
+
+    Of ``fbc`` the click id is compared, since the time may differ for one click; of URLs the
+    address without query and fragment, from which either side may have removed something.
+    """
+    pairs: list[tuple[str, Any, Any]] = [
+        ("fbp", browser.fbp.split(".")[:4], server.fbp.split(".")[:4]),
+        ("fbc", _read_click_id(browser.fbc), _read_click_id(server.fbc)),
+        ("url", urlsplit(browser.url)[1:3], urlsplit(server.url)[1:3]),
+    ]
+    names = [name for name, left, right in pairs if any(left) and any(right) and left != right]
+    if browser.external_ids and server.external_ids:
+        shared = browser.external_ids & server.external_ids
+        return names if shared else ["external_id", *names]
+    return names
+
+
+class Explainer:
+    """Says of each action that is not merged why it is not, by looking at the others."""
+
+    def __init__(self, actions: Iterable[Action]) -> None:
+        self._by_event_id: defaultdict[str, list[Action]] = defaultdict(list)
+        self._alone: defaultdict[tuple[str, Side], list[Action]] = defaultdict(list)
+        for action in sorted(actions, key=lambda action: action.first_at):
+            if action.event_id:
+                self._by_event_id[action.event_id].append(action)
+            if action.side:
+                self._alone[action.event_name, action.side].append(action)
+
+    def explain(self, action: Action) -> str | None:
+        """Return the reason in plain words, ``None`` if the action is merged."""
+        side = action.side
+        if side is None:
+            return None
+        if not action.known:
+            return f"unknown pixel id {action.pixel_id}: Meta would count nothing"
+        other = OTHER[side]
+        for twin in self._by_event_id.get(action.event_id or "", ()):
+            if twin is not action and twin.counts[other]:
+                return _explain_same_id(action, twin, other)
+        closest = self._find_closest(action, self._alone.get((action.event_name, other), ()))
+        if closest is None:
+            return f"no {other} copy"
+        return _explain_other_id(action, closest, other)
+
+    def _find_closest(self, action: Action, others: Sequence[Action]) -> Action | None:
+        here = bisect_left(others, action.first_at, key=lambda other: other.first_at)
+        near = others[max(here - NEIGHBOURS, 0) : here + NEIGHBOURS]
+        return min(
+            near,
+            key=lambda other: (
+                other.pixel_id != action.pixel_id,
+                abs(other.first_at - action.first_at),
+            ),
+            default=None,
+        )
+
+
+def _explain_same_id(action: Action, twin: Action, other: Side) -> str:
+    if twin.event_name != action.event_name:
+        return f"different event name: {other} copy with this event id is {twin.event_name}"
+    if twin.pixel_id != action.pixel_id:
+        return f"different pixel: {other} copy with this event id went to pixel {twin.pixel_id}"
+    hours = abs(twin.first_at - action.first_at) / 3600
+    return f"{other} copy with this event id came {hours:.0f} h apart: Meta merges within 48 h"
+
+
+def _explain_other_id(action: Action, closest: Action, other: Side) -> str:
+    if closest.pixel_id != action.pixel_id:
+        return (
+            f"different pixel: closest {other} copy of the same name went to pixel "
+            f"{closest.pixel_id}"
+        )
+    if action.event_id and closest.event_id:
+        return (
+            f"no {other} copy with event id {action.event_id}: closest {other} copy of the same "
+            f"name has id {closest.event_id}"
+        )
+    browser, server = (closest, action) if other == "browser" else (action, closest)
+    without = [side for side, one in (("browser", browser), ("server", server)) if not one.event_id]
+    start = f"{without[0]} copy has no event id" if len(without) == 1 else "no event ids"
+    if not browser.copies["browser"] or not server.copies["server"]:
+        return start
+    left, right = browser.copies["browser"][0], server.copies["server"][0]
+    if left.external_ids and right.external_ids and not left.external_ids & right.external_ids:
+        return f"{start} and different external_id"
+    if not left.external_ids & right.external_ids and (not left.fbp or left.fbp != right.fbp):
+        return f"{start} and neither external_id nor fbp is shared"
+    if right.received_at < left.received_at:
+        return f"{start} and server came first"
+    return f"{start} and the copies came more than 48 h apart"
+
+
+def _read_click_id(fbc: str) -> str:
+    parts = fbc.split(".")
+    return parts[3].replace("__DOT__", ".") if len(parts) > 3 else fbc

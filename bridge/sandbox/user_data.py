@@ -1,0 +1,148 @@
+"""The rules of ``user_data``: which keys, in which form, and how little is too little.
+
+Source: Meta, "Customer Information Parameters", read 2026-11-23.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bridge.sandbox.kinds import ID, STRING, TEXT, TEXTS, Kind, check_object, digits
+from bridge.sandbox.refusal import Finding, Refusal
+
+HASHED_KEYS = frozenset(
+    {
+        *("em", "ph", "fn", "ln", "db", "ge", "ct", "st", "zp", "country"),
+        *("f5first", "f5last", "fi", "dobd", "dobm", "doby"),
+    }
+)
+SINGLE_HASHED_KEYS = frozenset({"f5first", "f5last", "fi", "dobd", "dobm", "doby"})
+_ANY = Kind("any value", lambda value: True)
+KINDS = {
+    **dict.fromkeys(HASHED_KEYS, _ANY),
+    "external_id": TEXTS,
+    "client_ip_address": TEXT,
+    "client_user_agent": TEXT,
+    "fbc": STRING,
+    "fbp": STRING,
+    "subscription_id": TEXT,
+    "fb_login_id": digits(1, 20),
+    "lead_id": _ANY,
+    "anon_id": TEXT,
+    "madid": TEXT,
+    "page_id": ID,
+    "page_scoped_user_id": ID,
+    "ctwa_clid": _ANY,
+    "ig_account_id": ID,
+    "ig_sid": ID,
+    "whatsapp_business_account_id": ID,
+}
+LEAD_ID = digits(15, 17)
+TOO_BROAD = (
+    frozenset({"ct", "country", "st", "zp", "ge", "client_user_agent"}),
+    frozenset({"db", "client_user_agent"}),
+    frozenset({"fn", "ge"}),
+    frozenset({"ln", "ge"}),
+)
+APPENDIX = r"\.(?:[A-Za-z0-9_-]{8}|A[Qgw]|B[AQg])"
+"""The parameter builder's mark, after a dot: 8 characters, or 2 in its legacy form.
+
+Source: Meta, "Parameter Builder Library", read 2026-11-23.
+"""
+_HASH = re.compile(rf"[0-9a-f]{{64}}(?:{APPENDIX})?")
+_BROWSER_ID = re.compile(rf"fb\.[0-9]\.[0-9]{{13}}\.[^.\s]+(?:{APPENDIX})?")
+_APPENDIX_AT_END = re.compile(rf"{APPENDIX}$")
+
+
+def check_user_data(user_data: Mapping[str, Any], at: str) -> Iterator[Finding]:
+    """Yield what is wrong with ``user_data``, refusals and warnings.
+
+    Args:
+        user_data: The decoded object.
+        at: Its path in the request, such as ``"data[0][user_data]"``.
+    """
+    yield from check_object(user_data, KINDS, at)
+    for key in sorted(HASHED_KEYS & user_data.keys()):
+        yield from _check_hashed(key, user_data[key], at)
+    if "lead_id" in user_data and not LEAD_ID.holds(user_data["lead_id"]):
+        yield Refusal(
+            subcode=2804036,
+            message=f"Param {at}[lead_id] must be {LEAD_ID.name}; the whole batch is refused",
+            field=f"{at}[lead_id]",
+        )
+    yield from _check_floor(user_data, at)
+    yield from _check_ip(user_data, at)
+    yield from _check_identifiers(user_data)
+
+
+def is_hashed(value: str) -> bool:
+    """Return whether ``value`` is a SHA-256 digest in lower-case hex, appendix allowed."""
+    return bool(_HASH.fullmatch(value))
+
+
+def is_browser_id(value: str) -> bool:
+    """Return whether ``value`` has the form of ``fbp`` and ``fbc``.
+
+    ``"fb.1.1763900000000.1234567890"``: subdomain index, creation time in milliseconds, payload;
+    a fifth part may be the parameter builder's appendix.
+
+    Source: Meta, "ClickID and the fbp and fbc Parameters", read 2026-11-23.
+    """
+    return bool(_BROWSER_ID.fullmatch(value))
+
+
+def _check_hashed(key: str, value: Any, at: str) -> Iterator[Refusal]:
+    single = key in SINGLE_HASHED_KEYS
+    values = value if isinstance(value, list) and not single else [value]
+    if not all(isinstance(item, str) and is_hashed(item) for item in values):
+        yield Refusal(
+            subcode=2804016,
+            message=f"The {key} parameter must be hashed with SHA-256: 64 lower-case hex digits",
+            field=f"{at}[{key}]",
+        )
+
+
+def _check_floor(user_data: Mapping[str, Any], at: str) -> Iterator[Refusal]:
+    """Yield a refusal if no person can be told from these keys.
+
+    Source: Meta, "Best Practices - Conversions API", valid combinations since v13.0.
+    """
+    given = {key for key, value in user_data.items() if value not in ("", [])}
+    if any(given <= broad for broad in TOO_BROAD):
+        yield Refusal(
+            subcode=2804050,
+            message=(
+                "This event has no usable customer information, or only a combination that is too "
+                f"broad to match with: {', '.join(sorted(given)) or 'nothing'}"
+            ),
+            field=at,
+        )
+
+
+def _check_ip(user_data: Mapping[str, Any], at: str) -> Iterator[Finding]:
+    value = user_data.get("client_ip_address")
+    if value is None:
+        return
+    try:
+        ip = ipaddress.ip_address(_APPENDIX_AT_END.sub("", value))
+    except ValueError:
+        yield Refusal(
+            message=f"Param {at}[client_ip_address] must be one IPv4 or IPv6 address, no spaces",
+            field=f"{at}[client_ip_address]",
+        )
+        return
+    if not ip.is_global:
+        yield "client_ip_address is not a public address"
+
+
+def _check_identifiers(user_data: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("fbp", "fbc"):
+        if key in user_data and not is_browser_id(user_data[key]):
+            yield f"{key} is malformed: expected fb.<index>.<milliseconds>.<payload>"
+    external_ids = user_data.get("external_id", [])
+    values = external_ids if isinstance(external_ids, list) else [external_ids]
+    if not all(is_hashed(value) for value in values):
+        yield "external_id is not hashed: hashing is recommended, and the pixel hashes its own"
