@@ -1,16 +1,19 @@
 """The bridge between the Meta Pixel and the Conversions API, for Python's ASGI world."""
 
-from bridge.core import Bridge, current_visitor, enrich, identify, track, track_sync
+from bridge.consent import Consent
+from bridge.core import Bridge
 from bridge.errors import (
     BridgeError,
     ConfigError,
     InvalidEventError,
+    InvalidTokenError,
     NoVisitorError,
     OutboxError,
 )
 from bridge.events import Event, UserData
+from bridge.handlers import enrich, identify, logout, track, track_sync
 from bridge.middleware import BridgeMiddleware
-from bridge.visitor import Visitor
+from bridge.visitor import Visitor, current_visitor
 
 __version__ = "0.1.0"
 
@@ -19,8 +22,10 @@ __all__ = [
     "BridgeError",
     "BridgeMiddleware",
     "ConfigError",
+    "Consent",
     "Event",
     "InvalidEventError",
+    "InvalidTokenError",
     "NoVisitorError",
     "OutboxError",
     "UserData",
@@ -28,6 +33,7 @@ __all__ = [
     "current_visitor",
     "enrich",
     "identify",
+    "logout",
     "track",
     "track_sync",
 ]

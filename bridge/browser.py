@@ -1,4 +1,4 @@
-"""What the script talks to: the script itself, the identity of a visitor, and collect.
+"""What the script talks to: the script itself, the identity of a visitor, consent, and collect.
 
 Nothing that stands in a request body is an identifier: who the visitor is comes from the signed
 session alone.
@@ -10,14 +10,14 @@ import hashlib
 import logging
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from bridge.capture import clean_url
+from bridge.consent import Choice
 from bridge.core import Bridge
 from bridge.errors import InvalidEventError, OutboxError
 from bridge.visitor import Visitor
@@ -49,11 +49,22 @@ class _Ack(msgspec.Struct, forbid_unknown_fields=True):
     state: Literal["sent", "blocked", "unknown"]
 
 
+class _Chosen(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of consent: the visitor's choice, and where the visitor landed before it."""
+
+    state: Choice
+    url: str | None = None
+    referrer: str | None = None
+
+
 class _Report(msgspec.Struct, forbid_unknown_fields=True):
     """The body of collect."""
 
     events: list[_BrowserEvent] = []
     acks: list[_Ack] = []
+
+
+_Body = TypeVar("_Body", "_Chosen", "_Report")
 
 
 def _read_script() -> bytes:
@@ -89,7 +100,9 @@ class Endpoints:
                 response = self._tell_identity(request)
             case "/collect" if request.method == "POST":
                 response = await self._collect(request)
-            case "/bridge.js" | "/identity" | "/collect":
+            case "/consent" if request.method == "POST":
+                response = await self._choose(request)
+            case "/bridge.js" | "/identity" | "/collect" | "/consent":
                 response = _refuse(405, f"{request.method} is not for this path")
             case _:
                 response = _refuse(404, "no such path")
@@ -104,25 +117,26 @@ class Endpoints:
             headers={"cache-control": "no-store"},
         )
 
+    async def _choose(self, request: Request) -> Response:
+        """Keep the visitor's choice, and answer as identity does."""
+        visitor: Visitor = request.scope["bridge"]
+        chosen = await _read_json(request, _Chosen)
+        if isinstance(chosen, Response):
+            return chosen
+        if chosen.url:
+            visitor.capture.land(chosen.url.encode("utf-8", "replace"))
+        visitor.set_consent(chosen.state)
+        return self._tell_identity(request)
+
     async def _collect(self, request: Request) -> Response:
         """Store events born in the browser, release the ones it acknowledges."""
-        visitor: Visitor = request.scope["bridge"]
-        if visitor.capture.is_cross_site:
-            return _refuse(403, "requests from other sites are refused")
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            return _refuse(415, "expected Content-Type: application/json")
-        body = await _read_body(request)
-        if body is None:
-            return _refuse(413, f"expected at most {MAX_BODY} bytes")
-        try:
-            report = msgspec.json.decode(body, type=_Report)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            return _refuse(400, str(error)[:200])
+        report = await _read_json(request, _Report)
+        if isinstance(report, Response):
+            return report
         if len(report.events) > MAX_EVENTS or len(report.acks) > MAX_EVENTS:
             return _refuse(400, f"expected at most {MAX_EVENTS} events and {MAX_EVENTS} acks")
         try:
-            return await self._take(report, visitor)
+            return await self._take(report, request.scope["bridge"])
         except OutboxError as error:
             logger.error("collect: %s", error)
             return _refuse(503, "cannot store now, try again later")
@@ -146,14 +160,32 @@ class Endpoints:
 
 def _build_fields(event: _BrowserEvent, visitor: Visitor) -> dict[str, Any]:
     """Return the server event's fields; what the browser says of the page is checked first."""
+    capture = visitor.capture
     return {
         "event_name": event.event_name,
         "event_id": event.event_id,
         "event_time": int(time.time() - min(max(event.age_ms, 0), MAX_AGE_MS) / 1000),
         "custom_data": event.custom_data,
-        "event_source_url": visitor.capture.clean_own_url(event.url),
-        "referrer_url": clean_url((event.referrer or "").encode("utf-8", "replace")),
+        "event_source_url": capture.clean_own_url((event.url or "").encode("utf-8", "replace")),
+        "referrer_url": capture.clean_url((event.referrer or "").encode("utf-8", "replace")),
     }
+
+
+async def _read_json(request: Request, kind: type[_Body]) -> _Body | Response:
+    """Return the body as ``kind``, or the refusal: of our own pages' scripts, JSON, 64 KiB."""
+    visitor: Visitor = request.scope["bridge"]
+    if visitor.capture.is_cross_site:
+        return _refuse(403, "requests from other sites are refused")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        return _refuse(415, "expected Content-Type: application/json")
+    body = await _read_body(request)
+    if body is None:
+        return _refuse(413, f"expected at most {MAX_BODY} bytes")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return _refuse(400, str(error)[:200])
 
 
 async def _read_body(request: Request) -> bytes | None:

@@ -19,36 +19,47 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, MutableMapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from starlette.datastructures import Secret
+from starlette.requests import HTTPConnection
 
-from bridge.capture import Capture, parse_networks
+from bridge.addresses import parse_networks
+from bridge.bots import is_bot
+from bridge.capture import Capture, CaptureRules
+from bridge.consent import CHOICE_COOKIE, Consent, State
 from bridge.cookies import MAX_AGE
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
 from bridge.destinations.segment import build_message
-from bridge.errors import ConfigError, InvalidEventError, NoVisitorError, OutboxError
+from bridge.errors import ConfigError, InvalidEventError, OutboxError
 from bridge.events import Event, UserData, new_event_id, parse_event
-from bridge.identity import SessionSigner
+from bridge.identity import Identity, SessionSigner, read_keys
 from bridge.normalize import build_user_data, looks_like_email
 from bridge.outbox.base import Delivery, Outbox
 from bridge.outbox.engines import open_outbox
+from bridge.readable import PageSettings
+from bridge.rules import check_phone_support
+from bridge.seal import MAX_AGE as SEAL_MAX_AGE
+from bridge.seal import Sealer
 from bridge.sender import Sender
 from bridge.settings import read_settings
-from bridge.visitor import PageSettings, Visitor, meet
+from bridge.urls import PRIVATE_PARAMETERS, normalize_parameters
+from bridge.visitor import Visitor, current_visitor, meet
 
 PIXEL_SCRIPT_URL = "https://connect.facebook.net/en_US/fbevents.js"
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
 MAX_USER_ID_LENGTH = 200  # characters
+LIMITED_DATA_USE = {
+    "data_processing_options": ["LDU"],
+    "data_processing_options_country": 0,
+    "data_processing_options_state": 0,
+}
 
 logger = logging.getLogger("bridge.core")
-
-VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
 
 
 class Bridge:
@@ -62,8 +73,18 @@ class Bridge:
         pixel_script_url: Where browsers load the pixel's library from.
         browser_hold: How long a server copy waits for its browser copy to be fired first, in
             seconds. Meta merges on external id and fbp only in that order.
-        trusted_proxies: Addresses or CIDR ranges whose ``X-Forwarded-*`` headers are believed.
+        trusted_proxies: Addresses or CIDR ranges whose headers are believed.
+        client_ip_header: The header in which they tell the client's address:
+            ``X-Forwarded-For``, ``Forwarded``, or a vendor's such as ``CF-Connecting-IP``.
+        cookie_domain: Where our cookies live; the registrable domain by default.
         session_max_age: How long an unrenewed session counts, in seconds.
+        private_parameters: Query parameters that never leave with a URL, beside the usual ones for
+            tokens and personal data.
+        exclude_paths: Paths, with all below them, where no visitor is met.
+        ignore: From the connection to why this request is no visitor's, or ``None``.
+        consent: What may be done: a state for everyone, or where the decision comes from.
+        phone_region: ISO 3166-1 alpha-2 country of phone numbers without a country code; needs
+            ``pixel-bridge[phone]``.
 
     Raises:
         ConfigError: A value that cannot be right; the message says which and why.
@@ -79,7 +100,14 @@ class Bridge:
         pixel_script_url: str = PIXEL_SCRIPT_URL,
         browser_hold: float = 10.0,
         trusted_proxies: str | Sequence[str] = (),
+        client_ip_header: str = "X-Forwarded-For",
+        cookie_domain: str | None = None,
         session_max_age: int = MAX_AGE,
+        private_parameters: Iterable[str] = (),
+        exclude_paths: Iterable[str] = (),
+        ignore: Callable[[HTTPConnection], str | None] | None = None,
+        consent: State | Consent = "granted",
+        phone_region: str | None = None,
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
@@ -91,7 +119,9 @@ class Bridge:
         if len(set(names)) < len(names):
             raise ConfigError(f"destinations must differ, got {', '.join(names)}")
         self.prefix = prefix
-        self.signer = SessionSigner(secret_key, max_age=session_max_age)
+        keys = read_keys(secret_key)
+        self.signer = SessionSigner(keys, max_age=session_max_age)
+        self.consent = consent if isinstance(consent, Consent) else Consent(default=consent)
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
         self.destinations = tuple(destinations)
         self.counters: Counter[str] = Counter()
@@ -99,7 +129,19 @@ class Bridge:
         self._browser_hold = browser_hold
         self._pixel_ids = tuple(d.pixel_id for d in destinations if isinstance(d, Meta))
         self._pixel_script_url = None if pixel_script_url == PIXEL_SCRIPT_URL else pixel_script_url
-        self._trusted_proxies = parse_networks(trusted_proxies)
+        self._sealer = Sealer(keys)
+        self._phone_region = check_phone_support(phone_region) if phone_region else None
+        self._excluded = tuple(path.rstrip("/") for path in exclude_paths)
+        self._ignore = ignore
+        consent_header = self.consent.header.lower().encode() if self.consent.header else b""
+        self._rules = CaptureRules(
+            trusted_proxies=parse_networks(trusted_proxies),
+            client_ip_header=client_ip_header.strip().lower().encode(),
+            private_parameters=PRIVATE_PARAMETERS | normalize_parameters(private_parameters),
+            cookie_domain=cookie_domain.lower().strip(".") if cookie_domain else None,
+            extra_headers=frozenset({consent_header}),
+        )
+        self._kept_headers = self._rules.kept
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -134,20 +176,87 @@ class Bridge:
 
     def visit(self, scope: MutableMapping[str, Any]) -> Visitor:
         """Return the visitor that makes the request of ``scope``."""
-        now = time.time()
-        capture = Capture(scope, self._trusted_proxies)
+        capture = Capture(scope, self._rules, self._kept_headers)
         cookie = capture.session_cookie
-        stored = self.signer.read(cookie, now) if cookie else None
-        return Visitor(self, capture, meet(capture, stored, self.signer, now=now), stored)
+        stored = self.signer.read(cookie, time.time()) if cookie else None
+        connection = HTTPConnection(scope)
+        ignored = self._find_ignored(capture, stored, connection)
+        if ignored:
+            self.counters[f"ignored_requests.{ignored}"] += 1
+        header, cookie_name = self.consent.header, self.consent.cookie
+        consent = self.consent.decide(
+            connection,
+            header=capture.read_header(header.lower().encode()) if header else None,
+            cookie=capture.read_cookie(cookie_name.encode()) if cookie_name else None,
+            choice=capture.read_cookie(CHOICE_COOKIE),
+            gpc=capture.asks_for_privacy,
+        )
+        return Visitor(self, capture, stored=stored, consent=consent, ignored=ignored)
+
+    def _find_ignored(
+        self, capture: Capture, stored: Identity | None, connection: HTTPConnection
+    ) -> str | None:
+        """Return why the request is no visitor's; a known visitor's user agent is not parsed."""
+        for path in self._excluded:
+            if capture.path == path or capture.path.startswith(f"{path}/"):
+                return "excluded"
+        if capture.speculation:
+            return capture.speculation
+        if stored is None and capture.user_agent and is_bot(capture.user_agent):
+            return "bot"
+        if self._ignore is None:
+            return None
+        try:
+            return self._ignore(connection)
+        except Exception:
+            # The app's own code: its mistake must not fail the page.
+            logger.exception("the app's ignore failed; the request counts as a visitor's")
+            return None
+
+    def meet(self, capture: Capture, stored: Identity | None) -> Identity:
+        """Return who makes the request of ``capture``."""
+        return meet(capture, stored, self.signer, now=time.time())
 
     def build_page_settings(self, visitor: Visitor) -> PageSettings:
         """Return what the script must know on ``visitor``'s pages."""
+        if visitor.is_nobody:
+            return PageSettings(consent="pending" if visitor.consent == "pending" else "denied")
         return PageSettings(
             external_id=visitor.external_id,
             pixel_ids=self._pixel_ids,
             pixel_script_url=self._pixel_script_url,
             domain=visitor.capture.cookie_domain.domain,
+            consent=visitor.consent,
         )
+
+    # Beyond the request
+
+    def seal(self, visitor: Visitor) -> str:
+        """Return ``visitor`` as a URL-safe token of at most 500 characters.
+
+        It fits a payment's metadata, and holds hashes only of what ``identify`` was told.
+
+        Raises:
+            ConfigError: Nothing is known of the visitor, and nothing may be.
+        """
+        if visitor.is_nobody:
+            raise ConfigError(f"nothing to seal: {visitor.silence or 'the visitor was forgotten'}")
+        limited = visitor.consent == "limited"
+        return self._sealer.seal(visitor.identity, limited=limited, now=time.time())
+
+    def unseal(self, token: str, *, max_age: float = SEAL_MAX_AGE) -> Visitor:
+        """Return the visitor in ``token``, for ``enrich`` and ``track`` in a webhook or a job.
+
+        Args:
+            token: What ``visitor.seal()`` returned, on any machine with the same secret key.
+            max_age: How old it may be, in seconds; 30 days by default.
+
+        Raises:
+            InvalidTokenError: It is expired, altered or foreign; the message says which.
+        """
+        identity, limited = self._sealer.open(token, max_age=max_age, now=time.time())
+        consent: State = "limited" if limited else "granted"
+        return Visitor(self, None, stored=identity, consent=consent, ignored=None)
 
     # An event
 
@@ -171,7 +280,12 @@ class Bridge:
             return complete
         if "event" in event:
             return build_message(
-                event, visitor.identity, visitor.user_data, visitor.page_url, now=time.time()
+                event,
+                visitor.identity,
+                visitor.user_data,
+                visitor.page_url,
+                limited=visitor.consent == "limited",
+                now=time.time(),
             )
         raise InvalidEventError(
             "event", "expected event_name (Meta) or event (Segment) among its keys, got neither"
@@ -190,7 +304,8 @@ class Bridge:
         """Store an event for every destination, and ask the browser for its twin.
 
         When it returns, the event is on disk; the same name and id again are not sent again. If
-        the outbox is broken the loss is logged and counted, and the request goes on.
+        the outbox is broken the loss is logged and counted, and the request goes on. Of a visitor
+        who denied consent, or of a robot, nothing is stored; ``visitor.silence`` says why.
 
         Args:
             name: A standard event's name or a custom one.
@@ -216,6 +331,8 @@ class Bridge:
             "user_data": user_data,
         }
         event = self._complete(given, visitor)
+        if self._is_skipped(visitor):
+            return event
         # Before the event is stored: meanwhile the response may leave, or other twins fill it.
         twin = visitor.take_along(event) if self._pixel_ids else None
         is_new = await self._store(event, hold=self._browser_hold if twin else 0.0)
@@ -254,7 +371,8 @@ class Bridge:
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
         event = self._complete(fields, visitor)
-        await self._put(event, hold=0.0)
+        if not self._is_skipped(visitor):
+            await self._put(event, hold=0.0)
         return event
 
     async def release(self, event_name: str, event_id: str) -> None:
@@ -284,7 +402,14 @@ class Bridge:
             raise InvalidEventError(
                 "user_id", "is an e-mail address; pass your own id, and the address as email="
             )
-        visitor.know(text, build_user_data(user_data))
+        visitor.know(text, build_user_data(user_data, default_region=self._phone_region))
+
+    def _is_skipped(self, visitor: Visitor) -> bool:
+        """Return whether no event of ``visitor`` may be sent, and count it if so."""
+        if visitor.silence is None:
+            return False
+        self.counters[f"skipped_events.{visitor.silence}"] += 1
+        return True
 
     def _complete(self, given: Mapping[str, Any], visitor: Visitor) -> Event:
         """Return the event of ``given`` laid over what is known of ``visitor``."""
@@ -293,14 +418,17 @@ class Bridge:
         raw = fields.pop("user_data", {})
         if not isinstance(raw, Mapping):
             raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
-        user_data: UserData = build_user_data(raw).over(visitor.user_data)
+        own: UserData = build_user_data(raw, default_region=self._phone_region)
+        user_data = own.over(visitor.user_data)
         known = {
             "event_id": new_event_id(),
             "event_time": int(now),
             "action_source": "website",
             "event_source_url": visitor.page_url,
-            "referrer_url": visitor.capture.referrer_url,
+            "referrer_url": visitor.referrer_url,
         }
+        if visitor.consent == "limited" and "data_processing_options" not in fields:
+            known |= LIMITED_DATA_USE
         known = {key: value for key, value in known.items() if value is not None}
         return parse_event({**known, **fields}, user_data, now=now)
 
@@ -334,59 +462,3 @@ class Bridge:
 
     def __repr__(self) -> str:
         return f"Bridge(destinations={[destination.name for destination in self.destinations]})"
-
-
-def current_visitor() -> Visitor:
-    """Return the visitor of the request being handled.
-
-    Raises:
-        NoVisitorError: No request is being handled, or ``BridgeMiddleware`` is not in front.
-    """
-    visitor = VISITOR.get()
-    if visitor is None:
-        raise NoVisitorError(
-            "no request is being handled here: keep visitor = current_visitor() in the handler and"
-            " pass visitor=visitor; if this is a handler, add BridgeMiddleware to its app"
-        )
-    return visitor
-
-
-def enrich(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> dict[str, Any]:
-    """Return ``event`` completed for its API: see ``Bridge.enrich``."""
-    visitor = visitor or current_visitor()
-    return visitor.bridge.enrich(event, visitor=visitor)
-
-
-async def track(
-    name: str,
-    properties: Mapping[str, Any] | None = None,
-    *,
-    event_id: str | int | None = None,
-    event_time: int | datetime | None = None,
-    user_data: Mapping[str, Any] | None = None,
-    visitor: Visitor | None = None,
-) -> Event:
-    """Store an event and ask the browser for its twin: see ``Bridge.track``."""
-    visitor = visitor or current_visitor()
-    return await visitor.bridge.track(
-        name,
-        properties,
-        event_id=event_id,
-        event_time=event_time,
-        user_data=user_data,
-        visitor=visitor,
-    )
-
-
-def track_sync(name: str, properties: Mapping[str, Any] | None = None, **options: Any) -> Event:
-    """Do as ``track`` does, from a sync handler: see ``Bridge.track_sync``."""
-    visitor = options.pop("visitor", None) or current_visitor()
-    return visitor.bridge.track_sync(name, properties, visitor=visitor, **options)
-
-
-def identify(
-    user_id: str | int | None = None, *, visitor: Visitor | None = None, **user_data: Any
-) -> None:
-    """Keep who the visitor is: see ``Bridge.identify``."""
-    visitor = visitor or current_visitor()
-    visitor.bridge.identify(user_id, visitor=visitor, **user_data)

@@ -3,6 +3,7 @@
     BridgeError
     ├── ConfigError (also ValueError)        a setting is wrong: raised where the object is built
     ├── InvalidEventError (also ValueError)  an event its API would refuse: names the field
+    ├── InvalidTokenError (also ValueError)  a sealed token that cannot be opened
     ├── NoVisitorError (also LookupError)    called outside a request without ``visitor=``
     └── OutboxError                          the outbox failed; its cause is ``__cause__``
 
@@ -33,6 +34,10 @@ class InvalidEventError(BridgeError, ValueError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class InvalidTokenError(BridgeError, ValueError):
+    """A sealed token that is expired, altered or foreign; the message says which."""
 
 
 class NoVisitorError(BridgeError, LookupError):

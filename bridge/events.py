@@ -9,7 +9,6 @@ Parameters", read 2026-11-23.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import uuid
@@ -69,8 +68,6 @@ STANDARD_EVENTS = frozenset(
 
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
-_DIGEST = re.compile(r"[A-Fa-f0-9]{64}")
-_JS_SPACE = re.compile("[\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 _URL = re.compile(r"https?://[^\x00-\x20\x7f]{1,4096}")
 
@@ -188,21 +185,6 @@ class Event(
 def new_event_id() -> str:
     """Return a random event id, a UUID with dashes."""
     return str(uuid.uuid4())
-
-
-def hash_external_id(value: str) -> str:
-    """Return the SHA-256 hex that both copies carry as external id for the site's id ``value``.
-
-    As the pixel does it: 64 hex digits count as hashed; else JavaScript's white space is removed,
-    letters lower-cased, and the UTF-8 bytes hashed. The pixel is only ever given this digest, so
-    its rule that 32 hex digits pass unhashed (a UUID without dashes) never comes into play.
-
-    Source: measured on fbevents.js 2.9.184 to 2.9.364 with 198 strings.
-    """
-    if _DIGEST.fullmatch(value):
-        return value.lower()
-    plain = _JS_SPACE.sub("", value).lower() or value
-    return hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()
 
 
 def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -> Event:

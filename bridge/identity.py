@@ -20,7 +20,8 @@ from itsdangerous import BadData, URLSafeSerializer
 from starlette.datastructures import Secret
 
 from bridge.errors import ConfigError
-from bridge.events import UserData, hash_external_id
+from bridge.events import UserData
+from bridge.rules import hash_external_id
 
 MAX_COOKIE_LENGTH = 3800  # bytes of the session cookie's value
 MIN_KEY_LENGTH = 32  # bytes
@@ -47,6 +48,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         user_agent: The last user agent seen.
         page_url: The last page loaded.
         user_data: What ``identify`` was told, hashed.
+        is_page_anonymous: The visitor was identified since the last page load; the pixel there
+            keeps the anonymous external id it was given first.
     """
 
     anonymous_id: str = msgspec.field(name="a")
@@ -58,11 +61,19 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     user_agent: str | None = msgspec.field(name="g", default=None)
     page_url: str | None = msgspec.field(name="l", default=None)
     user_data: UserData = msgspec.field(name="d", default=UserData())
+    is_page_anonymous: bool = msgspec.field(name="n", default=False)
 
     @cached_property
     def external_id(self) -> str:
         """SHA-256 hex of the user id if known, else of the anonymous id: what both copies carry."""
         return hash_external_id(self.user_id or self.anonymous_id)
+
+    @cached_property
+    def external_ids(self) -> list[str]:
+        """What a server copy carries: the external id that the page's pixel has stands first."""
+        if self.is_page_anonymous:
+            return [hash_external_id(self.anonymous_id), self.external_id]
+        return [self.external_id]
 
     def __repr__(self) -> str:
         return f"Identity(known={self.user_id is not None})"
@@ -80,36 +91,45 @@ class _JSON:
         return msgspec.json.decode(payload, type=Identity)
 
 
-class SessionSigner:
-    """Signs identities into cookie values and reads them back.
+def read_keys(secret_keys: str | Secret | Sequence[str | Secret]) -> list[str]:
+    """Return the keys as texts, newest last.
 
     Args:
-        secret_keys: One key or a list for rotation, newest last; the newest signs, all verify.
-            At least 32 bytes each.
-        max_age: How long an unrenewed session counts, in seconds.
+        secret_keys: One key, or several for rotation; at least 32 bytes each.
 
     Raises:
         ConfigError: No key, or one that is too short.
     """
+    given = [secret_keys] if isinstance(secret_keys, str | Secret) else list(secret_keys)
+    keys = [str(key) for key in given]
+    if not keys:
+        raise ConfigError("secret_key must be a text or a list of texts, got none")
+    for key in keys:
+        if len(key.encode()) < MIN_KEY_LENGTH:
+            raise ConfigError(
+                f"secret_key must be at least {MIN_KEY_LENGTH} bytes, got {len(key.encode())};"
+                " make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
+            )
+    return keys
 
-    def __init__(self, secret_keys: str | Secret | Sequence[str | Secret], *, max_age: int) -> None:
-        given = [secret_keys] if isinstance(secret_keys, str | Secret) else list(secret_keys)
-        keys = [str(key) for key in given]
-        if not keys:
-            raise ConfigError("secret_key must be a text or a list of texts, got none")
-        for key in keys:
-            if len(key.encode()) < MIN_KEY_LENGTH:
-                raise ConfigError(
-                    f"secret_key must be at least {MIN_KEY_LENGTH} bytes, got {len(key.encode())};"
-                    " make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
-                )
+
+class SessionSigner:
+    """Signs identities into cookie values and reads them back.
+
+    Args:
+        secret_keys: As ``read_keys`` returns them: the newest signs, all verify.
+        max_age: How long an unrenewed session counts, in seconds.
+    """
+
+    def __init__(self, secret_keys: Sequence[str], *, max_age: int) -> None:
         self._serializer = URLSafeSerializer(
-            keys,
+            list(secret_keys),
             salt="bridge.session",
             serializer=_JSON,
             signer_kwargs={"digest_method": hashlib.sha256},
         )
-        self._derivation_key = hashlib.sha256(b"bridge.anonymous-id" + keys[-1].encode()).digest()
+        newest = secret_keys[-1].encode()
+        self._derivation_key = hashlib.sha256(b"bridge.anonymous-id" + newest).digest()
         self._max_age = max_age
         self._verified = lru_cache(REMEMBERED)(self._verify)
 

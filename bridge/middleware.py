@@ -13,8 +13,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.browser import Endpoints
-from bridge.core import VISITOR, Bridge
-from bridge.visitor import Visitor
+from bridge.core import Bridge
+from bridge.visitor import VISITOR, Visitor
 
 logger = logging.getLogger("bridge.middleware")
 
@@ -53,7 +53,7 @@ class BridgeMiddleware:
 
         token = VISITOR.set(visitor)
         try:
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            path = visitor.capture.path
             if path.startswith(self.bridge.prefix + "/"):
                 path = path.removeprefix(self.bridge.prefix)
                 await self._endpoints(scope, receive, send_with_cookies, path)
@@ -69,8 +69,7 @@ class BridgeMiddleware:
         cacheable = (
             message["status"] == 304 or b"public" in cache_control or b"s-maxage" in cache_control
         )
-        settings = self.bridge.build_page_settings(visitor)
-        lines = visitor.start_response(settings, self.bridge.signer, cacheable=cacheable)
+        lines = visitor.start_response(self.bridge.signer, cacheable=cacheable)
         if lines:
             headers.extend((b"set-cookie", line) for line in lines)
             if not cache_control:

@@ -6,12 +6,15 @@ The one table of options; nothing else here reads the environment.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from starlette.datastructures import Secret
 
+from bridge.consent import Consent
 from bridge.destinations.meta import Meta
 from bridge.errors import ConfigError
+
+REQUIRED = "required"
 
 
 class Option(NamedTuple):
@@ -19,112 +22,188 @@ class Option(NamedTuple):
 
     Attributes:
         variable: Its name.
-        argument: The argument it sets, of ``Bridge`` or ``Meta``.
-        of_meta: Whether the argument is ``Meta``'s.
+        of: Whose argument it sets.
+        argument: The argument's name.
         parse: Text to value; raises ``ValueError``.
         meaning: One sentence for people.
         default: What holds without it, for people.
     """
 
     variable: str
+    of: Literal["Bridge", "Meta", "Consent"]
     argument: str
-    of_meta: bool
     parse: Callable[[str], Any]
     meaning: str
     default: str
 
 
+def _parse_list(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
 def _parse_keys(text: str) -> list[Secret]:
-    return [Secret(key.strip()) for key in text.split(",")]
+    return [Secret(key) for key in _parse_list(text)]
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("BRIDGE_PIXEL_ID", "pixel_id", True, str, "The pixel or dataset id.", "required"),
+    Option("BRIDGE_PIXEL_ID", "Meta", "pixel_id", str, "The pixel or dataset id.", REQUIRED),
     Option(
         "BRIDGE_ACCESS_TOKEN",
+        "Meta",
         "access_token",
-        True,
         Secret,
         "Conversions API token, from Events Manager.",
-        "required",
+        REQUIRED,
     ),
     Option(
         "BRIDGE_SECRET_KEY",
+        "Bridge",
         "secret_key",
-        False,
         _parse_keys,
-        "Signs the session cookie, 32 bytes or more; several, separated by commas, newest last.",
-        "required",
+        "Signs session and tokens, 32 bytes or more; several, separated by commas, newest last.",
+        REQUIRED,
     ),
     Option(
         "BRIDGE_OUTBOX_URL",
+        "Bridge",
         "outbox",
-        False,
         str,
         "Where events wait until they are delivered.",
         "sqlite:///bridge.db",
     ),
     Option(
+        "BRIDGE_CONSENT",
+        "Consent",
+        "default",
+        str,
+        "What holds until the visitor chose: granted, limited, denied or pending.",
+        "granted",
+    ),
+    Option(
+        "BRIDGE_CONSENT_COOKIE",
+        "Consent",
+        "cookie",
+        str,
+        "A cookie of your consent banner that tells: granted, limited, denied or the like.",
+        "none",
+    ),
+    Option(
+        "BRIDGE_CONSENT_HEADER",
+        "Consent",
+        "header",
+        str,
+        "A request header that tells, set by what stands in front of the app.",
+        "none",
+    ),
+    Option(
+        "BRIDGE_GPC",
+        "Consent",
+        "gpc",
+        str,
+        "What Global Privacy Control turns granted into: ldu (limited), deny or ignore.",
+        "ldu",
+    ),
+    Option(
+        "BRIDGE_TRUSTED_PROXIES",
+        "Bridge",
+        "trusted_proxies",
+        str,
+        "Addresses or CIDR ranges of proxies whose headers are believed.",
+        "none",
+    ),
+    Option(
+        "BRIDGE_CLIENT_IP_HEADER",
+        "Bridge",
+        "client_ip_header",
+        str,
+        "Where they tell the client: X-Forwarded-For, Forwarded, CF-Connecting-IP …",
+        "X-Forwarded-For",
+    ),
+    Option(
+        "BRIDGE_COOKIE_DOMAIN",
+        "Bridge",
+        "cookie_domain",
+        str,
+        "Where the cookies live.",
+        "the registrable domain",
+    ),
+    Option(
+        "BRIDGE_EXCLUDE_PATHS",
+        "Bridge",
+        "exclude_paths",
+        _parse_list,
+        "Paths, with all below them, where no visitor is met; separated by commas.",
+        "none",
+    ),
+    Option(
+        "BRIDGE_PRIVATE_PARAMETERS",
+        "Bridge",
+        "private_parameters",
+        _parse_list,
+        "Query parameters that never leave with a URL; separated by commas.",
+        "the usual tokens and personal data",
+    ),
+    Option(
+        "BRIDGE_PHONE_REGION",
+        "Bridge",
+        "phone_region",
+        str,
+        "Country of phone numbers without a country code, such as DE; needs pixel-bridge[phone].",
+        "none",
+    ),
+    Option(
         "BRIDGE_PREFIX",
+        "Bridge",
         "prefix",
-        False,
         str,
         "Path of the script and its endpoints.",
         "/_bridge",
     ),
     Option(
         "BRIDGE_BROWSER_HOLD",
+        "Bridge",
         "browser_hold",
-        False,
         float,
         "Seconds a server copy waits for its browser copy to go first.",
         "10",
     ),
     Option(
-        "BRIDGE_TRUSTED_PROXIES",
-        "trusted_proxies",
-        False,
-        str,
-        "Addresses or CIDR ranges whose X-Forwarded-* headers are believed.",
-        "none",
-    ),
-    Option(
         "BRIDGE_SESSION_MAX_AGE",
+        "Bridge",
         "session_max_age",
-        False,
         int,
         "Seconds an unrenewed session counts.",
         "7776000 (90 days)",
     ),
     Option(
         "BRIDGE_PIXEL_SCRIPT_URL",
+        "Bridge",
         "pixel_script_url",
-        False,
         str,
         "Where browsers load the pixel's library from.",
         "Meta's address",
     ),
     Option(
         "BRIDGE_GRAPH_URL",
+        "Meta",
         "graph_url",
-        True,
         str,
         "Base address of the Graph API.",
         "https://graph.facebook.com",
     ),
-    Option("BRIDGE_API_VERSION", "api_version", True, str, "Graph version.", "v26.0"),
+    Option("BRIDGE_API_VERSION", "Meta", "api_version", str, "Graph version.", "v26.0"),
     Option(
         "BRIDGE_TEST_EVENT_CODE",
+        "Meta",
         "test_event_code",
-        True,
         str,
         "Shows events under Events Manager's Test events; they still count.",
         "none",
     ),
     Option(
         "BRIDGE_PARTNER_AGENT",
+        "Meta",
         "partner_agent",
-        True,
         str,
         "Platform id, for those who send for others.",
         "none",
@@ -138,16 +217,19 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ConfigError: A variable is missing or wrong; the message names it.
     """
-    bridge: dict[str, Any] = {}
-    meta: dict[str, Any] = {}
+    arguments: dict[str, dict[str, Any]] = {"Bridge": {}, "Meta": {}, "Consent": {}}
     for option in OPTIONS:
         text = environ.get(option.variable, "").strip()
         if not text:
-            if option.default == "required":
+            if option.default == REQUIRED:
                 raise ConfigError(f"{option.variable} is not set: {option.meaning}")
             continue
         try:
-            (meta if option.of_meta else bridge)[option.argument] = option.parse(text)
+            arguments[option.of][option.argument] = option.parse(text)
         except ValueError:
             raise ConfigError(f"{option.variable}: expected a number, got {text[:40]!r}") from None
-    return {**bridge, "destinations": [Meta(**meta)]}
+    return {
+        **arguments["Bridge"],
+        "consent": Consent(**arguments["Consent"]),
+        "destinations": [Meta(**arguments["Meta"])],
+    }

@@ -2,71 +2,35 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import uuid
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bridge.capture import TWIN_COOKIE_PREFIX, Capture
-from bridge.cookies import MAX_AGE, build_set_cookie, new_fbp, renew_fbc
+from bridge.capture import READABLE_COOKIE, SESSION_COOKIE, Capture
+from bridge.consent import CHOICE_COOKIE, CHOICE_MAX_AGE, Choice, State
+from bridge.cookies import MAX_AGE, build_set_cookie, new_fbp, parse_browser_id, renew_fbc
+from bridge.errors import ConfigError, NoVisitorError
 from bridge.events import DAY, Event, UserData
 from bridge.identity import Identity, SessionSigner
+from bridge.readable import (
+    MAX_TWINS_LENGTH,
+    TWIN_FRAME,
+    TWIN_MAX_AGE,
+    PageSettings,
+    Twin,
+    build_twin,
+    encode_readable,
+    is_twin_cookie,
+)
 
 if TYPE_CHECKING:
     from bridge.core import Bridge
 
-TWIN_MAX_AGE = 3600  # seconds; a page without the script may stand in between, a payment's say
-MAX_TWIN_LENGTH = 1000  # characters of one twin's cookie value
-TWIN_FRAME = 25  # characters of a twin's cookie beside its value
-MAX_TWINS_LENGTH = 2500  # characters of all that wait in one browser: servers limit headers to 8 KB
-
-
-class Twin(msgspec.Struct, frozen=True):
-    """The browser copy of a server-born event, on its way to the script.
-
-    Attributes:
-        event_name: As in the server copy.
-        event_id: As in the server copy.
-        custom_data: The server copy's, without lists of objects when they are too long to travel.
-    """
-
-    event_name: str = msgspec.field(name="n")
-    event_id: str = msgspec.field(name="i")
-    custom_data: dict[str, Any] = msgspec.field(name="d")
-
-
-class PageSettings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the script must know, in the readable cookie or from the identity endpoint.
-
-    Attributes:
-        external_id: SHA-256 hex the pixel is initialised with.
-        pixel_ids: The pixels to initialise.
-        pixel_script_url: Where the pixel's library is, if not at Meta's address.
-        domain: Domain of our cookies, so that the script can delete a twin's; none if host-only.
-    """
-
-    external_id: str = msgspec.field(name="x")
-    pixel_ids: tuple[str, ...] = msgspec.field(name="p")
-    pixel_script_url: str | None = msgspec.field(name="u", default=None)
-    domain: str | None = msgspec.field(name="d", default=None)
-
-
-def build_twin(event: Event) -> Twin | None:
-    """Return the twin of ``event``, or ``None`` if not even its value fits a cookie."""
-    short = {key: v for key, v in event.custom_data.items() if key != "contents"}
-    money = {key: v for key, v in short.items() if key in ("value", "currency")}
-    for custom_data in (event.custom_data, short, money):
-        twin = Twin(event.event_name, event.event_id, custom_data)
-        if len(encode_readable(twin)) <= MAX_TWIN_LENGTH:
-            return twin
-    return None
-
-
-def encode_readable(value: Twin | PageSettings) -> str:
-    """Return ``value`` as URL-safe base64 of its JSON, for a cookie the script reads."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(value)).decode().rstrip("=")
+VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
+NOBODY = Identity(anonymous_id="", renewed_at=0)
+_ALLOWED = ("granted", "limited")
 
 
 def meet(
@@ -97,57 +61,177 @@ def meet(
     changes: dict[str, Any] = {
         "fbp": capture.fbp or stored.fbp or new_fbp(index, now_ms),
         "fbc": fbc,
+        "client_ip": stored.client_ip,
         "renewed_at": int(now) if now - stored.renewed_at >= DAY else stored.renewed_at,
     }
+    if capture.is_navigation or ":" in (capture.client_ip or ""):
+        changes["client_ip"] = prefer_ip(capture.client_ip, stored.client_ip)
     if capture.is_navigation:
-        changes["client_ip"] = capture.client_ip or stored.client_ip
         changes["user_agent"] = capture.user_agent or stored.user_agent
         changes["page_url"] = capture.page_url or stored.page_url
+    if capture.is_page_load:
+        changes["is_page_anonymous"] = False
     changes = {key: v for key, v in changes.items() if v != getattr(stored, key)}
     return msgspec.structs.replace(stored, **changes) if changes else stored
 
 
+def prefer_ip(seen: str | None, stored: str | None) -> str | None:
+    """Return the address to send: a public IPv6 once seen in the session, else what is seen now.
+
+    The pixel connects over IPv6 where it can, and Meta compares.
+
+    Source: Meta, "Customer Information Parameters": IPv6 is preferred; "Dataset Quality API".
+    """
+    if seen is None or (":" not in seen and stored is not None and ":" in stored):
+        return stored
+    return seen
+
+
 class Visitor:
-    """One browser, as one request shows it.
+    """One browser, as one request shows it; or as a sealed token remembers it.
 
     Attributes:
-        capture: What this request shows.
-        identity: What the signed session keeps; replaced by ``identify``.
-        twins: Browser copies that ride on this response.
         bridge: The bridge this visitor belongs to.
+        identity: What the signed session keeps; nobody's while nothing may be known.
+        consent: What may be done.
+        silence: Why no event is sent: ``bot``, ``prefetch``, ``prerender``, ``excluded``, the app's
+            own reason, ``consent_denied`` or ``consent_pending``; ``None`` if events are sent.
+        twins: Browser copies that ride on this response.
     """
 
     def __init__(
-        self, bridge: Bridge, capture: Capture, identity: Identity, stored: Identity | None
+        self,
+        bridge: Bridge,
+        capture: Capture | None,
+        *,
+        stored: Identity | None,
+        consent: State,
+        ignored: str | None,
     ) -> None:
         self.bridge = bridge
-        self.capture = capture
-        self.identity = identity
+        self.consent = consent
         self.twins: list[Twin] = []
+        self.identity = NOBODY
+        self._capture = capture
         self._stored = stored
-        self._response_started = False
+        self._ignored = ignored
+        self._choice: Choice | None = None
+        self._forgotten = False
+        self._response_started = capture is None
+        self._meet()
+
+    def _meet(self) -> None:
+        if self.silence is not None:
+            self.identity = NOBODY
+        elif self._capture is None:
+            self.identity = self._stored or NOBODY
+        else:
+            self.identity = self.bridge.meet(self._capture, self._stored)
 
     @property
-    def external_id(self) -> str:
+    def silence(self) -> str | None:
+        """Why no event is sent, or ``None``."""
+        if self._ignored or self.consent in _ALLOWED:
+            return self._ignored
+        return f"consent_{self.consent}"
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether nothing is known of the visitor, by choice or because it is no person."""
+        return self.identity is NOBODY
+
+    @property
+    def capture(self) -> Capture:
+        """What this request shows.
+
+        Raises:
+            ConfigError: The visitor comes from a sealed token: there is no request.
+        """
+        if self._capture is None:
+            raise ConfigError("a visitor from a sealed token has no request")
+        return self._capture
+
+    @property
+    def external_id(self) -> str | None:
         """SHA-256 hex that the pixel is given and every server copy carries."""
-        return self.identity.external_id
+        return None if self.is_nobody else self.identity.external_id
 
     @property
     def page_url(self) -> str | None:
         """The page the visitor is on, else the last one loaded in this session."""
-        return self.capture.page_url or self.identity.page_url
+        seen = self._capture.page_url if self._capture else None
+        return seen or self.identity.page_url
+
+    @property
+    def referrer_url(self) -> str | None:
+        """The page before that one, where it is known."""
+        return self._capture.referrer_url if self._capture else None
 
     @property
     def user_data(self) -> UserData:
         """All that is known of the visitor, as Meta's ``user_data``."""
+        if self.is_nobody:
+            return UserData()
+        identity = self.identity
+        ip = self._capture.client_ip if self._capture else None
+        user_agent = self._capture.user_agent if self._capture else None
         known = UserData(
-            external_id=[self.external_id],
-            client_ip_address=self.capture.client_ip or self.identity.client_ip,
-            client_user_agent=self.capture.user_agent or self.identity.user_agent,
-            fbp=self.identity.fbp,
-            fbc=self.identity.fbc,
+            external_id=identity.external_ids,
+            client_ip_address=prefer_ip(ip, identity.client_ip),
+            client_user_agent=user_agent or identity.user_agent,
+            fbp=identity.fbp,
+            fbc=identity.fbc,
         )
-        return known.over(self.identity.user_data)
+        return known.over(identity.user_data)
+
+    # What handlers do with it
+
+    def know(self, user_id: str | None, user_data: UserData) -> None:
+        """Keep who the visitor says to be, for this request and the session."""
+        if self.is_nobody:
+            return
+        before = self.identity.external_id
+        known = msgspec.structs.replace(
+            self.identity,
+            user_id=user_id or self.identity.user_id,
+            user_data=user_data.over(self.identity.user_data),
+        )
+        if known.external_id != before and self.identity.user_id is None:
+            known = msgspec.structs.replace(known, is_page_anonymous=True)
+        self.identity = known
+
+    def set_consent(self, choice: Choice) -> None:
+        """Keep the visitor's choice, for this request and those after it.
+
+        Granting or limiting makes the visitor known at once; denying forgets the visitor and clears
+        our cookies. Global Privacy Control still lowers what was granted.
+
+        Raises:
+            ConfigError: ``choice`` is not ``granted``, ``limited`` or ``denied``.
+        """
+        if choice not in ("granted", "limited", "denied"):
+            raise ConfigError("consent must be granted, limited or denied")
+        gpc = self._capture.asks_for_privacy if self._capture else False
+        self._choice = choice
+        self.consent = self.bridge.consent.lower(choice, gpc=gpc)
+        if self.consent not in _ALLOWED:
+            self.twins.clear()
+        if self.is_nobody or self.consent not in _ALLOWED:
+            self._meet()
+
+    def forget(self) -> None:
+        """End the identity, as on logout: our cookies go, the next request is a stranger's."""
+        self.identity = NOBODY
+        self.twins.clear()
+        self._forgotten = True
+
+    def seal(self) -> str:
+        """Return the visitor as a URL-safe token of at most 500 characters: see ``Bridge.unseal``.
+
+        Raises:
+            ConfigError: Nothing is known of the visitor, and nothing may be.
+        """
+        return self.bridge.seal(self)
 
     def take_along(self, event: Event) -> Twin | None:
         """Let the twin of ``event`` ride on this response; ``None`` if it has left or is full."""
@@ -160,31 +244,30 @@ class Visitor:
         self.twins.append(twin)
         return twin
 
-    def know(self, user_id: str | None, user_data: UserData) -> None:
-        """Keep who the visitor says to be, for this request and the session."""
-        self.identity = msgspec.structs.replace(
-            self.identity,
-            user_id=user_id or self.identity.user_id,
-            user_data=user_data.over(self.identity.user_data),
-        )
+    # What the response sets
 
-    def start_response(
-        self, settings: PageSettings, signer: SessionSigner, *, cacheable: bool
-    ) -> list[bytes]:
+    def start_response(self, signer: SessionSigner, *, cacheable: bool) -> list[bytes]:
         """Return the ``Set-Cookie`` lines of the response; from here on no twin can ride on it.
 
         Args:
-            settings: What the readable cookie shall say.
             signer: Writes the session cookie.
             cacheable: The response may be stored for others: nothing is set on it.
         """
         self._response_started = True
-        if cacheable or not self.capture.is_meeting_place:
+        if cacheable or self._ignored or not self.capture.is_meeting_place:
             return []
+        lines = []
+        if self._choice is not None:
+            lines.append(self._line(CHOICE_COOKIE.decode(), self._choice, CHOICE_MAX_AGE))
+        if self._forgotten or self.consent == "denied":
+            return lines + self._clear_lines()
+        if self.is_nobody:
+            return lines
         return [
+            *lines,
             *self._session_lines(signer),
             *self._browser_id_lines(),
-            *self._readable_lines(settings),
+            *self._readable_lines(self.bridge.build_page_settings(self)),
         ]
 
     def _line(
@@ -201,35 +284,72 @@ class Visitor:
             http_only=secret,
         )
 
+    @property
+    def _is_renewed(self) -> bool:
+        return self._stored is None or self.identity.renewed_at != self._stored.renewed_at
+
     def _session_lines(self, signer: SessionSigner) -> list[bytes]:
         if self.identity == self._stored:
             return []
-        return [self._line("_bridge", signer.write(self.identity), secret=True)]
+        return [self._line(SESSION_COOKIE.decode(), signer.write(self.identity), secret=True)]
 
     def _browser_id_lines(self) -> list[bytes]:
-        renewed = self._stored is None or self.identity.renewed_at != self._stored.renewed_at
-        kept = (
+        """Write what the browser does not have; renew at most daily, and only on our domain.
+
+        A value of another domain's index is the pixel's own: written here too, it would live twice.
+        """
+        index = self.capture.cookie_domain.subdomain_index
+        lines = []
+        for name, shown, value in (
             ("_fbp", self.capture.fbp, self.identity.fbp),
             ("_fbc", self.capture.fbc, self.identity.fbc),
-        )
-        return [
-            self._line(name, value)
-            for name, shown, value in kept
-            if value and (renewed or value != shown)
-        ]
+        ):
+            parsed = parse_browser_id(value) if value else None
+            if value is None or parsed is None:
+                continue
+            if value != shown or (self._is_renewed and parsed.subdomain_index == index):
+                lines.append(self._line(name, value))
+        return lines
 
     def _readable_lines(self, settings: PageSettings) -> list[bytes]:
         lines = []
         readable = encode_readable(settings)
-        shown = self.capture.readable_cookie
-        renewed = self._stored is None or self.identity.renewed_at != self._stored.renewed_at
-        if renewed or shown != readable.encode():
-            lines.append(self._line("_bridge_x", readable))
-        for twin in self.twins:
-            key = f"{twin.event_name} {twin.event_id}"
-            name = TWIN_COOKIE_PREFIX.decode() + hashlib.sha256(key.encode()).hexdigest()[:12]
-            lines.append(self._line(name, encode_readable(twin), TWIN_MAX_AGE))
+        if self._is_renewed or self.capture.readable_cookie != readable.encode():
+            lines.append(self._line(READABLE_COOKIE.decode(), readable))
+        lines += [
+            self._line(twin.cookie, encode_readable(twin), TWIN_MAX_AGE) for twin in self.twins
+        ]
         return lines
 
+    def _clear_lines(self) -> list[bytes]:
+        """Clear every cookie of ours that the browser showed, wherever it may live."""
+        names = [SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc"]
+        shown = [name for name in names if self.capture.read_cookie(name) is not None]
+        twins = (cookie.partition(b"=")[0] for cookie in self.capture.twin_cookies)
+        shown += [name for name in twins if is_twin_cookie(name)]
+        domains = {self.capture.cookie_domain.domain, None}
+        return [
+            build_set_cookie(name.decode(), "", max_age=0, domain=domain)
+            for name in shown
+            for domain in domains
+        ]
+
     def __repr__(self) -> str:
-        return f"Visitor(external_id={self.external_id[:8]}…)"
+        who = "nobody" if self.is_nobody else f"external_id={self.identity.external_id[:8]}…"
+        return f"Visitor({who})"
+
+
+def current_visitor() -> Visitor:
+    """Return the visitor of the request being handled.
+
+    Raises:
+        NoVisitorError: No request is being handled, or ``BridgeMiddleware`` is not in front.
+    """
+    visitor = VISITOR.get()
+    if visitor is None:
+        raise NoVisitorError(
+            "no request is being handled here: pass visitor=, which is current_visitor() kept by"
+            " the handler or bridge.unseal(token) days later; if this is a handler, add"
+            " BridgeMiddleware to its app"
+        )
+    return visitor

@@ -5,8 +5,9 @@
 // server-born event whose browser copy is still to be fired. What the browser says goes to collect.
 ;(() => {
   /**
-   * @typedef {{ x: string, p: string[], u?: string, d?: string }} Settings external id, pixel ids,
-   *   address of the pixel's library, domain of our cookies
+   * @typedef {'granted' | 'limited' | 'denied' | 'pending'} State
+   * @typedef {{ x?: string, p?: string[], u?: string, d?: string, c?: State }} Settings external id,
+   *   pixel ids, address of the pixel's library, domain of our cookies, consent (else granted)
    * @typedef {{ n: string, i: string, d: Record<string, unknown> }} Twin name, id, custom data
    * @typedef {{ event_name: string, event_id: string, custom_data: object, url: string,
    *   referrer: string, at: number }} QueuedEvent `at` in Unix ms
@@ -40,11 +41,16 @@
 
   /** @type {Settings | undefined} */
   let settings
+  let active = false // consent allows: nothing is fired, stored or sent before
+  let begun = false // the pixel is initialised and this page's view was fired
+  let own = false // the pixel is of our loading, not the page's
+  let watching = false
   let blocked = false
+  const landing = { url: location.href, referrer: document.referrer }
   let view = location.href
   let referrer = document.referrer
   /** @type {(() => void)[]} */
-  const waiting = [] // calls made before the settings came
+  let waiting = [] // events to fire once consent allows
   /** @type {Map<string, QueuedEvent>} */
   const queued = new Map()
   /** @type {Map<string, { name: string, isTwin: boolean, timer: number }>} */
@@ -108,6 +114,35 @@
     document.head.append(library)
   }
 
+  const begin = () => {
+    if (!page_.fbq) {
+      own = true
+      loadPixel(settings?.u || PIXEL_URL)
+    }
+    limit()
+    for (const id of settings?.p || []) page_.fbq('init', id, { external_id: settings?.x })
+    if (own) page()
+    begun = true
+    if (watching) return
+    watching = true
+    watchRequests()
+    watchViews()
+  }
+
+  // Other states than 0 make the pixel drop the option without a word.
+  const limit = () => {
+    if (settings?.c === 'limited') page_.fbq('dataProcessingOptions', ['LDU'], 0, 0)
+    else if (begun) page_.fbq('dataProcessingOptions', [])
+  }
+
+  // A revoke that waits in the queue would never be lifted again: the queue is emptied instead.
+  const silence = () => {
+    if (!begun) return
+    if (page_.fbq.callMethod) return page_.fbq('consent', 'revoke')
+    if (page_.fbq.queue) page_.fbq.queue.length = 0
+    begun = false
+  }
+
   /**
    * Keep what fits one hit, the most useful first; the server copy carries everything.
    * @param {Record<string, unknown>} data
@@ -152,6 +187,7 @@
   }
 
   const takeTwins = () => {
+    if (!active) return
     for (const [name, value] of readCookies('_bridge_t_')) {
       const domain = settings?.d ? `; Domain=.${settings.d}` : ''
       document.cookie = `${name}=; Max-Age=0; Path=/${domain}`
@@ -198,6 +234,12 @@
     scheduleFlush(0)
   }
 
+  const watchRequests = () =>
+    new PerformanceObserver((list) => look(list.getEntries())).observe({
+      type: 'resource',
+      buffered: true,
+    })
+
   // Each finished request is looked at: the pixel's own hits tell that an event went out, and any
   // fetch or XHR may have brought a new twin. Nothing of the page is patched for it.
   /** @param {PerformanceEntryList} entries */
@@ -229,8 +271,7 @@
    */
   const track = (name, properties = {}, options = {}) => {
     const id = options.eventID || newId()
-    watch(name, id, false)
-    ready(() => fire(name, properties, id))
+    if (settings?.c === 'denied' || queued.size >= MAX_QUEUED) return id
     /** @type {QueuedEvent} */
     const event = {
       event_name: name,
@@ -241,19 +282,28 @@
       at: Date.now(),
     }
     queued.set(id, event)
+    ready(() => {
+      keep(event)
+      watch(name, id, false)
+      fire(name, properties, id)
+    })
+    return id
+  }
+
+  /** @param {QueuedEvent} event */
+  const keep = (event) => {
     try {
-      localStorage.setItem(QUEUE_PREFIX + id, JSON.stringify(event))
+      localStorage.setItem(QUEUE_PREFIX + event.event_id, JSON.stringify(event))
     } catch {
       // no storage or no room: kept for the life of this page
     }
-    return id
   }
 
   const page = () => track('PageView')
 
   /** @param {() => void} call */
   const ready = (call) => {
-    if (settings) call()
+    if (active) call()
     else waiting.push(call)
   }
 
@@ -313,17 +363,21 @@
       acks: acks.splice(0, MAX_BATCH),
     })
 
+  /** @param {string} path @param {string} body */
+  const post = (path, body) =>
+    fetch(base + path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      credentials: 'include',
+      keepalive: true,
+      body,
+    })
+
   const flush = async () => {
     const events = pickEvents()
-    if (!events.length && !acks.length) return
+    if (!active || (!events.length && !acks.length)) return
     try {
-      const answer = await fetch(base + 'collect', {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        credentials: 'include',
-        keepalive: true,
-        body: buildReport(events),
-      })
+      const answer = await post('collect', buildReport(events))
       if (answer.status >= 500 || answer.status === 429) return scheduleFlush(RETRY_DELAY)
       const { stored = [], refused = [] } = /** @type {Answer} */ (await answer.json())
       stored.forEach(forget)
@@ -340,7 +394,7 @@
     for (const id of [...unseen.keys()]) settle(id, 'unknown')
     clearTimeout(flushTimer)
     const events = pickEvents()
-    if (!events.length && !acks.length) return
+    if (!active || (!events.length && !acks.length)) return
     const report = new Blob([buildReport(events)], { type: 'application/json' })
     navigator.sendBeacon(base + 'collect', report)
   }
@@ -362,11 +416,56 @@
       }
     }
     addEventListener('popstate', changed)
+    // Back from the back/forward cache the pixel sends a PageView by itself.
     addEventListener('pageshow', (event) => {
-      if (!event.persisted) return
-      page()
-      fireTwins()
+      if (event.persisted) fireTwins()
     })
+  }
+
+  // --- consent ---
+
+  /** @param {Settings} found */
+  const apply = (found) => {
+    const was = settings?.c
+    settings = found
+    active = found.c !== 'denied' && found.c !== 'pending'
+    if (!active) {
+      if (found.c === 'denied') stop()
+      return
+    }
+    if (begun && was === 'denied') page_.fbq('consent', 'grant')
+    if (begun) limit()
+    else begin()
+    recall()
+    const calls = waiting
+    waiting = []
+    calls.forEach((call) => call())
+    fireTwins()
+    scheduleFlush(0)
+  }
+
+  const stop = () => {
+    silence()
+    waiting = []
+    acks.length = 0
+    for (const { timer } of unseen.values()) clearTimeout(timer)
+    unseen.clear()
+    ;[...queued.keys()].forEach(forget)
+    try {
+      const ours = Object.keys(localStorage).filter((key) => key.startsWith('_bridge.'))
+      ours.forEach((key) => localStorage.removeItem(key))
+    } catch {
+      // no storage: nothing to clear
+    }
+  }
+
+  /** @param {'grant' | 'limit' | 'deny'} word @returns {Promise<State | undefined>} what holds now */
+  const consent = async (word) => {
+    const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
+    if (state === 'denied') apply({ c: 'denied' }) // at once, whatever the server says
+    const answer = await post('consent', JSON.stringify({ state, ...landing }))
+    if (answer.ok) apply(await answer.json())
+    return settings?.c || 'granted'
   }
 
   // --- start ---
@@ -375,33 +474,20 @@
   const api = {
     track,
     page,
-    identity: () => (settings ? { external_id: settings.x } : null),
-    /** @param {['track', string, Record<string, unknown>?] | ['page']} call */
-    push: (call) => (call[0] === 'track' ? track(call[1], call[2]) : page()),
+    consent,
+    identity: () => (settings?.x ? { external_id: settings.x } : null),
+    /** @param {[string, any?, any?, any?]} call */
+    push: ([name, ...args]) => /** @type {any} */ (api)[name](...args),
   }
   page_.bridge = api
-
-  /** @param {Settings} found */
-  const start = (found) => {
-    settings = found
-    const own = !page_.fbq
-    if (own) loadPixel(found.u || PIXEL_URL)
-    for (const id of found.p) page_.fbq('init', id, { external_id: found.x })
-    if (own) page()
-    waiting.splice(0).forEach((call) => call())
-    fireTwins()
-    new PerformanceObserver((list) => look(list.getEntries())).observe({
-      type: 'resource',
-      buffered: true,
-    })
-    watchViews()
-  }
-
-  recall()
-  scheduleFlush(0)
   before.forEach(api.push)
   addEventListener('pagehide', leave)
-  readSettings().then(start, () => {
-    // the server does not answer: what the page tracks waits in storage for the next page
-  })
+
+  const start = () =>
+    readSettings().then(apply, () => {
+      // the server does not answer: what the page tracks is lost with it, unless it comes back
+    })
+  const prerendered = /** @type {any} */ (document).prerendering
+  if (prerendered) document.addEventListener('prerenderingchange', start, { once: true })
+  else start()
 })()

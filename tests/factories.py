@@ -10,7 +10,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from bridge import Bridge
-from bridge.capture import Capture, IPNetwork
+from bridge.capture import Capture, CaptureRules
 from bridge.destinations import Meta
 from bridge.outbox import Delivery, Outbox
 
@@ -49,10 +49,9 @@ def make_scope(
     }
 
 
-def make_capture(
-    path: str = "/", *, trusted_proxies: tuple[IPNetwork, ...] = (), **changes: Any
-) -> Capture:
-    return Capture(make_scope(path, **changes), trusted_proxies)
+def make_capture(path: str = "/", *, rules: CaptureRules | None = None, **changes: Any) -> Capture:
+    rules = rules or CaptureRules()
+    return Capture(make_scope(path, **changes), rules, rules.kept)
 
 
 def make_delivery(event_id: str = "1", **changes: Any) -> Delivery:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge import Bridge
+from bridge import Bridge, Consent
 from bridge.destinations import Meta
 from bridge.outbox import SQLiteOutbox
 from bridge.settings import OPTIONS
@@ -61,15 +61,25 @@ def test_first_screen_names_the_two_commands() -> None:
 
 
 def test_every_option_is_in_the_table_and_no_other() -> None:
-    rows = [f"| `{o.variable}` | `{o.argument}` | {o.meaning} | {o.default} |" for o in OPTIONS]
+    rows = [
+        f"| `{o.variable}` | `{o.of}({o.argument}=)` | {o.meaning} | {o.default} |" for o in OPTIONS
+    ]
     table = between("options").strip().splitlines()[2:]
     assert table == rows
 
 
-@pytest.mark.parametrize("kind", [Bridge, Meta])
-def test_every_argument_has_a_variable(kind: type) -> None:
-    arguments = set(inspect.signature(kind).parameters) - {"destinations"}
-    assert arguments <= {option.argument for option in OPTIONS}
+@pytest.mark.parametrize(
+    ("kind", "without"),
+    [
+        (Bridge, {"destinations", "ignore", "consent"}),
+        (Meta, set()),
+        (Consent, {"resolve", "meanings"}),
+    ],
+)
+def test_every_argument_has_a_variable(kind: type, without: set[str]) -> None:
+    """All but functions and objects, which an environment cannot hold."""
+    arguments = set(inspect.signature(kind).parameters) - without
+    assert arguments == {option.argument for option in OPTIONS if option.of == kind.__name__}
 
 
 def test_every_module_stands_in_the_architecture() -> None:

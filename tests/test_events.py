@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import Event, InvalidEventError, UserData
-from bridge.events import DAY, hash_external_id, parse_event
+from bridge.events import DAY, parse_event
 from tests.factories import NOW
 
 PURCHASE: dict[str, Any] = {
@@ -161,21 +161,3 @@ def test_repr_names_keys_only() -> None:
         "UserData(em, client_ip_address)"
     )
     assert "12.5" not in repr(parse())
-
-
-@pytest.mark.parametrize(
-    ("raw", "same_as"),
-    [
-        ("User-42", "user-42"),
-        (" User 42 ", "user42"),
-        ("\ufeffx\u2003y", "xy"),
-        ("3F2504E0-4F89-11D3-9A0C-0305E82C3301", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"),
-    ],
-)
-def test_external_id_is_hashed_as_the_pixel_does(raw: str, same_as: str) -> None:
-    assert hash_external_id(raw) == hash_external_id(same_as)
-
-
-def test_external_id_that_is_a_digest_passes_in_lower_case() -> None:
-    assert hash_external_id("AB" * 32) == "ab" * 32
-    assert hash_external_id("\x1cab" + "ab" * 31) != "ab" * 32

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import ConfigError, UserData
-from bridge.identity import MAX_COOKIE_LENGTH, Identity, SessionSigner
+from bridge.identity import MAX_COOKIE_LENGTH, Identity, SessionSigner, read_keys
 from tests.factories import NOW, SECRET
 
 MAX_AGE = 1000
 OTHER_SECRET = "f" * 32
-SIGNER = SessionSigner(SECRET, max_age=MAX_AGE)
+SIGNER = SessionSigner([SECRET], max_age=MAX_AGE)
 IDENTITY = Identity(
     anonymous_id="0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77",
     renewed_at=int(NOW),
@@ -42,7 +42,7 @@ def test_session_holds_only_cookie_characters() -> None:
         pytest.param(lambda cookie: cookie + b"x" * MAX_COOKIE_LENGTH, id="oversized"),
         pytest.param(lambda cookie: b"\xff\xfe\x00.\x80", id="bytes"),
         pytest.param(
-            lambda cookie: SessionSigner(OTHER_SECRET, max_age=1).write(IDENTITY).encode(),
+            lambda cookie: SessionSigner([OTHER_SECRET], max_age=1).write(IDENTITY).encode(),
             id="forged",
         ),
     ],
@@ -82,7 +82,7 @@ def test_keys_rotate() -> None:
 @pytest.mark.parametrize("keys", ["short", [], [SECRET, "short"]])
 def test_keys_that_are_missing_or_short_are_refused(keys: str | list[str]) -> None:
     with pytest.raises(ConfigError, match="secret_key must be"):
-        SessionSigner(keys, max_age=1)
+        read_keys(keys)
 
 
 @given(
@@ -117,15 +117,24 @@ def test_session_of_any_bytes_raises_nothing(cookie: bytes) -> None:
 
 def test_anonymous_id_derived_from_fbp_is_the_same_everywhere() -> None:
     derived = SIGNER.derive_anonymous_id("fb.1.1.2")
-    assert derived == SessionSigner(SECRET, max_age=5).derive_anonymous_id("fb.1.1.2")
+    assert derived == SessionSigner([SECRET], max_age=5).derive_anonymous_id("fb.1.1.2")
     assert derived != SIGNER.derive_anonymous_id("fb.1.1.3")
-    assert derived != SessionSigner(OTHER_SECRET, max_age=5).derive_anonymous_id("fb.1.1.2")
+    assert derived != SessionSigner([OTHER_SECRET], max_age=5).derive_anonymous_id("fb.1.1.2")
 
 
 def test_external_id_is_the_users_then_the_anonymous_one() -> None:
     assert IDENTITY.external_id == hashlib.sha256(b"user42").hexdigest()
     anonymous = Identity(anonymous_id="Ab-1", renewed_at=0)
     assert anonymous.external_id == hashlib.sha256(b"ab-1").hexdigest()
+
+
+def test_page_that_was_loaded_anonymously_keeps_its_external_id_first() -> None:
+    identity = Identity(anonymous_id="a", renewed_at=0, user_id="42", is_page_anonymous=True)
+    assert identity.external_ids == [
+        hashlib.sha256(b"a").hexdigest(),
+        hashlib.sha256(b"42").hexdigest(),
+    ]
+    assert IDENTITY.external_ids == [IDENTITY.external_id]
 
 
 def test_repr_shows_nobody() -> None:

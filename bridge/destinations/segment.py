@@ -36,6 +36,9 @@ _KEYS = frozenset(
     }
 )
 
+# Where RudderStack and Segment's classic destination look for it.
+_LIMITED_DATA_USE: dict[str, Any] = {"dataProcessingOptions": [["LDU"], 0, 0]}
+
 
 def build_message(
     given: Mapping[str, Any],
@@ -43,6 +46,7 @@ def build_message(
     user_data: UserData,
     page_url: str | None,
     *,
+    limited: bool,
     now: float,
 ) -> dict[str, Any]:
     """Return the track message ``given``, with all that is known laid under what it says.
@@ -52,6 +56,7 @@ def build_message(
         identity: Whose ids it carries.
         user_data: The visitor's identifiers.
         page_url: The page it happened on.
+        limited: Meta's Limited Data Use applies.
         now: Unix seconds.
 
     Raises:
@@ -64,9 +69,8 @@ def build_message(
     name = fields.get("event")
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
         raise InvalidEventError("event", f"expected 1 to {MAX_NAME_LENGTH} characters")
-    ids: dict[str, Any] = {"anonymousId": identity.anonymous_id}
-    if identity.user_id:
-        ids["userId"] = identity.user_id
+    known = {"anonymousId": identity.anonymous_id, "userId": identity.user_id}
+    ids = {key: value for key, value in known.items() if value}
     return {
         "type": "track",
         "messageId": str(uuid.uuid4()),
@@ -79,7 +83,8 @@ def build_message(
             **_browser_ids(user_data),
             **_object(fields, "properties"),
         },
-        "context": _build_context(_object(fields, "context"), user_data, page_url),
+        "context": (_LIMITED_DATA_USE if limited else {})
+        | _build_context(_object(fields, "context"), user_data, page_url),
     }
 
 

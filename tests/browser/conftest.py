@@ -15,6 +15,11 @@ from tests.servers import Sandbox, find_free_port, poll, running
 HOST = "www.shop.example.com"
 LONG_HOLD = "60"  # seconds: what arrives sooner was released by an acknowledgement
 SHORT_HOLD = "0.2"
+# A headless browser counts as a robot; the visitor of these tests is none.
+PERSON = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/156.0.0.0 Safari/537.36"
+)
 
 
 @contextmanager
@@ -102,7 +107,7 @@ class Visit:
 
 @pytest.fixture
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    async with await browser.new_context() as context:
+    async with await browser.new_context(user_agent=PERSON) as context:
         yield context
 
 

@@ -1,0 +1,93 @@
+"""Client addresses: what a proxy's header says, and how far to believe it.
+
+Without trusted proxies only the connection counts. With them one header is believed, the one the
+proxy in front is known to write: any other could be the client's own.
+
+Source: RFC 7239, "Forwarded HTTP Extension"; the walk from the right is uvicorn's too.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from bridge.errors import ConfigError
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_HOPS = 32  # entries that are looked at
+MAX_LENGTH = 4096  # bytes of the header that are looked at, from its end
+
+# forwarded-pairs of one element; a value is a token or a quoted-string without escapes.
+_PAIR = re.compile(r'(?:^|;)\s*([a-z]+)\s*=\s*(?:"([^"\\]*)"|([^\s";,]*))', re.IGNORECASE)
+_ELEMENT = re.compile(r'(?:"[^"]*"|[^",])+')
+
+
+def parse_networks(cidrs: str | Iterable[str]) -> tuple[IPNetwork, ...]:
+    """Return the networks that ``cidrs`` name: a list, or text separated by commas or spaces.
+
+    Raises:
+        ConfigError: One is no address or CIDR range.
+    """
+    texts = cidrs.replace(",", " ").split() if isinstance(cidrs, str) else list(cidrs)
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        raise ConfigError(
+            f"trusted_proxies: expected addresses or CIDR ranges such as 10.0.0.0/8: {error}"
+        ) from None
+
+
+def parse_ip(text: str) -> IPAddress | None:
+    """Return the address in ``text``: port, brackets, zone and IPv4 mapping taken off."""
+    text = text.strip()[:64]
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def is_public(address: IPAddress | None) -> bool:
+    """Return whether Meta may be told ``address``: not private, documentation or multicast."""
+    return address is not None and address.is_global and not address.is_multicast
+
+
+def is_trusted(address: IPAddress | None, proxies: tuple[IPNetwork, ...]) -> bool:
+    """Return whether ``address`` is one of ``proxies``."""
+    if address is None:
+        return False
+    return any(address in proxy for proxy in proxies if proxy.version == address.version)
+
+
+def parse_forwarded(header: str) -> list[dict[str, str]]:
+    """Return the elements of a ``Forwarded`` header, the last 32, parameter names lower-case."""
+    elements = _ELEMENT.findall(header[-MAX_LENGTH:])[-MAX_HOPS:]
+    return [
+        {name.lower(): quoted or token for name, quoted, token in _PAIR.findall(element)}
+        for element in elements
+    ]
+
+
+def walk(
+    peer: IPAddress | None, hops: list[str], proxies: tuple[IPNetwork, ...]
+) -> IPAddress | None:
+    """Return the first address from the right that is no trusted proxy.
+
+    What stands left of it is the client's own word. A hop that hides itself (``unknown``, an
+    obfuscated name) ends the walk: nothing is known of the client then.
+    """
+    address = peer
+    for hop in reversed(hops[-MAX_HOPS:]):
+        if not is_trusted(address, proxies):
+            break
+        address = parse_ip(hop)
+    return address

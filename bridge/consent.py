@@ -1,0 +1,119 @@
+"""What may be done for a visitor: the one decision that both halves follow.
+
+An answer comes from the app's callable, else its header, else its cookie, else from the visitor's
+own choice (``bridge.consent()`` in the browser, ``visitor.set_consent()`` on the server), else from
+the default. Global Privacy Control then lowers it; nothing raises it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from starlette.requests import HTTPConnection
+
+from bridge.errors import ConfigError
+
+State = Literal["granted", "limited", "denied", "pending"]
+Choice = Literal["granted", "limited", "denied"]
+GPCPolicy = Literal["ldu", "deny", "ignore"]
+
+CHOICE_COOKIE = b"_bridge_c"
+CHOICE_MAX_AGE = 180 * 86_400  # seconds
+
+logger = logging.getLogger("bridge.consent")
+
+_STATES = frozenset(get_args(State))
+
+# What consent banners commonly write.
+_MEANINGS: Mapping[str, State] = {
+    **dict.fromkeys(("granted", "grant", "true", "1", "yes", "allow", "accepted"), "granted"),
+    **dict.fromkeys(("limited", "limit", "ldu"), "limited"),
+    **dict.fromkeys(("denied", "deny", "false", "0", "no", "declined", "rejected"), "denied"),
+    "pending": "pending",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """Where the decision comes from.
+
+    Attributes:
+        default: What holds while nobody said anything. ``pending`` holds everything back until the
+            visitor chooses.
+        resolve: From the connection to a state, or ``None`` for "ask further". If it raises, the
+            state is pending and the log says so.
+        header: A request header that tells, set by what stands in front of the app.
+        cookie: A cookie that tells, a consent banner's.
+        meanings: What the header's and cookie's values mean, lower-case; others tell nothing.
+        gpc: What ``Sec-GPC: 1`` turns granted into: ``ldu`` limited, ``deny`` denied, ``ignore``
+            nothing.
+
+    Raises:
+        ConfigError: A value that is none of these.
+    """
+
+    default: State = "granted"
+    resolve: Callable[[HTTPConnection], State | None] | None = None
+    header: str | None = None
+    cookie: str | None = None
+    meanings: Mapping[str, State] = field(default_factory=lambda: _MEANINGS)
+    gpc: GPCPolicy = "ldu"
+
+    def __post_init__(self) -> None:
+        if self.default not in _STATES:
+            raise ConfigError(f"consent must be one of {', '.join(sorted(_STATES))}")
+        if self.gpc not in get_args(GPCPolicy):
+            raise ConfigError(f"gpc must be ldu, deny or ignore, got {self.gpc!r}")
+
+    def decide(
+        self,
+        connection: HTTPConnection,
+        *,
+        header: str | None,
+        cookie: str | None,
+        choice: str | None,
+        gpc: bool,
+    ) -> State:
+        """Return what may be done.
+
+        Args:
+            connection: For the app's callable.
+            header: The configured header's value.
+            cookie: The configured cookie's value.
+            choice: The visitor's own choice, as our cookie has it.
+            gpc: Whether Global Privacy Control is on.
+        """
+        state = (
+            self._ask_app(connection)
+            or self._read(header)
+            or self._read(cookie)
+            or self._read(choice)
+            or self.default
+        )
+        return self.lower(state, gpc=gpc)
+
+    def lower(self, state: State, *, gpc: bool) -> State:
+        """Return ``state`` as Global Privacy Control leaves it."""
+        if not gpc or state != "granted" or self.gpc == "ignore":
+            return state
+        return "limited" if self.gpc == "ldu" else "denied"
+
+    def _ask_app(self, connection: HTTPConnection) -> State | None:
+        if self.resolve is None:
+            return None
+        try:
+            state = self.resolve(connection)
+        except Exception:
+            # The app's own code: its mistake must neither fail the page nor count as consent.
+            logger.exception("consent: the app's resolve failed; taken as pending")
+            return "pending"
+        if state is not None and state not in _STATES:
+            logger.error("consent: the app's resolve returned no state; taken as pending")
+            return "pending"
+        return state
+
+    def _read(self, value: str | None) -> State | None:
+        return None if value is None else self.meanings.get(value[:64].strip().lower())

@@ -1,0 +1,121 @@
+"""URLs of pages: what may leave of them.
+
+A page's address can hold an e-mail address or a token: a password reset, an unsubscribe link, a
+sign-in. Such parts are taken out here, before the URL is kept anywhere or sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+MAX_LENGTH = 2048  # characters
+REDACTED = "redacted"
+
+# Query parameters that never leave; compared in lower case, without ``-`` and ``_``.
+PRIVATE_PARAMETERS = frozenset(
+    {
+        "accesskey",
+        "accesstoken",
+        "apikey",
+        "auth",
+        "authorization",
+        "authtoken",
+        "clientsecret",
+        "code",
+        "email",
+        "emailaddress",
+        "firstname",
+        "idtoken",
+        "jwt",
+        "key",
+        "lastname",
+        "mail",
+        "nonce",
+        "otp",
+        "passwd",
+        "password",
+        "phone",
+        "phonenumber",
+        "pwd",
+        "refreshtoken",
+        "reset",
+        "resettoken",
+        "secret",
+        "session",
+        "sessionid",
+        "sid",
+        "sig",
+        "signature",
+        "state",
+        "tel",
+        "ticket",
+        "token",
+        "user",
+        "username",
+    }
+)
+
+# Meta's click id and the usual campaign parameters are long and random, and no secrets.
+_KEPT = frozenset({"fbclid", "gclid", "msclkid", "ttclid"})
+
+# Bounded and anchored, so that no text makes them slow.
+_EMAIL = re.compile(r"[^\s@/?&=;,:]{1,64}@[^\s@/?&=;,:]{1,190}\.[^\s@/?&=;,:]")
+_JWT = re.compile(r"(?<![A-Za-z0-9_-])ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.")
+_SAFE = re.compile(r"https?://[!-~]+")
+
+
+def _name(text: str) -> str:
+    return unquote(text.replace("+", " ")).lower().replace("-", "").replace("_", "")
+
+
+def normalize_parameters(names: Iterable[str]) -> frozenset[str]:
+    """Return ``names`` as they are compared: lower case, without ``-`` and ``_``."""
+    return frozenset(map(_name, names))
+
+
+def _is_private(text: str) -> bool:
+    """Return whether ``text`` holds an e-mail address or a JSON Web Token, encoded up to twice."""
+    for _ in range(3):
+        if ("@" in text and _EMAIL.search(text)) or _JWT.search(text):
+            return True
+        if "%" not in text:
+            return False
+        text = unquote(text)
+    return False
+
+
+def clean_url(raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS) -> str | None:
+    """Return ``raw`` without its private parts, or ``None`` if it is no http(s) URL.
+
+    The fragment and a user name or password go; so do query parameters of ``private`` names and
+    those that hold an e-mail address or a token. A path segment that does becomes ``redacted``.
+
+    Args:
+        raw: An absolute URL of printable ASCII, at most 2048 characters.
+        private: Parameter names, normalised.
+    """
+    if len(raw) > MAX_LENGTH:
+        return None
+    text = raw.partition(b"#")[0].decode("latin-1")
+    if not _SAFE.fullmatch(text):
+        return None
+    address, _, query = text.partition("?")
+    scheme, _, rest = address.partition("://")
+    authority, slash, path = rest.partition("/")
+    authority = authority.rpartition("@")[2]
+    if not authority:
+        return None
+    if "@" in path or "%" in path or "ey" in path:
+        path = "/".join(REDACTED if _is_private(part) else part for part in path.split("/"))
+    url = f"{scheme}://{authority}{slash}{path}"
+    kept = [pair for pair in query.split("&") if pair and _may_leave(pair, private)]
+    return f"{url}?{'&'.join(kept)}" if kept else url
+
+
+def _may_leave(pair: str, private: frozenset[str]) -> bool:
+    name, _, value = pair.partition("=")
+    if name in _KEPT:
+        return True
+    return _name(name) not in private and not _is_private(value) and not _is_private(name)
