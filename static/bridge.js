@@ -44,6 +44,7 @@
   let active = false // consent allows: nothing is fired, stored or sent before
   let begun = false // the pixel is initialised and this page's view was fired
   let own = false // the pixel is of our loading, not the page's
+  let revoked = false // by us; a second revoke would wait behind the first and stick
   let watching = false
   let blocked = false
   const landing = { url: location.href, referrer: document.referrer }
@@ -137,10 +138,18 @@
 
   // A revoke that waits in the queue would never be lifted again: the queue is emptied instead.
   const silence = () => {
-    if (!begun) return
-    if (page_.fbq.callMethod) return page_.fbq('consent', 'revoke')
+    if (!begun || revoked) return
+    if (page_.fbq.callMethod) {
+      revoked = true
+      return page_.fbq('consent', 'revoke')
+    }
     if (page_.fbq.queue) page_.fbq.queue.length = 0
     begun = false
+  }
+
+  const resume = () => {
+    if (revoked) page_.fbq('consent', 'grant')
+    revoked = false
   }
 
   /**
@@ -426,14 +435,13 @@
 
   /** @param {Settings} found */
   const apply = (found) => {
-    const was = settings?.c
     settings = found
     active = found.c !== 'denied' && found.c !== 'pending'
     if (!active) {
       if (found.c === 'denied') stop()
       return
     }
-    if (begun && was === 'denied') page_.fbq('consent', 'grant')
+    resume()
     if (begun) limit()
     else begin()
     recall()
@@ -459,16 +467,28 @@
     }
   }
 
-  /** @param {'grant' | 'limit' | 'deny'} word @returns {Promise<State | undefined>} what holds now */
+  /** @param {'grant' | 'limit' | 'deny'} [word] @returns what holds now, for both halves */
   const consent = async (word) => {
-    const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
-    if (state === 'denied') apply({ c: 'denied' }) // at once, whatever the server says
-    const answer = await post('consent', JSON.stringify({ state, ...landing }))
-    if (answer.ok) apply(await answer.json())
+    if (word === 'deny') apply({ c: 'denied' }) // at once, whatever the server says
+    await known
+    if (word) {
+      const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
+      const answer = await post('consent', JSON.stringify({ state, ...landing }))
+      if (answer.ok) apply(await answer.json())
+    }
     return settings?.c || 'granted'
   }
 
   // --- start ---
+
+  const prerendered = /** @type {any} */ (document).prerendering
+  const shown = prerendered
+    ? new Promise((resolve) => document.addEventListener('prerenderingchange', resolve))
+    : Promise.resolve()
+  const known = shown.then(readSettings).then(
+    (found) => settings || apply(found), // a refusal may have come first
+    () => {}, // the server does not answer: nothing is known to be allowed, nothing is done
+  )
 
   const before = Array.isArray(page_.bridge) ? page_.bridge : []
   const api = {
@@ -482,12 +502,4 @@
   page_.bridge = api
   before.forEach(api.push)
   addEventListener('pagehide', leave)
-
-  const start = () =>
-    readSettings().then(apply, () => {
-      // the server does not answer: what the page tracks is lost with it, unless it comes back
-    })
-  const prerendered = /** @type {any} */ (document).prerendering
-  if (prerendered) document.addEventListener('prerenderingchange', start, { once: true })
-  else start()
 })()

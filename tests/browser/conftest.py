@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page, Request
 
 from tests.servers import Sandbox, find_free_port, poll, running
 
@@ -23,14 +23,15 @@ PERSON = (
 
 
 @contextmanager
-def running_shop(folder: Path, sandbox_url: str, hold: str, port: int = 0) -> Iterator[Any]:
+def running_shop(folder: Path, sandbox_url: str, hold: str, **settings: str) -> Iterator[Any]:
     """The example shop as a process; yields it and its address."""
-    port = port or find_free_port()
+    port = find_free_port()
     environ = {
         "BRIDGE_GRAPH_URL": sandbox_url,
         "BRIDGE_PIXEL_SCRIPT_URL": f"{sandbox_url}/en_US/fbevents.js",
         "BRIDGE_OUTBOX_URL": f"sqlite:///{folder}/bridge.db",
         "BRIDGE_BROWSER_HOLD": hold,
+        **settings,
     }
     with running(["example_app", "--port", str(port)], port, environ) as process:
         yield process, f"http://{HOST}:{port}"
@@ -60,10 +61,31 @@ class Visit:
         self.sandbox = sandbox
         self.url = url
         self.errors: list[str] = []
+        self.to_meta: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._note)
+
+    def _note(self, request: Request) -> None:
+        if request.url.startswith(self.sandbox.url):
+            self.to_meta.append(request.url)
 
     async def open(self, path: str) -> None:
         await self.page.goto(self.url + path)
+
+    async def consent(self, word: str = "") -> str:
+        """What holds, once the script knows; ``word`` is said first."""
+        await self.page.wait_for_function("!!(window.bridge && bridge.consent)")
+        state: str = await self.page.evaluate("(word) => bridge.consent(word)", word)
+        return state
+
+    async def cookies(self) -> set[str]:
+        """The names of Bridge's and the pixel's cookies."""
+        found = {cookie.get("name", "") for cookie in await self.page.context.cookies()}
+        return {name for name in found if name.startswith(("_bridge", "_fb"))}
+
+    async def storage(self) -> list[str]:
+        keys: list[str] = await self.page.evaluate("Object.keys(localStorage)")
+        return keys
 
     async def counted(self, **counts: int) -> list[dict[str, Any]]:
         """The actions, once each name was counted so often and every pair has both copies."""
