@@ -318,6 +318,13 @@ class Capture:
         return self.clean_url(url + b"?" + query if query else url)
 
     @cached_property
+    def site_url(self) -> str | None:
+        """The address of the site, as the visitor saw it; ``None`` without a valid host."""
+        if self.host is None:
+            return None
+        return self.clean_url(b"%s://%s/" % (self.scheme.encode(), self._authority))
+
+    @cached_property
     def referer(self) -> str | None:
         """The ``Referer`` header if it is a URL, without its private parts."""
         return self.clean_url(self._headers.get(b"referer", b""))

@@ -241,8 +241,16 @@ class Bridge:
         """
         if visitor.is_nobody:
             raise ConfigError(f"nothing to seal: {visitor.silence or 'the visitor was forgotten'}")
+        # What this request shows, which the session may not hold yet.
+        seen = visitor.user_data
+        identity = msgspec.structs.replace(
+            visitor.identity,
+            page_url=visitor.page_url,
+            client_ip=seen.client_ip_address,
+            user_agent=seen.client_user_agent,
+        )
         limited = visitor.consent == "limited"
-        return self._sealer.seal(visitor.identity, limited=limited, now=time.time())
+        return self._sealer.seal(identity, limited=limited, now=time.time())
 
     def unseal(self, token: str, *, max_age: float = SEAL_MAX_AGE) -> Visitor:
         """Return the visitor in ``token``, for ``enrich`` and ``track`` in a webhook or a job.
@@ -423,7 +431,8 @@ class Bridge:
         known = {
             "event_id": new_event_id(),
             "event_time": int(now),
-            "action_source": "website",
+            # Meta refuses a website event without its page, and with it the whole batch.
+            "action_source": "website" if visitor.page_url else "other",
             "event_source_url": visitor.page_url,
             "referrer_url": visitor.referrer_url,
         }

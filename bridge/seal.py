@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from itsdangerous import BadSignature, Signer
@@ -36,8 +36,10 @@ _DICTIONARY = (
     b"Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0"
 )
 
-# Digests that match best stand first; the others are left out early.
-_BEST_DIGESTS = frozenset({"em", "ph"})
+# Which digests are left out first: those that match least.
+_WEAK_DIGESTS = ("doby", "dobm", "dobd", "fi", "f5last", "f5first", "country", "ge", "st", "ct")
+_FAIR_DIGESTS = ("db", "zp", "ln", "fn")
+_STRONG_DIGESTS = ("ph", "em")
 
 
 class _Content(msgspec.Struct, array_like=True):
@@ -54,23 +56,36 @@ class _Content(msgspec.Struct, array_like=True):
     page_url: str | None
     digests: dict[str, list[bytes]]
 
-    def shrunk(self) -> list[_Content]:
-        """Return this with ever more left out."""
-        page = self.page_url.partition("?")[0] if self.page_url else None
-        best = {key: v for key, v in self.digests.items() if key in _BEST_DIGESTS}
+    def shrink(self) -> Iterator[_Content]:
+        """Yield this with ever more left out.
+
+        The page's address goes only down to the site's: Meta refuses a website event without one.
+        """
+        page = self.page_url or ""
+        address = page.partition("?")[0]
+        site = "/".join(page.split("/", 3)[:3]) + "/" if page else None
         steps: list[dict[str, object]] = [
-            {"page_url": page},
-            {"page_url": None},
-            {"digests": best},
+            {"page_url": address or None},
+            *self._without(_WEAK_DIGESTS),
+            *self._without(_FAIR_DIGESTS),
+            {"page_url": site},
             {"user_agent": None},
+            *self._without(_STRONG_DIGESTS),
             {"fbc": None},
-            {"digests": {}},
             {"user_id": None},
+            {"page_url": None},
         ]
-        contents = [self]
+        content = self
         for step in steps:
-            contents.append(msgspec.structs.replace(contents[-1], **step))
-        return contents[1:]
+            digests = {
+                key: digest for key, digest in content.digests.items() if key != step.get("without")
+            }
+            changes = {key: value for key, value in step.items() if key != "without"}
+            content = msgspec.structs.replace(content, digests=digests, **changes)
+            yield content
+
+    def _without(self, keys: tuple[str, ...]) -> list[dict[str, object]]:
+        return [{"without": key} for key in keys if key in self.digests]
 
 
 class Sealer:
@@ -105,7 +120,7 @@ class Sealer:
             digests=digests,
         )
         token = self._dump(content)
-        for smaller in content.shrunk():
+        for smaller in content.shrink():
             if len(token) <= MAX_LENGTH:
                 break
             token = self._dump(smaller)

@@ -158,9 +158,10 @@ class Visitor:
 
     @property
     def page_url(self) -> str | None:
-        """The page the visitor is on, else the last one loaded in this session."""
-        seen = self._capture.page_url if self._capture else None
-        return seen or self.identity.page_url
+        """The page the visitor is on, else the last one loaded in this session, else the site."""
+        if self._capture is None:
+            return self.identity.page_url
+        return self._capture.page_url or self.identity.page_url or self._capture.site_url
 
     @property
     def referrer_url(self) -> str | None:

@@ -1,12 +1,13 @@
-"""The shop's pages, and the four places where they tell Bridge what happened."""
+"""The shop's pages, and the places where they tell Bridge what happened."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,10 +18,22 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from bridge import Bridge, BridgeMiddleware, identify, track
+from bridge import (
+    Bridge,
+    BridgeMiddleware,
+    InvalidTokenError,
+    Visitor,
+    current_visitor,
+    identify,
+    logout,
+    track,
+)
+from bridge.consent import Choice
+from example_app import provider
 from example_app.cart import MAX_QUANTITY, Cart, Line
 from example_app.catalog import CATALOG, Product
 from example_app.forms import (
+    read_choice,
     read_country,
     read_email,
     read_form,
@@ -28,6 +41,7 @@ from example_app.forms import (
     read_quantity,
     read_text,
 )
+from example_app.provider import SIGNATURE_HEADER, Payment
 from example_app.settings import Settings
 
 HERE = Path(__file__).parent
@@ -48,6 +62,7 @@ def read_page_context(request: Request) -> dict[str, Any]:
         "bridge": request.app.state.bridge,
         "sandbox_url": request.app.state.settings.sandbox_url,
         "max_quantity": MAX_QUANTITY,
+        "asks_consent": current_visitor().consent == "pending",
     }
 
 
@@ -69,6 +84,12 @@ def add_to_cart(request: Request, product: Product, quantity: int) -> None:
 def go_to(path: str) -> Response:
     """Answer a form: the browser opens ``path``, and reloading it posts nothing again."""
     return RedirectResponse(path, status_code=303)
+
+
+def go_back(request: Request) -> Response:
+    """Answer a form that stands on every page: the browser stays where it is."""
+    page = request.headers.get("referer", "")
+    return go_to(page if page.startswith(str(request.base_url)) else "/")
 
 
 async def home(request: Request) -> Response:
@@ -130,7 +151,10 @@ async def checkout(request: Request) -> Response:
 
 
 async def place_order(request: Request) -> Response:
-    """Take an order, and report ``Purchase`` under the order's own id."""
+    """Take an order, and report ``Purchase`` under the order's own id.
+
+    Paid by card, it is a purchase only when the provider says so: see ``take_payment``.
+    """
     form = await read_form(request)
     order_id = read_text(form, "order_id")
     orders = request.session.get("orders", {})
@@ -140,6 +164,7 @@ async def place_order(request: Request) -> Response:
     if order_id != request.session.get("checkout") or not cart.lines:
         return go_to("/checkout")
 
+    paid_by = read_choice(form, "payment", ("delivery", "card"))
     first_name, _, last_name = read_text(form, "name").partition(" ")
     identify(
         email=read_email(form),
@@ -149,24 +174,73 @@ async def place_order(request: Request) -> Response:
         zip=read_text(form, "zip"),
         country=read_country(form),
     )
-    await track(
-        "Purchase",
-        {**cart.properties, "num_items": cart.count, "order_id": order_id},
-        event_id=order_id,
-    )
+    if paid_by == "card":
+        page = start_payment(request, order_id, cart)
+    else:
+        await track_purchase(order_id, cart)
+        page = f"/orders/{order_id}"
 
     kept = list({**orders, order_id: request.session["cart"]}.items())[-KEPT_ORDERS:]
     request.session.update(orders=dict(kept), cart={})
     del request.session["checkout"]
-    return go_to(f"/orders/{order_id}")
+    return go_to(page)
+
+
+async def track_purchase(order_id: str, cart: Cart, visitor: Visitor | None = None) -> None:
+    """Report ``Purchase`` of the current visitor, or of the one given."""
+    properties = {**cart.properties, "num_items": cart.count, "order_id": order_id}
+    await track("Purchase", properties, event_id=order_id, visitor=visitor)
+
+
+def start_payment(request: Request, order_id: str, cart: Cart) -> str:
+    """Start the payment of an order, and return the page of the provider where it goes on.
+
+    The provider will call when no visitor is there, so the visitor travels with the payment. Of
+    one who may not be known there is nothing to take along.
+    """
+    metadata = {"order_id": order_id, "cart": msgspec.json.encode(cart.quantities).decode()}
+    visitor = current_visitor()
+    if not visitor.is_nobody:
+        metadata["visitor"] = visitor.seal()
+    payment: Payment = request.app.state.fake_pay.start(
+        cart.total, metadata=metadata, return_url=f"/orders/{order_id}"
+    )
+    return payment.url
+
+
+async def take_payment(request: Request) -> Response:
+    """Take the provider's word that an order is paid, and report ``Purchase`` of its visitor.
+
+    Called again, it changes nothing: the order's id is the event's.
+    """
+    body = await request.body()
+    signature = request.headers.get(SIGNATURE_HEADER, "")
+    if not request.app.state.fake_pay.is_signed(body, signature):
+        return JSONResponse({"error": "not signed by the provider"}, status_code=401)
+    metadata = msgspec.json.decode(body)["metadata"]
+    if "visitor" not in metadata:
+        return JSONResponse({"tracked": False})
+    try:
+        visitor = request.app.state.bridge.unseal(metadata["visitor"])
+    except InvalidTokenError as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
+    cart = Cart.of(msgspec.json.decode(metadata["cart"]))
+    await track_purchase(metadata["order_id"], cart, visitor)
+    return JSONResponse({"tracked": True})
 
 
 async def show_order(request: Request) -> Response:
-    """Say thank you. The browser's copy of ``Purchase`` arrives with this page by itself."""
+    """Say thank you, once there is nothing left to pay.
+
+    The browser's copy of the ``Purchase`` of ``place_order`` arrives with this page by itself.
+    """
     order_id = request.path_params["order_id"]
     quantities = request.session.get("orders", {}).get(order_id)
     if quantities is None:
         raise HTTPException(404, "We know no such order, at least not in this browser.")
+    payment: Payment | None = request.app.state.fake_pay.find_of_order(order_id)
+    if payment is not None and not payment.is_paid:
+        return go_to(payment.url)
     context = {"order_id": order_id, "order": Cart.of(quantities)}
     return templates.TemplateResponse(request, "order.html", context)
 
@@ -186,7 +260,8 @@ async def log_in(request: Request) -> Response:
 
 
 async def log_out(request: Request) -> Response:
-    """Log the customer out."""
+    """Log the customer out: whoever comes next in this browser is somebody else."""
+    logout()
     request.session.pop("customer", None)
     request.session["notice"] = "You are logged out."
     return go_to("/")
@@ -197,8 +272,14 @@ async def subscribe(request: Request) -> Response:
     identify(email=read_email(await read_form(request)))
     await track("Lead", {"content_name": "Newsletter"})
     request.session["notice"] = "Thank you. The next letter is yours."
-    page = request.headers.get("referer", "")
-    return go_to(page if page.startswith(str(request.base_url)) else "/")
+    return go_back(request)
+
+
+async def choose_privacy(request: Request) -> Response:
+    """Keep a visitor's choice; ``shop.js`` does the same without leaving the page."""
+    form = await read_form(request)
+    current_visitor().set_consent(read_choice(form, "choice", get_args(Choice)))
+    return go_back(request)
 
 
 def wants_json(request: Request) -> bool:
@@ -231,6 +312,9 @@ routes = [
     Route("/login", log_in, methods=["POST"]),
     Route("/logout", log_out, methods=["POST"]),
     Route("/newsletter", subscribe, methods=["POST"]),
+    Route("/privacy", choose_privacy, methods=["POST"]),
+    Route("/webhooks/payment", take_payment, methods=["POST"]),
+    *provider.routes,
     Mount("/static", StaticFiles(directory=HERE / "static")),
 ]
 
@@ -252,4 +336,5 @@ def create_app(settings: Settings) -> Starlette:
     )
     app.state.bridge = bridge
     app.state.settings = settings
+    app.state.fake_pay = provider.FakePay()
     return app

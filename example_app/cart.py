@@ -38,6 +38,11 @@ class Cart:
         return cls(tuple(Line(CATALOG[id_], n) for id_, n in quantities.items() if id_ in CATALOG))
 
     @property
+    def quantities(self) -> dict[str, int]:
+        """What ``of`` takes."""
+        return {line.product.id: line.quantity for line in self.lines}
+
+    @property
     def count(self) -> int:
         """How many things are in it."""
         return sum(line.quantity for line in self.lines)

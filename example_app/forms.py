@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -12,6 +13,8 @@ from example_app.cart import MAX_QUANTITY
 from example_app.catalog import CATALOG, Product
 
 MAX_LENGTH = 200  # characters of one field
+
+Text = TypeVar("Text", bound=str)
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -45,6 +48,15 @@ def read_country(form: FormData) -> str:
     if not _COUNTRY.fullmatch(country):
         raise HTTPException(400, "Please choose a country.")
     return country
+
+
+def read_choice(form: FormData, field: str, choices: tuple[Text, ...]) -> Text:
+    """Return a field that is one of ``choices``."""
+    text = read_text(form, field)
+    for choice in choices:
+        if choice == text:
+            return choice
+    raise HTTPException(400, f"Please choose “{field}”: {', '.join(choices)}.")
 
 
 def read_product(form: FormData) -> Product:

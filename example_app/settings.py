@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 SANDBOX_PORT = 8001
+NO_VISITORS = "/static,/provider,/webhooks"  # pictures, somebody else's pages, machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,13 @@ def read_settings(environ: Mapping[str, str], *, sandbox_port: int = SANDBOX_POR
 
     With ``BRIDGE_ACCESS_TOKEN`` set, the shop talks to Meta and the environment says how. Without
     it, the shop talks to the sandbox on this machine and needs no settings at all.
+
+    With ``SHOP_CONSENT=ask``, nothing is kept or sent of visitors before they allow it.
     """
-    given = {name: value for name, value in environ.items() if value}
+    given = {"BRIDGE_EXCLUDE_PATHS": NO_VISITORS}
+    given |= {name: value for name, value in environ.items() if value}
+    if given.get("SHOP_CONSENT") == "ask":
+        given["BRIDGE_CONSENT"] = "pending"
     if "BRIDGE_ACCESS_TOKEN" in given:
         return Settings(given, sandbox_url=None)
     sandbox_url = given.get("BRIDGE_GRAPH_URL", f"http://127.0.0.1:{sandbox_port}")

@@ -469,10 +469,10 @@
 
   /** @param {'grant' | 'limit' | 'deny'} [word] @returns what holds now, for both halves */
   const consent = async (word) => {
-    if (word === 'deny') apply({ c: 'denied' }) // at once, whatever the server says
+    if (/^den/.test(word || '')) apply({ c: 'denied' }) // at once, whatever the server says
     await known
     if (word) {
-      const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
+      const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word] || word
       const answer = await post('consent', JSON.stringify({ state, ...landing }))
       if (answer.ok) apply(await answer.json())
     }

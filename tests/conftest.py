@@ -12,7 +12,6 @@ from playwright.async_api import Browser, async_playwright
 from bridge.outbox import SQLiteOutbox
 from tests.servers import Sandbox, find_free_port, running
 
-
 LOCAL_HOSTS = ("*.example.com", "*.example.co.uk", "*.test", "*.facebook.net", "*.facebook.com")
 
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from bridge import Bridge, BridgeMiddleware, OutboxError
 from bridge.browser import MAX_BODY, SCRIPT
 from bridge.outbox import SQLiteOutbox
-from bridge.visitor import PageSettings
+from bridge.readable import PageSettings
 from tests.factories import CLIENT, make_bridge, make_client, unix_now
 
 COLLECT = "/_bridge/collect"
@@ -59,6 +59,7 @@ async def test_identity_is_told_and_kept_from_caches(client: httpx.AsyncClient) 
     assert settings.pixel_ids == ("1234567890123456",)
     assert settings.pixel_script_url == "http://127.0.0.1:9/en_US/fbevents.js"
     assert settings.domain == "example.com"
+    assert settings.external_id is not None
     assert len(settings.external_id) == 64
     again = msgspec.json.decode((await client.get("/_bridge/identity")).content, type=PageSettings)
     assert again == settings

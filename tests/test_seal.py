@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,26 @@ def test_token_is_never_over_500_characters_and_keeps_what_matters_most(
     assert len(token) <= MAX_LENGTH
     opened = open_at(token)
     assert (opened.anonymous_id, opened.fbp) == (IDENTITY.anonymous_id, IDENTITY.fbp)
+
+
+def test_token_of_a_whole_checkout_leaves_out_the_weakest_digests_only() -> None:
+    keys = ("em", "fn", "ln", "ct", "zp", "country")
+    digests = {key: [hashlib.sha256(key.encode()).hexdigest()] for key in keys}
+    user_data = msgspec.convert(digests, UserData)
+    identity = msgspec.structs.replace(IDENTITY, user_data=user_data)
+    opened = open_at(SEALER.seal(identity, limited=False, now=NOW))
+    assert opened.page_url == "https://www.shop.example.com/checkout"
+    assert opened.fbc == IDENTITY.fbc
+    assert opened.user_agent == IDENTITY.user_agent
+    kept = {key for key in keys if getattr(opened.user_data, key)}
+    assert {"em", "fn", "ln"} <= kept < set(keys)
+
+
+def test_token_keeps_the_site_when_the_page_is_long() -> None:
+    path = "".join(hashlib.sha256(bytes([i])).hexdigest() for i in range(10))
+    identity = msgspec.structs.replace(IDENTITY, page_url=f"https://www.shop.example.com/{path}")
+    opened = open_at(SEALER.seal(identity, limited=False, now=NOW))
+    assert opened.page_url == "https://www.shop.example.com/"
 
 
 def test_token_opens_days_later_elsewhere_and_after_rotation() -> None:

@@ -242,6 +242,16 @@ async def test_logout_clears_every_cookie_of_ours(open_site: Any) -> None:
     assert after != before
 
 
+async def test_event_without_a_page_names_the_site(open_site: Any) -> None:
+    bridge = open_site().bridge
+    event = bridge.enrich({"event_name": "Lead"}, visitor=bridge.visit(make_scope(headers=FETCH)))
+    assert event["event_source_url"] == "http://shop.example.com/"
+    hostile = bridge.visit(make_scope(headers={**FETCH, "host": "a b"}))
+    event = bridge.enrich({"event_name": "Lead"}, visitor=hostile)
+    assert "event_source_url" not in event
+    assert event["action_source"] == "other"
+
+
 # Consent
 
 

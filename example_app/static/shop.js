@@ -56,6 +56,21 @@ async function quickAdd(form) {
   setTimeout(() => (button.textContent = 'Add'), SHOWN)
 }
 
+/** The visitor's choice. Where bridge.js is not there (yet), the form tells the server instead. */
+const consent = document.querySelector('#consent')
+consent.addEventListener('submit', async (event) => {
+  if (!window.bridge.consent) return
+  event.preventDefault()
+  await window.bridge.consent(event.submitter.dataset.consent)
+  consent.hidden = true
+  say('Noted. You may change your mind at any time')
+})
+document.querySelector('#privacy').addEventListener('click', (event) => {
+  event.preventDefault()
+  consent.hidden = false
+  consent.querySelector('button').focus()
+})
+
 function showCartCount(count) {
   const badge = document.querySelector('#cart-count')
   badge.textContent = count

@@ -86,7 +86,8 @@
       result.append(build('span', 'badge warn', action.repeats + ' × sent again'))
     }
     for (const key of action.mismatches) {
-      result.append(build('span', 'badge bad', key + ' differs'))
+      // A form's event belongs to the form's page; its browser copy is fired on the page after.
+      result.append(build('span', key === 'url' ? 'badge' : 'badge bad', key + ' differs'))
     }
     const warnings = action.server.reduce((sum, copy) => sum + copy.warnings.length, 0)
     if (warnings) {

@@ -108,13 +108,7 @@ class Visit:
             raise AssertionError(f"{error}; there are {names}, {self.errors}") from None
         return found
 
-    async def buy(self) -> str:
-        """Put a fern into the cart, order it, and return the order's id."""
-        await self.open("/products/boston-fern")
-        await self.page.click("#add-to-cart")
-        await self.page.wait_for_url("**/cart")
-        await self.page.click("#go-to-checkout")
-        await self.page.wait_for_url("**/checkout")
+    async def fill_in_address(self) -> None:
         for field, value in {
             "#email": "Ada@Example.com",
             "#name": "Ada Lovelace",
@@ -122,6 +116,15 @@ class Visit:
             "#city": "Berlin",
         }.items():
             await self.page.fill(field, value)
+
+    async def buy(self) -> str:
+        """Put a fern into the cart, order it, and return the order's id."""
+        await self.open("/products/boston-fern")
+        await self.page.click("#add-to-cart")
+        await self.page.wait_for_url("**/cart")
+        await self.page.click("#go-to-checkout")
+        await self.page.wait_for_url("**/checkout")
+        await self.fill_in_address()
         await self.page.click("#place-order")
         await self.page.wait_for_url("**/orders/A-*")
         return self.page.url.rpartition("/")[2]

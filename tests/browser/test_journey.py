@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext
 
 from tests.browser.conftest import HOST, PERSON, SHORT_HOLD, Visit, running_shop
-from tests.servers import Sandbox
+from tests.servers import Sandbox, poll
 
 CLICK = "IwAR0-abc_DEF"
 
@@ -87,6 +87,31 @@ async def test_browser_copy_comes_first(visit: Visit) -> None:
     for action in actions:
         [browser], [server] = action["browser"], action["server"]
         assert browser["received_at_ms"] <= server["received_at_ms"]
+
+
+async def test_card_payment_is_counted_by_the_providers_webhook(visit: Visit) -> None:
+    await visit.open(f"/?fbclid={CLICK}")
+    await visit.page.locator("[data-test=quick-add]").first.click()
+    await visit.page.wait_for_selector("#cart-count:not([hidden])")
+    await visit.open("/checkout")
+    await visit.fill_in_address()
+    await visit.page.check("#pay-card")
+    await visit.page.click("#place-order")
+    await visit.page.click("#pay")
+    await visit.page.wait_for_url("**/orders/A-*")
+    order_id = visit.page.url.rpartition("/")[2]
+
+    async def arrived() -> dict[str, Any] | None:
+        found = await visit.sandbox.actions("Purchase")
+        return found[0] if found else None
+
+    purchase = await poll(arrived, "the Purchase")
+    assert purchase["event_id"] == order_id
+    [copy] = purchase["server"]
+    assert copy["event"]["user_data"]["fbc"].endswith(f".{CLICK}")
+    assert copy["event"]["event_source_url"].endswith("/checkout")
+    assert "Chrome" in copy["event"]["user_data"]["client_user_agent"]
+    assert copy["warnings"] == []
 
 
 async def test_page_from_a_cache_asks_the_server_who_the_visitor_is(
