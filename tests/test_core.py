@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -263,12 +264,26 @@ async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) ->
         ({"pixel_script_url": "//x"}, "pixel_script_url must be"),
         ({"trusted_proxies": "proxy"}, "trusted_proxies"),
         ({"outbox": "bridge.db"}, "outbox must be"),
+        ({"consent": "yes"}, "consent must be one of"),
+        ({"phone_region": "Germany"}, "region"),
         ({"destinations": [make_meta(), make_meta()]}, "destinations must differ"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_bridge(**{"outbox": "sqlite:///x.db", **changes})
+
+
+def test_phone_region_reads_national_numbers() -> None:
+    bridge = make_bridge("sqlite:///x.db", phone_region="de")
+    visitor = bridge.visit(make_scope(headers=NAVIGATION))
+    bridge.identify(phone="0151 12345678", visitor=visitor)
+    international = hashlib.sha256(b"4915112345678").hexdigest()
+    assert visitor.user_data.ph == [international]
+    event = bridge.enrich(
+        {"event_name": "Lead", "user_data": {"ph": "+49 151 12345678"}}, visitor=visitor
+    )
+    assert event["user_data"]["ph"] == [international]
 
 
 ENVIRON = {

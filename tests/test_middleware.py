@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -15,9 +18,9 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from bridge import BridgeMiddleware, current_visitor, enrich, identify, track, track_sync
+from bridge import BridgeMiddleware, Consent, current_visitor, enrich, identify, track, track_sync
 from bridge.outbox import SQLiteOutbox
-from tests.factories import CLIENT, USER_AGENT, make_bridge, make_client
+from tests.factories import CLIENT, USER_AGENT, make_bridge, make_client, make_scope
 
 LEAD = {"event_name": "Lead"}
 
@@ -366,3 +369,64 @@ async def test_websocket_passes_untouched(outbox: SQLiteOutbox) -> None:
     await app(scope, receive, send)
     assert [message["type"] for message in heard] == ["websocket.accept", "websocket.close"]
     assert not heard[0].get("headers")
+
+
+HEADER_NAMES = [
+    *("host", "cookie", "referer", "origin", "user-agent", "accept", "x-forwarded-for"),
+    *("x-forwarded-host", "x-forwarded-proto", "forwarded", "sec-fetch-mode", "sec-fetch-dest"),
+    *("sec-purpose", "sec-gpc", "x-consent", "if-none-match"),
+]
+COOKIE_NAMES = [
+    "_fbp",
+    "_fbc",
+    "_bridge",
+    "_bridge_x",
+    "_bridge_c",
+    "_bridge_t_0123456789ab",
+    "cmp",
+]
+SAFE_LINE = re.compile(rb"[\x20-\x7e]+")
+
+
+def make_hostile_app(consent: Consent) -> ASGIApp:
+    bridge = make_bridge("sqlite:///:memory:", trusted_proxies=CLIENT[0], consent=consent)
+    bridge.start = lambda: None  # type: ignore[method-assign]  # nothing is to be sent
+    return BridgeMiddleware(Starlette(routes=[Route("/{path:path}", show_lead)]), bridge=bridge)
+
+
+HOSTILE_APPS = [
+    make_hostile_app(Consent(header="x-consent", cookie="cmp", default=default, gpc="deny"))
+    for default in ("granted", "denied")
+]
+
+
+@given(
+    headers=st.lists(st.tuples(st.sampled_from(HEADER_NAMES), st.binary(max_size=120)), max_size=8),
+    cookies=st.lists(st.tuples(st.sampled_from(COOKIE_NAMES), st.binary(max_size=120)), max_size=6),
+    query=st.binary(max_size=100),
+    path=st.sampled_from(["/", "/p", "/_bridge/identity", "/_bridge/bridge.js", "/_bridge/x"]),
+    app=st.sampled_from(HOSTILE_APPS),
+)
+def test_any_bytes_of_a_browser_are_answered_with_safe_headers(
+    headers: list[tuple[str, bytes]],
+    cookies: list[tuple[str, bytes]],
+    query: bytes,
+    path: str,
+    app: ASGIApp,
+) -> None:
+    cookie = b"; ".join(name.encode() + b"=" + value for name, value in cookies)
+    raw = [(name.encode(), value) for name, value in headers]
+    scope = {**make_scope(path, query=query), "headers": [*raw, (b"cookie", cookie)]}
+    heard: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        heard.append(message)
+
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    assert heard[0]["status"] in (200, 304, 404)
+    lines = [value for name, value in heard[0]["headers"] if name == b"set-cookie"]
+    assert all(SAFE_LINE.fullmatch(line) for line in lines)
+    assert all(len(line) < 4096 for line in lines)
