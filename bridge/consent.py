@@ -8,9 +8,9 @@ the default. Global Privacy Control then lowers it; nothing raises it again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from starlette.requests import HTTPConnection
 
@@ -20,7 +20,6 @@ State = Literal["granted", "limited", "denied", "pending"]
 Choice = Literal["granted", "limited", "denied"]
 GPCPolicy = Literal["ldu", "deny", "ignore"]
 
-CHOICE_COOKIE = b"_bridge_c"
 CHOICE_MAX_AGE = 180 * 86_400  # seconds
 
 logger = logging.getLogger("bridge.consent")
@@ -68,9 +67,19 @@ class Consent:
         if self.gpc not in get_args(GPCPolicy):
             raise ConfigError(f"gpc must be ldu, deny or ignore, got {self.gpc!r}")
 
+    @property
+    def header_name(self) -> bytes:
+        """The header as ASGI has it, or an empty name that no header has."""
+        return self.header.lower().encode("latin-1") if self.header else b""
+
+    @property
+    def cookie_name(self) -> bytes:
+        """The cookie's name as the header has it."""
+        return self.cookie.encode("latin-1") if self.cookie else b""
+
     def decide(
         self,
-        connection: HTTPConnection,
+        scope: MutableMapping[str, Any],
         *,
         header: str | None,
         cookie: str | None,
@@ -80,20 +89,17 @@ class Consent:
         """Return what may be done.
 
         Args:
-            connection: For the app's callable.
+            scope: The ASGI scope, for the app's callable.
             header: The configured header's value.
             cookie: The configured cookie's value.
             choice: The visitor's own choice, as our cookie has it.
             gpc: Whether Global Privacy Control is on.
         """
-        state = (
-            self._ask_app(connection)
-            or self._read(header)
-            or self._read(cookie)
-            or self._read(choice)
-            or self.default
-        )
-        return self.lower(state, gpc=gpc)
+        state = None if self.resolve is None else self._ask_app(self.resolve, scope)
+        for told in (header, cookie, choice):
+            if state is None and told is not None:
+                state = self._read(told)
+        return self.lower(state or self.default, gpc=gpc)
 
     def lower(self, state: State, *, gpc: bool) -> State:
         """Return ``state`` as Global Privacy Control leaves it."""
@@ -101,11 +107,11 @@ class Consent:
             return state
         return "limited" if self.gpc == "ldu" else "denied"
 
-    def _ask_app(self, connection: HTTPConnection) -> State | None:
-        if self.resolve is None:
-            return None
+    def _ask_app(
+        self, resolve: Callable[[HTTPConnection], State | None], scope: MutableMapping[str, Any]
+    ) -> State | None:
         try:
-            state = self.resolve(connection)
+            state = resolve(HTTPConnection(scope))
         except Exception:
             # The app's own code: its mistake must neither fail the page nor count as consent.
             logger.exception("consent: the app's resolve failed; taken as pending")
@@ -115,5 +121,5 @@ class Consent:
             return "pending"
         return state
 
-    def _read(self, value: str | None) -> State | None:
-        return None if value is None else self.meanings.get(value[:64].strip().lower())
+    def _read(self, value: str) -> State | None:
+        return self.meanings.get(value[:64].strip().lower())

@@ -1,4 +1,4 @@
-"""Meta's browser cookies ``_fbp`` and ``_fbc``, the domain they live on, and ``Set-Cookie`` lines.
+"""Cookies: Meta's ``_fbp`` and ``_fbc``, ours, the domain they live on, ``Set-Cookie`` lines.
 
 A value is ``fb.<index>.<milliseconds>.<payload>``, sometimes with an appendix of Meta's parameter
 builder as fifth part. The payload is part 3, never "the text after the last dot". Values that came
@@ -22,6 +22,12 @@ from publicsuffixlist import PublicSuffixList
 MAX_AGE = 90 * 86_400  # seconds; the pixel's own lifetime, rolling
 MAX_LENGTH = 600  # characters of a whole value: a click id of 500 and its frame
 MAX_CLICK_ID_LENGTH = 500  # characters; the pixel ignores longer ones
+
+SESSION_COOKIE = b"_bridge"
+READABLE_COOKIE = b"_bridge_x"
+CHOICE_COOKIE = b"_bridge_c"
+TWIN_COOKIE_PREFIX = b"_bridge_t_"
+REMEMBERED_LENGTH = 6000  # bytes of a Cookie header; longer ones are read each time
 
 # Read from disk here, since the first use is on the event loop.
 _SUFFIXES = PublicSuffixList()
@@ -127,6 +133,7 @@ def read_click_id(query: bytes) -> str | None:
     return text if _CLICK_ID.fullmatch(text) else None
 
 
+@lru_cache(maxsize=1024)
 def parse_host(raw: bytes) -> str | None:
     """Return the host of a ``Host`` header, lower-case, without its port; ``None`` if malformed."""
     text = raw[:300].decode("latin-1").lower()
@@ -168,6 +175,50 @@ def read_cookie(header: bytes, name: bytes) -> bytes | None:
     start += len(name) + 1
     end = header.find(b";", start)
     return header[start : len(header) if end < 0 else end].rstrip()
+
+
+class Cookies:
+    """A ``Cookie`` header, as far as it is ours to read.
+
+    Attributes:
+        header: The raw header.
+        session: Our session cookie, or ``None``.
+        readable: Our readable cookie, or ``None``.
+        choice: Our consent cookie, or ``None``.
+        fbp, fbc: Meta's cookies if the pixel would accept them, byte for byte.
+        twins: The twins that still wait in this browser, each ``name=value``.
+    """
+
+    __slots__ = ("choice", "fbc", "fbp", "header", "readable", "session", "twins")
+
+    def __init__(self, header: bytes) -> None:
+        self.header = header
+        self.session = read_cookie(header, SESSION_COOKIE)
+        self.readable = read_cookie(header, READABLE_COOKIE)
+        self.choice = self.text(CHOICE_COOKIE)
+        self.fbp = self._browser_id(b"_fbp")
+        self.fbc = self._browser_id(b"_fbc")
+        parts = header.split(b";") if TWIN_COOKIE_PREFIX in header else []
+        stripped = [part.strip() for part in parts]
+        self.twins = [part for part in stripped if part.startswith(TWIN_COOKIE_PREFIX)]
+
+    def text(self, name: bytes) -> str | None:
+        """Return a cookie's text."""
+        value = read_cookie(self.header, name)
+        return None if value is None else value.decode("latin-1")
+
+    def _browser_id(self, name: bytes) -> str | None:
+        value = self.text(name)
+        return value if value and parse_browser_id(value) else None
+
+
+# A visitor's header stays the same from request to request: most are read once and remembered.
+_remembered_cookies = lru_cache(maxsize=2048)(Cookies)
+
+
+def read_cookies(header: bytes) -> Cookies:
+    """Return what a raw ``Cookie`` header holds for us."""
+    return _remembered_cookies(header) if len(header) <= REMEMBERED_LENGTH else Cookies(header)
 
 
 def build_set_cookie(

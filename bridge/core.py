@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -28,27 +29,27 @@ from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
 from bridge.addresses import parse_networks
-from bridge.bots import is_bot
-from bridge.capture import Capture, CaptureRules
-from bridge.consent import CHOICE_COOKIE, Consent, State
+from bridge.connection import SiteRules
+from bridge.consent import Consent, State
 from bridge.cookies import MAX_AGE
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
 from bridge.destinations.segment import build_message
 from bridge.errors import ConfigError, InvalidEventError, OutboxError
 from bridge.events import Event, UserData, new_event_id, parse_event
-from bridge.identity import Identity, SessionSigner, read_keys
+from bridge.identity import SessionSigner, read_keys
 from bridge.normalize import build_user_data, looks_like_email
 from bridge.outbox.base import Delivery, Outbox
 from bridge.outbox.engines import open_outbox
-from bridge.readable import PageSettings
+from bridge.readable import PageSettings, encode_readable
 from bridge.rules import check_phone_support
 from bridge.seal import MAX_AGE as SEAL_MAX_AGE
 from bridge.seal import Sealer
 from bridge.sender import Sender
 from bridge.settings import read_settings
 from bridge.urls import PRIVATE_PARAMETERS, normalize_parameters
-from bridge.visitor import Visitor, current_visitor, meet
+from bridge.visitor import Visitor, current_visitor
+from bridge.visits import Visits
 
 PIXEL_SCRIPT_URL = "https://connect.facebook.net/en_US/fbevents.js"
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
@@ -131,17 +132,21 @@ class Bridge:
         self._pixel_script_url = None if pixel_script_url == PIXEL_SCRIPT_URL else pixel_script_url
         self._sealer = Sealer(keys)
         self._phone_region = check_phone_support(phone_region) if phone_region else None
-        self._excluded = tuple(path.rstrip("/") for path in exclude_paths)
-        self._ignore = ignore
-        consent_header = self.consent.header.lower().encode() if self.consent.header else b""
-        self._rules = CaptureRules(
-            trusted_proxies=parse_networks(trusted_proxies),
-            client_ip_header=client_ip_header.strip().lower().encode(),
-            private_parameters=PRIVATE_PARAMETERS | normalize_parameters(private_parameters),
-            cookie_domain=cookie_domain.lower().strip(".") if cookie_domain else None,
-            extra_headers=frozenset({consent_header}),
+        self.visits = Visits(
+            SiteRules(
+                trusted_proxies=parse_networks(trusted_proxies),
+                client_ip_header=client_ip_header.strip().lower().encode(),
+                cookie_domain=cookie_domain.lower().strip(".") if cookie_domain else None,
+                private_parameters=PRIVATE_PARAMETERS | normalize_parameters(private_parameters),
+                extra_headers=frozenset({self.consent.header_name}),
+            ),
+            self.signer,
+            self.consent,
+            exclude_paths=exclude_paths,
+            ignore=ignore,
+            counters=self.counters,
         )
-        self._kept_headers = self._rules.kept
+        self._encoded_settings = lru_cache(maxsize=4096)(self._encode_settings)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -176,58 +181,31 @@ class Bridge:
 
     def visit(self, scope: MutableMapping[str, Any]) -> Visitor:
         """Return the visitor that makes the request of ``scope``."""
-        capture = Capture(scope, self._rules, self._kept_headers)
-        cookie = capture.session_cookie
-        stored = self.signer.read(cookie, time.time()) if cookie else None
-        connection = HTTPConnection(scope)
-        ignored = self._find_ignored(capture, stored, connection)
-        if ignored:
-            self.counters[f"ignored_requests.{ignored}"] += 1
-        header, cookie_name = self.consent.header, self.consent.cookie
-        consent = self.consent.decide(
-            connection,
-            header=capture.read_header(header.lower().encode()) if header else None,
-            cookie=capture.read_cookie(cookie_name.encode()) if cookie_name else None,
-            choice=capture.read_cookie(CHOICE_COOKIE),
-            gpc=capture.asks_for_privacy,
-        )
-        return Visitor(self, capture, stored=stored, consent=consent, ignored=ignored)
-
-    def _find_ignored(
-        self, capture: Capture, stored: Identity | None, connection: HTTPConnection
-    ) -> str | None:
-        """Return why the request is no visitor's; a known visitor's user agent is not parsed."""
-        for path in self._excluded:
-            if capture.path == path or capture.path.startswith(f"{path}/"):
-                return "excluded"
-        if capture.speculation:
-            return capture.speculation
-        if stored is None and capture.user_agent and is_bot(capture.user_agent):
-            return "bot"
-        if self._ignore is None:
-            return None
-        try:
-            return self._ignore(connection)
-        except Exception:
-            # The app's own code: its mistake must not fail the page.
-            logger.exception("the app's ignore failed; the request counts as a visitor's")
-            return None
-
-    def meet(self, capture: Capture, stored: Identity | None) -> Identity:
-        """Return who makes the request of ``capture``."""
-        return meet(capture, stored, self.signer, now=time.time())
+        return self.visits.receive(scope, self)
 
     def build_page_settings(self, visitor: Visitor) -> PageSettings:
         """Return what the script must know on ``visitor``'s pages."""
         if visitor.is_nobody:
             return PageSettings(consent="pending" if visitor.consent == "pending" else "denied")
+        domain = visitor.capture.connection.cookie_domain.domain
+        return self._settings_of(visitor.identity.external_id, domain, visitor.consent)
+
+    def encode_page_settings(self, visitor: Visitor) -> str:
+        """Return what the readable cookie of a known visitor says."""
+        domain = visitor.capture.connection.cookie_domain.domain
+        return self._encoded_settings(visitor.identity.external_id, domain, visitor.consent)
+
+    def _settings_of(self, external_id: str, domain: str | None, consent: State) -> PageSettings:
         return PageSettings(
-            external_id=visitor.external_id,
+            external_id=external_id,
             pixel_ids=self._pixel_ids,
             pixel_script_url=self._pixel_script_url,
-            domain=visitor.capture.cookie_domain.domain,
-            consent=visitor.consent,
+            domain=domain,
+            consent=consent,
         )
+
+    def _encode_settings(self, external_id: str, domain: str | None, consent: State) -> str:
+        return encode_readable(self._settings_of(external_id, domain, consent))
 
     # Beyond the request
 

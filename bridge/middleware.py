@@ -64,17 +64,17 @@ class BridgeMiddleware:
 
     def _add_cookies(self, visitor: Visitor, message: MutableMapping[str, Any]) -> None:
         """Add what the visitor must keep; a response that others may be shown gets nothing."""
+        lines = visitor.start_response(self.bridge.signer)
+        if not lines:
+            return
         headers = list(message.get("headers", ()))
         cache_control = b",".join(v for k, v in headers if k.lower() == b"cache-control").lower()
-        cacheable = (
-            message["status"] == 304 or b"public" in cache_control or b"s-maxage" in cache_control
-        )
-        lines = visitor.start_response(self.bridge.signer, cacheable=cacheable)
-        if lines:
-            headers.extend((b"set-cookie", line) for line in lines)
-            if not cache_control:
-                headers.append((b"cache-control", b"private"))
-            message["headers"] = headers
+        if message["status"] == 304 or b"public" in cache_control or b"s-maxage" in cache_control:
+            return
+        headers.extend((b"set-cookie", line) for line in lines)
+        if not cache_control:
+            headers.append((b"cache-control", b"private"))
+        message["headers"] = headers
 
 
 class _Lifespan:

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from bridge.capture import TWIN_COOKIE_PREFIX
 from bridge.consent import State
+from bridge.cookies import TWIN_COOKIE_PREFIX
 from bridge.events import Event
 
 TWIN_MAX_AGE = 3600  # seconds; a page without the script may stand in between, a payment's say

@@ -20,7 +20,7 @@ from itsdangerous import BadSignature, Signer
 
 from bridge.errors import InvalidTokenError
 from bridge.events import UserData
-from bridge.identity import Identity
+from bridge.identity import Identity, derive_key
 
 MAX_LENGTH = 500  # characters
 MAX_CONTENT = 4096  # bytes of an opened token; deflate could make more of 500 characters
@@ -96,9 +96,8 @@ class Sealer:
     """
 
     def __init__(self, secret_keys: Sequence[str]) -> None:
-        self._signer = Signer(
-            list(secret_keys), salt="bridge.seal", digest_method=hashlib.sha256, sep="."
-        )
+        keys = [derive_key(key, "seal") for key in secret_keys]
+        self._signer = Signer(keys, key_derivation="none", digest_method=hashlib.sha256)
 
     def seal(self, identity: Identity, *, limited: bool, now: float) -> str:
         """Return a URL-safe token of at most 500 characters."""

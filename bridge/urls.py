@@ -64,6 +64,8 @@ _KEPT = frozenset({"fbclid", "gclid", "msclkid", "ttclid"})
 _EMAIL = re.compile(r"[^\s@/?&=;,:]{1,64}@[^\s@/?&=;,:]{1,190}\.[^\s@/?&=;,:]")
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.")
 _SAFE = re.compile(r"https?://[!-~]+")
+# Most pages: no query, nothing encoded, no ``@``; only a token could hide in it.
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9/._~!$&'()*+,;=:-]*)?")
 
 
 def _name(text: str) -> str:
@@ -99,6 +101,8 @@ def clean_url(raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS) -> str |
     if len(raw) > MAX_LENGTH:
         return None
     text = raw.partition(b"#")[0].decode("latin-1")
+    if "ey" not in text and _PLAIN.fullmatch(text):
+        return text
     if not _SAFE.fullmatch(text):
         return None
     address, _, query = text.partition("?")

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bridge.capture import READABLE_COOKIE, SESSION_COOKIE, Capture
-from bridge.consent import CHOICE_COOKIE, CHOICE_MAX_AGE, Choice, State
-from bridge.cookies import MAX_AGE, build_set_cookie, new_fbp, parse_browser_id, renew_fbc
+from bridge.capture import Capture
+from bridge.consent import CHOICE_MAX_AGE, Choice, State
+from bridge.cookies import (
+    CHOICE_COOKIE,
+    MAX_AGE,
+    READABLE_COOKIE,
+    SESSION_COOKIE,
+    build_set_cookie,
+    new_fbp,
+    parse_browser_id,
+    renew_fbc,
+)
 from bridge.errors import ConfigError, NoVisitorError
 from bridge.events import DAY, Event, UserData
 from bridge.identity import Identity, SessionSigner
@@ -18,7 +27,6 @@ from bridge.readable import (
     MAX_TWINS_LENGTH,
     TWIN_FRAME,
     TWIN_MAX_AGE,
-    PageSettings,
     Twin,
     build_twin,
     encode_readable,
@@ -42,36 +50,44 @@ def meet(
     valid ``_fbp`` so that parallel first requests agree, else it is random.
     """
     now_ms = int(now * 1000)
-    index = capture.cookie_domain.subdomain_index
+    cookies, connection = capture.cookies, capture.connection
     kept = stored.fbc if stored else None
-    fbc = renew_fbc(capture.fbc or kept, capture.click_id, index, now_ms)
+    fbc = cookies.fbc or kept
+    if capture.click_id is not None:
+        fbc = renew_fbc(fbc, capture.click_id, connection.cookie_domain.subdomain_index, now_ms)
+    fbp = cookies.fbp or (stored.fbp if stored else None)
+    if fbp is None:
+        fbp = new_fbp(connection.cookie_domain.subdomain_index, now_ms)
     if stored is None:
         anonymous_id = capture.ajs_anonymous_id or (
-            signer.derive_anonymous_id(capture.fbp) if capture.fbp else str(uuid.uuid4())
+            signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else str(uuid.uuid4())
         )
         return Identity(
             anonymous_id=anonymous_id,
             renewed_at=int(now),
-            fbp=capture.fbp or new_fbp(index, now_ms),
+            fbp=fbp,
             fbc=fbc,
-            client_ip=capture.client_ip,
+            client_ip=connection.client_ip,
             user_agent=capture.user_agent,
             page_url=capture.page_url,
         )
-    changes: dict[str, Any] = {
-        "fbp": capture.fbp or stored.fbp or new_fbp(index, now_ms),
-        "fbc": fbc,
-        "client_ip": stored.client_ip,
-        "renewed_at": int(now) if now - stored.renewed_at >= DAY else stored.renewed_at,
-    }
-    if capture.is_navigation or ":" in (capture.client_ip or ""):
-        changes["client_ip"] = prefer_ip(capture.client_ip, stored.client_ip)
+    changes: dict[str, Any] = {}
+    if fbp != stored.fbp:
+        changes["fbp"] = fbp
+    if fbc != stored.fbc:
+        changes["fbc"] = fbc
+    if now - stored.renewed_at >= DAY:
+        changes["renewed_at"] = int(now)
+    seen = connection.client_ip
+    if seen != stored.client_ip and (capture.is_navigation or (seen and ":" in seen)):
+        changes["client_ip"] = prefer_ip(seen, stored.client_ip)
     if capture.is_navigation:
-        changes["user_agent"] = capture.user_agent or stored.user_agent
-        changes["page_url"] = capture.page_url or stored.page_url
-    if capture.is_page_load:
-        changes["is_page_anonymous"] = False
-    changes = {key: v for key, v in changes.items() if v != getattr(stored, key)}
+        if capture.user_agent != stored.user_agent:
+            changes["user_agent"] = capture.user_agent or stored.user_agent
+        if capture.page_url != stored.page_url:
+            changes["page_url"] = capture.page_url or stored.page_url
+        if stored.is_page_anonymous and capture.is_page_load:
+            changes["is_page_anonymous"] = False
     return msgspec.structs.replace(stored, **changes) if changes else stored
 
 
@@ -126,12 +142,12 @@ class Visitor:
         elif self._capture is None:
             self.identity = self._stored or NOBODY
         else:
-            self.identity = self.bridge.meet(self._capture, self._stored)
+            self.identity = self.bridge.visits.meet(self._capture, self._stored)
 
     @property
     def silence(self) -> str | None:
         """Why no event is sent, or ``None``."""
-        if self._ignored or self.consent in _ALLOWED:
+        if self._ignored is not None or self.consent in _ALLOWED:
             return self._ignored
         return f"consent_{self.consent}"
 
@@ -174,7 +190,7 @@ class Visitor:
         if self.is_nobody:
             return UserData()
         identity = self.identity
-        ip = self._capture.client_ip if self._capture else None
+        ip = self._capture.connection.client_ip if self._capture else None
         user_agent = self._capture.user_agent if self._capture else None
         known = UserData(
             external_id=identity.external_ids,
@@ -240,22 +256,23 @@ class Visitor:
         if twin is None or self._response_started:
             return None
         length = sum(TWIN_FRAME + len(encode_readable(each)) for each in [*self.twins, twin])
-        if length + self.capture.twin_cookies_length > MAX_TWINS_LENGTH:
+        if length + sum(map(len, self.capture.cookies.twins)) > MAX_TWINS_LENGTH:
             return None
         self.twins.append(twin)
         return twin
 
     # What the response sets
 
-    def start_response(self, signer: SessionSigner, *, cacheable: bool) -> list[bytes]:
+    def start_response(self, signer: SessionSigner) -> list[bytes]:
         """Return the ``Set-Cookie`` lines of the response; from here on no twin can ride on it.
 
         Args:
             signer: Writes the session cookie.
-            cacheable: The response may be stored for others: nothing is set on it.
         """
         self._response_started = True
-        if cacheable or self._ignored or not self.capture.is_meeting_place:
+        if self._ignored or not self.capture.is_meeting_place:
+            return []
+        if not self._has_news:
             return []
         lines = []
         if self._choice is not None:
@@ -264,12 +281,23 @@ class Visitor:
             return lines + self._clear_lines()
         if self.is_nobody:
             return lines
-        return [
-            *lines,
-            *self._session_lines(signer),
-            *self._browser_id_lines(),
-            *self._readable_lines(self.bridge.build_page_settings(self)),
-        ]
+        lines += self._session_lines(signer)
+        lines += self._browser_id_lines()
+        lines += self._readable_lines()
+        return lines
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether there may be anything to set; for most requests there is not."""
+        identity, cookies = self.identity, self.capture.cookies
+        return (
+            identity is not self._stored
+            or bool(self.twins)
+            or self._choice is not None
+            or identity.fbp != cookies.fbp
+            or identity.fbc != cookies.fbc
+            or self.bridge.encode_page_settings(self).encode() != cookies.readable
+        )
 
     def _line(
         self, name: str, value: str, max_age: int = MAX_AGE, *, secret: bool = False
@@ -280,8 +308,8 @@ class Visitor:
             name,
             value,
             max_age=max_age,
-            domain=self.capture.cookie_domain.domain,
-            secure=ours and self.capture.scheme == "https",
+            domain=self.capture.connection.cookie_domain.domain,
+            secure=ours and self.capture.connection.scheme == "https",
             http_only=secret,
         )
 
@@ -290,7 +318,7 @@ class Visitor:
         return self._stored is None or self.identity.renewed_at != self._stored.renewed_at
 
     def _session_lines(self, signer: SessionSigner) -> list[bytes]:
-        if self.identity == self._stored:
+        if self.identity is self._stored or self.identity == self._stored:
             return []
         return [self._line(SESSION_COOKIE.decode(), signer.write(self.identity), secret=True)]
 
@@ -299,23 +327,23 @@ class Visitor:
 
         A value of another domain's index is the pixel's own: written here too, it would live twice.
         """
-        index = self.capture.cookie_domain.subdomain_index
         lines = []
         for name, shown, value in (
-            ("_fbp", self.capture.fbp, self.identity.fbp),
-            ("_fbc", self.capture.fbc, self.identity.fbc),
+            ("_fbp", self.capture.cookies.fbp, self.identity.fbp),
+            ("_fbc", self.capture.cookies.fbc, self.identity.fbc),
         ):
-            parsed = parse_browser_id(value) if value else None
-            if value is None or parsed is None:
+            if value is None or (value == shown and not self._is_renewed):
                 continue
-            if value != shown or (self._is_renewed and parsed.subdomain_index == index):
+            parsed = parse_browser_id(value)
+            index = self.capture.connection.cookie_domain.subdomain_index
+            if parsed and (value != shown or parsed.subdomain_index == index):
                 lines.append(self._line(name, value))
         return lines
 
-    def _readable_lines(self, settings: PageSettings) -> list[bytes]:
+    def _readable_lines(self) -> list[bytes]:
         lines = []
-        readable = encode_readable(settings)
-        if self._is_renewed or self.capture.readable_cookie != readable.encode():
+        readable = self.bridge.encode_page_settings(self)
+        if self._is_renewed or self.capture.cookies.readable != readable.encode():
             lines.append(self._line(READABLE_COOKIE.decode(), readable))
         lines += [
             self._line(twin.cookie, encode_readable(twin), TWIN_MAX_AGE) for twin in self.twins
@@ -325,10 +353,10 @@ class Visitor:
     def _clear_lines(self) -> list[bytes]:
         """Clear every cookie of ours that the browser showed, wherever it may live."""
         names = [SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc"]
-        shown = [name for name in names if self.capture.read_cookie(name) is not None]
-        twins = (cookie.partition(b"=")[0] for cookie in self.capture.twin_cookies)
+        shown = [name for name in names if self.capture.cookies.text(name) is not None]
+        twins = (cookie.partition(b"=")[0] for cookie in self.capture.cookies.twins)
         shown += [name for name in twins if is_twin_cookie(name)]
-        domains = {self.capture.cookie_domain.domain, None}
+        domains = {self.capture.connection.cookie_domain.domain, None}
         return [
             build_set_cookie(name.decode(), "", max_age=0, domain=domain)
             for name in shown

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.addresses import parse_networks
-from bridge.capture import Capture, CaptureRules
+from bridge.capture import Capture, list_kept_headers
+from bridge.connection import SiteRules
 from bridge.urls import MAX_LENGTH
 from tests.factories import CLIENT, make_capture, make_scope
 
-RULES = CaptureRules(trusted_proxies=parse_networks("10.0.0.0/8, 2001:db8::/32"))
+RULES = SiteRules(trusted_proxies=parse_networks("10.0.0.0/8, 2001:db8::/32"))
 BEHIND: dict[str, Any] = {"client": ("10.0.0.1", 1), "rules": RULES}
 PAGE = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 FETCH = {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
@@ -19,7 +20,7 @@ FETCH = {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
 
 def test_client_ip_is_the_connection_without_trusted_proxies() -> None:
     capture = make_capture(headers={"x-forwarded-for": "8.8.8.8"})
-    assert capture.client_ip == CLIENT[0]
+    assert capture.connection.client_ip == CLIENT[0]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,10 @@ def test_client_ip_is_the_connection_without_trusted_proxies() -> None:
 def test_client_ip_is_the_first_untrusted_hop_from_the_right(
     forwarded: str, expected: str | None
 ) -> None:
-    assert make_capture(headers={"x-forwarded-for": forwarded}, **BEHIND).client_ip == expected
+    assert (
+        make_capture(headers={"x-forwarded-for": forwarded}, **BEHIND).connection.client_ip
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,11 +49,11 @@ def test_client_ip_is_the_first_untrusted_hop_from_the_right(
     ["127.0.0.1", "10.0.0.1", "192.0.2.1", "100.64.0.1", "::1", "2001:db8::1", "224.0.0.1"],
 )
 def test_client_ip_is_never_private_or_documentation(address: str) -> None:
-    assert make_capture(client=(address, 1)).client_ip is None
+    assert make_capture(client=(address, 1)).connection.client_ip is None
 
 
 def test_client_ip_is_unknown_without_client() -> None:
-    assert make_capture(client=None).client_ip is None
+    assert make_capture(client=None).connection.client_ip is None
 
 
 def test_page_is_the_url_of_a_page_load() -> None:
@@ -84,9 +88,9 @@ def test_page_of_a_form_post_is_the_page_of_the_form() -> None:
 @pytest.mark.parametrize("host", ["a b", "x\r\ny", "<script>", "a..b", "", "h:port", "\xff"])
 def test_page_is_unknown_when_the_host_is_malformed(host: str) -> None:
     capture = make_capture("/p", headers={**PAGE, "host": host})
-    assert capture.host is None
+    assert capture.connection.host is None
     assert capture.page_url is None
-    assert capture.cookie_domain.domain is None
+    assert capture.connection.cookie_domain.domain is None
 
 
 def test_page_is_unknown_when_it_is_too_long() -> None:
@@ -127,7 +131,7 @@ def test_segments_anonymous_id_is_read_bare_or_quoted(cookie: str, expected: str
 def test_cookies_of_several_headers_are_read() -> None:
     cookies = [(b"cookie", b"a=1"), (b"cookie", b"_fbp=fb.1.2.3")]
     scope = {**make_scope(), "headers": cookies}
-    assert Capture(scope, RULES, RULES.kept).fbp == "fb.1.2.3"
+    assert Capture(scope, RULES, list_kept_headers(RULES)).cookies.fbp == "fb.1.2.3"
 
 
 @pytest.mark.parametrize(
@@ -170,15 +174,15 @@ def test_click_id_of_the_landing_page_comes_with_the_choice() -> None:
 def test_client_ip_comes_from_the_configured_header(
     header: str, hop: str, expected: str | None
 ) -> None:
-    rules = CaptureRules(trusted_proxies=RULES.trusted_proxies, client_ip_header=header.encode())
+    rules = SiteRules(trusted_proxies=RULES.trusted_proxies, client_ip_header=header.encode())
     headers = {header: hop, "x-forwarded-for": "9.9.9.9"}
     behind = make_capture(headers=headers, client=("10.0.0.1", 1), rules=rules)
-    assert behind.client_ip == expected
-    assert make_capture(headers=headers, rules=rules).client_ip == CLIENT[0]
+    assert behind.connection.client_ip == expected
+    assert make_capture(headers=headers, rules=rules).connection.client_ip == CLIENT[0]
 
 
 def test_forwarded_tells_scheme_and_host_too() -> None:
-    rules = CaptureRules(trusted_proxies=RULES.trusted_proxies, client_ip_header=b"forwarded")
+    rules = SiteRules(trusted_proxies=RULES.trusted_proxies, client_ip_header=b"forwarded")
     headers = {**PAGE, "forwarded": "for=8.8.8.8;proto=https;host=www.example.com"}
     capture = make_capture("/p", headers=headers, client=("10.0.0.1", 1), rules=rules)
     assert capture.page_url == "https://www.example.com/p"
@@ -207,10 +211,10 @@ def test_global_privacy_control_is_read(value: str, expected: bool) -> None:
 
 
 def test_fixed_cookie_domain_holds_below_it_and_nowhere_else() -> None:
-    rules = CaptureRules(cookie_domain="shop.example.com")
-    assert make_capture(rules=rules).cookie_domain == ("shop.example.com", 2)
+    rules = SiteRules(cookie_domain="shop.example.com")
+    assert make_capture(rules=rules).connection.cookie_domain == ("shop.example.com", 2)
     elsewhere = make_capture(rules=rules, headers={"host": "www.example.com"})
-    assert elsewhere.cookie_domain == ("example.com", 1)
+    assert elsewhere.connection.cookie_domain == ("example.com", 1)
 
 
 HEADERS = ["host", "cookie", "referer", "origin", "user-agent", "accept", "x-forwarded-for"]
@@ -220,21 +224,22 @@ PROPERTIES = [name for name in dir(Capture) if not name.startswith("_")]
 
 
 @given(
-    values=st.lists(st.tuples(st.sampled_from(HEADERS), st.binary(max_size=200)), max_size=8),
+    sent=st.lists(st.tuples(st.sampled_from(HEADERS), st.binary(max_size=200)), max_size=8),
     query=st.binary(max_size=100),
     path=st.text(max_size=50),
 )
 def test_any_bytes_in_any_header_raise_nothing_and_leave_no_control_character(
-    values: list[tuple[str, bytes]], query: bytes, path: str
+    sent: list[tuple[str, bytes]], query: bytes, path: str
 ) -> None:
-    headers = [(name.encode(), value) for name, value in values]
+    headers = [(name.encode(), value) for name, value in sent]
     scope = {**make_scope(), "headers": headers, "query_string": query, "path": path}
     for header in (b"x-forwarded-for", b"forwarded"):
-        rules = CaptureRules(trusted_proxies=RULES.trusted_proxies, client_ip_header=header)
-        capture = Capture({**scope, "client": ("10.0.0.1", 1)}, rules, rules.kept)
-        for name in ("page_url", "referrer_url", "user_agent", "client_ip", "host", "fbp", "fbc"):
-            value = getattr(capture, name)
-            assert value is None or value.isprintable()
+        rules = SiteRules(trusted_proxies=RULES.trusted_proxies, client_ip_header=header)
+        capture = Capture({**scope, "client": ("10.0.0.1", 1)}, rules, list_kept_headers(rules))
+        values = [capture.page_url, capture.referrer_url, capture.user_agent, capture.site_url]
+        values += [capture.connection.client_ip, capture.connection.host]
+        values += [capture.cookies.fbp, capture.cookies.fbc]
+        assert all(value is None or value.isprintable() for value in values)
         assert capture.click_id is None or capture.click_id.isascii()
         for name in PROPERTIES:
             getattr(capture, name)

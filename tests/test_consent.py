@@ -9,12 +9,12 @@ from bridge import ConfigError, Consent
 from bridge.consent import State
 from tests.factories import make_scope
 
-CONNECTION = HTTPConnection(make_scope())
+SCOPE = make_scope()
 
 
 def decide(consent: Consent, **told: Any) -> State:
     return consent.decide(
-        CONNECTION, **{"header": None, "cookie": None, "choice": None, "gpc": False, **told}
+        SCOPE, **{"header": None, "cookie": None, "choice": None, "gpc": False, **told}
     )
 
 

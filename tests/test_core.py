@@ -189,7 +189,7 @@ async def test_track_holds_what_has_a_twin_and_only_that(
     visitor: Visitor, outbox: SQLiteOutbox
 ) -> None:
     await track("Lead", event_id="held", visitor=visitor)
-    visitor.start_response(visitor.bridge.signer, cacheable=False)
+    visitor.start_response(visitor.bridge.signer)
     await track("Lead", event_id="late", visitor=visitor)
     claimed = await outbox.claim("meta:2", 9, now=unix_now() + 1, lease=60)
     assert [delivery.event_id for delivery in claimed] == ["late"]
@@ -226,7 +226,7 @@ async def test_more_twins_than_a_response_carries_go_without(
 ) -> None:
     await asyncio.gather(*(track("Lead", visitor=visitor) for _ in range(40)))
     assert 0 < len(visitor.twins) < 40
-    lines = visitor.start_response(visitor.bridge.signer, cacheable=False)
+    lines = visitor.start_response(visitor.bridge.signer)
     assert sum(len(line.partition(b";")[0]) for line in lines) < 6_500
     now = await outbox.claim("meta:2", 99, now=unix_now() + 1, lease=60)
     assert len(now) == 40 - len(visitor.twins)

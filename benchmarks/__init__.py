@@ -1,0 +1,1 @@
+"""What Bridge costs beside others that do like work, in one run: ``scripts/benchmark``."""
