@@ -31,7 +31,7 @@ from bridge.destinations.base import (
 from bridge.errors import OutboxError
 from bridge.outbox.base import Delivery, Outbox
 
-LEASE = 120.0  # seconds a claimed delivery is ours; longer than any request with its retries
+LEASE = 30.0  # seconds a claimed delivery is ours: longer than a request, short after a crash
 POLL = 1.0  # seconds between looks for what another process stored
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 TOTAL_TIMEOUT = 20.0  # seconds for one request, however slowly its answer trickles
@@ -188,8 +188,9 @@ class _Lane:
             case Rejected():
                 # One bad event refuses the whole batch: halve until it stands alone.
                 middle = len(batch) // 2
-                await self._deliver(client, batch[:middle])
-                await self._deliver(client, batch[middle:])
+                for half in (batch[:middle], batch[middle:]):
+                    await self._outbox.retry(half, time.time() + LEASE)
+                    await self._deliver(client, half)
             case Paused(reason):
                 await self._outbox.retry(batch, now + PAUSE)
                 self._counters["paused"] += len(batch)

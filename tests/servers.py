@@ -70,15 +70,17 @@ def stop_process(process: Any) -> str:
     return output
 
 
-async def poll(check: Callable[[], Any], what: str = "it") -> Any:
+async def poll(
+    check: Callable[[], Any], what: str = "it", *, seconds: float = WAIT_DEADLINE
+) -> Any:
     """Return the first true answer of ``check``, a coroutine function, before the deadline."""
-    deadline = time.monotonic() + WAIT_DEADLINE
+    deadline = time.monotonic() + seconds
     while True:
         answer = await check()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {WAIT_DEADLINE:.0f} s in vain for {what}")
+            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
         await asyncio.sleep(POLL)
 
 
@@ -114,7 +116,9 @@ class Sandbox:
         """Requests to the events endpoint, oldest first."""
         return list(reversed((await self.read())["requests"]))
 
-    async def wait_for_server_copies(self, count: int) -> list[dict[str, Any]]:
+    async def wait_for_server_copies(
+        self, count: int, *, seconds: float = WAIT_DEADLINE
+    ) -> list[dict[str, Any]]:
         """The events received, once there are ``count``."""
 
         async def check() -> list[dict[str, Any]] | None:
@@ -122,5 +126,5 @@ class Sandbox:
             events = [copy["event"] for action in actions for copy in action["server"]]
             return events if len(events) >= count else None
 
-        events: list[dict[str, Any]] = await poll(check, f"{count} server copies")
+        events: list[dict[str, Any]] = await poll(check, f"{count} server copies", seconds=seconds)
         return events

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext
 
+from bridge.sender import LEASE
 from tests.browser.conftest import HOST, PERSON, SHORT_HOLD, Visit, running_shop
 from tests.servers import Sandbox, poll
 
@@ -201,7 +202,8 @@ async def test_purchase_survives_a_kill(browser: Browser, sandbox: Sandbox, tmp_
     assert await sandbox.actions() == []
     await sandbox.reset()
     with running_shop(tmp_path, sandbox.url, SHORT_HOLD):
-        [event] = await sandbox.wait_for_server_copies(1)
+        # If the kill came while a request was in flight, the event is due again after its lease.
+        [event] = await sandbox.wait_for_server_copies(1, seconds=LEASE + 15)
     assert (event["event_name"], event["event_id"]) == ("Purchase", order_id)
     [action] = await sandbox.actions()
     assert len(action["server"]) == 1
