@@ -1,25 +1,18 @@
 """One ASGI scope as a ``Capture``: what a single request shows of its visitor.
 
-One pass over the raw headers keeps the few that matter; each value is decoded when it is first
-asked for. Every header is the browser's word and is checked before it is believed; nothing here
+Each value is decoded when it is first asked for. Every header is the browser's word and is checked before it is believed; nothing here
 raises, whatever the bytes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from bridge.connection import (
-    CONNECTION_HEADERS,
-    FORWARDED,
-    FORWARDED_FOR,
-    Connection,
-    SiteRules,
-)
+from bridge.connection import FORWARDED, FORWARDED_FOR, Connection, SiteRules
 from bridge.cookies import read_click_id, read_cookies
 from bridge.lazy import lazy
 from bridge.urls import MAX_LENGTH, clean_url
@@ -27,18 +20,6 @@ from bridge.urls import MAX_LENGTH, clean_url
 MAX_USER_AGENT_LENGTH = 512  # characters
 
 _SPECULATION_HEADERS = frozenset({b"purpose", b"sec-purpose", b"x-moz", b"x-purpose"})
-_KEPT = CONNECTION_HEADERS | {
-    *_SPECULATION_HEADERS,
-    b"accept",
-    b"cookie",
-    b"origin",
-    b"referer",
-    b"sec-fetch-dest",
-    b"sec-fetch-mode",
-    b"sec-fetch-site",
-    b"sec-gpc",
-    b"user-agent",
-}
 _JOINED = {b"cookie": b"; ", FORWARDED_FOR: b", ", FORWARDED: b", "}
 _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")
 
@@ -47,9 +28,15 @@ _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")
 _MEETING_PLACES = frozenset({b"document", b"empty", b"iframe", b"frame", b"fencedframe"})
 
 
-def list_kept_headers(rules: SiteRules) -> frozenset[bytes]:
-    """Return the names of the headers that a capture under ``rules`` looks at."""
-    return _KEPT | rules.extra_headers | {rules.client_ip_header}
+def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers some of which came twice: lists are joined, of others the first counts."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name not in joined:
+            joined[name] = value
+        elif name in _JOINED:
+            joined[name] += _JOINED[name] + value
+    return joined
 
 
 @lru_cache(maxsize=2048)
@@ -66,7 +53,6 @@ class Capture:
     Args:
         scope: The ASGI scope of an HTTP request.
         rules: What to know of the site.
-        kept: Which headers to look at, as ``list_kept_headers`` names them.
 
     Attributes:
         method: The HTTP method, upper-case.
@@ -75,16 +61,11 @@ class Capture:
         connection: Address, scheme and host.
     """
 
-    def __init__(
-        self, scope: MutableMapping[str, Any], rules: SiteRules, kept: frozenset[bytes]
-    ) -> None:
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            if name in kept:
-                if name not in headers:
-                    headers[name] = value
-                elif name in _JOINED:
-                    headers[name] += _JOINED[name] + value
+    def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
+        raw = scope["headers"]
+        headers: dict[bytes, bytes] = dict(raw)
+        if len(headers) != len(raw):
+            headers = _join(raw)
         self.method: str = scope["method"]
         self.path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         self.cookies = read_cookies(headers.get(b"cookie", b""))
@@ -94,7 +75,7 @@ class Capture:
         self._rules = rules
 
     def read_header(self, name: bytes) -> str | None:
-        """Return a kept header's text."""
+        """Return a header's text."""
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
 

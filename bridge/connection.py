@@ -22,7 +22,6 @@ from bridge.urls import PRIVATE_PARAMETERS
 
 FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = b"forwarded"
-CONNECTION_HEADERS = frozenset({b"host", b"x-forwarded-host", b"x-forwarded-proto"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +34,12 @@ class SiteRules:
             ``forwarded``, or a vendor's with a single address.
         cookie_domain: Where cookies live, instead of the registrable domain.
         private_parameters: Query parameters that never leave, normalised.
-        extra_headers: More headers to keep, lower-case.
     """
 
     trusted_proxies: tuple[IPNetwork, ...] = ()
     client_ip_header: bytes = FORWARDED_FOR
     cookie_domain: str | None = None
     private_parameters: frozenset[str] = PRIVATE_PARAMETERS
-    extra_headers: frozenset[bytes] = frozenset()
 
 
 @lru_cache(maxsize=4096)
@@ -56,7 +53,7 @@ class Connection:
 
     Args:
         scope: The ASGI scope.
-        headers: The headers that were kept, lower-case names.
+        headers: The request's headers, lower-case names.
         rules: Whom to believe.
     """
 

@@ -138,7 +138,6 @@ class Bridge:
                 client_ip_header=client_ip_header.strip().lower().encode(),
                 cookie_domain=cookie_domain.lower().strip(".") if cookie_domain else None,
                 private_parameters=PRIVATE_PARAMETERS | normalize_parameters(private_parameters),
-                extra_headers=frozenset({self.consent.header_name}),
             ),
             self.signer,
             self.consent,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import HTTPConnection
 
 from bridge.bots import is_bot
-from bridge.capture import Capture, list_kept_headers
+from bridge.capture import Capture
 from bridge.connection import SiteRules
 from bridge.consent import Consent
 from bridge.identity import Identity, SessionSigner
@@ -46,7 +46,6 @@ class Visits:
         counters: Counter[str],
     ) -> None:
         self._rules = rules
-        self._kept = list_kept_headers(rules)
         self._signer = signer
         self._consent = consent
         self._header = consent.header_name
@@ -58,7 +57,7 @@ class Visits:
 
     def receive(self, scope: MutableMapping[str, Any], bridge: Bridge) -> Visitor:
         """Return the visitor that makes the request of ``scope``."""
-        capture = Capture(scope, self._rules, self._kept)
+        capture = Capture(scope, self._rules)
         cookie = capture.cookies.session
         stored = self._signer.read(cookie, time.time()) if cookie else None
         ignored = self._find_ignored(capture, stored, scope)

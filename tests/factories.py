@@ -10,7 +10,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from bridge import Bridge
-from bridge.capture import Capture, list_kept_headers
+from bridge.capture import Capture
 from bridge.connection import SiteRules
 from bridge.destinations import Meta
 from bridge.outbox import Delivery, Outbox
@@ -51,8 +51,7 @@ def make_scope(
 
 
 def make_capture(path: str = "/", *, rules: SiteRules | None = None, **changes: Any) -> Capture:
-    rules = rules or SiteRules()
-    return Capture(make_scope(path, **changes), rules, list_kept_headers(rules))
+    return Capture(make_scope(path, **changes), rules or SiteRules())
 
 
 def make_delivery(event_id: str = "1", **changes: Any) -> Delivery:

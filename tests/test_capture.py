@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.addresses import parse_networks
-from bridge.capture import Capture, list_kept_headers
+from bridge.capture import Capture
 from bridge.connection import SiteRules
 from bridge.urls import MAX_LENGTH
 from tests.factories import CLIENT, make_capture, make_scope
@@ -131,7 +131,7 @@ def test_segments_anonymous_id_is_read_bare_or_quoted(cookie: str, expected: str
 def test_cookies_of_several_headers_are_read() -> None:
     cookies = [(b"cookie", b"a=1"), (b"cookie", b"_fbp=fb.1.2.3")]
     scope = {**make_scope(), "headers": cookies}
-    assert Capture(scope, RULES, list_kept_headers(RULES)).cookies.fbp == "fb.1.2.3"
+    assert Capture(scope, RULES).cookies.fbp == "fb.1.2.3"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_any_bytes_in_any_header_raise_nothing_and_leave_no_control_character(
     scope = {**make_scope(), "headers": headers, "query_string": query, "path": path}
     for header in (b"x-forwarded-for", b"forwarded"):
         rules = SiteRules(trusted_proxies=RULES.trusted_proxies, client_ip_header=header)
-        capture = Capture({**scope, "client": ("10.0.0.1", 1)}, rules, list_kept_headers(rules))
+        capture = Capture({**scope, "client": ("10.0.0.1", 1)}, rules)
         values = [capture.page_url, capture.referrer_url, capture.user_agent, capture.site_url]
         values += [capture.connection.client_ip, capture.connection.host]
         values += [capture.cookies.fbp, capture.cookies.fbc]
