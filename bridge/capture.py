@@ -1,7 +1,7 @@
 """One ASGI scope as a ``Capture``: what a single request shows of its visitor.
 
-Each value is decoded when it is first asked for. Every header is the browser's word and is checked before it is believed; nothing here
-raises, whatever the bytes.
+Each value is decoded when it is first asked for. Every header is the browser's word and is checked
+before it is believed; nothing here raises, whatever the bytes.
 """
 
 from __future__ import annotations
