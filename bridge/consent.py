@@ -63,7 +63,8 @@ class Consent:
 
     def __post_init__(self) -> None:
         if self.default not in _STATES:
-            raise ConfigError(f"consent must be one of {', '.join(sorted(_STATES))}")
+            states = ", ".join(sorted(_STATES))
+            raise ConfigError(f"default consent must be one of {states}, got {self.default!r}")
         if self.gpc not in get_args(GPCPolicy):
             raise ConfigError(f"gpc must be ldu, deny or ignore, got {self.gpc!r}")
 

@@ -31,7 +31,7 @@ from starlette.requests import HTTPConnection
 from bridge.addresses import parse_networks
 from bridge.connection import SiteRules
 from bridge.consent import Consent, State
-from bridge.cookies import MAX_AGE
+from bridge.cookies import MAX_AGE, parse_host
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
 from bridge.destinations.segment import build_message
@@ -46,7 +46,7 @@ from bridge.rules import check_phone_support
 from bridge.seal import MAX_AGE as SEAL_MAX_AGE
 from bridge.seal import Sealer
 from bridge.sender import Sender
-from bridge.settings import read_settings
+from bridge.settings import build_from
 from bridge.urls import PRIVATE_PARAMETERS, normalize_parameters
 from bridge.visitor import Visitor, current_visitor
 from bridge.visits import Visits
@@ -104,8 +104,8 @@ class Bridge:
         client_ip_header: str = "X-Forwarded-For",
         cookie_domain: str | None = None,
         session_max_age: int = MAX_AGE,
-        private_parameters: Iterable[str] = (),
-        exclude_paths: Iterable[str] = (),
+        private_parameters: str | Iterable[str] = (),
+        exclude_paths: str | Iterable[str] = (),
         ignore: Callable[[HTTPConnection], str | None] | None = None,
         consent: State | Consent = "granted",
         phone_region: str | None = None,
@@ -116,9 +116,9 @@ class Bridge:
             raise ConfigError(f"browser_hold must be 0 to 3600 seconds, got {browser_hold}")
         if not pixel_script_url.startswith(("http://", "https://")):
             raise ConfigError(f"pixel_script_url must be a URL, got {pixel_script_url!r}")
-        names = [destination.name for destination in destinations]
-        if len(set(names)) < len(names):
-            raise ConfigError(f"destinations must differ, got {', '.join(names)}")
+        _check_destinations(destinations)
+        if cookie_domain is not None and not parse_host(cookie_domain.strip(".").encode()):
+            raise ConfigError(f"cookie_domain must be like example.com, got {cookie_domain!r}")
         self.prefix = prefix
         keys = read_keys(secret_key)
         self.signer = SessionSigner(keys, max_age=session_max_age)
@@ -141,7 +141,7 @@ class Bridge:
             ),
             self.signer,
             self.consent,
-            exclude_paths=exclude_paths,
+            exclude_paths=_read_paths(exclude_paths),
             ignore=ignore,
             counters=self.counters,
         )
@@ -155,9 +155,18 @@ class Bridge:
         Raises:
             ConfigError: A variable is missing or wrong; the message names it.
         """
-        return cls(**read_settings(environ))
+        return build_from(cls, environ)
 
     # The app's life
+
+    async def __aenter__(self) -> Bridge:
+        """Run the sender, for a script that has no app around it."""
+        self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Deliver what is due, and close the outbox."""
+        await self.stop()
 
     @property
     def is_running(self) -> bool:
@@ -448,3 +457,24 @@ class Bridge:
 
     def __repr__(self) -> str:
         return f"Bridge(destinations={[destination.name for destination in self.destinations]})"
+
+
+def _check_destinations(destinations: Sequence[Destination]) -> None:
+    """Refuse what is no list of destinations, or names one twice."""
+    if not isinstance(destinations, list | tuple) or not destinations:
+        raise ConfigError("destinations must be a list such as [Meta(…)], with at least one")
+    for destination in destinations:
+        if not hasattr(destination, "build_request"):
+            raise ConfigError(f"destinations: {type(destination).__name__} is none; see Meta")
+    names = [destination.name for destination in destinations]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"destinations must differ, got {', '.join(names)}")
+
+
+def _read_paths(paths: str | Iterable[str]) -> list[str]:
+    """Return path prefixes; a single text is one path, not its letters."""
+    listed = [paths] if isinstance(paths, str) else list(paths)
+    for path in listed:
+        if not path.startswith("/"):
+            raise ConfigError(f"exclude_paths must be like ['/static'], got {path!r}")
+    return listed

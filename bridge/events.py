@@ -66,6 +66,38 @@ STANDARD_EVENTS = frozenset(
     }
 )
 
+_STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
+
+DELIVERY_CATEGORIES = ("in_store", "curbside", "home_delivery")
+
+# Keys of people, not of purchases: they would be stored and sent in the clear.
+PERSONAL_KEYS = frozenset(
+    {
+        *("address", "birthdate", "birthday", "date_of_birth", "dob", "e_mail", "em", "email"),
+        *("email_address", "first_name", "firstname", "fn", "full_name", "gender", "last_name"),
+        *("lastname", "ln", "mobile", "ph", "phone", "phone_number", "street"),
+    }
+)
+
+_TEXT = (str, "text")
+_NUMBER = ((int, float), "a number")
+_LIST = (list, "a list")
+
+# Source: Meta, "Standard Parameters" and "Pixel Reference", Object properties, read 2026-11-23.
+_PROPERTY_TYPES: dict[str, tuple[Any, str]] = {
+    "content_category": _TEXT,
+    "content_ids": _LIST,
+    "content_name": _TEXT,
+    "content_type": _TEXT,
+    "contents": _LIST,
+    "delivery_category": _TEXT,
+    "net_revenue": _NUMBER,
+    "num_items": (int, "a whole number"),
+    "order_id": _TEXT,
+    "predicted_ltv": _NUMBER,
+    "search_string": _TEXT,
+}
+
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
@@ -204,7 +236,14 @@ def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -
         checked["event_id"] = _event_id(checked["event_id"])
     for key in ("custom_data", "app_data", "original_event_data", "attribution_data"):
         if key in checked:
+            if not isinstance(checked[key], Mapping):
+                raise InvalidEventError(
+                    key, f"expected an object, got {type(checked[key]).__name__}"
+                )
             checked[key] = _plain(checked[key], key, MAX_DEPTH)
+    order_id = checked.get("custom_data", {}).get("order_id")
+    if isinstance(order_id, int) and not isinstance(order_id, bool):
+        checked["custom_data"]["order_id"] = str(order_id)
     try:
         event = msgspec.convert(checked, Event)
     except msgspec.ValidationError as error:
@@ -290,11 +329,15 @@ def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[st
 def _check(event: Event, now: float) -> None:
     if not _NAME.fullmatch(event.event_name):
         raise InvalidEventError("event_name", "expected 1 to 100 characters, none of them control")
+    standard = _STANDARD_LOWER.get(event.event_name.lower(), event.event_name)
+    if standard != event.event_name:
+        raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
     _check_time(event, now)
     for key in ("event_source_url", "referrer_url"):
         url = getattr(event, key)
         if url is not None and not _URL.fullmatch(url):
             raise InvalidEventError(key, "expected an http(s) URL of at most 4096 characters")
+    _check_custom_data(event)
     _check_money(event)
     for i, item in enumerate(event.custom_data.get("contents") or []):
         if not isinstance(item, dict) or item.get("id") in (None, ""):
@@ -313,6 +356,33 @@ def _check_time(event: Event, now: float) -> None:
         days = (event.expires - event.event_time) // DAY
         raise InvalidEventError(
             "event_time", f"older than the {days} days Meta accepts for {event.action_source}"
+        )
+
+
+def _check_custom_data(event: Event) -> None:
+    """Check the standard properties: one of a wrong type refuses the whole batch at Meta."""
+    for key, value in event.custom_data.items():
+        if key.lower().replace("-", "_") in PERSONAL_KEYS:
+            raise InvalidEventError(
+                f"custom_data.{key}", "is personal; pass it to identify() or as user_data, hashed"
+            )
+        expected = _PROPERTY_TYPES.get(key)
+        if expected is None or value is None:
+            continue
+        kinds, words = expected
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise InvalidEventError(
+                f"custom_data.{key}", f"expected {words}, got {type(value).__name__}"
+            )
+    for i, item in enumerate(event.custom_data.get("content_ids") or []):
+        if isinstance(item, bool) or not isinstance(item, str | int):
+            raise InvalidEventError(
+                f"custom_data.content_ids[{i}]", f"expected text, got {type(item).__name__}"
+            )
+    category = event.custom_data.get("delivery_category")
+    if category is not None and category not in DELIVERY_CATEGORIES:
+        raise InvalidEventError(
+            "custom_data.delivery_category", f"expected {', '.join(DELIVERY_CATEGORIES)}"
         )
 
 

@@ -89,10 +89,10 @@ def read_keys(secret_keys: str | Secret | Sequence[str | Secret]) -> list[str]:
     Raises:
         ConfigError: No key, or one that is too short.
     """
-    given = [secret_keys] if isinstance(secret_keys, str | Secret) else list(secret_keys)
-    keys = [str(key) for key in given]
-    if not keys:
-        raise ConfigError("secret_key must be a text or a list of texts, got none")
+    given = secret_keys if isinstance(secret_keys, list | tuple) else [secret_keys]
+    keys = [str(key) for key in given if isinstance(key, str | Secret)]
+    if not keys or len(keys) < len(given):
+        raise ConfigError("secret_key must be a text or a list of texts; set BRIDGE_SECRET_KEY")
     for key in keys:
         if len(key.encode()) < MIN_KEY_LENGTH:
             raise ConfigError(

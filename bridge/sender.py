@@ -223,7 +223,7 @@ class _Lane:
             async with asyncio.timeout(TOTAL_TIMEOUT):
                 status, headers, content = await _exchange(client, request)
         except (httpx.HTTPError, TimeoutError) as error:
-            return Retry(type(error).__name__)
+            return Retry(f"{type(error).__name__} at {request.url}")
         return self._destination.read_response(status, headers, content)
 
 

@@ -5,8 +5,9 @@ The one table of options; nothing else here reads the environment.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from starlette.datastructures import Secret
 
@@ -15,6 +16,8 @@ from bridge.destinations.meta import Meta
 from bridge.errors import ConfigError
 
 REQUIRED = "required"
+
+Built = TypeVar("Built")
 
 
 class Option(NamedTuple):
@@ -211,12 +214,43 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
+def build_from(kind: Callable[..., Built], environ: Mapping[str, str]) -> Built:
+    """Return ``kind`` built from ``environ``; an error names the variable.
+
+    Raises:
+        ConfigError: A variable is missing, mistyped or wrong.
+    """
+    arguments = read_settings(environ)
+    try:
+        return kind(**arguments)
+    except ConfigError as error:
+        raise _name_variable(error) from None
+
+
+def _name_variable(error: ConfigError) -> ConfigError:
+    for option in OPTIONS:
+        if str(error).startswith(f"{option.argument} "):
+            return ConfigError(f"{option.variable}: {error}")
+    return error
+
+
+def _check_names(environ: Mapping[str, str]) -> None:
+    """Refuse a mistyped variable: consent that nobody reads would count as granted."""
+    known = [option.variable for option in OPTIONS]
+    for name in environ:
+        if name.startswith("BRIDGE_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            if close:
+                raise ConfigError(f"{name} is no option; did you mean {close[0]}?")
+
+
 def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the arguments for ``Bridge`` that ``environ`` holds.
 
     Raises:
         ConfigError: A variable is missing or wrong; the message names it.
     """
+    _check_names(environ)
     arguments: dict[str, dict[str, Any]] = {"Bridge": {}, "Meta": {}, "Consent": {}}
     for option in OPTIONS:
         text = environ.get(option.variable, "").strip()
@@ -228,8 +262,8 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
             arguments[option.of][option.argument] = option.parse(text)
         except ValueError:
             raise ConfigError(f"{option.variable}: expected a number, got {text[:40]!r}") from None
-    return {
-        **arguments["Bridge"],
-        "consent": Consent(**arguments["Consent"]),
-        "destinations": [Meta(**arguments["Meta"])],
-    }
+    try:
+        consent, meta = Consent(**arguments["Consent"]), Meta(**arguments["Meta"])
+    except ConfigError as error:
+        raise _name_variable(error) from None
+    return {**arguments["Bridge"], "consent": consent, "destinations": [meta]}

@@ -72,9 +72,9 @@ def _name(text: str) -> str:
     return unquote(text.replace("+", " ")).lower().replace("-", "").replace("_", "")
 
 
-def normalize_parameters(names: Iterable[str]) -> frozenset[str]:
+def normalize_parameters(names: str | Iterable[str]) -> frozenset[str]:
     """Return ``names`` as they are compared: lower case, without ``-`` and ``_``."""
-    return frozenset(map(_name, names))
+    return frozenset(map(_name, [names] if isinstance(names, str) else names))
 
 
 def _is_private(text: str) -> bool:

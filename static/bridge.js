@@ -469,10 +469,11 @@
 
   /** @param {'grant' | 'limit' | 'deny'} [word] @returns what holds now, for both halves */
   const consent = async (word) => {
-    if (/^den/.test(word || '')) apply({ c: 'denied' }) // at once, whatever the server says
+    if (word === 'deny') apply({ c: 'denied' }) // at once, whatever the server says
     await known
     if (word) {
-      const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word] || word
+      const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
+      if (!state) throw new TypeError("bridge.consent: expected 'grant', 'limit' or 'deny'")
       const answer = await post('consent', JSON.stringify({ state, ...landing }))
       if (answer.ok) apply(await answer.json())
     }

@@ -23,6 +23,7 @@ from bridge import (
 )
 from bridge.outbox import SQLiteOutbox
 from tests.factories import NAVIGATION, SECRET, make_bridge, make_meta, make_scope, unix_now
+from tests.servers import Sandbox
 
 MONEY = {"value": 5, "currency": "EUR"}
 
@@ -264,7 +265,15 @@ async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) ->
         ({"pixel_script_url": "//x"}, "pixel_script_url must be"),
         ({"trusted_proxies": "proxy"}, "trusted_proxies"),
         ({"outbox": "bridge.db"}, "outbox must be"),
-        ({"consent": "yes"}, "consent must be one of"),
+        ({"outbox": "postgres://user:secret@host/db"}, "got scheme 'postgres'$"),
+        ({"secret_key": None}, "secret_key must be"),
+        ({"secret_key": [SECRET, None]}, "secret_key must be"),
+        ({"destinations": []}, "destinations must be a list"),
+        ({"destinations": make_meta()}, "destinations must be a list"),
+        ({"destinations": ["meta"]}, "destinations: str is none"),
+        ({"cookie_domain": "https://example.com"}, "cookie_domain must be like"),
+        ({"exclude_paths": ["static"]}, "exclude_paths must be like"),
+        ({"consent": "yes"}, "consent must be one of .*, got 'yes'"),
         ({"phone_region": "Germany"}, "region"),
         ({"destinations": [make_meta(), make_meta()]}, "destinations must differ"),
     ],
@@ -307,6 +316,36 @@ def test_environment_makes_a_bridge() -> None:
 def test_environment_without_a_required_variable_names_it(missing: str) -> None:
     with pytest.raises(ConfigError, match=f"{missing} is not set"):
         Bridge.from_env({**ENVIRON, missing: " "})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("BRIDGE_CONCENT", "pending", "BRIDGE_CONCENT is no option; did you mean BRIDGE_CONSENT"),
+        ("BRIDGE_SECRET_KEY", "short", "BRIDGE_SECRET_KEY: secret_key must be at least 32 bytes"),
+        ("BRIDGE_PIXEL_ID", "abc", "BRIDGE_PIXEL_ID: pixel_id must be digits"),
+        ("BRIDGE_CONSENT", "Pending", "BRIDGE_CONSENT: default consent must be one of"),
+        ("BRIDGE_GPC", "maybe", "BRIDGE_GPC: gpc must be"),
+    ],
+)
+def test_environment_that_is_wrong_names_the_variable(name: str, value: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Bridge.from_env({**ENVIRON, name: value})
+
+
+def test_environment_of_others_is_left_alone() -> None:
+    Bridge.from_env({**ENVIRON, "BRIDGE_OF_ANOTHER_PROGRAM": "1"})
+
+
+async def test_script_without_an_app_delivers_before_it_ends(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    token = make_bridge(outbox).visit(make_scope(headers=NAVIGATION)).seal()
+    async with make_bridge(outbox, destinations=[make_meta(graph_url=sandbox.url)]) as bridge:
+        visitor = bridge.unseal(token)
+        await bridge.track("Purchase", MONEY, event_id="job", visitor=visitor)
+    [event] = await sandbox.wait_for_server_copies(1)
+    assert event["event_id"] == "job"
 
 
 def test_environment_with_a_wrong_value_names_it() -> None:

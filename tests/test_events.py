@@ -79,6 +79,28 @@ def test_event_is_written_with_metas_keys() -> None:
             "custom_data.contents[0].id",
             id="contents without id",
         ),
+        pytest.param({"event_name": "purchase"}, "event_name", id="standard name in lower case"),
+        *(
+            pytest.param(
+                {"custom_data": {**PURCHASE["custom_data"], key: value}},
+                f"custom_data.{field}",
+                id=f"{key} as {value!r}",
+            )
+            for key, value, field in [
+                ("content_ids", "fern", "content_ids"),
+                ("content_ids", [1.5], "content_ids[0]"),
+                ("contents", {"id": "a"}, "contents"),
+                ("num_items", 1.5, "num_items"),
+                ("num_items", True, "num_items"),
+                ("predicted_ltv", "x", "predicted_ltv"),
+                ("content_name", 5, "content_name"),
+                ("content_category", ["a"], "content_category"),
+                ("search_string", 1, "search_string"),
+                ("delivery_category", "drone", "delivery_category"),
+                ("email", "ada@example.com", "email"),
+                ("First-Name", "Ada", "First-Name"),
+            ]
+        ),
         pytest.param(
             {"custom_data": {**PURCHASE["custom_data"], "x": object()}},
             "custom_data.x",
@@ -125,6 +147,11 @@ def test_python_values_become_json() -> None:
         "day": "2026-11-23",
         "ids": [1, "b"],
     }
+
+
+def test_number_as_order_id_becomes_text() -> None:
+    event = parse(custom_data={**PURCHASE["custom_data"], "order_id": 1001})
+    assert event.custom_data["order_id"] == "1001"
 
 
 def test_event_keeps_a_copy_of_what_it_was_given() -> None:

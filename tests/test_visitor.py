@@ -147,8 +147,9 @@ async def test_what_is_no_visitor_gets_no_identity_and_sends_no_event(
     assert site.bridge.counters[f"skipped_events.{reason}"] == 1
 
 
-async def test_excluded_path_meets_nobody(open_site: Any) -> None:
-    site = open_site(exclude_paths=["/internal"])
+@pytest.mark.parametrize("paths", ["/internal", ["/internal"], ["/internal/"]])
+async def test_excluded_path_meets_nobody(open_site: Any, paths: str | list[str]) -> None:
+    site = open_site(exclude_paths=paths)
     await site.get("/internal/check")
     assert site.cookies == set()
     assert await site.stored() == []

@@ -71,7 +71,7 @@ class Meta:
     def __init__(
         self,
         pixel_id: str | int,
-        access_token: str | Secret,
+        access_token: str | Secret | None,
         *,
         graph_url: str = GRAPH_URL,
         api_version: str = API_VERSION,
@@ -81,10 +81,10 @@ class Meta:
         self.pixel_id = str(pixel_id)
         if not re.fullmatch(r"[0-9]{1,20}", self.pixel_id):
             raise ConfigError(f"pixel_id must be digits, got {self.pixel_id[:40]!r}")
-        if not str(access_token).strip():
+        if access_token is None or not str(access_token).strip():
             raise ConfigError("access_token is empty; make one in Events Manager, pixel settings")
         if not graph_url.startswith(("http://", "https://")):
-            raise ConfigError(f"graph_url must start with https://, got {graph_url!r}")
+            raise ConfigError(f"graph_url must start with http(s)://, got {graph_url!r}")
         if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", api_version):
             raise ConfigError(f"api_version must be like {API_VERSION}, got {api_version!r}")
         self.name = f"meta:{self.pixel_id}"

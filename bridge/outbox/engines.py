@@ -18,4 +18,6 @@ def open_outbox(url: str) -> Outbox:
     scheme, separator, path = url.partition(":///")
     if scheme == "sqlite" and separator and path:
         return SQLiteOutbox(path)
+    # Only the scheme is shown: the rest may hold a password.
+    scheme = url.partition(":")[0] if "://" in url else "none"
     raise ConfigError(f"outbox must be like sqlite:///bridge.db, got scheme {scheme[:20]!r}")

@@ -162,7 +162,8 @@ class _Writer:
                 raise
         except Exception as error:  # noqa: BLE001 - the thread must outlive any job
             for job in jobs:
-                job.error = OutboxError(f"outbox {self.path}: {error}")
+                hint = "; does its folder exist?" if "unable to open" in str(error) else ""
+                job.error = OutboxError(f"outbox {self.path}: {error}{hint}")
                 job.error.__cause__ = error
             return False
         return True
