@@ -47,7 +47,7 @@ async def test_integration_of_the_readme_runs(outbox: SQLiteOutbox) -> None:
     response = await client.post("/orders", json={"id": "A-1", "total": 12.5})
     assert response.status_code == 200
     assert (await outbox.count()).waiting == 1
-    [tag] = re.findall(r'<script src="(.*?)"', README)
+    tag = re.findall(r'<script src="(.*?)"', README)[0]
     assert (await client.get(tag)).headers["content-type"].startswith("text/javascript")
     await names["bridge"].stop(deadline=0)
 
