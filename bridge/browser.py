@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from bridge.consent import Choice
-from bridge.core import Bridge
+from bridge.core import PIXEL_SCRIPT_URL, Bridge
 from bridge.errors import InvalidEventError, OutboxError
 from bridge.visitor import Visitor
 
@@ -60,7 +60,7 @@ class _Chosen(msgspec.Struct, forbid_unknown_fields=True):
 class _Report(msgspec.Struct, forbid_unknown_fields=True):
     """The body of collect."""
 
-    events: list[_BrowserEvent] = []
+    events: list[msgspec.Raw] = []
     acks: list[_Ack] = []
 
 
@@ -76,7 +76,6 @@ def _read_script() -> bytes:
 
 # Read from disk here, since the first use is on the event loop.
 SCRIPT = _read_script()
-SCRIPT_ETAG = f'"{hashlib.sha256(SCRIPT).hexdigest()[:16]}"'
 
 
 class Endpoints:
@@ -88,6 +87,9 @@ class Endpoints:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
+        # Written into the script: a cookie could be set by any subdomain, and would name a script.
+        self._script = SCRIPT.replace(PIXEL_SCRIPT_URL.encode(), bridge.pixel_script_url.encode())
+        self._etag = f'"{hashlib.sha256(self._script).hexdigest()[:16]}"'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Answer the request for ``path``, which is relative to the prefix."""
@@ -95,7 +97,7 @@ class Endpoints:
         reading = request.method in ("GET", "HEAD")
         match path:
             case "/bridge.js" if reading:
-                response = _serve_script(request)
+                response = self._serve_script(request)
             case "/identity" if reading:
                 response = self._tell_identity(request)
             case "/collect" if request.method == "POST":
@@ -107,6 +109,16 @@ class Endpoints:
             case _:
                 response = _refuse(404, "no such path")
         await response(scope, receive, send)
+
+    def _serve_script(self, request: Request) -> Response:
+        headers = {
+            "etag": self._etag,
+            "cache-control": f"public, max-age={SCRIPT_MAX_AGE}",
+            "x-content-type-options": "nosniff",
+        }
+        if self._etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(self._script, media_type="text/javascript", headers=headers)
 
     def _tell_identity(self, request: Request) -> Response:
         """Answer what the readable cookie would say, for pages that came from a shared cache."""
@@ -135,27 +147,48 @@ class Endpoints:
             return report
         if len(report.events) > MAX_EVENTS or len(report.acks) > MAX_EVENTS:
             return _refuse(400, f"expected at most {MAX_EVENTS} events and {MAX_EVENTS} acks")
+        events, malformed = _decode_events(report.events)
+        if malformed and not events:
+            return _refuse(400, malformed[0])
         try:
-            return await self._take(report, request.scope["bridge"])
+            return await self._take(events, malformed, report.acks, request.scope["bridge"])
         except OutboxError as error:
             logger.error("collect: %s", error)
             return _refuse(503, "cannot store now, try again later")
 
-    async def _take(self, report: _Report, visitor: Visitor) -> Response:
+    async def _take(
+        self,
+        events: list[_BrowserEvent],
+        malformed: list[str],
+        acks: list[_Ack],
+        visitor: Visitor,
+    ) -> Response:
         stored: list[str] = []
-        refused: list[dict[str, str]] = []
-        for event in report.events:
+        refused = [{"event_id": "", "reason": reason} for reason in malformed]
+        for event in events:
             try:
                 await self._bridge.collect(_build_fields(event, visitor), visitor)
             except InvalidEventError as error:
                 refused.append({"event_id": event.event_id, "reason": str(error)})
             else:
                 stored.append(event.event_id)
-        for ack in report.acks:
+        for ack in acks:
             await self._bridge.release(ack.event_name, ack.event_id)
         return JSONResponse(
             {"stored": stored, "refused": refused}, headers={"cache-control": "no-store"}
         )
+
+
+def _decode_events(raws: list[msgspec.Raw]) -> tuple[list[_BrowserEvent], list[str]]:
+    """Return the events, and why others are none: one malformed event costs no other."""
+    events: list[_BrowserEvent] = []
+    malformed: list[str] = []
+    for raw in raws:
+        try:
+            events.append(msgspec.json.decode(raw, type=_BrowserEvent))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            malformed.append(str(error)[:200])
+    return events, malformed
 
 
 def _build_fields(event: _BrowserEvent, visitor: Visitor) -> dict[str, Any]:
@@ -191,22 +224,14 @@ async def _read_json(request: Request, kind: type[_Body]) -> _Body | Response:
 async def _read_body(request: Request) -> bytes | None:
     """Return the body, or ``None`` as soon as it is over 64 KiB."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            return None
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                return None
+    except ClientDisconnect:
+        return None  # nobody hears the refusal
     return body
-
-
-def _serve_script(request: Request) -> Response:
-    headers = {
-        "etag": SCRIPT_ETAG,
-        "cache-control": f"public, max-age={SCRIPT_MAX_AGE}",
-        "x-content-type-options": "nosniff",
-    }
-    if SCRIPT_ETAG in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(SCRIPT, media_type="text/javascript", headers=headers)
 
 
 def _refuse(status: int, reason: str) -> Response:

@@ -59,6 +59,7 @@ class Capture:
         path: The path asked for, below the app's mount.
         cookies: What the ``Cookie`` header holds for us.
         connection: Address, scheme and host.
+        scope: The ASGI scope.
     """
 
     def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
@@ -70,7 +71,7 @@ class Capture:
         self.path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         self.cookies = read_cookies(headers.get(b"cookie", b""))
         self.connection = Connection(scope, headers, rules)
-        self._scope = scope
+        self.scope = scope
         self._headers = headers
         self._rules = rules
 
@@ -88,7 +89,7 @@ class Capture:
     @lazy
     def click_id(self) -> str | None:
         """``fbclid`` of the page's URL, else of a same-site Referer's."""
-        own = read_click_id(self._scope.get("query_string", b""))
+        own = read_click_id(self.scope.get("query_string", b""))
         if own is not None:
             return own
         referer = self._headers.get(b"referer", b"")
@@ -145,6 +146,12 @@ class Capture:
         return self._headers.get(b"sec-fetch-dest", b"empty") in _MEETING_PLACES
 
     @property
+    def is_cross_site_post(self) -> bool:
+        """Whether another site's form leads here, as a payment's or a login's return may."""
+        site = self._headers.get(b"sec-fetch-site")
+        return site == b"cross-site" and self.method not in ("GET", "HEAD")
+
+    @property
     def is_cross_site(self) -> bool:
         """Whether another site's page sent this, by ``Sec-Fetch-Site``, else by ``Origin``."""
         site = self._headers.get(b"sec-fetch-site")
@@ -156,8 +163,8 @@ class Capture:
     @lazy
     def url(self) -> str | None:
         """The URL asked for, as the visitor saw it; ``None`` without a valid host."""
-        raw = self._scope.get("raw_path") or self._scope["path"].encode("utf-8", "replace")
-        path, query = raw.partition(b"?")[0], self._scope.get("query_string", b"")
+        raw = self.scope.get("raw_path") or self.scope["path"].encode("utf-8", "replace")
+        path, query = raw.partition(b"?")[0], self.scope.get("query_string", b"")
         return self._build_url(path + b"?" + query if query else path)
 
     @lazy

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -114,7 +115,7 @@ class Bridge:
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
         if not 0 <= browser_hold <= 3600:
             raise ConfigError(f"browser_hold must be 0 to 3600 seconds, got {browser_hold}")
-        if not pixel_script_url.startswith(("http://", "https://")):
+        if not re.fullmatch(r"https?://[A-Za-z0-9._~:/?&=%\[\]-]+", pixel_script_url):
             raise ConfigError(f"pixel_script_url must be a URL, got {pixel_script_url!r}")
         _check_destinations(destinations)
         if cookie_domain is not None and not parse_host(cookie_domain.strip(".").encode()):
@@ -129,7 +130,7 @@ class Bridge:
         self.sender = Sender(self.outbox, self.destinations)
         self._browser_hold = browser_hold
         self._pixel_ids = tuple(d.pixel_id for d in destinations if isinstance(d, Meta))
-        self._pixel_script_url = None if pixel_script_url == PIXEL_SCRIPT_URL else pixel_script_url
+        self.pixel_script_url = pixel_script_url
         self._sealer = Sealer(keys)
         self._phone_region = check_phone_support(phone_region) if phone_region else None
         self.visits = Visits(
@@ -207,7 +208,6 @@ class Bridge:
         return PageSettings(
             external_id=external_id,
             pixel_ids=self._pixel_ids,
-            pixel_script_url=self._pixel_script_url,
             domain=domain,
             consent=consent,
         )
@@ -330,7 +330,7 @@ class Bridge:
         # Before the event is stored: meanwhile the response may leave, or other twins fill it.
         twin = visitor.take_along(event) if self._pixel_ids else None
         is_new = await self._store(event, hold=self._browser_hold if twin else 0.0)
-        if twin is not None and not is_new:
+        if twin is not None and is_new is False and twin in visitor.twins:
             visitor.twins.remove(twin)
         return event
 
@@ -427,14 +427,17 @@ class Bridge:
         known = {key: value for key, value in known.items() if value is not None}
         return parse_event({**known, **fields}, user_data, now=now)
 
-    async def _store(self, event: Event, *, hold: float) -> bool:
-        """Store ``event``; whether it is new. A broken outbox is logged and counted."""
+    async def _store(self, event: Event, *, hold: float) -> bool | None:
+        """Store ``event``; whether it is new, ``None`` if the outbox is broken.
+
+        The loss is logged and counted; the browser's copy is then all that is left.
+        """
         try:
             return await self._put(event, hold=hold)
         except OutboxError as error:
             self.counters["lost"] += 1
             logger.error("%s %s is lost: %s", event.event_name, event.event_id, error)
-            return False
+            return None
 
     async def _put(self, event: Event, *, hold: float) -> bool:
         now = time.time()

@@ -100,6 +100,7 @@ _PROPERTY_TYPES: dict[str, tuple[Any, str]] = {
 
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+_EMAIL = re.compile(r"[^\s@]{1,64}(?:@|%40)[^\s@]{1,190}\.[^\s@]")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 _URL = re.compile(r"https?://[^\x00-\x20\x7f]{1,4096}")
 
@@ -329,6 +330,11 @@ def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[st
 def _check(event: Event, now: float) -> None:
     if not _NAME.fullmatch(event.event_name):
         raise InvalidEventError("event_name", "expected 1 to 100 characters, none of them control")
+    for key in ("event_name", "event_id"):
+        if _EMAIL.search(getattr(event, key)):
+            raise InvalidEventError(
+                key, "holds an e-mail address, which would be sent in the clear"
+            )
     standard = _STANDARD_LOWER.get(event.event_name.lower(), event.event_name)
     if standard != event.event_name:
         raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")

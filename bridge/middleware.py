@@ -16,6 +16,10 @@ from bridge.browser import Endpoints
 from bridge.core import Bridge
 from bridge.visitor import VISITOR, Visitor
 
+# Directives that keep a response out of shared caches; ``private="field"`` is none.
+_UNSHARED = frozenset({b"private", b"no-store"})
+_CACHE_HEADERS = frozenset({b"cache-control", b"cdn-cache-control", b"surrogate-control"})
+
 logger = logging.getLogger("bridge.middleware")
 
 
@@ -42,6 +46,10 @@ class BridgeMiddleware:
             await self.app(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outer = scope.get("bridge")
+        if isinstance(outer, Visitor) and outer.bridge is self.bridge:
+            await self.app(scope, receive, send)  # added twice: one visitor is enough
+            return
         self.bridge.start()
         visitor = self.bridge.visit(scope)
         scope["bridge"] = visitor
@@ -68,13 +76,30 @@ class BridgeMiddleware:
         if not lines:
             return
         headers = list(message.get("headers", ()))
-        cache_control = b",".join(v for k, v in headers if k.lower() == b"cache-control").lower()
-        if message["status"] == 304 or b"public" in cache_control or b"s-maxage" in cache_control:
-            return
-        headers.extend((b"set-cookie", line) for line in lines)
-        if not cache_control:
-            headers.append((b"cache-control", b"private"))
         message["headers"] = headers
+        directives = _read_directives(headers, b"cache-control")
+        shared = message["status"] == 304 or any(
+            directive == b"public" or directive.startswith(b"s-maxage") for directive in directives
+        )
+        # A CDN prefers these to Cache-Control.
+        for name in (b"cdn-cache-control", b"surrogate-control"):
+            own = _read_directives(headers, name)
+            shared = shared or bool(own and not own & _UNSHARED)
+        if visitor.has_chosen:
+            # A choice must not get lost; the response is this visitor's alone.
+            headers[:] = [(k, v) for k, v in headers if k.lower() not in _CACHE_HEADERS]
+            headers.append((b"cache-control", b"private, no-store"))
+        elif shared:
+            return
+        elif not directives & _UNSHARED:
+            headers.append((b"cache-control", b"private"))
+        headers.extend((b"set-cookie", line) for line in lines)
+
+
+def _read_directives(headers: list[tuple[bytes, bytes]], name: bytes) -> set[bytes]:
+    """Return the directives of a caching header, lower-case."""
+    text = b",".join(value for key, value in headers if key.lower() == name).lower()
+    return {directive.strip() for directive in text.split(b",")} - {b""}
 
 
 class _Lifespan:

@@ -30,14 +30,12 @@ class PageSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         external_id: SHA-256 hex the pixel is initialised with; none without consent.
         pixel_ids: The pixels to initialise.
-        pixel_script_url: Where the pixel's library is, if not at Meta's address.
         domain: Domain of our cookies, so that the script can delete a twin's; none if host-only.
         consent: What may be done; the script does nothing while it is pending or denied.
     """
 
     external_id: str | None = msgspec.field(name="x", default=None)
     pixel_ids: tuple[str, ...] = msgspec.field(name="p", default=())
-    pixel_script_url: str | None = msgspec.field(name="u", default=None)
     domain: str | None = msgspec.field(name="d", default=None)
     consent: State = msgspec.field(name="c", default="granted")
 

@@ -121,12 +121,18 @@ class _Lane:
         self._counters = sender.counters
         self._outbox = outbox
         self._destination = destination
+        self._not_before = 0.0  # when the destination may be asked again, Unix seconds
         self._trouble = ""  # the kind logged last: an outage is one line, not thousands
 
     async def run(self, client: httpx.AsyncClient) -> None:
         """Deliver until stopped, then what is due."""
         while True:
             self.woken.clear()
+            if time.time() < self._not_before:
+                if self.stopping:
+                    return
+                await self._wait(self._not_before)
+                continue
             try:
                 batch = await self._outbox.claim(
                     self._destination.name,
@@ -180,6 +186,7 @@ class _Lane:
                     logger.warning("sender %s: works again", name)
             case Retry(reason, after):
                 delay = compute_backoff(max(delivery.attempts for delivery in batch), after)
+                self._not_before = now + (after or 0.0)
                 await self._outbox.retry(batch, now + delay)
                 self._counters["retried"] += len(batch)
                 self._report(logging.WARNING, verdict, f"{reason}; trying again until it works")
@@ -192,6 +199,7 @@ class _Lane:
                     await self._outbox.retry(half, time.time() + LEASE)
                     await self._deliver(client, half)
             case Paused(reason):
+                self._not_before = now + PAUSE
                 await self._outbox.retry(batch, now + PAUSE)
                 self._counters["paused"] += len(batch)
                 self._report(logging.ERROR, verdict, f"refused us: {reason}; the events wait")

@@ -27,15 +27,19 @@ PRIVATE_PARAMETERS = frozenset(
         "email",
         "emailaddress",
         "firstname",
+        "fn",
+        "fullname",
         "idtoken",
         "jwt",
         "key",
         "lastname",
+        "ln",
         "mail",
         "nonce",
         "otp",
         "passwd",
         "password",
+        "ph",
         "phone",
         "phonenumber",
         "pwd",
@@ -57,6 +61,9 @@ PRIVATE_PARAMETERS = frozenset(
     }
 )
 
+# ``reset_password_token``, ``X-Amz-Signature``, ``user[password]`` and the like.
+_PRIVATE_ENDINGS = ("token", "password", "passwd", "signature", "secret", "apikey", "email")
+
 # Meta's click id and the usual campaign parameters are long and random, and no secrets.
 _KEPT = frozenset({"fbclid", "gclid", "msclkid", "ttclid"})
 
@@ -69,7 +76,7 @@ _PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9/._~!$&'()*+,;=:
 
 
 def _name(text: str) -> str:
-    return unquote(text.replace("+", " ")).lower().replace("-", "").replace("_", "")
+    return "".join(c for c in unquote(text).lower() if c.isalnum())
 
 
 def normalize_parameters(names: str | Iterable[str]) -> frozenset[str]:
@@ -78,14 +85,14 @@ def normalize_parameters(names: str | Iterable[str]) -> frozenset[str]:
 
 
 def _is_private(text: str) -> bool:
-    """Return whether ``text`` holds an e-mail address or a JSON Web Token, encoded up to twice."""
-    for _ in range(3):
+    """Return whether ``text`` holds an e-mail address or a JSON Web Token, however encoded."""
+    for _ in range(6):
         if ("@" in text and _EMAIL.search(text)) or _JWT.search(text):
             return True
         if "%" not in text:
             return False
         text = unquote(text)
-    return False
+    return "%" in text
 
 
 def clean_url(raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS) -> str | None:
@@ -114,7 +121,8 @@ def clean_url(raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS) -> str |
     if "@" in path or "%" in path or "ey" in path:
         path = "/".join(REDACTED if _is_private(part) else part for part in path.split("/"))
     url = f"{scheme}://{authority}{slash}{path}"
-    kept = [pair for pair in query.split("&") if pair and _may_leave(pair, private)]
+    pairs = query.replace(";", "&").split("&")
+    kept = [pair for pair in pairs if pair and _may_leave(pair, private)]
     return f"{url}?{'&'.join(kept)}" if kept else url
 
 
@@ -122,4 +130,7 @@ def _may_leave(pair: str, private: frozenset[str]) -> bool:
     name, _, value = pair.partition("=")
     if name in _KEPT:
         return True
-    return _name(name) not in private and not _is_private(value) and not _is_private(name)
+    plain = _name(name)
+    if plain in private or plain.endswith(_PRIVATE_ENDINGS):
+        return False
+    return not _is_private(value) and not _is_private(name)

@@ -221,16 +221,19 @@ class Visitor:
         """Keep the visitor's choice, for this request and those after it.
 
         Granting or limiting makes the visitor known at once; denying forgets the visitor and clears
-        our cookies. Global Privacy Control still lowers what was granted.
+        our cookies. What the app's callable, header or cookie says still comes first, and Global
+        Privacy Control still lowers what was granted.
 
         Raises:
             ConfigError: ``choice`` is not ``granted``, ``limited`` or ``denied``.
         """
         if choice not in ("granted", "limited", "denied"):
             raise ConfigError("consent must be granted, limited or denied")
-        gpc = self._capture.asks_for_privacy if self._capture else False
         self._choice = choice
-        self.consent = self.bridge.consent.lower(choice, gpc=gpc)
+        if self._capture is None:
+            self.consent = choice
+        else:
+            self.consent = self.bridge.visits.decide(self._capture, choice)
         if self.consent not in _ALLOWED:
             self.twins.clear()
         if self.is_nobody or self.consent not in _ALLOWED:
@@ -249,6 +252,11 @@ class Visitor:
             ConfigError: Nothing is known of the visitor, and nothing may be.
         """
         return self.bridge.seal(self)
+
+    @property
+    def has_chosen(self) -> bool:
+        """Whether this response must carry the visitor's choice of consent."""
+        return self._choice is not None or self._forgotten
 
     def take_along(self, event: Event) -> Twin | None:
         """Let the twin of ``event`` ride on this response; ``None`` if it has left or is full."""
@@ -270,7 +278,7 @@ class Visitor:
             signer: Writes the session cookie.
         """
         self._response_started = True
-        if self._ignored or not self.capture.is_meeting_place:
+        if self._choice is None and (self._ignored or not self.capture.is_meeting_place):
             return []
         if not self._has_news:
             return []
@@ -278,7 +286,10 @@ class Visitor:
         if self._choice is not None:
             lines.append(self._line(CHOICE_COOKIE.decode(), self._choice, CHOICE_MAX_AGE))
         if self._forgotten or self.consent == "denied":
-            return lines + self._clear_lines()
+            return lines + self._clear_lines(SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc")
+        if self.consent == "pending":
+            # The script must not act on what an earlier state left it.
+            return lines + self._clear_lines(READABLE_COOKIE)
         if self.is_nobody:
             return lines
         lines += self._session_lines(signer)
@@ -350,9 +361,8 @@ class Visitor:
         ]
         return lines
 
-    def _clear_lines(self) -> list[bytes]:
-        """Clear every cookie of ours that the browser showed, wherever it may live."""
-        names = [SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc"]
+    def _clear_lines(self, *names: bytes) -> list[bytes]:
+        """Clear those of ``names`` and of twins that the browser showed, wherever they may live."""
         shown = [name for name in names if self.capture.cookies.text(name) is not None]
         twins = (cookie.partition(b"=")[0] for cookie in self.capture.cookies.twins)
         shown += [name for name in twins if is_twin_cookie(name)]

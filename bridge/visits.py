@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from bridge.bots import is_bot
 from bridge.capture import Capture
 from bridge.connection import SiteRules
-from bridge.consent import Consent
+from bridge.consent import Consent, State
 from bridge.identity import Identity, SessionSigner
 from bridge.visitor import Visitor, meet
 
@@ -63,14 +63,18 @@ class Visits:
         ignored = self._find_ignored(capture, stored, scope)
         if ignored:
             self._counters[f"ignored_requests.{ignored}"] += 1
-        consent = self._consent.decide(
-            scope,
+        consent = self.decide(capture, capture.cookies.choice)
+        return Visitor(bridge, capture, stored=stored, consent=consent, ignored=ignored)
+
+    def decide(self, capture: Capture, choice: str | None) -> State:
+        """Return what may be done, with ``choice`` as the visitor's own."""
+        return self._consent.decide(
+            capture.scope,
             header=capture.read_header(self._header) if self._header else None,
             cookie=capture.cookies.text(self._cookie) if self._cookie else None,
-            choice=capture.cookies.choice,
+            choice=choice,
             gpc=capture.asks_for_privacy,
         )
-        return Visitor(bridge, capture, stored=stored, consent=consent, ignored=ignored)
 
     def _find_ignored(
         self, capture: Capture, stored: Identity | None, scope: MutableMapping[str, Any]
@@ -83,6 +87,10 @@ class Visits:
         speculation = capture.speculation
         if speculation is not None:
             return speculation
+        # A browser keeps SameSite=Lax cookies back here: a known visitor would look like a new one,
+        # who never denied anything, and be overwritten by the answer.
+        if capture.is_cross_site_post and not capture.cookies.header:
+            return "cross_site_post"
         if stored is None and capture.user_agent and is_bot(capture.user_agent):
             return "bot"
         if self._ignore is None:

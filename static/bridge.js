@@ -6,8 +6,8 @@
 ;(() => {
   /**
    * @typedef {'granted' | 'limited' | 'denied' | 'pending'} State
-   * @typedef {{ x?: string, p?: string[], u?: string, d?: string, c?: State }} Settings external id,
-   *   pixel ids, address of the pixel's library, domain of our cookies, consent (else granted)
+   * @typedef {{ x?: string, p?: string[], d?: string, c?: State }} Settings external id, pixel ids,
+   *   domain of our cookies, consent (else granted)
    * @typedef {{ n: string, i: string, d: Record<string, unknown> }} Twin name, id, custom data
    * @typedef {{ event_name: string, event_id: string, custom_data: object, url: string,
    *   referrer: string, at: number }} QueuedEvent `at` in Unix ms
@@ -15,6 +15,7 @@
    * @typedef {{ stored: string[], refused: { event_id: string, reason: string }[] }} Answer
    */
 
+  // The server writes the configured address here; a cookie that named a script could be forged.
   const PIXEL_URL = 'https://connect.facebook.net/en_US/fbevents.js'
   const QUEUE_PREFIX = '_bridge.q.' // localStorage: one key an event, so tabs never overwrite
   const FIRED_KEY = '_bridge.fired'
@@ -22,7 +23,8 @@
   const MAX_QUEUED = 100 // events
   const MAX_QUEUED_AGE = 48 * 3600e3 // ms
   const MAX_BATCH = 20 // events of one request
-  const MAX_REPORT = 30e3 // characters of one request; all in flight together may hold 64 KiB
+  const MAX_REPORT = 20e3 // characters of one request; all in flight together may hold 64 KiB
+  const CHOICE_MAX_AGE = 180 * 86400 // s
   const SIGHTING_TIMEOUT = 5e3 // ms until a hit nobody saw counts as unknown
   const RETRY_DELAY = 10e3 // ms
   const HIT_ROOM = 350 // characters of a hit for custom data; a hit of 2048 dies on navigation
@@ -59,6 +61,7 @@
   /** @type {Ack[]} */
   const acks = []
   let flushTimer = 0
+  let choices = 0 // how often the visitor chose on this page: late answers do not count
 
   // --- reading what the server said ---
 
@@ -78,7 +81,10 @@
   const readSettings = async () => {
     for (const [name, value] of readCookies('_bridge_x=')) {
       try {
-        if (name) return /** @type {Settings} */ (decode(value))
+        const found = /** @type {Settings} */ (decode(value))
+        // The cookie may be older than the browser's wish for privacy.
+        const wish = /** @type {any} */ (navigator).globalPrivacyControl
+        if (name && (found.c || !wish)) return found
       } catch {
         // damaged: ask the server instead
       }
@@ -118,10 +124,11 @@
   const begin = () => {
     if (!page_.fbq) {
       own = true
-      loadPixel(settings?.u || PIXEL_URL)
+      loadPixel(PIXEL_URL)
     }
     limit()
-    for (const id of settings?.p || []) page_.fbq('init', id, { external_id: settings?.x })
+    for (const id of (settings?.p || []).filter((id) => /^\d+$/.test(id)))
+      page_.fbq('init', id, { external_id: settings?.x })
     if (own) page()
     begun = true
     if (watching) return
@@ -136,20 +143,27 @@
     else if (begun) page_.fbq('dataProcessingOptions', [])
   }
 
-  // A revoke that waits in the queue would never be lifted again: the queue is emptied instead.
+  // What waits in the queue (for the library, or for a pixel's configuration) is dropped; and a
+  // grant behind a waiting revoke would never be reached.
+  const emptyQueue = () => {
+    if (!page_.fbq?.queue?.length) return
+    page_.fbq.queue.length = 0
+    begun = false // its init may have been among them
+  }
+
   const silence = () => {
     if (!begun || revoked) return
-    if (page_.fbq.callMethod) {
-      revoked = true
-      return page_.fbq('consent', 'revoke')
-    }
-    if (page_.fbq.queue) page_.fbq.queue.length = 0
-    begun = false
+    emptyQueue()
+    if (!page_.fbq.callMethod) return
+    revoked = true
+    page_.fbq('consent', 'revoke')
   }
 
   const resume = () => {
-    if (revoked) page_.fbq('consent', 'grant')
+    if (!revoked) return
     revoked = false
+    emptyQueue()
+    page_.fbq('consent', 'grant')
   }
 
   /**
@@ -211,6 +225,7 @@
 
   // One tab at a time, where the browser can tell: two must not read the same cookie.
   const fireTwins = () => {
+    heed()
     if (!document.cookie.includes('_bridge_t_')) return
     if (navigator.locks) navigator.locks.request('_bridge', takeTwins)
     else takeTwins()
@@ -258,7 +273,7 @@
       fetched ||= /^(fetch|xmlhttprequest|beacon)$/.test(entry.initiatorType)
       if (!unseen.size || !entry.name.includes('/tr')) continue
       for (const id of unseen.keys()) {
-        if (entry.name.includes(`eid=${encodeURIComponent(id)}`)) settle(id, 'sent')
+        if (`${entry.name}&`.includes(`eid=${encodeURIComponent(id)}&`)) settle(id, 'sent')
       }
     }
     if (fetched) fireTwins()
@@ -278,25 +293,38 @@
    * @param {{ eventID?: string }} [options]
    * @returns the event id of both copies
    */
-  const track = (name, properties = {}, options = {}) => {
-    const id = options.eventID || newId()
-    if (settings?.c === 'denied' || queued.size >= MAX_QUEUED) return id
+  const track = (name, properties, options) => {
+    const id = String(options?.eventID || newId())
+    const data = properties || {}
+    heed()
+    if (settings?.c === 'denied') return id
     /** @type {QueuedEvent} */
     const event = {
       event_name: name,
       event_id: id,
-      custom_data: properties,
+      custom_data: data,
       url: location.href,
       referrer,
       at: Date.now(),
     }
-    queued.set(id, event)
+    const fits = queued.size < MAX_QUEUED && measure(event) < MAX_REPORT
+    if (fits) queued.set(id, event)
+    else console.warn('bridge: too large or too many events: the server gets no copy of this one')
     ready(() => {
-      keep(event)
-      watch(name, id, false)
-      fire(name, properties, id)
+      if (fits) keep(event)
+      if (fits) watch(name, id, false)
+      fire(name, data, id)
     })
     return id
+  }
+
+  /** @param {QueuedEvent} event @returns its length as JSON, or infinity if it has none */
+  const measure = (event) => {
+    try {
+      return JSON.stringify(event).length
+    } catch {
+      return Infinity
+    }
   }
 
   /** @param {QueuedEvent} event */
@@ -313,7 +341,7 @@
   /** @param {() => void} call */
   const ready = (call) => {
     if (active) call()
-    else waiting.push(call)
+    else if (waiting.length < MAX_QUEUED) waiting.push(call)
   }
 
   // --- the way to the server ---
@@ -329,10 +357,13 @@
     try {
       const keys = Object.keys(localStorage).filter((key) => key.startsWith(QUEUE_PREFIX))
       for (const key of keys) {
-        const event = /** @type {QueuedEvent} */ (JSON.parse(localStorage.getItem(key) || '{}'))
-        const fresh = Date.now() - event.at < MAX_QUEUED_AGE
-        if (fresh && queued.size < MAX_QUEUED) queued.set(event.event_id, event)
-        else localStorage.removeItem(key)
+        const text = localStorage.getItem(key) || ''
+        localStorage.removeItem(key)
+        if (!/^\{.*\}$/s.test(text) || text.length > MAX_REPORT) continue
+        const event = /** @type {QueuedEvent} */ (JSON.parse(text))
+        if (!(Date.now() - event.at < MAX_QUEUED_AGE) || queued.size >= MAX_QUEUED) continue
+        queued.set(event.event_id, event)
+        keep(event)
       }
     } catch {
       // no storage: nothing to recall
@@ -412,7 +443,7 @@
 
   const watchViews = () => {
     const changed = () => {
-      if (location.href.split('#')[0] === view.split('#')[0]) return
+      if (location.href.split('#')[0] === view.split('#')[0] || !active) return
       referrer = view
       view = location.href
       page()
@@ -429,6 +460,7 @@
     addEventListener('pageshow', (event) => {
       if (event.persisted) fireTwins()
     })
+    document.addEventListener('visibilitychange', heed)
   }
 
   // --- consent ---
@@ -469,15 +501,30 @@
 
   /** @param {'grant' | 'limit' | 'deny'} [word] @returns what holds now, for both halves */
   const consent = async (word) => {
-    if (word === 'deny') apply({ c: 'denied' }) // at once, whatever the server says
+    const mine = word ? ++choices : choices
+    if (word === 'deny') refuse()
     await known
     if (word) {
       const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
       if (!state) throw new TypeError("bridge.consent: expected 'grant', 'limit' or 'deny'")
-      const answer = await post('consent', JSON.stringify({ state, ...landing }))
-      if (answer.ok) apply(await answer.json())
+      const answer = await post('consent', JSON.stringify({ state, ...landing })).catch(() => null)
+      if (answer?.ok && mine === choices) apply(await answer.json())
     }
     return settings?.c || 'granted'
+  }
+
+  // At once, whatever becomes of the request that tells the server.
+  const refuse = () => {
+    const place = `; Path=/; SameSite=Lax${settings?.d ? `; Domain=.${settings.d}` : ''}`
+    document.cookie = `_bridge_c=denied; Max-Age=${CHOICE_MAX_AGE}${place}`
+    document.cookie = `_bridge_x=; Max-Age=0${place}`
+    apply({ c: 'denied', d: settings?.d })
+  }
+
+  // Another tab, or a page after this one, may have refused meanwhile.
+  const heed = () => {
+    const refused = /(^|; )_bridge_c=denied(;|$)/.test(document.cookie)
+    if (refused && active) apply({ c: 'denied', d: settings?.d })
   }
 
   // --- start ---

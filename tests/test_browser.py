@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from bridge import Bridge, BridgeMiddleware, OutboxError
 from bridge.browser import MAX_BODY, SCRIPT
+from bridge.core import PIXEL_SCRIPT_URL
 from bridge.outbox import SQLiteOutbox
 from bridge.readable import PageSettings
 from tests.factories import CLIENT, make_bridge, make_client, unix_now
@@ -45,7 +46,9 @@ async def stored(outbox: SQLiteOutbox) -> list[dict[str, Any]]:
 
 async def test_script_is_served_as_written_and_revalidated(client: httpx.AsyncClient) -> None:
     response = await client.get("/_bridge/bridge.js")
-    assert response.content == SCRIPT
+    own = b"http://127.0.0.1:9/en_US/fbevents.js"
+    assert response.content == SCRIPT.replace(PIXEL_SCRIPT_URL.encode(), own)
+    assert own in response.content
     assert response.headers["content-type"].startswith("text/javascript")
     assert "set-cookie" not in response.headers
     again = {"if-none-match": response.headers["etag"]}
@@ -57,7 +60,6 @@ async def test_identity_is_told_and_kept_from_caches(client: httpx.AsyncClient) 
     assert response.headers["cache-control"] == "no-store"
     settings = msgspec.json.decode(response.content, type=PageSettings)
     assert settings.pixel_ids == ("1234567890123456",)
-    assert settings.pixel_script_url == "http://127.0.0.1:9/en_US/fbevents.js"
     assert settings.domain == "example.com"
     assert settings.external_id is not None
     assert len(settings.external_id) == 64
@@ -108,6 +110,23 @@ async def test_collected_event_is_stored_once_however_often_it_is_sent(
         response = await client.post(COLLECT, json={"events": [EVENT]})
         assert response.json()["stored"] == ["e-1"]
     assert (await outbox.count()).waiting == 1
+
+
+async def test_malformed_event_costs_no_other(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    bad = {"event_name": "Lead", "event_id": 1234}
+    response = await client.post(COLLECT, json={"events": [bad, EVENT]})
+    assert response.json()["stored"] == ["e-1"]
+    assert "event_id" in response.json()["refused"][0]["reason"]
+
+
+@pytest.mark.parametrize("contents", [5, True, 1.5, "x", {"id": 1}])
+async def test_contents_of_any_kind_never_fail(client: httpx.AsyncClient, contents: Any) -> None:
+    event = {**EVENT, "custom_data": {"contents": contents}}
+    response = await client.post(COLLECT, json={"events": [event]})
+    assert response.status_code == 200
+    assert response.json()["refused"]
 
 
 async def test_refused_event_is_named_and_leaves_the_others(

@@ -216,6 +216,60 @@ async def test_twin_rides_on_the_response_once(open_client: Any) -> None:
     assert not [name for name in set_cookies(again) if name.startswith("_bridge_t_")]
 
 
+@pytest.mark.parametrize("cache_control", ["max-age=60", "no-cache", 'private="x", max-age=60'])
+async def test_response_with_cookies_is_made_private(open_client: Any, cache_control: str) -> None:
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("", headers={"cache-control": cache_control})
+
+    client = open_client(Starlette(routes=[Route("/", page)]))
+    response = await client.get("/")
+    assert "_bridge" in set_cookies(response)
+    assert response.headers.get_list("cache-control") == [cache_control, "private"]
+
+
+@pytest.mark.parametrize("header", ["CDN-Cache-Control", "Surrogate-Control"])
+async def test_response_that_a_cdn_may_keep_carries_no_cookie(
+    open_client: Any, header: str
+) -> None:
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("", headers={header: "max-age=60", "cache-control": "private"})
+
+    client = open_client(Starlette(routes=[Route("/", page)]))
+    assert set_cookies(await client.get("/")) == {}
+
+
+async def test_choice_is_carried_by_any_response(open_client: Any) -> None:
+    async def deny(request: Request) -> Response:
+        current_visitor().set_consent("denied")
+        return PlainTextResponse("", headers={"cache-control": "public, max-age=60"})
+
+    app = Starlette(routes=[Route("/", show_lead), Route("/privacy/deny", deny)])
+    client = open_client(app, exclude_paths=["/privacy"])
+    await client.get("/")
+    response = await client.get("/privacy/deny")
+    assert set_cookies(response)["_bridge_c"].startswith("_bridge_c=denied;")
+    assert response.headers["cache-control"] == "private, no-store"
+    assert {cookie.name for cookie in client.cookies.jar if cookie.value} == {"_bridge_c"}
+
+
+async def test_form_of_another_site_overwrites_nobody(open_client: Any) -> None:
+    client = open_client(Starlette(routes=[Route("/", show_lead, methods=["GET", "POST"])]))
+    headers = {"sec-fetch-site": "cross-site"}
+    response = await client.post("/", headers=headers)
+    assert set_cookies(response) == {}
+    assert response.json()["user_data"] == {}
+    assert "_bridge" in set_cookies(await client.get("/", headers=headers))
+
+
+async def test_middleware_added_twice_meets_one_visitor(outbox: SQLiteOutbox) -> None:
+    bridge = make_bridge(outbox)
+    app = BridgeMiddleware(Starlette(routes=[Route("/", show_lead)]), bridge=bridge)
+    client = make_client(BridgeMiddleware(app, bridge=bridge))
+    lines = (await client.get("/")).headers.get_list("set-cookie")
+    assert len([line for line in lines if line.startswith("_fbp=")]) == 1
+    await bridge.stop(deadline=0)
+
+
 @pytest.mark.parametrize(
     ("status", "cache_control"),
     [(200, "public, max-age=60"), (200, "s-maxage=60"), (304, "private")],

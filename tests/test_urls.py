@@ -37,6 +37,19 @@ CLICK = "IwAR0eyJhbGciOiJIUzI1NiJ9"
         ),
         pytest.param(f"https://a.ex/r/{JWT}", "https://a.ex/r/redacted", id="JWT in the path"),
         pytest.param("https://a.ex/@maker/shoe", "https://a.ex/@maker/shoe", id="a handle"),
+        *(
+            pytest.param(f"https://a.ex/?{pair}&a=2", "https://a.ex/?a=2", id=pair)
+            for pair in (
+                "reset_password_token=x",
+                "X-Amz-Signature=x",
+                "user[password]=x",
+                "user%5Bemail%5D=x",
+                "ph=1",
+                "b=1;token=x".partition(";")[2],
+            )
+        ),
+        pytest.param("https://a.ex/?a=1;token=x", "https://a.ex/?a=1", id="semicolons"),
+        pytest.param("https://a.ex/?e=j%25252540x.com", "https://a.ex/", id="encoded four times"),
         pytest.param("javascript:alert(1)", None, id="other scheme"),
         pytest.param("/p", None, id="relative"),
         pytest.param("https:///p", None, id="no host"),

@@ -326,6 +326,24 @@ async def test_banners_cookie_and_header_decide(open_site: Any) -> None:
     assert (await site.get()).json()["user_data"] == {}
 
 
+async def test_banner_outranks_the_visitors_choice(open_site: Any) -> None:
+    site = open_site(consent=Consent(cookie="cmp"))
+    site.client.cookies.set("cmp", "denied", domain="shop.example.com")
+    assert (await site.get("/choose/granted")).text == "denied"
+    assert await site.stored() == []
+    assert "_bridge" not in site.cookies
+
+
+async def test_pending_again_takes_the_scripts_cookie_away(open_site: Any) -> None:
+    site = open_site(consent=Consent(default="pending", cookie="cmp"))
+    site.client.cookies.set("cmp", "granted", domain="shop.example.com")
+    await site.get()
+    assert "_bridge_x" in site.cookies
+    site.client.cookies.delete("cmp")
+    await site.get()
+    assert "_bridge_x" not in site.cookies
+
+
 async def test_choice_that_is_none_is_refused(open_site: Any) -> None:
     visitor = open_site().bridge.visit(make_scope(headers=NAVIGATION))
     with pytest.raises(ConfigError):

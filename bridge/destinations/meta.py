@@ -31,6 +31,7 @@ _TRANSIENT = frozenset(
 )
 # Codes that speak of us, not of an event: token, permission, pixel id. 200 to 299 belong to them.
 _REFUSES_US = frozenset({3, 10, 102, 104, 190, 294, 803})
+_INVALID_PARAMETER = 100
 _OBJECT_UNREACHABLE = 33  # subcode of code 100: wrong pixel id, or token not assigned to it
 
 
@@ -136,10 +137,13 @@ def _judge(error: _GraphError, status: int, after: float | None) -> Verdict:
         return Retry(reason, after)
     if status >= 500 or status == 429:
         return Retry(f"HTTP {status}: {reason}", after)
-    unreachable = error.code == 100 and error.error_subcode == _OBJECT_UNREACHABLE
+    unreachable = error.code == _INVALID_PARAMETER and error.error_subcode == _OBJECT_UNREACHABLE
     if unreachable or error.code in _REFUSES_US or 200 <= error.code < 300:
         return Paused(reason)
-    return Rejected(reason)
+    if error.code == _INVALID_PARAMETER and status == 400:
+        return Rejected(reason)
+    # What we do not know is no verdict on an event: nothing is buried for it.
+    return Paused(reason) if status in (401, 403, 404) else Retry(reason, after)
 
 
 def _read_retry_after(headers: Mapping[str, str]) -> float | None:

@@ -11,6 +11,7 @@ Source: SQLite, "Write-Ahead Logging" and "PRAGMA synchronous", read 2026-11-23.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 from bridge.errors import OutboxError
 from bridge.outbox.base import REMEMBERED, Counts, Delivery
 
-BUSY_TIMEOUT = 10.0  # seconds to wait for another process's transaction
+BUSY_TIMEOUT = 2.0  # seconds to wait for another process's transaction; a page waits as long
 MAX_GROUP = 2000  # jobs of one commit
 FORGET_AT_ONCE = 2000  # delivered keys that one ack forgets at most
 
@@ -136,7 +137,7 @@ class _Writer:
             self.connection.close()
 
     def _commit(self, jobs: list[_Job]) -> None:
-        """Run ``jobs`` in one transaction; if any fails, each in its own."""
+        """Run ``jobs`` in one transaction; if one of them fails, each in its own."""
         if jobs and not self._try(jobs):
             for job in jobs:
                 self._try([job])
@@ -148,10 +149,13 @@ class _Writer:
                 continue  # that loop is closed: nobody waits any more
 
     def _try(self, jobs: list[_Job]) -> bool:
+        """Return whether ``jobs`` are done with; false if one of them failed the others."""
+        begun = False
         try:
             if self.connection is None:
                 self.connection = _connect(self.path)
             self.connection.execute("BEGIN IMMEDIATE")
+            begun = True
             try:
                 for job in jobs:
                     job.result, job.error = job.work(self.connection), None
@@ -165,7 +169,8 @@ class _Writer:
                 hint = "; does its folder exist?" if "unable to open" in str(error) else ""
                 job.error = OutboxError(f"outbox {self.path}: {error}{hint}")
                 job.error.__cause__ = error
-            return False
+            # Without a transaction none of them is at fault: one by one they would wait in vain.
+            return not begun
         return True
 
 
@@ -197,10 +202,13 @@ class SQLiteOutbox:
         self._path = str(path)
         self._writer: _Writer | None = None
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
 
     async def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Have ``work`` run by the writer thread, and wait for its commit."""
-        if self._writer is None:
+        if self._writer is None or self._pid != os.getpid():
+            # The first use, or a fork: a thread and a connection do not survive it.
+            self._pid = os.getpid()
             self._writer = _Writer(self._path)
             self._thread = threading.Thread(
                 target=self._writer.run, name="bridge-outbox", daemon=True

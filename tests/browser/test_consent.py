@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -158,11 +160,15 @@ async def test_choice_holds_on_the_next_page_and_in_limited_to_granted(
 
 
 async def test_global_privacy_control_limits_both_copies(open_visit: Any, shop: str) -> None:
+    # Page by page: these headers do not reach the requests of a page that is being left, as the
+    # browser's own would.
     visit = await open_visit(shop, extra_http_headers={"Sec-GPC": "1"})
-    await visit.buy()
-    for action in await visit.counted(
-        PageView=4, ViewContent=1, AddToCart=1, InitiateCheckout=1, Purchase=1
-    ):
+    await visit.open("/?fbclid=A")
+    await visit.counted(PageView=1)
+    await visit.page.click("[data-test=quick-add] >> nth=0")
+    await visit.counted(PageView=1, AddToCart=1)
+    await visit.open("/products/boston-fern")
+    for action in await visit.counted(PageView=2, AddToCart=1, ViewContent=1):
         assert_limited(action)
 
 
@@ -215,3 +221,99 @@ async def test_logout_leaves_no_cookie_and_the_next_visitor_is_a_stranger(
 
     await poll(strange, "a stranger's page view")
     assert len(before) == 2
+
+
+async def test_denial_in_another_tab_is_heeded(open_visit: Any, shop: str) -> None:
+    visit = await open_visit(shop)
+    await visit.open("/")
+    await visit.counted(PageView=1)
+    other = Visit(await visit.page.context.new_page(), visit.sandbox, shop)
+    await other.open("/cart")
+    await visit.counted(PageView=2)
+    await other.consent("deny")
+    hits = list(visit.to_meta)
+    await visit.page.evaluate("bridge.track('Contact')")
+    await visit.page.evaluate("history.pushState({}, '', '/?view=2')")
+    await visit.page.evaluate("fetch('/cart')")
+    assert await visit.consent() == "denied"
+    assert await visit.storage() == []
+    assert visit.to_meta == hits
+    assert len(await visit.sandbox.actions()) == 2
+
+
+async def test_denied_while_the_configuration_loads_sends_nothing_and_can_be_lifted(
+    open_visit: Any, shop: str, sandbox: Sandbox
+) -> None:
+    await sandbox.fault("config", delay=1)
+    visit = await open_visit(shop)
+    await visit.page.goto(shop, wait_until="domcontentloaded")
+    await visit.page.wait_for_function("!!(window.fbq && fbq.callMethod)")
+    await visit.consent("deny")
+
+    async def configured() -> bool:
+        return bool(await visit.page.evaluate("!fbq.queue.length"))
+
+    await visit.page.wait_for_function(
+        "performance.getEntriesByType('resource').some((e) => e.name.includes('/signals/config/'))"
+    )
+    await poll(configured, "the queue to be worked off")
+    assert await sandbox.actions() == []
+    assert "_fbp" not in await visit.cookies()
+    await visit.consent("grant")
+    await visit.page.evaluate("bridge.track('Contact')")
+    actions = await visit.counted(PageView=1, Contact=1)
+    assert all(len(action["browser"]) == 1 for action in actions)
+
+
+async def test_last_choice_counts_when_an_earlier_answer_is_late(
+    open_visit: Any, asking_shop: str
+) -> None:
+    visit = await open_visit(asking_shop)
+    await visit.open("/")
+    await visit.consent()
+    await visit.page.evaluate(
+        """() => {
+            const real = window.fetch
+            window.fetch = async (url, options) => {
+                const answer = await real(url, options)
+                if (String(options?.body).includes('granted')) {
+                    await new Promise((resolve) => setTimeout(resolve, 400))
+                }
+                return answer
+            }
+            return Promise.all([bridge.consent('grant'), bridge.consent('deny')])
+        }"""
+    )
+    assert await visit.consent() == "denied"
+    assert visit.to_meta == []
+
+
+async def test_denial_holds_when_the_server_does_not_answer(open_visit: Any, shop: str) -> None:
+    visit = await open_visit(shop)
+    await visit.open("/")
+    await visit.counted(PageView=1)
+    await visit.page.evaluate(
+        "() => { window.fetch = () => Promise.reject(new TypeError('offline')) }"
+    )
+    assert await visit.consent("deny") == "denied"
+    hits = list(visit.to_meta)
+    await visit.open("/cart")
+    assert await visit.consent() == "denied"
+    assert visit.to_meta == hits
+    assert await visit.cookies() == {"_bridge_c"}
+
+
+async def test_script_loads_no_library_that_a_cookie_names(open_visit: Any, shop: str) -> None:
+    visit = await open_visit(shop)
+    await visit.open("/")
+    await visit.counted(PageView=1)
+    settings = {"x": "x", "p": ["1", "<script>"], "u": "http://evil.example.com/x.js"}
+    forged = base64.urlsafe_b64encode(json.dumps(settings).encode()).decode().rstrip("=")
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    await visit.page.context.add_cookies(
+        [{"name": "_bridge_x", "value": forged, "url": f"{shop}/cart"}]
+    )
+    await visit.open("/cart")
+    await visit.consent()
+    assert not [url for url in asked if "evil" in url]

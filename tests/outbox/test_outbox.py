@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import bridge.outbox.sqlite
 from bridge import ConfigError, OutboxError
 from bridge.outbox import Counts, Outbox, SQLiteOutbox, open_outbox
 from bridge.outbox.base import REMEMBERED
@@ -168,6 +169,24 @@ async def test_sqlite_failure_is_an_outbox_error_and_passes(tmp_path: Path) -> N
     folder.mkdir()
     assert await outbox.put([make_delivery()], NOW) == [True]
     await outbox.close()
+
+
+async def test_locked_database_fails_all_at_once_and_soon(
+    outbox: SQLiteOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite, "BUSY_TIMEOUT", 0.1)
+    await outbox.put([make_delivery("before")], NOW)
+    await outbox._run(lambda connection: connection.execute("PRAGMA busy_timeout = 100"))
+    locker = sqlite3.connect(tmp_path / "bridge.db", isolation_level=None)
+    locker.execute("BEGIN EXCLUSIVE")
+    async with asyncio.timeout(2):
+        answers = await asyncio.gather(
+            *(outbox.put([make_delivery(str(i))], NOW) for i in range(40)), return_exceptions=True
+        )
+    assert all(isinstance(answer, OutboxError) for answer in answers)
+    locker.execute("ROLLBACK")
+    locker.close()
+    assert await outbox.put([make_delivery("after")], NOW) == [True]
 
 
 async def test_one_bad_job_of_a_group_does_not_fail_the_others(outbox: SQLiteOutbox) -> None:
