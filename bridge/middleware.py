@@ -69,6 +69,8 @@ class BridgeMiddleware:
                 await self.app(scope, receive, send_with_cookies)
         finally:
             VISITOR.reset(token)
+            # The visitor knows its scope: left in it, each request would wait for the collector.
+            scope.pop("bridge", None)
 
     def _add_cookies(self, visitor: Visitor, message: MutableMapping[str, Any]) -> None:
         """Add what the visitor must keep; a response that others may be shown gets nothing."""
