@@ -9,27 +9,22 @@ Parameters", read 2026-11-23.
 
 from __future__ import annotations
 
-import math
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
 from bridge.errors import InvalidEventError
+from bridge.properties import check_properties, copy_plain
 
 DAY = 86_400  # seconds
 MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
 MAX_AGE_PHYSICAL_STORE = 62 * DAY
 MAX_AHEAD = 60  # seconds; Meta refuses the future and publishes no tolerance
 MAX_NAME_LENGTH = 100  # characters; Meta publishes no limit
-MAX_DEPTH = 8  # nesting of custom_data
-MAX_KEYS = 200  # keys of one object in custom_data
-MAX_ITEMS = 1000  # items of one list in custom_data
-MAX_TEXT = 5000  # characters of one text in custom_data
 
 ActionSource = Literal[
     "email",
@@ -68,40 +63,9 @@ STANDARD_EVENTS = frozenset(
 
 _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 
-DELIVERY_CATEGORIES = ("in_store", "curbside", "home_delivery")
-
-# Keys of people, not of purchases: they would be stored and sent in the clear.
-PERSONAL_KEYS = frozenset(
-    {
-        *("address", "birthdate", "birthday", "date_of_birth", "dob", "e_mail", "em", "email"),
-        *("email_address", "first_name", "firstname", "fn", "full_name", "gender", "last_name"),
-        *("lastname", "ln", "mobile", "ph", "phone", "phone_number", "street"),
-    }
-)
-
-_TEXT = (str, "text")
-_NUMBER = ((int, float), "a number")
-_LIST = (list, "a list")
-
-# Source: Meta, "Standard Parameters" and "Pixel Reference", Object properties, read 2026-11-23.
-_PROPERTY_TYPES: dict[str, tuple[Any, str]] = {
-    "content_category": _TEXT,
-    "content_ids": _LIST,
-    "content_name": _TEXT,
-    "content_type": _TEXT,
-    "contents": _LIST,
-    "delivery_category": _TEXT,
-    "net_revenue": _NUMBER,
-    "num_items": (int, "a whole number"),
-    "order_id": _TEXT,
-    "predicted_ltv": _NUMBER,
-    "search_string": _TEXT,
-}
-
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 _EMAIL = re.compile(r"[^\s@]{1,64}(?:@|%40)[^\s@]{1,190}\.[^\s@]")
-_CURRENCY = re.compile(r"[A-Za-z]{3}")
 _URL = re.compile(r"https?://[^\x00-\x20\x7f]{1,4096}")
 
 
@@ -237,14 +201,7 @@ def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -
         checked["event_id"] = _event_id(checked["event_id"])
     for key in ("custom_data", "app_data", "original_event_data", "attribution_data"):
         if key in checked:
-            if not isinstance(checked[key], Mapping):
-                raise InvalidEventError(
-                    key, f"expected an object, got {type(checked[key]).__name__}"
-                )
-            checked[key] = _plain(checked[key], key, MAX_DEPTH)
-    order_id = checked.get("custom_data", {}).get("order_id")
-    if isinstance(order_id, int) and not isinstance(order_id, bool):
-        checked["custom_data"]["order_id"] = str(order_id)
+            checked[key] = copy_plain(checked[key], key)
     try:
         event = msgspec.convert(checked, Event)
     except msgspec.ValidationError as error:
@@ -286,47 +243,6 @@ def _event_id(value: object) -> str:
     return text
 
 
-def _plain(value: object, path: str, depth: int) -> Any:
-    """Return a copy of ``value`` that JSON can carry unchanged.
-
-    msgspec would write NaN as ``null`` and a ``Decimal`` as text: both silently wrong as money.
-    """
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, str):
-        if len(value) > MAX_TEXT:
-            raise InvalidEventError(path, f"expected at most {MAX_TEXT} characters")
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, float | Decimal):
-        if not math.isfinite(value):
-            raise InvalidEventError(path, "expected a finite number")
-        return float(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if depth == 0:
-        raise InvalidEventError(path, f"nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
-        return _plain_object(value, path, depth)
-    if isinstance(value, list | tuple):
-        if len(value) > MAX_ITEMS:
-            raise InvalidEventError(path, f"expected at most {MAX_ITEMS} items, got {len(value)}")
-        return [_plain(item, f"{path}[{i}]", depth - 1) for i, item in enumerate(value)]
-    raise InvalidEventError(path, f"expected a JSON value, got {type(value).__name__}")
-
-
-def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[str, Any]:
-    if len(value) > MAX_KEYS:
-        raise InvalidEventError(path, f"expected at most {MAX_KEYS} keys, got {len(value)}")
-    plain = {}
-    for key, item in value.items():
-        if not isinstance(key, str) or len(key) > MAX_TEXT:
-            raise InvalidEventError(path, f"expected short text as keys, got {type(key).__name__}")
-        plain[key] = _plain(item, f"{path}.{key}", depth - 1)
-    return plain
-
-
 def _check(event: Event, now: float) -> None:
     if not _NAME.fullmatch(event.event_name):
         raise InvalidEventError("event_name", "expected 1 to 100 characters, none of them control")
@@ -343,11 +259,7 @@ def _check(event: Event, now: float) -> None:
         url = getattr(event, key)
         if url is not None and not _URL.fullmatch(url):
             raise InvalidEventError(key, "expected an http(s) URL of at most 4096 characters")
-    _check_custom_data(event)
-    _check_money(event)
-    for i, item in enumerate(event.custom_data.get("contents") or []):
-        if not isinstance(item, dict) or item.get("id") in (None, ""):
-            raise InvalidEventError(f"custom_data.contents[{i}].id", "required, is missing")
+    check_properties(event.custom_data, is_purchase=event.event_name == "Purchase")
 
 
 def _check_time(event: Event, now: float) -> None:
@@ -362,53 +274,4 @@ def _check_time(event: Event, now: float) -> None:
         days = (event.expires - event.event_time) // DAY
         raise InvalidEventError(
             "event_time", f"older than the {days} days Meta accepts for {event.action_source}"
-        )
-
-
-def _check_custom_data(event: Event) -> None:
-    """Check the standard properties: one of a wrong type refuses the whole batch at Meta."""
-    for key, value in event.custom_data.items():
-        if key.lower().replace("-", "_") in PERSONAL_KEYS:
-            raise InvalidEventError(
-                f"custom_data.{key}", "is personal; pass it to identify() or as user_data, hashed"
-            )
-        expected = _PROPERTY_TYPES.get(key)
-        if expected is None or value is None:
-            continue
-        kinds, words = expected
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise InvalidEventError(
-                f"custom_data.{key}", f"expected {words}, got {type(value).__name__}"
-            )
-    for i, item in enumerate(event.custom_data.get("content_ids") or []):
-        if isinstance(item, bool) or not isinstance(item, str | int):
-            raise InvalidEventError(
-                f"custom_data.content_ids[{i}]", f"expected text, got {type(item).__name__}"
-            )
-    category = event.custom_data.get("delivery_category")
-    if category is not None and category not in DELIVERY_CATEGORIES:
-        raise InvalidEventError(
-            "custom_data.delivery_category", f"expected {', '.join(DELIVERY_CATEGORIES)}"
-        )
-
-
-def _check_money(event: Event) -> None:
-    value, currency = event.custom_data.get("value"), event.custom_data.get("currency")
-    if event.event_name == "Purchase" and value is None:
-        raise InvalidEventError("custom_data.value", "required for Purchase, is missing")
-    if value is not None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise InvalidEventError(
-                "custom_data.value",
-                f"expected a number of 0 or more, got {type(value).__name__}"
-                if not isinstance(value, int | float)
-                else "expected a number of 0 or more",
-            )
-        if currency is None:
-            raise InvalidEventError(
-                "custom_data.currency", "required beside value, is missing; such as EUR"
-            )
-    if currency is not None and not (isinstance(currency, str) and _CURRENCY.fullmatch(currency)):
-        raise InvalidEventError(
-            "custom_data.currency", "expected three letters of ISO 4217, such as EUR"
         )

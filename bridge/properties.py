@@ -1,0 +1,173 @@
+"""Meta's ``custom_data``: a copy that JSON carries unchanged, checked as Meta checks it.
+
+Source: Meta, "Standard Parameters" and "Pixel Reference", Object properties, read 2026-11-23.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from bridge.errors import InvalidEventError
+
+MAX_DEPTH = 8  # nesting of custom_data
+MAX_KEYS = 200  # keys of one object in custom_data
+MAX_ITEMS = 1000  # items of one list in custom_data
+MAX_TEXT = 5000  # characters of one text in custom_data
+
+DELIVERY_CATEGORIES = ("in_store", "curbside", "home_delivery")
+
+# Keys of people, not of purchases: they would be stored and sent in the clear.
+PERSONAL_KEYS = frozenset(
+    {
+        *("address", "birthdate", "birthday", "date_of_birth", "dob", "e_mail", "em", "email"),
+        *("email_address", "first_name", "firstname", "fn", "full_name", "gender", "last_name"),
+        *("lastname", "ln", "mobile", "ph", "phone", "phone_number", "street"),
+    }
+)
+
+_TEXT = (str, "text")
+_NUMBER = ((int, float), "a number")
+_LIST = (list, "a list")
+
+# Source: Meta, "Standard Parameters" and "Pixel Reference", Object properties, read 2026-11-23.
+_PROPERTY_TYPES: dict[str, tuple[Any, str]] = {
+    "content_category": _TEXT,
+    "content_ids": _LIST,
+    "content_name": _TEXT,
+    "content_type": _TEXT,
+    "contents": _LIST,
+    "delivery_category": _TEXT,
+    "net_revenue": _NUMBER,
+    "num_items": (int, "a whole number"),
+    "order_id": _TEXT,
+    "predicted_ltv": _NUMBER,
+    "search_string": _TEXT,
+}
+
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
+
+
+def copy_plain(value: object, path: str) -> dict[str, Any]:
+    """Return a deep copy of the object ``value`` that JSON can carry unchanged.
+
+    A ``Decimal`` becomes a number, a date or UUID its text, an ``order_id`` that is a number text.
+
+    Raises:
+        InvalidEventError: It is no object, too large or deep, or holds what JSON cannot.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidEventError(path, f"expected an object, got {type(value).__name__}")
+    plain = _plain_object(value, path, MAX_DEPTH)
+    order_id = plain.get("order_id")
+    if isinstance(order_id, int) and not isinstance(order_id, bool):
+        plain["order_id"] = str(order_id)
+    return plain
+
+
+def check_properties(properties: dict[str, Any], *, is_purchase: bool) -> None:
+    """Check ``custom_data``: one property that Meta refuses refuses the whole batch.
+
+    Raises:
+        InvalidEventError: The message names the property.
+    """
+    _check_kinds(properties)
+    _check_money(properties, is_purchase=is_purchase)
+    for i, item in enumerate(properties.get("contents") or []):
+        if not isinstance(item, dict) or item.get("id") in (None, ""):
+            raise InvalidEventError(f"custom_data.contents[{i}].id", "required, is missing")
+
+
+def _plain(value: object, path: str, depth: int) -> Any:
+    """Return a copy of ``value`` that JSON can carry unchanged.
+
+    msgspec would write NaN as ``null`` and a ``Decimal`` as text: both silently wrong as money.
+    """
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise InvalidEventError(path, f"expected at most {MAX_TEXT} characters")
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            raise InvalidEventError(path, "expected a finite number")
+        return float(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if depth == 0:
+        raise InvalidEventError(path, f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, Mapping):
+        return _plain_object(value, path, depth)
+    if isinstance(value, list | tuple):
+        if len(value) > MAX_ITEMS:
+            raise InvalidEventError(path, f"expected at most {MAX_ITEMS} items, got {len(value)}")
+        return [_plain(item, f"{path}[{i}]", depth - 1) for i, item in enumerate(value)]
+    raise InvalidEventError(path, f"expected a JSON value, got {type(value).__name__}")
+
+
+def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[str, Any]:
+    if len(value) > MAX_KEYS:
+        raise InvalidEventError(path, f"expected at most {MAX_KEYS} keys, got {len(value)}")
+    plain = {}
+    for key, item in value.items():
+        if not isinstance(key, str) or len(key) > MAX_TEXT:
+            raise InvalidEventError(path, f"expected short text as keys, got {type(key).__name__}")
+        plain[key] = _plain(item, f"{path}.{key}", depth - 1)
+    return plain
+
+
+def _check_kinds(properties: dict[str, Any]) -> None:
+    """Check the standard properties: one of a wrong type refuses the whole batch at Meta."""
+    for key, value in properties.items():
+        if key.lower().replace("-", "_") in PERSONAL_KEYS:
+            raise InvalidEventError(
+                f"custom_data.{key}", "is personal; pass it to identify() or as user_data, hashed"
+            )
+        expected = _PROPERTY_TYPES.get(key)
+        if expected is None or value is None:
+            continue
+        kinds, words = expected
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise InvalidEventError(
+                f"custom_data.{key}", f"expected {words}, got {type(value).__name__}"
+            )
+    for i, item in enumerate(properties.get("content_ids") or []):
+        if isinstance(item, bool) or not isinstance(item, str | int):
+            raise InvalidEventError(
+                f"custom_data.content_ids[{i}]", f"expected text, got {type(item).__name__}"
+            )
+    category = properties.get("delivery_category")
+    if category is not None and category not in DELIVERY_CATEGORIES:
+        raise InvalidEventError(
+            "custom_data.delivery_category", f"expected {', '.join(DELIVERY_CATEGORIES)}"
+        )
+
+
+def _check_money(properties: dict[str, Any], *, is_purchase: bool) -> None:
+    value, currency = properties.get("value"), properties.get("currency")
+    if is_purchase and value is None:
+        raise InvalidEventError("custom_data.value", "required for Purchase, is missing")
+    if value is not None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise InvalidEventError(
+                "custom_data.value",
+                f"expected a number of 0 or more, got {type(value).__name__}"
+                if not isinstance(value, int | float)
+                else "expected a number of 0 or more",
+            )
+        if currency is None:
+            raise InvalidEventError(
+                "custom_data.currency", "required beside value, is missing; such as EUR"
+            )
+    if currency is not None and not (isinstance(currency, str) and _CURRENCY.fullmatch(currency)):
+        raise InvalidEventError(
+            "custom_data.currency", "expected three letters of ISO 4217, such as EUR"
+        )
