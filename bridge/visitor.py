@@ -255,7 +255,7 @@ class Visitor:
 
     @property
     def has_chosen(self) -> bool:
-        """Whether this response must carry the visitor's choice of consent."""
+        """Whether this response must carry what the visitor chose: consent, or to be forgotten."""
         return self._choice is not None or self._forgotten
 
     def take_along(self, event: Event) -> Twin | None:
@@ -278,7 +278,7 @@ class Visitor:
             signer: Writes the session cookie.
         """
         self._response_started = True
-        if self._choice is None and (self._ignored or not self.capture.is_meeting_place):
+        if not self.has_chosen and (self._ignored or not self.capture.is_meeting_place):
             return []
         if not self._has_news:
             return []

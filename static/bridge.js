@@ -177,7 +177,12 @@
     for (const key of new Set([...LEAN_KEYS.split(' '), ...Object.keys(data)])) {
       const value = data[key]
       if (value == null) continue
-      const text = typeof value === 'object' ? JSON.stringify(value) : String(value)
+      let text = ''
+      try {
+        text = typeof value === 'object' ? JSON.stringify(value) : String(value)
+      } catch {
+        continue // no JSON: neither copy could carry it
+      }
       room -= encodeURIComponent(`&cd[${key}]=${text}`).length
       if (room >= 0) kept[key] = value
       else room += encodeURIComponent(`&cd[${key}]=${text}`).length

@@ -253,6 +253,13 @@ async def test_event_without_a_page_names_the_site(open_site: Any) -> None:
     assert event["action_source"] == "other"
 
 
+async def test_logout_below_an_excluded_path_clears_too(open_site: Any) -> None:
+    site = open_site(exclude_paths=["/logout"])
+    await site.get()
+    await site.get("/logout")
+    assert site.cookies == set()
+
+
 # Consent
 
 

@@ -153,6 +153,17 @@ async def test_views_of_a_single_page_app_have_one_id_each(visit: Visit) -> None
         assert_alike(action)
 
 
+async def test_what_no_copy_can_carry_neither_throws_nor_blocks_the_next(visit: Visit) -> None:
+    await visit.open("/")
+    await visit.counted(PageView=1)
+    await visit.page.evaluate("bridge.track('Contact', {contents: [{id: 10n}]})")
+    await visit.page.evaluate("bridge.track('Schedule', {text: 'x'.repeat(80000)})")
+    await visit.page.evaluate("bridge.track('Donate', null, {eventID: 1234})")
+    actions = await visit.counted(PageView=1, Donate=1)
+    assert actions[-1]["event_id"] == "1234"
+    assert visit.errors == []
+
+
 @pytest.mark.parametrize(
     "fault",
     [
