@@ -19,7 +19,7 @@ from bridge.urls import MAX_LENGTH, clean_url
 
 MAX_USER_AGENT_LENGTH = 512  # characters
 
-_SPECULATION_HEADERS = frozenset({b"purpose", b"sec-purpose", b"x-moz", b"x-purpose"})
+SPECULATION_HEADERS = frozenset({b"purpose", b"sec-purpose", b"x-moz", b"x-purpose"})
 _JOINED = {b"cookie": b"; ", FORWARDED_FOR: b", ", FORWARDED: b", "}
 _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")
 
@@ -56,10 +56,9 @@ class Capture:
 
     Attributes:
         method: The HTTP method, upper-case.
-        path: The path asked for, below the app's mount.
-        cookies: What the ``Cookie`` header holds for us.
-        connection: Address, scheme and host.
         scope: The ASGI scope.
+        headers: The request's, lower-case; of one that came twice, what counts.
+        cookies: What the ``Cookie`` header holds for us.
     """
 
     def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
@@ -68,22 +67,32 @@ class Capture:
         if len(headers) != len(raw):
             headers = _join(raw)
         self.method: str = scope["method"]
-        self.path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-        self.cookies = read_cookies(headers.get(b"cookie", b""))
-        self.connection = Connection(scope, headers, rules)
         self.scope = scope
-        self._headers = headers
+        self.headers = headers
+        self.cookies = read_cookies(headers.get(b"cookie", b""))
         self._rules = rules
+
+    @lazy
+    def connection(self) -> Connection:
+        """Address, scheme and host."""
+        return Connection(self.scope, self.headers, self._rules)
+
+    @property
+    def path(self) -> str:
+        """The path asked for, below the app's mount."""
+        path: str = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
+        return path
 
     def read_header(self, name: bytes) -> str | None:
         """Return a header's text."""
-        value = self._headers.get(name)
+        value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
     @lazy
     def ajs_anonymous_id(self) -> str | None:
         """Segment's anonymous id: analytics.js writes it bare, its classic version JSON-quoted."""
-        text = unquote((self.cookies.text(b"ajs_anonymous_id") or "")[:300]).strip('"')
+        raw = self.cookies.text(b"ajs_anonymous_id")
+        text = unquote(raw[:300]).strip('"') if raw else ""
         return text if _ANONYMOUS_ID.fullmatch(text) else None
 
     @lazy
@@ -92,7 +101,7 @@ class Capture:
         own = read_click_id(self.scope.get("query_string", b""))
         if own is not None:
             return own
-        referer = self._headers.get(b"referer", b"")
+        referer = self.headers.get(b"referer", b"")
         if b"fbclid=" not in referer or not self.connection.is_same_site(referer):
             return None
         return read_click_id(referer[: 2 * MAX_LENGTH].partition(b"?")[2].partition(b"#")[0])
@@ -100,7 +109,7 @@ class Capture:
     @lazy
     def user_agent(self) -> str | None:
         """The ``User-Agent`` header, control characters removed, at most 512 characters."""
-        return _clean_user_agent(self._headers.get(b"user-agent", b"")[:MAX_USER_AGENT_LENGTH])
+        return _clean_user_agent(self.headers.get(b"user-agent", b"")[:MAX_USER_AGENT_LENGTH])
 
     @property
     def speculation(self) -> Literal["prefetch", "prerender"] | None:
@@ -108,13 +117,13 @@ class Capture:
 
         Source: WICG, "Speculation Rules"; Fetch, "Sec-Purpose", read 2026-11-23.
         """
-        if _SPECULATION_HEADERS.isdisjoint(self._headers):
+        if SPECULATION_HEADERS.isdisjoint(self.headers):
             return None
-        purpose = self._headers.get(b"sec-purpose", b"").lower()
+        purpose = self.headers.get(b"sec-purpose", b"").lower()
         if b"prerender" in purpose:
             return "prerender"
-        older = (self._headers.get(name, b"").lower() for name in (b"purpose", b"x-moz"))
-        preview = self._headers.get(b"x-purpose", b"").lower() == b"preview"
+        older = (self.headers.get(name, b"").lower() for name in (b"purpose", b"x-moz"))
+        preview = self.headers.get(b"x-purpose", b"").lower() == b"preview"
         return "prefetch" if preview or b"prefetch" in {purpose[:8], *older} else None
 
     @property
@@ -123,17 +132,17 @@ class Capture:
 
         Source: W3C, "Global Privacy Control", section "The Sec-GPC Header", read 2026-11-23.
         """
-        return self._headers.get(b"sec-gpc", b"").strip() == b"1"
+        return self.headers.get(b"sec-gpc", b"").strip() == b"1"
 
     # What is asked for
 
     @lazy
     def is_navigation(self) -> bool:
         """Whether the browser is about to show the answer as a page."""
-        mode = self._headers.get(b"sec-fetch-mode")
+        mode = self.headers.get(b"sec-fetch-mode")
         if mode is not None:
             return mode == b"navigate"
-        return b"text/html" in self._headers.get(b"accept", b"")
+        return b"text/html" in self.headers.get(b"accept", b"")
 
     @lazy
     def is_page_load(self) -> bool:
@@ -143,21 +152,21 @@ class Capture:
     @property
     def is_meeting_place(self) -> bool:
         """Whether the answer may carry cookies: a page or a fetch, not an image or a style."""
-        return self._headers.get(b"sec-fetch-dest", b"empty") in _MEETING_PLACES
+        return self.headers.get(b"sec-fetch-dest", b"empty") in _MEETING_PLACES
 
     @property
     def is_cross_site_post(self) -> bool:
         """Whether another site's form leads here, as a payment's or a login's return may."""
-        site = self._headers.get(b"sec-fetch-site")
+        site = self.headers.get(b"sec-fetch-site")
         return site == b"cross-site" and self.method not in ("GET", "HEAD")
 
     @property
     def is_cross_site(self) -> bool:
         """Whether another site's page sent this, by ``Sec-Fetch-Site``, else by ``Origin``."""
-        site = self._headers.get(b"sec-fetch-site")
+        site = self.headers.get(b"sec-fetch-site")
         if site is not None:
             return site not in (b"same-origin", b"same-site", b"none")
-        origin = self._headers.get(b"origin")
+        origin = self.headers.get(b"origin")
         return origin is not None and not self.connection.is_same_site(origin)
 
     @lazy
@@ -183,7 +192,7 @@ class Capture:
     @lazy
     def referer(self) -> str | None:
         """The ``Referer`` header if it is a URL, without its private parts."""
-        return self.clean_url(self._headers.get(b"referer", b""))
+        return self.clean_url(self.headers.get(b"referer", b""))
 
     @lazy
     def page_url(self) -> str | None:

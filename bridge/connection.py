@@ -22,6 +22,7 @@ from bridge.urls import PRIVATE_PARAMETERS
 
 FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = b"forwarded"
+PROXY_HEADERS = (b"x-forwarded-proto", b"x-forwarded-host")  # beside the one with the client's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class Connection:
     @lazy
     def client_ip(self) -> str | None:
         """The visitor's public address; private and documentation addresses are ``None``."""
-        if not self._behind_proxy:
+        if not self._rules.trusted_proxies or not self._behind_proxy:
             client = self._scope.get("client")
             return _read_public_ip(str(client[0])) if client else None
         address = walk(self._peer, self._hops, self._rules.trusted_proxies)
@@ -105,7 +106,7 @@ class Connection:
 
     def _told(self, parameter: str, header: bytes) -> str | None:
         """Return what the nearest trusted proxy says of scheme or host, or ``None``."""
-        if not self._behind_proxy:
+        if not self._rules.trusted_proxies or not self._behind_proxy:
             return None
         if self._rules.client_ip_header == FORWARDED:
             return next((e[parameter] for e in reversed(self._forwarded) if parameter in e), None)
@@ -114,14 +115,14 @@ class Connection:
     @lazy
     def scheme(self) -> Literal["http", "https"]:
         """The scheme as the visitor saw it."""
-        told = self._told("proto", b"x-forwarded-proto")
+        told = self._told("proto", PROXY_HEADERS[0])
         scheme = self._scope.get("scheme", "http") if told is None else told.lower()
         return "https" if scheme == "https" else "http"
 
     @lazy
     def authority(self) -> bytes:
         """Host and port as the visitor saw them; anything, unless ``host`` is known."""
-        told = self._told("host", b"x-forwarded-host")
+        told = self._told("host", PROXY_HEADERS[1])
         return self._headers.get(b"host", b"") if told is None else told.encode("latin-1")
 
     @lazy

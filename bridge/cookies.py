@@ -10,6 +10,7 @@ Source: Meta, "ClickID and the fbp and fbc Parameters" and "Parameter Builder Li
 
 from __future__ import annotations
 
+import binascii
 import ipaddress
 import re
 import secrets
@@ -38,6 +39,7 @@ _VALUE = re.compile(
     r"(?:\.(?P<appendix>AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8}))?"
 )
 _CLICK_ID = re.compile(r"[A-Za-z0-9_.~-]{1,500}")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]")
 
 
@@ -91,12 +93,12 @@ def parse_browser_id(value: str) -> BrowserId | None:
 
 def new_fbp(index: int, now_ms: int) -> str:
     """Return a new ``_fbp`` value; the payload has up to 18 digits, as the pixel's own."""
-    return str(BrowserId(index, now_ms, str(secrets.randbelow(10**18))))
+    return f"fb.{index}.{now_ms}.{int.from_bytes(secrets.token_bytes(8)) % 10**18}"
 
 
 def build_fbc(click_id: str, index: int, now_ms: int) -> str:
     """Return the ``_fbc`` value of a click first seen at ``now_ms``."""
-    return str(BrowserId(index, now_ms, click_id.replace(".", "__DOT__")))
+    return f"fb.{index}.{now_ms}.{click_id.replace('.', '__DOT__')}"
 
 
 def renew_fbc(stored: str | None, click_id: str | None, index: int, now_ms: int) -> str | None:
@@ -129,7 +131,7 @@ def read_click_id(query: bytes) -> str | None:
     if start < 0:
         return None
     raw = query[start + 7 : start + 7 + 3 * MAX_CLICK_ID_LENGTH + 1].partition(b"&")[0]
-    text = unquote_to_bytes(raw).decode("latin-1")
+    text = (unquote_to_bytes(raw) if b"%" in raw else raw).decode("latin-1")
     return text if _CLICK_ID.fullmatch(text) else None
 
 
@@ -221,8 +223,16 @@ def read_cookies(header: bytes) -> Cookies:
     return _remembered_cookies(header) if len(header) <= REMEMBERED_LENGTH else Cookies(header)
 
 
+def encode_base64url(data: bytes) -> bytes:
+    """Return ``data`` as a cookie can hold it: URL-safe base64 without padding.
+
+    In a third of the time that ``base64`` takes, which every landing would wait for.
+    """
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
+
+
 def build_set_cookie(
-    name: str,
+    name: bytes,
     value: str,
     *,
     max_age: int,
@@ -231,11 +241,17 @@ def build_set_cookie(
     http_only: bool = False,
 ) -> bytes:
     """Return one ``Set-Cookie`` line; ``value`` must hold cookie characters only."""
-    line = f"{name}={value}; Max-Age={max_age}; Path=/; SameSite=Lax"
+    attributes = _build_attributes(max_age, domain, secure, http_only)
+    return b"%b=%b%b" % (name, value.encode("ascii"), attributes)
+
+
+@lru_cache(maxsize=256)
+def _build_attributes(max_age: int, domain: str | None, secure: bool, http_only: bool) -> bytes:
+    text = f"; Max-Age={max_age}; Path=/; SameSite=Lax"
     if domain:
-        line += f"; Domain=.{domain}"
+        text += f"; Domain=.{domain}"
     if secure:
-        line += "; Secure"
+        text += "; Secure"
     if http_only:
-        line += "; HttpOnly"
-    return line.encode("ascii")
+        text += "; HttpOnly"
+    return text.encode("ascii")

@@ -22,7 +22,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -146,7 +145,6 @@ class Bridge:
             ignore=ignore,
             counters=self.counters,
         )
-        self._encoded_settings = lru_cache(maxsize=4096)(self._encode_settings)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -196,24 +194,16 @@ class Bridge:
         """Return what the script must know on ``visitor``'s pages."""
         if visitor.is_nobody:
             return PageSettings(consent="pending" if visitor.consent == "pending" else "denied")
-        domain = visitor.capture.connection.cookie_domain.domain
-        return self._settings_of(visitor.identity.external_id, domain, visitor.consent)
+        return PageSettings(
+            external_id=visitor.identity.external_id,
+            pixel_ids=self._pixel_ids,
+            domain=visitor.capture.connection.cookie_domain.domain,
+            consent=visitor.consent,
+        )
 
     def encode_page_settings(self, visitor: Visitor) -> str:
         """Return what the readable cookie of a known visitor says."""
-        domain = visitor.capture.connection.cookie_domain.domain
-        return self._encoded_settings(visitor.identity.external_id, domain, visitor.consent)
-
-    def _settings_of(self, external_id: str, domain: str | None, consent: State) -> PageSettings:
-        return PageSettings(
-            external_id=external_id,
-            pixel_ids=self._pixel_ids,
-            domain=domain,
-            consent=consent,
-        )
-
-    def _encode_settings(self, external_id: str, domain: str | None, consent: State) -> str:
-        return encode_readable(self._settings_of(external_id, domain, consent))
+        return encode_readable(self.build_page_settings(visitor))
 
     # Beyond the request
 

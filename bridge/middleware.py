@@ -18,7 +18,8 @@ from bridge.visitor import VISITOR, Visitor
 
 # Directives that keep a response out of shared caches; ``private="field"`` is none.
 _UNSHARED = frozenset({b"private", b"no-store"})
-_CACHE_HEADERS = frozenset({b"cache-control", b"cdn-cache-control", b"surrogate-control"})
+_CDN_HEADERS = (b"cdn-cache-control", b"surrogate-control")
+_CACHE_HEADERS = frozenset({b"cache-control", *_CDN_HEADERS})
 
 logger = logging.getLogger("bridge.middleware")
 
@@ -35,6 +36,7 @@ class BridgeMiddleware:
         self.app = app
         self.bridge = bridge
         self._endpoints = Endpoints(bridge)
+        self._prefix = bridge.prefix + "/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle HTTP and lifespan; pass everything else, WebSockets too."""
@@ -61,9 +63,8 @@ class BridgeMiddleware:
 
         token = VISITOR.set(visitor)
         try:
-            path = visitor.capture.path
-            if path.startswith(self.bridge.prefix + "/"):
-                path = path.removeprefix(self.bridge.prefix)
+            if self._prefix in scope["path"] and visitor.capture.path.startswith(self._prefix):
+                path = visitor.capture.path.removeprefix(self.bridge.prefix)
                 await self._endpoints(scope, receive, send_with_cookies, path)
             else:
                 await self.app(scope, receive, send_with_cookies)
@@ -77,29 +78,32 @@ class BridgeMiddleware:
         lines = visitor.start_response(self.bridge.signer)
         if not lines:
             return
-        headers = list(message.get("headers", ()))
-        message["headers"] = headers
-        directives = _read_directives(headers, b"cache-control")
-        shared = message["status"] == 304 or any(
-            directive == b"public" or directive.startswith(b"s-maxage") for directive in directives
-        )
-        # A CDN prefers these to Cache-Control.
-        for name in (b"cdn-cache-control", b"surrogate-control"):
-            own = _read_directives(headers, name)
-            shared = shared or bool(own and not own & _UNSHARED)
+        headers = message["headers"] = list(message.get("headers", ()))
+        caching = [(k, v) for k, v in headers if k.lower() in _CACHE_HEADERS]
         if visitor.has_chosen:
             # A choice must not get lost; the response is this visitor's alone.
-            headers[:] = [(k, v) for k, v in headers if k.lower() not in _CACHE_HEADERS]
+            headers[:] = [pair for pair in headers if pair not in caching]
             headers.append((b"cache-control", b"private, no-store"))
-        elif shared:
+        elif message["status"] == 304 or (caching and _is_shared(caching)):
             return
-        elif not directives & _UNSHARED:
+        elif not _UNSHARED & _read_directives(caching, b"cache-control"):
             headers.append((b"cache-control", b"private"))
-        headers.extend((b"set-cookie", line) for line in lines)
+        headers += [(b"set-cookie", line) for line in lines]
+
+
+def _is_shared(caching: list[tuple[bytes, bytes]]) -> bool:
+    """Return whether a shared cache may keep the response; a CDN prefers headers of its own."""
+    own = [_read_directives(caching, name) for name in _CDN_HEADERS]
+    return any(told and not told & _UNSHARED for told in own) or any(
+        directive == b"public" or directive.startswith(b"s-maxage")
+        for directive in _read_directives(caching, b"cache-control")
+    )
 
 
 def _read_directives(headers: list[tuple[bytes, bytes]], name: bytes) -> set[bytes]:
     """Return the directives of a caching header, lower-case."""
+    if not headers:
+        return set()
     text = b",".join(value for key, value in headers if key.lower() == name).lower()
     return {directive.strip() for directive in text.split(b",")} - {b""}
 

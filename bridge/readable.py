@@ -5,7 +5,6 @@ Nothing in them is trusted when it comes back.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 
 from bridge.consent import State
-from bridge.cookies import TWIN_COOKIE_PREFIX
+from bridge.cookies import TWIN_COOKIE_PREFIX, encode_base64url
 from bridge.events import Event
 
 TWIN_MAX_AGE = 3600  # seconds; a page without the script may stand in between, a payment's say
@@ -78,4 +77,4 @@ def build_twin(event: Event) -> Twin | None:
 
 def encode_readable(value: Twin | PageSettings) -> str:
     """Return ``value`` as URL-safe base64 of its JSON."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(value)).decode().rstrip("=")
+    return encode_base64url(msgspec.json.encode(value)).decode()

@@ -11,16 +11,16 @@ least useful first.
 from __future__ import annotations
 
 import base64
-import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from itsdangerous import BadSignature, Signer
+from itsdangerous import BadSignature
 
+from bridge.cookies import encode_base64url
 from bridge.errors import InvalidTokenError
 from bridge.events import UserData
-from bridge.identity import Identity, derive_key
+from bridge.identity import Identity, PurposeSigner
 
 MAX_LENGTH = 500  # characters
 MAX_CONTENT = 4096  # bytes of an opened token; deflate could make more of 500 characters
@@ -96,8 +96,7 @@ class Sealer:
     """
 
     def __init__(self, secret_keys: Sequence[str]) -> None:
-        keys = [derive_key(key, "seal") for key in secret_keys]
-        self._signer = Signer(keys, key_derivation="none", digest_method=hashlib.sha256)
+        self._signer = PurposeSigner(secret_keys, "seal")
 
     def seal(self, identity: Identity, *, limited: bool, now: float) -> str:
         """Return a URL-safe token of at most 500 characters."""
@@ -128,7 +127,7 @@ class Sealer:
     def _dump(self, content: _Content) -> str:
         deflate = zlib.compressobj(9, wbits=-15, zdict=_DICTIONARY)
         packed = deflate.compress(msgspec.msgpack.encode(content)) + deflate.flush()
-        return self._signer.sign(base64.urlsafe_b64encode(packed).rstrip(b"=")).decode()
+        return self._signer.sign(encode_base64url(packed)).decode()
 
     def open(self, token: str, *, max_age: float, now: float) -> tuple[Identity, bool]:
         """Return the identity in ``token``, and whether its consent was limited.

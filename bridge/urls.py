@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import unquote
 
 MAX_LENGTH = 2048  # characters
@@ -70,9 +71,9 @@ _KEPT = frozenset({"fbclid", "gclid", "msclkid", "ttclid"})
 # Bounded and anchored, so that no text makes them slow.
 _EMAIL = re.compile(r"[^\s@/?&=;,:]{1,64}@[^\s@/?&=;,:]{1,190}\.[^\s@/?&=;,:]")
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.")
-_SAFE = re.compile(r"https?://[!-~]+")
-# Most pages: no query, nothing encoded, no ``@``; only a token could hide in it.
-_PLAIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9/._~!$&'()*+,;=:-]*)?")
+_SAFE = re.compile(r"[!-~]+")
+# What stands before the host's last ``@`` is a user name or a password.
+_ADDRESS = re.compile(r"(https?://)(?:[!-.0-~]*@)?([!-.0-?A-~]+)(/?)([!-~]*)")
 
 
 def _name(text: str) -> str:
@@ -87,7 +88,7 @@ def normalize_parameters(names: str | Iterable[str]) -> frozenset[str]:
 def _is_private(text: str) -> bool:
     """Return whether ``text`` holds an e-mail address or a JSON Web Token, however encoded."""
     for _ in range(6):
-        if ("@" in text and _EMAIL.search(text)) or _JWT.search(text):
+        if ("@" in text and _EMAIL.search(text)) or ("ey" in text and _JWT.search(text)):
             return True
         if "%" not in text:
             return False
@@ -107,30 +108,37 @@ def clean_url(raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS) -> str |
     """
     if len(raw) > MAX_LENGTH:
         return None
-    text = raw.partition(b"#")[0].decode("latin-1")
-    if "ey" not in text and _PLAIN.fullmatch(text):
-        return text
-    if not _SAFE.fullmatch(text):
+    address, _, query = raw.partition(b"#")[0].decode("latin-1").partition("?")
+    clean = _clean_address(address)
+    if clean is None or not query:
+        return clean
+    if not _SAFE.fullmatch(query):
         return None
-    address, _, query = text.partition("?")
-    scheme, _, rest = address.partition("://")
-    authority, slash, path = rest.partition("/")
-    authority = authority.rpartition("@")[2]
-    if not authority:
-        return None
-    if "@" in path or "%" in path or "ey" in path:
-        path = "/".join(REDACTED if _is_private(part) else part for part in path.split("/"))
-    url = f"{scheme}://{authority}{slash}{path}"
     pairs = query.replace(";", "&").split("&")
     kept = [pair for pair in pairs if pair and _may_leave(pair, private)]
-    return f"{url}?{'&'.join(kept)}" if kept else url
+    return f"{clean}?{'&'.join(kept)}" if kept else clean
+
+
+@lru_cache(maxsize=4096)
+def _clean_address(text: str) -> str | None:
+    """Return a URL without its query; a site's visitors load the same pages again and again."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        return None
+    scheme, authority, slash, path = match.groups()
+    if "@" in path or "%" in path or "ey" in path:
+        path = "/".join(REDACTED if _is_private(part) else part for part in path.split("/"))
+    return f"{scheme}{authority}{slash}{path}"
 
 
 def _may_leave(pair: str, private: frozenset[str]) -> bool:
     name, _, value = pair.partition("=")
     if name in _KEPT:
         return True
+    return not _is_private_name(name, private) and not _is_private(value)
+
+
+@lru_cache(maxsize=2048)
+def _is_private_name(name: str, private: frozenset[str]) -> bool:
     plain = _name(name)
-    if plain in private or plain.endswith(_PRIVATE_ENDINGS):
-        return False
-    return not _is_private(value) and not _is_private(name)
+    return plain in private or plain.endswith(_PRIVATE_ENDINGS) or _is_private(name)

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bridge.capture import Capture
-from bridge.consent import CHOICE_MAX_AGE, Choice, State
-from bridge.cookies import (
-    CHOICE_COOKIE,
-    MAX_AGE,
-    READABLE_COOKIE,
-    SESSION_COOKIE,
-    build_set_cookie,
-    new_fbp,
-    parse_browser_id,
-    renew_fbc,
-)
+from bridge.consent import Choice, State
+from bridge.cookies import READABLE_COOKIE, new_fbp, renew_fbc
 from bridge.errors import ConfigError, NoVisitorError
 from bridge.events import DAY, Event, UserData
-from bridge.identity import Identity, SessionSigner
-from bridge.readable import (
-    MAX_TWINS_LENGTH,
-    TWIN_FRAME,
-    TWIN_MAX_AGE,
-    Twin,
-    build_twin,
-    encode_readable,
-    is_twin_cookie,
-)
+from bridge.identity import Identity, SessionSigner, format_uuid
+from bridge.readable import MAX_TWINS_LENGTH, TWIN_FRAME, Twin, build_twin, encode_readable
+from bridge.set_cookies import SetCookies
 
 if TYPE_CHECKING:
     from bridge.core import Bridge
@@ -59,11 +43,9 @@ def meet(
     if fbp is None:
         fbp = new_fbp(connection.cookie_domain.subdomain_index, now_ms)
     if stored is None:
-        anonymous_id = capture.ajs_anonymous_id or (
-            signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else str(uuid.uuid4())
-        )
+        known = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None
         return Identity(
-            anonymous_id=anonymous_id,
+            anonymous_id=capture.ajs_anonymous_id or known or format_uuid(secrets.token_bytes(16)),
             renewed_at=int(now),
             fbp=fbp,
             fbc=fbc,
@@ -123,18 +105,22 @@ class Visitor:
         stored: Identity | None,
         consent: State,
         ignored: str | None,
+        is_settled: bool = False,
     ) -> None:
         self.bridge = bridge
         self.consent = consent
         self.twins: list[Twin] = []
-        self.identity = NOBODY
         self._capture = capture
         self._stored = stored
         self._ignored = ignored
         self._choice: Choice | None = None
         self._forgotten = False
         self._response_started = capture is None
-        self._meet()
+        self._is_settled = is_settled
+        if is_settled and stored is not None:
+            self.identity = stored
+        else:
+            self._meet()
 
     def _meet(self) -> None:
         if self.silence is not None:
@@ -278,100 +264,56 @@ class Visitor:
             signer: Writes the session cookie.
         """
         self._response_started = True
-        if not self.has_chosen and (self._ignored or not self.capture.is_meeting_place):
-            return []
-        if not self._has_news:
-            return []
-        lines = []
-        if self._choice is not None:
-            lines.append(self._line(CHOICE_COOKIE.decode(), self._choice, CHOICE_MAX_AGE))
-        if self._forgotten or self.consent == "denied":
-            return lines + self._clear_lines(SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc")
-        if self.consent == "pending":
-            # The script must not act on what an earlier state left it.
-            return lines + self._clear_lines(READABLE_COOKIE)
-        if self.is_nobody:
-            return lines
-        lines += self._session_lines(signer)
-        lines += self._browser_id_lines()
-        lines += self._readable_lines()
-        return lines
-
-    @property
-    def _has_news(self) -> bool:
-        """Whether there may be anything to set; for most requests there is not."""
-        identity, cookies = self.identity, self.capture.cookies
-        return (
-            identity is not self._stored
-            or bool(self.twins)
-            or self._choice is not None
-            or identity.fbp != cookies.fbp
-            or identity.fbc != cookies.fbc
-            or self.bridge.encode_page_settings(self).encode() != cookies.readable
-        )
-
-    def _line(
-        self, name: str, value: str, max_age: int = MAX_AGE, *, secret: bool = False
-    ) -> bytes:
-        """Return one line; only ``_fbp`` and ``_fbc`` go without Secure, as the pixel sets them."""
-        ours = name.startswith("_bridge")
-        return build_set_cookie(
-            name,
-            value,
-            max_age=max_age,
-            domain=self.capture.connection.cookie_domain.domain,
-            secure=ours and self.capture.connection.scheme == "https",
-            http_only=secret,
-        )
-
-    @property
-    def _is_renewed(self) -> bool:
-        return self._stored is None or self.identity.renewed_at != self._stored.renewed_at
-
-    def _session_lines(self, signer: SessionSigner) -> list[bytes]:
-        if self.identity is self._stored or self.identity == self._stored:
-            return []
-        return [self._line(SESSION_COOKIE.decode(), signer.write(self.identity), secret=True)]
-
-    def _browser_id_lines(self) -> list[bytes]:
-        """Write what the browser does not have; renew at most daily, and only on our domain.
-
-        A value of another domain's index is the pixel's own: written here too, it would live twice.
-        """
-        lines = []
-        for name, shown, value in (
-            ("_fbp", self.capture.cookies.fbp, self.identity.fbp),
-            ("_fbc", self.capture.cookies.fbc, self.identity.fbc),
+        if not self.has_chosen and (
+            self._ignored or not self.capture.is_meeting_place or not self.has_news
         ):
-            if value is None or (value == shown and not self._is_renewed):
-                continue
-            parsed = parse_browser_id(value)
-            index = self.capture.connection.cookie_domain.subdomain_index
-            if parsed and (value != shown or parsed.subdomain_index == index):
-                lines.append(self._line(name, value))
-        return lines
+            return []
+        cookies = SetCookies(self.capture)
+        if self._choice is not None:
+            cookies.set_choice(self._choice)
+        if self._forgotten or self.consent == "denied":
+            cookies.clear_all()
+        elif self.consent == "pending":
+            # The script must not act on what an earlier state left it.
+            cookies.clear(READABLE_COOKIE)
+        elif not self.is_nobody:
+            self._tell(cookies, signer)
+        return cookies.lines
 
-    def _readable_lines(self) -> list[bytes]:
-        lines = []
-        readable = self.bridge.encode_page_settings(self)
-        if self._is_renewed or self.capture.cookies.readable != readable.encode():
-            lines.append(self._line(READABLE_COOKIE.decode(), readable))
-        lines += [
-            self._line(twin.cookie, encode_readable(twin), TWIN_MAX_AGE) for twin in self.twins
-        ]
-        return lines
+    @property
+    def has_news(self) -> bool:
+        """Whether there may be anything to set; for most requests there is not."""
+        if self.identity is not self._stored or self.twins or self._choice is not None:
+            return True
+        return not self._is_settled and self._differs
 
-    def _clear_lines(self, *names: bytes) -> list[bytes]:
-        """Clear those of ``names`` and of twins that the browser showed, wherever they may live."""
-        shown = [name for name in names if self.capture.cookies.text(name) is not None]
-        twins = (cookie.partition(b"=")[0] for cookie in self.capture.cookies.twins)
-        shown += [name for name in twins if is_twin_cookie(name)]
-        domains = {self.capture.connection.cookie_domain.domain, None}
-        return [
-            build_set_cookie(name.decode(), "", max_age=0, domain=domain)
-            for name in shown
-            for domain in domains
-        ]
+    @property
+    def _differs(self) -> bool:
+        """Whether the browser's own cookies say otherwise than the session."""
+        identity, shown = self.identity, self.capture.cookies
+        return (
+            identity.fbp != shown.fbp
+            or identity.fbc != shown.fbc
+            or self.bridge.encode_page_settings(self).encode() != shown.readable
+        )
+
+    def _tell(self, cookies: SetCookies, signer: SessionSigner) -> None:
+        """Give the browser what it does not have; renew ``_fbp`` and ``_fbc`` at most daily."""
+        identity, stored, shown = self.identity, self._stored, self.capture.cookies
+        renew = stored is None or identity.renewed_at != stored.renewed_at
+        if stored is None or (identity is not stored and identity != stored):
+            cookies.set_session(signer.write(identity))
+        for name, value, known in (
+            (b"_fbp", identity.fbp, shown.fbp),
+            (b"_fbc", identity.fbc, shown.fbc),
+        ):
+            if value is not None and value != known:
+                cookies.set_browser_id(name, value)
+            elif value is not None and renew:
+                cookies.renew_browser_id(name, value)
+        cookies.set_readable(self.bridge.encode_page_settings(self), renew=renew)
+        for twin in self.twins:
+            cookies.set_twin(twin)
 
     def __repr__(self) -> str:
         who = "nobody" if self.is_nobody else f"external_id={self.identity.external_id[:8]}…"

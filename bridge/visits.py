@@ -1,4 +1,9 @@
-"""One request in, one ``Visitor`` out: who is ignored, what is allowed, who it is."""
+"""One request in, one ``Visitor`` out: who is ignored, what is allowed, who it is.
+
+Strategy: most requests of a known visitor change nothing, and are like one that came before: the
+same cookies from the same place. Such a request is recognised, and nothing of it is looked at
+again.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +11,45 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import HTTPConnection
 
 from bridge.bots import is_bot
-from bridge.capture import Capture
-from bridge.connection import SiteRules
+from bridge.capture import SPECULATION_HEADERS, Capture
+from bridge.connection import PROXY_HEADERS, SiteRules
 from bridge.consent import Consent, State
+from bridge.events import DAY
 from bridge.identity import Identity, SessionSigner
 from bridge.visitor import Visitor, meet
 
 if TYPE_CHECKING:
     from bridge.core import Bridge
 
+REMEMBERED = 2048  # Cookie headers with requests that changed nothing
+SITUATIONS = 8  # of these for each header
+MAX_SITUATION_LENGTH = 2000  # characters of one
+
+# What a known visitor's identity and consent may depend on, beside what proxies tell.
+_HEADERS = (
+    b"host",
+    b"user-agent",
+    b"referer",
+    b"sec-gpc",
+    *sorted(SPECULATION_HEADERS),
+)
+
 logger = logging.getLogger("bridge.visits")
+
+
+def _list_headers(rules: SiteRules, consent_header: bytes) -> tuple[bytes, ...]:
+    told = (rules.client_ip_header, *PROXY_HEADERS) if rules.trusted_proxies else ()
+    return (*_HEADERS, *told, *([consent_header] if consent_header else []))
+
+
+def _is_short(situation: tuple[Any, ...]) -> bool:
+    return len(repr(situation)) <= MAX_SITUATION_LENGTH
 
 
 class Visits:
@@ -54,17 +83,60 @@ class Visits:
         self._below_excluded = tuple(f"{path}/" for path in self._excluded)
         self._ignore = ignore
         self._counters = counters
+        # What the app's own callables look at is not known.
+        self._is_predictable = ignore is None and consent.resolve is None
+        self._telling = _list_headers(rules, self._header)
+        self._settled: Callable[[bytes], dict[tuple[Any, ...], State]]
+        self._settled = lru_cache(maxsize=REMEMBERED)(lambda header: {})
 
     def receive(self, scope: MutableMapping[str, Any], bridge: Bridge) -> Visitor:
         """Return the visitor that makes the request of ``scope``."""
         capture = Capture(scope, self._rules)
         cookie = capture.cookies.session
-        stored = self._signer.read(cookie, time.time()) if cookie else None
-        ignored = self._find_ignored(capture, stored, scope)
+        now = time.time()
+        stored = self._signer.read(cookie, now) if cookie else None
+        if stored is None or not self._is_predictable or now - stored.renewed_at >= DAY:
+            return self._look(capture, stored, bridge)
+        situations = self._settled(capture.cookies.header)
+        situation = self._describe(capture)
+        consent = situations.get(situation)
+        if consent is not None:
+            return Visitor(
+                bridge, capture, stored=stored, consent=consent, ignored=None, is_settled=True
+            )
+        visitor = self._look(capture, stored, bridge)
+        if visitor.silence is None and not visitor.has_news and _is_short(situation):
+            if len(situations) >= SITUATIONS:
+                situations.clear()
+            situations[situation] = visitor.consent
+        return visitor
+
+    def _look(self, capture: Capture, stored: Identity | None, bridge: Bridge) -> Visitor:
+        """Return the visitor, from all that the request shows."""
+        ignored = self._find_ignored(capture, stored)
         if ignored:
             self._counters[f"ignored_requests.{ignored}"] += 1
         consent = self.decide(capture, capture.cookies.choice)
         return Visitor(bridge, capture, stored=stored, consent=consent, ignored=ignored)
+
+    def _describe(self, capture: Capture) -> tuple[Any, ...]:
+        """Return all of the request, its cookies aside, that ``_look`` looks at."""
+        scope = capture.scope
+        client = scope.get("client")
+        query = scope.get("query_string", b"")
+        page: object
+        if capture.is_navigation or self._excluded:
+            page = (scope.get("raw_path"), scope["path"], query)
+        else:
+            page = query if b"fbclid" in query else None
+        return (
+            client and client[0],
+            scope.get("scheme"),
+            capture.method,
+            capture.is_navigation,
+            page,
+            *map(capture.headers.get, self._telling),
+        )
 
     def decide(self, capture: Capture, choice: str | None) -> State:
         """Return what may be done, with ``choice`` as the visitor's own."""
@@ -76,9 +148,7 @@ class Visits:
             gpc=capture.asks_for_privacy,
         )
 
-    def _find_ignored(
-        self, capture: Capture, stored: Identity | None, scope: MutableMapping[str, Any]
-    ) -> str | None:
+    def _find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
         """Return why the request is no visitor's; a known visitor's user agent is not parsed."""
         if self._excluded and (
             capture.path in self._excluded or capture.path.startswith(self._below_excluded)
@@ -96,7 +166,7 @@ class Visits:
         if self._ignore is None:
             return None
         try:
-            return self._ignore(HTTPConnection(scope))
+            return self._ignore(HTTPConnection(capture.scope))
         except Exception:
             # The app's own code: its mistake must not fail the page.
             logger.exception("the app's ignore failed; the request counts as a visitor's")

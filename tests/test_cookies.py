@@ -173,7 +173,7 @@ def test_host_of_any_bytes_is_safe_in_a_header(raw: bytes) -> None:
     host = parse_host(raw)
     if host is not None:
         domain = find_cookie_domain(host).domain
-        line = build_set_cookie("a", "b", max_age=1, domain=domain)
+        line = build_set_cookie(b"a", "b", max_age=1, domain=domain)
         assert b"\r" not in line
         assert b"\n" not in line
 

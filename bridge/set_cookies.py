@@ -1,0 +1,92 @@
+"""What one response sets: the ``Set-Cookie`` lines, and what it clears."""
+
+from __future__ import annotations
+
+from bridge.capture import Capture
+from bridge.consent import CHOICE_MAX_AGE, Choice
+from bridge.cookies import (
+    CHOICE_COOKIE,
+    MAX_AGE,
+    READABLE_COOKIE,
+    SESSION_COOKIE,
+    build_set_cookie,
+    parse_browser_id,
+)
+from bridge.readable import TWIN_MAX_AGE, Twin, encode_readable, is_twin_cookie
+
+_OURS = (SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc")
+
+
+class SetCookies:
+    """Lines for the response to one request.
+
+    Args:
+        capture: The request: what its browser has already, and where cookies live.
+
+    Attributes:
+        lines: Values of ``Set-Cookie`` headers, in order.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.lines: list[bytes] = []
+        self._shown = capture.cookies
+        self._place = capture.connection.cookie_domain
+        self._secure = capture.connection.scheme == "https"
+
+    def _set(
+        self, name: bytes, value: str, max_age: int = MAX_AGE, *, http_only: bool = False
+    ) -> None:
+        line = build_set_cookie(
+            name,
+            value,
+            max_age=max_age,
+            domain=self._place.domain,
+            secure=self._secure,
+            http_only=http_only,
+        )
+        self.lines.append(line)
+
+    def set_choice(self, choice: Choice) -> None:
+        """Keep what the visitor chose."""
+        self._set(CHOICE_COOKIE, choice, CHOICE_MAX_AGE)
+
+    def set_session(self, value: str) -> None:
+        """Keep the signed session."""
+        self._set(SESSION_COOKIE, value, http_only=True)
+
+    def set_browser_id(self, name: bytes, value: str) -> None:
+        """Give the browser a ``_fbp`` or ``_fbc``; without Secure, as the pixel sets them."""
+        self.lines.append(build_set_cookie(name, value, max_age=MAX_AGE, domain=self._place.domain))
+
+    def renew_browser_id(self, name: bytes, value: str) -> None:
+        """Renew what the browser has.
+
+        A value of another domain's index is the pixel's own: renewed here, it would live twice.
+        """
+        parsed = parse_browser_id(value)
+        if parsed is not None and parsed.subdomain_index == self._place.subdomain_index:
+            self.set_browser_id(name, value)
+
+    def set_readable(self, value: str, *, renew: bool) -> None:
+        """Tell the script what it must know, unless it was told."""
+        if renew or self._shown.readable != value.encode():
+            self._set(READABLE_COOKIE, value)
+
+    def set_twin(self, twin: Twin) -> None:
+        """Let a twin ride to the script."""
+        self._set(twin.cookie.encode(), encode_readable(twin), TWIN_MAX_AGE)
+
+    def clear_all(self) -> None:
+        """Clear what is ours, the visitor's choice left."""
+        self.clear(*_OURS)
+
+    def clear(self, *names: bytes) -> None:
+        """Clear those of ``names`` and of twins that the browser showed, wherever they may live."""
+        shown = [name for name in names if self._shown.text(name) is not None]
+        twins = (cookie.partition(b"=")[0] for cookie in self._shown.twins)
+        shown += [name for name in twins if is_twin_cookie(name)]
+        self.lines += [
+            build_set_cookie(name, "", max_age=0, domain=domain)
+            for name in shown
+            for domain in {self._place.domain, None}
+        ]
