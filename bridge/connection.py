@@ -17,7 +17,6 @@ from bridge.addresses import (
     walk,
 )
 from bridge.cookies import CookieDomain, find_cookie_domain, parse_host
-from bridge.lazy import lazy
 from bridge.urls import PRIVATE_PARAMETERS
 
 FORWARDED_FOR = b"x-forwarded-for"
@@ -56,7 +55,16 @@ class Connection:
         scope: The ASGI scope.
         headers: The request's headers, lower-case names.
         rules: Whom to believe.
+
+    Attributes:
+        client_ip: The visitor's public address; private and documentation addresses are ``None``.
+        scheme: The scheme as the visitor saw it.
+        authority: Host and port as the visitor saw them; anything, unless ``host`` is known.
+        host: The host as the visitor saw it: lower-case, no port; ``None`` if malformed.
+        cookie_domain: Where this visitor's cookies live.
     """
+
+    __slots__ = ("authority", "client_ip", "cookie_domain", "host", "scheme")
 
     def __init__(
         self,
@@ -64,81 +72,21 @@ class Connection:
         headers: Mapping[bytes, bytes],
         rules: SiteRules,
     ) -> None:
-        self._scope = scope
-        self._headers = headers
-        self._rules = rules
-
-    def _text(self, name: bytes) -> str:
-        return self._headers.get(name, b"").decode("latin-1")
-
-    @lazy
-    def _peer(self) -> IPAddress | None:
-        client = self._scope.get("client")
-        return parse_ip(str(client[0])) if client else None
-
-    @lazy
-    def _behind_proxy(self) -> bool:
-        proxies = self._rules.trusted_proxies
-        return bool(proxies) and is_trusted(self._peer, proxies)
-
-    @lazy
-    def _forwarded(self) -> list[dict[str, str]]:
-        """The ``Forwarded`` header's elements, if that is the one to believe."""
-        if not self._behind_proxy or self._rules.client_ip_header != FORWARDED:
-            return []
-        return parse_forwarded(self._text(FORWARDED))
-
-    @lazy
-    def client_ip(self) -> str | None:
-        """The visitor's public address; private and documentation addresses are ``None``."""
-        if not self._rules.trusted_proxies or not self._behind_proxy:
-            client = self._scope.get("client")
-            return _read_public_ip(str(client[0])) if client else None
-        address = walk(self._peer, self._hops, self._rules.trusted_proxies)
-        return str(address) if is_public(address) else None
-
-    @property
-    def _hops(self) -> list[str]:
-        if self._rules.client_ip_header == FORWARDED:
-            return [element.get("for", "") for element in self._forwarded]
-        text = self._text(self._rules.client_ip_header)
-        return text.split(",") if text.strip() else []
-
-    def _told(self, parameter: str, header: bytes) -> str | None:
-        """Return what the nearest trusted proxy says of scheme or host, or ``None``."""
-        if not self._rules.trusted_proxies or not self._behind_proxy:
-            return None
-        if self._rules.client_ip_header == FORWARDED:
-            return next((e[parameter] for e in reversed(self._forwarded) if parameter in e), None)
-        return self._text(header).rpartition(",")[2].strip() if header in self._headers else None
-
-    @lazy
-    def scheme(self) -> Literal["http", "https"]:
-        """The scheme as the visitor saw it."""
-        told = self._told("proto", PROXY_HEADERS[0])
-        scheme = self._scope.get("scheme", "http") if told is None else told.lower()
-        return "https" if scheme == "https" else "http"
-
-    @lazy
-    def authority(self) -> bytes:
-        """Host and port as the visitor saw them; anything, unless ``host`` is known."""
-        told = self._told("host", PROXY_HEADERS[1])
-        return self._headers.get(b"host", b"") if told is None else told.encode("latin-1")
-
-    @lazy
-    def host(self) -> str | None:
-        """The host as the visitor saw it: lower-case, no port; ``None`` if malformed."""
-        return parse_host(self.authority)
-
-    @lazy
-    def cookie_domain(self) -> CookieDomain:
-        """Where this visitor's cookies live."""
-        host, fixed = self.host, self._rules.cookie_domain
-        if host is None:
-            return CookieDomain(None, 0)
-        if fixed and (host == fixed or host.endswith("." + fixed)):
-            return CookieDomain(fixed, fixed.count("."))
-        return find_cookie_domain(host)
+        client = scope.get("client")
+        peer = str(client[0]) if client else ""
+        address = parse_ip(peer) if rules.trusted_proxies else None
+        if is_trusted(address, rules.trusted_proxies):
+            told = _Proxies(headers, rules)
+            self.client_ip = told.find_client(address)
+            scheme = told.scheme or scope.get("scheme", "http")
+            authority = told.authority
+        else:
+            self.client_ip = _read_public_ip(peer)
+            scheme, authority = scope.get("scheme", "http"), None
+        self.scheme: Literal["http", "https"] = "https" if scheme == "https" else "http"
+        self.authority = headers.get(b"host", b"") if authority is None else authority
+        self.host = parse_host(self.authority)
+        self.cookie_domain = _place_cookies(self.host, rules.cookie_domain)
 
     def is_same_site(self, url: bytes) -> bool:
         """Return whether ``url`` is on this request's registrable domain."""
@@ -150,3 +98,47 @@ class Connection:
         return host == self.host or (
             domain is not None and find_cookie_domain(host).domain == domain
         )
+
+
+def _place_cookies(host: str | None, fixed: str | None) -> CookieDomain:
+    if host is None:
+        return CookieDomain(None, 0)
+    if fixed and (host == fixed or host.endswith("." + fixed)):
+        return CookieDomain(fixed, fixed.count("."))
+    return find_cookie_domain(host)
+
+
+class _Proxies:
+    """What trusted proxies tell of the connection.
+
+    Attributes:
+        scheme: Lower-case, as the nearest one tells it; ``None`` if it does not.
+        authority: Host and port, likewise.
+    """
+
+    def __init__(self, headers: Mapping[bytes, bytes], rules: SiteRules) -> None:
+        self._rules = rules
+        text = headers.get(rules.client_ip_header, b"").decode("latin-1")
+        if rules.client_ip_header == FORWARDED:
+            elements = parse_forwarded(text)
+            self._hops = [element.get("for", "") for element in elements]
+            scheme, authority = (_find_last(elements, name) for name in ("proto", "host"))
+        else:
+            self._hops = text.split(",") if text.strip() else []
+            scheme, authority = (_read_last(headers, name) for name in PROXY_HEADERS)
+        self.scheme = None if scheme is None else scheme.lower()
+        self.authority = None if authority is None else authority.encode("latin-1")
+
+    def find_client(self, peer: IPAddress | None) -> str | None:
+        """Return the first address, from the nearest on, that is no trusted proxy's."""
+        address = walk(peer, self._hops, self._rules.trusted_proxies)
+        return str(address) if is_public(address) else None
+
+
+def _find_last(elements: list[dict[str, str]], parameter: str) -> str | None:
+    return next((e[parameter] for e in reversed(elements) if parameter in e), None)
+
+
+def _read_last(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1").rpartition(",")[2].strip()
