@@ -1,4 +1,4 @@
-"""Run everything and print one Markdown table: ``python -m benchmarks``."""
+"""Run everything and print Markdown tables: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 
-from benchmarks import in_process, over_http
+from benchmarks import claiming, delivery, events, importing, in_process, over_http, storing
+from benchmarks.engines import SQLITE, run_servers
 from benchmarks.peers import BARE, BRIDGE, CASES, SESSION, Case
+from benchmarks.report import judge
 
 _HEAD = (
     "| Request | With | µs over the bare route | ÷ `SessionMiddleware` "
     "| Requests/s ÷ bare | Bridge's budget |\n|---|---|--:|--:|--:|---|"
 )
-
-
-def _judge(value: float, limit: float, *, at_most: bool) -> str:
-    passed = value <= limit if at_most else value >= limit
-    return f"{'≤' if at_most else '≥'} {limit:.2f} {'PASS' if passed else '**MISS**'}"
 
 
 def _rows(
@@ -41,9 +40,9 @@ def _rows(
         if peer == BRIDGE:
             in_process_budget, share_budget = case.budgets
             if in_process_budget is not None:
-                budgets.append(_judge(ratio, in_process_budget, at_most=True))
+                budgets.append(judge(ratio, in_process_budget, at_most=True))
             if share_budget is not None and shares:
-                budgets.append(_judge(shares[peer][0], share_budget, at_most=False))
+                budgets.append(judge(shares[peer][0], share_budget, at_most=False))
         share = "{:.2f} ({:.2f} to {:.2f})".format(*shares[peer]) if shares else ""
         rows.append(
             f"| {case.title if peer == SESSION else ''} | {peer} "
@@ -66,31 +65,81 @@ def _describe(costs: dict[str, dict[str, in_process.Cost]], rates: dict[str, obj
     return "".join(lines) + ". In brackets: quartiles; for requests/s least and most."
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the benchmarks."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=in_process.ROUNDS, help="in process")
-    parser.add_argument("--http-rounds", type=int, default=over_http.ROUNDS, help="0: none")
-    options = parser.parse_args(argv)
-    # As in production: what is logged below WARNING costs a comparison.
-    logging.basicConfig(level=logging.WARNING)
-    if options.serve:
-        over_http.serve(*options.serve)
-        return 0
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop as a web process has it."""
     try:
-        new_loop = importlib.import_module("uvloop").new_event_loop
+        loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
     except ImportError:
         print("uvloop is missing: asyncio's own loop is used in process", file=sys.stderr)
-        new_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
+        loop = asyncio.new_event_loop()
+    return loop
+
+
+def _compare_requests(options: argparse.Namespace, directory: str) -> None:
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
         costs = runner.run(in_process.run(options.rounds))
     rates = over_http.run(options.http_rounds) if options.http_rounds else {}
     print(_HEAD)
     for case in CASES:
         print("\n".join(_rows(case, costs[case.title], rates.get(case.title))))
-    print()
-    print(_describe(costs, dict(rates)))
+    print(f"\n{_describe(costs, dict(rates))}", flush=True)
+
+
+def _compare_events(options: argparse.Namespace, directory: str) -> None:
+    events.run(directory)
+
+
+def _compare_storing(options: argparse.Namespace, directory: str) -> None:
+    with run_servers() as urls, asyncio.Runner(loop_factory=_new_loop) as runner:
+        storing.run(runner, directory, urls)
+
+
+def _compare_delivery(options: argparse.Namespace, directory: str) -> None:
+    delivery.run(directory)
+
+
+def _compare_claims(options: argparse.Namespace, directory: str) -> None:
+    with run_servers() as urls:
+        engines = list(urls)
+    with asyncio.Runner() as runner:
+        claiming.run(runner, directory, [SQLITE, *engines], million=options.million)
+
+
+def _compare_import(options: argparse.Namespace, directory: str) -> None:
+    importing.run(directory, million=options.million)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
+    "requests": _compare_requests,
+    "events": _compare_events,
+    "storing": _compare_storing,
+    "delivery": _compare_delivery,
+    "claiming": _compare_claims,
+    "import": _compare_import,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmarks."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; by default all")
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=in_process.ROUNDS, help="in process")
+    parser.add_argument("--http-rounds", type=int, default=over_http.ROUNDS, help="0: none")
+    parser.add_argument(
+        "--million", action="store_true", help="a million lines, and waiting on every engine"
+    )
+    options = parser.parse_args(argv)
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    # As in production: what is logged below WARNING costs a comparison.
+    logging.basicConfig(level=logging.WARNING)
+    if options.serve:
+        over_http.serve(*options.serve)
+        return 0
+    for part in options.parts or PARTS:
+        with tempfile.TemporaryDirectory(prefix="bridge-benchmark-") as directory:
+            PARTS[part](options, directory)
     return 0
 
 

@@ -9,6 +9,7 @@ from bridge.errors import (
     InvalidTokenError,
     NoVisitorError,
     OutboxError,
+    OutboxFullError,
 )
 from bridge.events import Event, UserData
 from bridge.handlers import enrich, identify, logout, track, track_sync
@@ -28,6 +29,7 @@ __all__ = [
     "InvalidTokenError",
     "NoVisitorError",
     "OutboxError",
+    "OutboxFullError",
     "UserData",
     "Visitor",
     "current_visitor",

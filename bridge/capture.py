@@ -57,6 +57,7 @@ class Capture:
     Attributes:
         method: The HTTP method, upper-case.
         scope: The ASGI scope.
+        root_path: Where the app is mounted.
         headers: The request's, lower-case; of one that came twice, what counts.
         cookies: What the ``Cookie`` header holds for us.
     """
@@ -68,6 +69,8 @@ class Capture:
             headers = _join(raw)
         self.method: str = scope["method"]
         self.scope = scope
+        # Read now: a router writes its own mounts into the same scope.
+        self.root_path: str = scope.get("root_path", "")
         self.headers = headers
         self.cookies = read_cookies(headers.get(b"cookie", b""))
         self._rules = rules
@@ -80,7 +83,7 @@ class Capture:
     @property
     def path(self) -> str:
         """The path asked for, below the app's mount."""
-        path: str = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
+        path: str = self.scope["path"].removeprefix(self.root_path)
         return path
 
     def read_header(self, name: bytes) -> str | None:
@@ -151,8 +154,12 @@ class Capture:
 
     @property
     def is_meeting_place(self) -> bool:
-        """Whether the answer may carry cookies: a page or a fetch, not an image or a style."""
-        return self.headers.get(b"sec-fetch-dest", b"empty") in _MEETING_PLACES
+        """Whether the answer may carry cookies: a page or a fetch, not an image or a style.
+
+        A browser that asks before a request (CORS) shows no cookies and keeps none.
+        """
+        place = self.headers.get(b"sec-fetch-dest", b"empty")
+        return place in _MEETING_PLACES and self.method != "OPTIONS"
 
     @property
     def is_cross_site_post(self) -> bool:

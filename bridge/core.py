@@ -29,6 +29,8 @@ from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
 from bridge.addresses import parse_networks
+from bridge.collecting import EventNames
+from bridge.collecting import State as BrowserState
 from bridge.connection import SiteRules
 from bridge.consent import Consent, State
 from bridge.cookies import MAX_AGE, parse_host
@@ -38,22 +40,26 @@ from bridge.destinations.segment import build_message
 from bridge.errors import ConfigError, InvalidEventError, OutboxError
 from bridge.events import Event, UserData, new_event_id, parse_event
 from bridge.identity import SessionSigner, read_keys
+from bridge.limits import Limits
+from bridge.metrics import Metrics
 from bridge.normalize import build_user_data, looks_like_email
+from bridge.origins import Origins
 from bridge.outbox.base import Delivery, Outbox
 from bridge.outbox.engines import open_outbox
-from bridge.readable import PageSettings, encode_readable
+from bridge.readable import PageSettings, Twin, encode_readable, read_twin
 from bridge.rules import check_phone_support
+from bridge.scripts import PIXEL_SCRIPT_URL, Script, ScriptTag
 from bridge.seal import MAX_AGE as SEAL_MAX_AGE
 from bridge.seal import Sealer
 from bridge.sender import Sender
 from bridge.settings import build_from
 from bridge.urls import PRIVATE_PARAMETERS, normalize_parameters
-from bridge.visitor import Visitor, current_visitor
+from bridge.visitor import VISITOR, Visitor, current_visitor
 from bridge.visits import Visits
 
-PIXEL_SCRIPT_URL = "https://connect.facebook.net/en_US/fbevents.js"
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
 MAX_USER_ID_LENGTH = 200  # characters
+RATE_LIMIT = 300  # events a minute of one session
 LIMITED_DATA_USE = {
     "data_processing_options": ["LDU"],
     "data_processing_options_country": 0,
@@ -86,6 +92,12 @@ class Bridge:
         consent: What may be done: a state for everyone, or where the decision comes from.
         phone_region: ISO 3166-1 alpha-2 country of phone numbers without a country code; needs
             ``pixel-bridge[phone]``.
+        run_sender: Whether this process delivers; ``False`` where ``pixel-bridge worker`` does.
+        custom_events: Names that browsers may report beside Meta's standard events; ``*`` for any.
+        rate_limit: Events a minute that one session may report from the browser, twice as many at
+            once, and ten times as many one address; 0 for no limit.
+        allowed_origins: Origins other than our own whose pages may use our endpoints (CORS), such
+            as ``https://www.example.com`` where we are on ``api.example.com``.
 
     Raises:
         ConfigError: A value that cannot be right; the message says which and why.
@@ -109,6 +121,10 @@ class Bridge:
         ignore: Callable[[HTTPConnection], str | None] | None = None,
         consent: State | Consent = "granted",
         phone_region: str | None = None,
+        run_sender: bool = True,
+        custom_events: str | Iterable[str] = (),
+        rate_limit: float = RATE_LIMIT,
+        allowed_origins: str | Iterable[str] = (),
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
@@ -116,6 +132,8 @@ class Bridge:
             raise ConfigError(f"browser_hold must be 0 to 3600 seconds, got {browser_hold}")
         if not re.fullmatch(r"https?://[A-Za-z0-9._~:/?&=%\[\]-]+", pixel_script_url):
             raise ConfigError(f"pixel_script_url must be a URL, got {pixel_script_url!r}")
+        if not 0 <= rate_limit < float("inf"):
+            raise ConfigError(f"rate_limit must be 0 or more events a minute, got {rate_limit}")
         _check_destinations(destinations)
         if cookie_domain is not None and not parse_host(cookie_domain.strip(".").encode()):
             raise ConfigError(f"cookie_domain must be like example.com, got {cookie_domain!r}")
@@ -126,10 +144,15 @@ class Bridge:
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
         self.destinations = tuple(destinations)
         self.counters: Counter[str] = Counter()
-        self.sender = Sender(self.outbox, self.destinations)
+        self.metrics = Metrics([destination.name for destination in self.destinations])
+        self.sender = Sender(self.outbox, self.destinations, metrics=self.metrics)
+        self._run_sender = run_sender
         self._browser_hold = browser_hold
         self._pixel_ids = tuple(d.pixel_id for d in destinations if isinstance(d, Meta))
-        self.pixel_script_url = pixel_script_url
+        self.script = Script(prefix, pixel_script_url)
+        self.event_names = EventNames(custom_events)
+        self.origins = Origins(allowed_origins)
+        self.limits = Limits(rate_limit)
         self._sealer = Sealer(keys)
         self._phone_region = check_phone_support(phone_region) if phone_region else None
         self.visits = Visits(
@@ -141,7 +164,8 @@ class Bridge:
             ),
             self.signer,
             self.consent,
-            exclude_paths=_read_paths(exclude_paths),
+            # A probe is no visitor.
+            exclude_paths=[*_read_paths(exclude_paths), f"{prefix}/health"],
             ignore=ignore,
             counters=self.counters,
         )
@@ -168,15 +192,22 @@ class Bridge:
         await self.stop()
 
     @property
+    def phone_region(self) -> str | None:
+        """Country of phone numbers without a country code, ISO 3166-1 alpha-2."""
+        return self._phone_region
+
+    @property
     def is_running(self) -> bool:
         """Whether the sender runs on the current event loop."""
         return self._loop is asyncio.get_running_loop()
 
     def start(self) -> None:
-        """Start the sender on the running event loop; again is harmless."""
+        """Start the sender, if it is to run here, on the running event loop; again is harmless."""
         if not self.is_running:
             self._loop = asyncio.get_running_loop()
-            self.sender.start()
+            self.metrics.publish()
+            if self._run_sender:
+                self.sender.start()
 
     async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
@@ -204,6 +235,47 @@ class Bridge:
     def encode_page_settings(self, visitor: Visitor) -> str:
         """Return what the readable cookie of a known visitor says."""
         return encode_readable(self.build_page_settings(visitor))
+
+    def script_tag(
+        self, *, nonce: str | None = None, integrity: bool = True, origin: str | None = None
+    ) -> ScriptTag:
+        """Return the tag that loads the script, for Jinja2 and for plain text.
+
+        It holds nothing of the visitor, so a page with it may be shown to many. Its address
+        changes with the script and is kept for a year.
+
+        Args:
+            nonce: Of the page's Content-Security-Policy.
+            integrity: Whether the browser refuses a script of any other content. Leave it out of
+                pages that a cache keeps beyond a release: after it they would run none.
+            origin: Where we are served, if elsewhere than the page: ``https://api.example.com``.
+
+        Raises:
+            ConfigError: ``nonce`` or ``origin`` is none.
+        """
+        visitor = VISITOR.get()
+        root_path = visitor.root_path if visitor and visitor.bridge is self else ""
+        return self.script.build_tag(
+            root_path=root_path, nonce=nonce, integrity=integrity, origin=origin
+        )
+
+    def csp_directives(
+        self, *, nonce: str | None = None, strict_dynamic: bool = False, origin: str | None = None
+    ) -> dict[str, list[str]]:
+        """Return what a page's Content-Security-Policy must allow: directive → sources to add.
+
+        A page without one of these directives falls back to its ``default-src``, whose sources
+        then have to be repeated.
+
+        Args:
+            nonce: As in ``script_tag``.
+            strict_dynamic: Whether the policy trusts what a script with the nonce loads.
+            origin: As in ``script_tag``.
+
+        Raises:
+            ConfigError: ``nonce`` or ``origin`` is none, or ``strict_dynamic`` has no nonce.
+        """
+        return self.script.build_csp(nonce=nonce, strict_dynamic=strict_dynamic, origin=origin)
 
     # Beyond the request
 
@@ -284,6 +356,7 @@ class Bridge:
         event_time: int | datetime | None = None,
         user_data: Mapping[str, Any] | None = None,
         visitor: Visitor | None = None,
+        connection: Any = None,
     ) -> Event:
         """Store an event for every destination, and ask the browser for its twin.
 
@@ -298,13 +371,18 @@ class Bridge:
             event_time: When it happened, Unix seconds; now by default.
             user_data: Of whom, if more is known than the visitor's session tells; hashed at once.
             visitor: Whose event it is; the current request's by default.
+            connection: The caller's own, to the database that holds the outbox: the event is
+                stored in its transaction, so that an order and its Purchase are committed both or
+                neither. It counts as stored, and its browser copy is asked for, before that.
 
         Returns:
             The event as it is sent.
 
         Raises:
+            ConfigError: ``connection`` is given, and the outbox cannot take part in it.
             InvalidEventError: Meta would refuse it; the message names the field.
             NoVisitorError: Outside a request, without ``visitor``.
+            OutboxError: It could not be stored in the transaction of ``connection``.
         """
         visitor = visitor or current_visitor()
         given = {
@@ -319,9 +397,13 @@ class Bridge:
             return event
         # Before the event is stored: meanwhile the response may leave, or other twins fill it.
         twin = visitor.take_along(event) if self._pixel_ids else None
-        is_new = await self._store(event, hold=self._browser_hold if twin else 0.0)
-        if twin is not None and is_new is False and twin in visitor.twins:
-            visitor.twins.remove(twin)
+        hold = self._browser_hold if twin else 0.0
+        is_new: bool | None = False
+        try:
+            is_new = await self._store(event, hold=hold, connection=connection)
+        finally:
+            if twin is not None and is_new is False and twin in visitor.twins:
+                visitor.twins.remove(twin)
         return event
 
     def track_sync(
@@ -343,21 +425,40 @@ class Bridge:
         tracked = self.track(name, properties, visitor=visitor, **options)
         return asyncio.run_coroutine_threadsafe(tracked, loop).result()
 
-    async def collect(self, fields: Mapping[str, Any], visitor: Visitor) -> Event:
+    async def collect(
+        self, fields: Mapping[str, Any], visitor: Visitor, *, state: BrowserState | None = None
+    ) -> Event:
         """Store an event whose browser copy the script has fired already.
 
         Args:
             fields: Keys of a server event, none of them an identifier of the visitor.
             visitor: Whose event it is.
+            state: What became of the browser copy; counted once, however often it is reported.
 
         Raises:
             InvalidEventError: Meta would refuse it.
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
         event = self._complete(fields, visitor)
-        if not self._is_skipped(visitor):
-            await self._put(event, hold=0.0)
+        if not self._is_skipped(visitor) and await self._put(event, hold=0.0) and state:
+            self.note_browser_copy(state)
         return event
+
+    def note_browser_copy(self, state: BrowserState) -> None:
+        """Count what became of one browser copy."""
+        self.counters[f"browser.{state}"] += 1
+        self.metrics.browser.note(state)
+
+    async def find_twin(self, event_name: str, event_id: str, visitor: Visitor) -> Twin | None:
+        """Return the browser copy of an event of ``visitor``'s that waits; ``None`` for all others.
+
+        Raises:
+            OutboxError: The outbox could not be read.
+        """
+        if visitor.silence is not None or visitor.is_nobody:
+            return None
+        delivery = await self.outbox.find(event_name, event_id)
+        return read_twin(delivery.body, visitor.identity.external_ids) if delivery else None
 
     async def release(self, event_name: str, event_id: str) -> None:
         """Let a held server copy go: the script has fired its browser copy, or could not."""
@@ -404,12 +505,13 @@ class Bridge:
             raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
         own: UserData = build_user_data(raw, default_region=self._phone_region)
         user_data = own.over(visitor.user_data)
-        known = {
-            "event_id": new_event_id(),
+        page_url = visitor.page_url
+        known: dict[str, Any] = {
+            "event_id": None if "event_id" in fields else new_event_id(),
             "event_time": int(now),
             # Meta refuses a website event without its page, and with it the whole batch.
-            "action_source": "website" if visitor.page_url else "other",
-            "event_source_url": visitor.page_url,
+            "action_source": "website" if page_url else "other",
+            "event_source_url": page_url,
             "referrer_url": visitor.referrer_url,
         }
         if visitor.consent == "limited" and "data_processing_options" not in fields:
@@ -417,19 +519,24 @@ class Bridge:
         known = {key: value for key, value in known.items() if value is not None}
         return parse_event({**known, **fields}, user_data, now=now)
 
-    async def _store(self, event: Event, *, hold: float) -> bool | None:
+    async def _store(self, event: Event, *, hold: float, connection: Any) -> bool | None:
         """Store ``event``; whether it is new, ``None`` if the outbox is broken.
 
-        The loss is logged and counted; the browser's copy is then all that is left.
+        The loss is logged and counted; the browser's copy is then all that is left. Not so in the
+        caller's own transaction: who asked for both or neither is told.
         """
         try:
-            return await self._put(event, hold=hold)
+            return await self._put(event, hold=hold, connection=connection)
         except OutboxError as error:
+            if connection is not None:
+                raise
             self.counters["lost"] += 1
+            for destination in self.destinations:
+                self.metrics.counters[destination.name]["lost"] += 1
             logger.error("%s %s is lost: %s", event.event_name, event.event_id, error)
             return None
 
-    async def _put(self, event: Event, *, hold: float) -> bool:
+    async def _put(self, event: Event, *, hold: float, connection: Any = None) -> bool:
         now = time.time()
         deliveries = [
             Delivery(
@@ -442,9 +549,11 @@ class Bridge:
             )
             for destination in self.destinations
         ]
-        stored = await self.outbox.put(deliveries, now)
-        self.counters["stored"] += sum(stored)
-        self.counters["duplicates"] += len(stored) - sum(stored)
+        stored = await self.outbox.put(deliveries, now, connection=connection)
+        for delivery, is_new in zip(deliveries, stored, strict=True):
+            kind = "stored" if is_new else "duplicates"
+            self.counters[kind] += 1
+            self.metrics.counters[delivery.destination][kind] += 1
         self.sender.wake()
         return any(stored)
 

@@ -6,6 +6,7 @@
     ├── InvalidTokenError (also ValueError)  a sealed token that cannot be opened
     ├── NoVisitorError (also LookupError)    called outside a request without ``visitor=``
     └── OutboxError                          the outbox failed; its cause is ``__cause__``
+        └── OutboxFullError                  nothing more can be stored: its capacity, or the disk
 
 What is expected is a value, not an exception: see the verdicts in ``bridge.destinations.base``.
 """
@@ -46,3 +47,7 @@ class NoVisitorError(BridgeError, LookupError):
 
 class OutboxError(BridgeError):
     """An event could not be stored or read; raised ``from`` the engine's own error."""
+
+
+class OutboxFullError(OutboxError):
+    """The outbox holds as much as it may; what waits must be delivered, or dead letters dropped."""

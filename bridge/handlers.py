@@ -24,6 +24,7 @@ async def track(
     event_time: int | datetime | None = None,
     user_data: Mapping[str, Any] | None = None,
     visitor: Visitor | None = None,
+    connection: Any = None,
 ) -> Event:
     """Store an event and ask the browser for its twin: see ``Bridge.track``."""
     visitor = visitor or current_visitor()
@@ -34,6 +35,7 @@ async def track(
         event_time=event_time,
         user_data=user_data,
         visitor=visitor,
+        connection=connection,
     )
 
 

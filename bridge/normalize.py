@@ -141,7 +141,9 @@ def _unknown(name: object) -> InvalidEventError:
 
 def _read(name: str, field: _Field, value: object, options: Options) -> list[str | int]:
     """Return what is to be sent for ``value``, without duplicates; log once what is not."""
-    items = value if field.many and isinstance(value, _LISTS) else (value,)
+    if not (field.many and isinstance(value, _LISTS)):
+        return _read_one(name, field, value, options)
+    items = value
     results: list[str | int] = []
     refusal, dropped = "", 0
     for item in items[:MAX_ITEMS]:
@@ -157,6 +159,16 @@ def _read(name: str, field: _Field, value: object, options: Options) -> list[str
     if dropped:
         _log.warning("user_data.%s: dropped %d of %d: %s", name, dropped, len(items), refusal)
     return results
+
+
+def _read_one(name: str, field: _Field, value: object, options: Options) -> list[str | int]:
+    """Do as ``_read`` does with a single value, which nearly all are."""
+    try:
+        result = field.read(value, options)
+    except RefusedError as refused:
+        _log.warning("user_data.%s: dropped %d of %d: %s", name, 1, 1, str(refused))
+        return []
+    return [] if result is None else [result]
 
 
 # Readers: a value → what is sent.
@@ -334,3 +346,5 @@ _READABLE = {
 }
 _FIELDS = {key: _Field(key, read, key in _HASHED) for key, read in (_HASHED | _PLAIN).items()}
 _FIELDS |= {name: _FIELDS[key] for name, key in _READABLE.items()}
+USER_DATA_KEYS = frozenset(_FIELDS)
+"""Every key that ``build_user_data`` takes: Meta's and the readable ones."""

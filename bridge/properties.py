@@ -88,6 +88,8 @@ def _plain(value: object, path: str, depth: int) -> Any:
 
     msgspec would write NaN as ``null`` and a ``Decimal`` as text: both silently wrong as money.
     """
+    if type(value) is dict and depth > 0:
+        return _plain_object(value, path, depth)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
@@ -109,8 +111,19 @@ def _plain(value: object, path: str, depth: int) -> Any:
     if isinstance(value, list | tuple):
         if len(value) > MAX_ITEMS:
             raise InvalidEventError(path, f"expected at most {MAX_ITEMS} items, got {len(value)}")
-        return [_plain(item, f"{path}[{i}]", depth - 1) for i, item in enumerate(value)]
+        return [
+            item if _is_plain(item) else _plain(item, f"{path}[{i}]", depth - 1)
+            for i, item in enumerate(value)
+        ]
     raise InvalidEventError(path, f"expected a JSON value, got {type(value).__name__}")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether ``value`` is what most properties are, which needs neither a copy nor its path."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= MAX_TEXT and value.isascii()
+    return kind is int or (kind is float and math.isfinite(value))
 
 
 def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[st
     for key, item in value.items():
         if not isinstance(key, str) or len(key) > MAX_TEXT:
             raise InvalidEventError(path, f"expected short text as keys, got {type(key).__name__}")
-        plain[key] = _plain(item, f"{path}.{key}", depth - 1)
+        plain[key] = item if _is_plain(item) else _plain(item, f"{path}.{key}", depth - 1)
     return plain
 
 

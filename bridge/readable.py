@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from bridge.events import Event
 TWIN_MAX_AGE = 3600  # seconds; a page without the script may stand in between, a payment's say
 MAX_TWIN_LENGTH = 1000  # characters of one twin's cookie value
 TWIN_FRAME = 25  # characters of a twin's cookie beside its value
+MAX_HIT_LENGTH = 2048  # characters; a longer one dies when the visitor leaves the page
+MAX_ASKED_LENGTH = 16_384  # bytes of custom data that the script is given when it asks
 MAX_TWINS_LENGTH = 2500  # characters of all that wait in one browser: servers limit headers to 8 KB
 
 _TWIN_COOKIE = re.compile(rb"%b[0-9a-f]{12}" % TWIN_COOKIE_PREFIX)
@@ -39,18 +42,18 @@ class PageSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     consent: State = msgspec.field(name="c", default="granted")
 
 
-class Twin(msgspec.Struct, frozen=True):
+class Twin(msgspec.Struct, frozen=True, omit_defaults=True):
     """The browser copy of a server-born event, on its way to the script.
 
     Attributes:
         event_name: As in the server copy.
         event_id: As in the server copy.
-        custom_data: The server copy's, or what of it is short enough to travel.
+        custom_data: The server copy's; missing if too large to travel: the script asks for it.
     """
 
     event_name: str = msgspec.field(name="n")
     event_id: str = msgspec.field(name="i")
-    custom_data: dict[str, Any] = msgspec.field(name="d")
+    custom_data: dict[str, Any] | None = msgspec.field(name="d", default=None)
 
     @property
     def cookie(self) -> str:
@@ -64,15 +67,54 @@ def is_twin_cookie(name: bytes) -> bool:
     return _TWIN_COOKIE.fullmatch(name) is not None
 
 
-def build_twin(event: Event) -> Twin | None:
-    """Return the twin of ``event``, or ``None`` if not even its value fits a cookie."""
-    short = {key: v for key, v in event.custom_data.items() if key != "contents"}
-    money = {key: v for key, v in short.items() if key in ("value", "currency")}
-    for custom_data in (event.custom_data, short, money):
-        twin = Twin(event.event_name, event.event_id, custom_data)
-        if len(encode_readable(twin)) <= MAX_TWIN_LENGTH:
-            return twin
-    return None
+def build_twins(event: Event) -> list[Twin]:
+    """Return the twin of ``event`` as it may travel, the complete one first.
+
+    The other leaves the custom data behind; one that is too long for a cookie is missing.
+    """
+    name, event_id = event.event_name, event.event_id
+    twins = [Twin(name, event_id, event.custom_data), Twin(name, event_id)]
+    return [twin for twin in twins if len(encode_readable(twin)) <= MAX_TWIN_LENGTH]
+
+
+class _Who(msgspec.Struct):
+    external_id: list[str] = []
+
+
+class _Body(msgspec.Struct):
+    """What a stored server copy tells of its twin."""
+
+    event_name: str
+    event_id: str
+    user_data: _Who
+    custom_data: dict[str, Any] = {}
+
+
+def read_twin(body: bytes, external_ids: Iterable[str]) -> Twin | None:
+    """Return the twin of a server copy, or ``None`` if that is somebody else's.
+
+    Args:
+        body: The server copy, encoded for Meta.
+        external_ids: The visitor's; one of them must stand in it.
+    """
+    try:
+        copy = msgspec.json.decode(body, type=_Body)
+    except (msgspec.MsgspecError, ValueError):
+        return None  # another destination's shape: nothing in it says whose it is
+    if set(external_ids).isdisjoint(copy.user_data.external_id):
+        return None
+    return Twin(copy.event_name, copy.event_id, _shorten(copy.custom_data))
+
+
+def _shorten(custom_data: dict[str, Any]) -> dict[str, Any]:
+    """Return what of ``custom_data`` a hit may hold: no single value longer than a whole hit."""
+    kept, room = {}, MAX_ASKED_LENGTH
+    for key, value in custom_data.items():
+        length = len(key) + len(msgspec.json.encode(value))
+        if length <= min(room, MAX_HIT_LENGTH):
+            kept[key] = value
+            room -= length
+    return kept
 
 
 def encode_readable(value: Twin | PageSettings) -> str:

@@ -44,6 +44,14 @@ def _parse_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def _parse_switch(text: str) -> bool:
+    switches = {"true": True, "1": True, "false": False, "0": False}
+    try:
+        return switches[text.lower()]
+    except KeyError:
+        raise ConfigError(f"expected true or false, got {text[:40]!r}") from None
+
+
 def _parse_keys(text: str) -> list[Secret]:
     return [Secret(key) for key in _parse_list(text)]
 
@@ -155,6 +163,14 @@ OPTIONS: tuple[Option, ...] = (
         "none",
     ),
     Option(
+        "BRIDGE_RUN_SENDER",
+        "Bridge",
+        "run_sender",
+        _parse_switch,
+        "Whether this process delivers, true or false; false where `pixel-bridge worker` does.",
+        "true",
+    ),
+    Option(
         "BRIDGE_PREFIX",
         "Bridge",
         "prefix",
@@ -169,6 +185,30 @@ OPTIONS: tuple[Option, ...] = (
         float,
         "Seconds a server copy waits for its browser copy to go first.",
         "10",
+    ),
+    Option(
+        "BRIDGE_CUSTOM_EVENTS",
+        "Bridge",
+        "custom_events",
+        _parse_list,
+        "Names that browsers may report beside Meta's standard events; `*` for any.",
+        "none",
+    ),
+    Option(
+        "BRIDGE_RATE_LIMIT",
+        "Bridge",
+        "rate_limit",
+        float,
+        "Events a minute that one session may report from the browser; 0 for no limit.",
+        "300",
+    ),
+    Option(
+        "BRIDGE_ALLOWED_ORIGINS",
+        "Bridge",
+        "allowed_origins",
+        _parse_list,
+        "Other origins whose pages may use our endpoints (CORS), such as https://www.example.com.",
+        "none",
     ),
     Option(
         "BRIDGE_SESSION_MAX_AGE",
@@ -260,6 +300,8 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         try:
             arguments[option.of][option.argument] = option.parse(text)
+        except ConfigError as error:
+            raise ConfigError(f"{option.variable}: {error}") from None
         except ValueError:
             raise ConfigError(f"{option.variable}: expected a number, got {text[:40]!r}") from None
     try:

@@ -14,7 +14,7 @@ from bridge.cookies import READABLE_COOKIE, new_fbp, renew_fbc
 from bridge.errors import ConfigError, NoVisitorError
 from bridge.events import DAY, Event, UserData
 from bridge.identity import Identity, SessionSigner, format_uuid
-from bridge.readable import MAX_TWINS_LENGTH, TWIN_FRAME, Twin, build_twin, encode_readable
+from bridge.readable import MAX_TWINS_LENGTH, TWIN_FRAME, Twin, build_twins, encode_readable
 from bridge.set_cookies import SetCookies
 
 if TYPE_CHECKING:
@@ -143,6 +143,16 @@ class Visitor:
         return self.identity is NOBODY
 
     @property
+    def has_session(self) -> bool:
+        """Whether the browser showed a session of ours, and one that may be kept."""
+        return self._stored is not None and not self.is_nobody
+
+    @property
+    def root_path(self) -> str:
+        """Where the app is mounted; ``""`` without a request."""
+        return self._capture.root_path if self._capture else ""
+
+    @property
     def capture(self) -> Capture:
         """What this request shows.
 
@@ -245,15 +255,19 @@ class Visitor:
         return self._choice is not None or self._forgotten
 
     def take_along(self, event: Event) -> Twin | None:
-        """Let the twin of ``event`` ride on this response; ``None`` if it has left or is full."""
-        twin = build_twin(event)
-        if twin is None or self._response_started:
+        """Let the twin of ``event`` ride on this response; ``None`` if it has left or is full.
+
+        Where there is room for its name and id only, the script asks for the rest.
+        """
+        if self._response_started:
             return None
-        length = sum(TWIN_FRAME + len(encode_readable(each)) for each in [*self.twins, twin])
-        if length + sum(map(len, self.capture.cookies.twins)) > MAX_TWINS_LENGTH:
-            return None
-        self.twins.append(twin)
-        return twin
+        room = MAX_TWINS_LENGTH - sum(map(len, self.capture.cookies.twins))
+        room -= sum(TWIN_FRAME + len(encode_readable(each)) for each in self.twins)
+        for twin in build_twins(event):
+            if TWIN_FRAME + len(encode_readable(twin)) <= room:
+                self.twins.append(twin)
+                return twin
+        return None
 
     # What the response sets
 

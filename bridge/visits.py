@@ -89,6 +89,11 @@ class Visits:
         self._settled: Callable[[bytes], dict[tuple[Any, ...], State]]
         self._settled = lru_cache(maxsize=REMEMBERED)(lambda header: {})
 
+    @property
+    def private_parameters(self) -> frozenset[str]:
+        """Query parameters that never leave with a URL, normalised."""
+        return self._rules.private_parameters
+
     def receive(self, scope: MutableMapping[str, Any], bridge: Bridge) -> Visitor:
         """Return the visitor that makes the request of ``scope``."""
         capture = Capture(scope, self._rules)
@@ -125,7 +130,7 @@ class Visits:
         client = scope.get("client")
         query = scope.get("query_string", b"")
         page: object
-        if capture.is_navigation or self._excluded:
+        if capture.is_navigation:
             page = (scope.get("raw_path"), scope["path"], query)
         else:
             page = query if b"fbclid" in query else None
@@ -134,6 +139,7 @@ class Visits:
             scope.get("scheme"),
             capture.method,
             capture.is_navigation,
+            self._excludes(capture.path),
             page,
             *map(capture.headers.get, self._telling),
         )
@@ -148,11 +154,12 @@ class Visits:
             gpc=capture.asks_for_privacy,
         )
 
+    def _excludes(self, path: str) -> bool:
+        return path in self._excluded or path.startswith(self._below_excluded)
+
     def _find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
         """Return why the request is no visitor's; a known visitor's user agent is not parsed."""
-        if self._excluded and (
-            capture.path in self._excluded or capture.path.startswith(self._below_excluded)
-        ):
+        if self._excludes(capture.path):
             return "excluded"
         speculation = capture.speculation
         if speculation is not None:

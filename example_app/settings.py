@@ -43,5 +43,6 @@ def read_settings(environ: Mapping[str, str], *, sandbox_port: int = SANDBOX_POR
         "BRIDGE_SECRET_KEY": "for-the-sandbox-only-everybody-can-read-it",
         "BRIDGE_GRAPH_URL": sandbox_url,
         "BRIDGE_PIXEL_SCRIPT_URL": f"{sandbox_url}/en_US/fbevents.js",
+        "BRIDGE_CUSTOM_EVENTS": "*",  # whatever you try in the browser's console
     }
     return Settings({**sandbox, **given}, sandbox_url)

@@ -9,13 +9,16 @@ import httpx
 import msgspec
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message
 
-from bridge import Bridge, BridgeMiddleware, OutboxError
-from bridge.browser import MAX_BODY, SCRIPT
-from bridge.core import PIXEL_SCRIPT_URL
+from bridge import Bridge, BridgeMiddleware, OutboxError, identify, limits, track
+from bridge.collecting import MAX_BODY
 from bridge.outbox import SQLiteOutbox
 from bridge.readable import PageSettings
-from tests.factories import CLIENT, make_bridge, make_client, unix_now
+from tests.factories import CLIENT, NAVIGATION, make_bridge, make_client, make_scope, unix_now
 
 COLLECT = "/_bridge/collect"
 EVENT = {"event_name": "ViewContent", "event_id": "e-1", "custom_data": {"content_ids": ["a"]}}
@@ -28,12 +31,32 @@ async def bridge(outbox: SQLiteOutbox) -> AsyncIterator[Bridge]:
     await bridge.stop(deadline=0)
 
 
+SCRIPT = {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty", "sec-fetch-site": "same-origin"}
+LARGE = {"contents": [{"id": f"product-{i}", "quantity": 1} for i in range(30)]}
+
+
+async def buy(request: Request) -> Response:
+    """A page on which something happens that no cookie can hold."""
+    await track("AddToCart", {"value": 5, "currency": "EUR", **LARGE}, event_id="A-1")
+    return Response()
+
+
+async def log_in(request: Request) -> Response:
+    identify("customer-1")
+    return Response()
+
+
+def open_client(bridge: Bridge) -> httpx.AsyncClient:
+    """The script in a browser of its own."""
+    routes = [Route("/buy", buy), Route("/login", log_in)]
+    client = make_client(BridgeMiddleware(Starlette(routes=routes), bridge=bridge))
+    client.headers.update(SCRIPT)
+    return client
+
+
 @pytest.fixture
 def client(bridge: Bridge) -> httpx.AsyncClient:
-    client = make_client(BridgeMiddleware(Starlette(), bridge=bridge))
-    client.headers.update({"sec-fetch-mode": "cors", "sec-fetch-dest": "empty"})
-    client.headers["sec-fetch-site"] = "same-origin"
-    return client
+    return open_client(bridge)
 
 
 async def stored(outbox: SQLiteOutbox) -> list[dict[str, Any]]:
@@ -42,17 +65,6 @@ async def stored(outbox: SQLiteOutbox) -> list[dict[str, Any]]:
         lambda connection: connection.execute("SELECT body FROM deliveries ORDER BY id").fetchall()
     )
     return [msgspec.json.decode(body) for (body,) in rows]
-
-
-async def test_script_is_served_as_written_and_revalidated(client: httpx.AsyncClient) -> None:
-    response = await client.get("/_bridge/bridge.js")
-    own = b"http://127.0.0.1:9/en_US/fbevents.js"
-    assert response.content == SCRIPT.replace(PIXEL_SCRIPT_URL.encode(), own)
-    assert own in response.content
-    assert response.headers["content-type"].startswith("text/javascript")
-    assert "set-cookie" not in response.headers
-    again = {"if-none-match": response.headers["etag"]}
-    assert (await client.get("/_bridge/bridge.js", headers=again)).status_code == 304
 
 
 async def test_identity_is_told_and_kept_from_caches(client: httpx.AsyncClient) -> None:
@@ -109,7 +121,7 @@ async def test_collected_event_is_stored_once_however_often_it_is_sent(
     for _ in range(3):
         response = await client.post(COLLECT, json={"events": [EVENT]})
         assert response.json()["stored"] == ["e-1"]
-    assert (await outbox.count()).waiting == 1
+    assert [c.waiting for c in (await outbox.count(unix_now())).values()] == [1]
 
 
 async def test_malformed_event_costs_no_other(
@@ -146,8 +158,6 @@ async def test_refused_event_is_named_and_leaves_the_others(
 async def test_acknowledgement_releases_what_was_held(
     client: httpx.AsyncClient, bridge: Bridge, outbox: SQLiteOutbox, state: str
 ) -> None:
-    from tests.factories import make_scope
-
     visitor = bridge.visit(make_scope())
     await bridge.track("Lead", event_id="L-1", visitor=visitor)
     due = await outbox.next_due("meta:1234567890123456")
@@ -259,6 +269,8 @@ async def test_other_sites_get_403(client: httpx.AsyncClient, headers: dict[str,
         ("GET", "/_bridge/collect", 405),
         ("POST", "/_bridge/identity", 405),
         ("DELETE", "/_bridge/bridge.js", 405),
+        ("POST", "/_bridge/twin", 405),
+        ("PUT", "/_bridge/consent", 405),
         ("GET", "/_bridge/../secrets", 404),
         ("GET", "/_bridge/", 404),
         ("GET", "/_bridgex", 404),
@@ -273,9 +285,348 @@ async def test_other_methods_and_paths_are_refused(
 async def test_broken_outbox_gets_503_so_that_the_script_keeps_the_event(
     client: httpx.AsyncClient, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*args: Any) -> list[bool]:
+    async def fail(*args: Any, **options: Any) -> list[bool]:
         raise OutboxError("disk is full")
 
     monkeypatch.setattr(bridge.outbox, "put", fail)
     response = await client.post(COLLECT, json={"events": [EVENT]})
     assert response.status_code == 503
+
+
+@pytest.mark.parametrize("path", ["collect", "consent", "identity", "twin", "bridge.js", "health"])
+async def test_each_path_says_which_methods_it_takes(client: httpx.AsyncClient, path: str) -> None:
+    asked = await client.options(f"/_bridge/{path}")
+    refused = await client.delete(f"/_bridge/{path}")
+    assert (asked.status_code, refused.status_code) == (204, 405)
+    assert asked.headers["allow"] == refused.headers["allow"] in ("POST", "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["bridge.js", "identity", "health", "twin", "nothing"])
+async def test_head_sends_nothing_and_tells_the_length(bridge: Bridge, path: str) -> None:
+    sent: dict[str, list[Message]] = {"GET": [], "HEAD": []}
+    for method, messages in sent.items():
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Message, messages: list[Message] = messages) -> None:
+            messages.append(message)
+
+        scope = make_scope(f"/_bridge/{path}", method=method, headers=SCRIPT)
+        await BridgeMiddleware(Starlette(), bridge=bridge)(scope, receive, send)
+    lengths = {dict(start["headers"])[b"content-length"] for start, *_ in sent.values()}
+    assert lengths == {str(len(sent["GET"][1]["body"])).encode()} != {b"0"}
+    assert sent["HEAD"][0]["status"] == sent["GET"][0]["status"]
+    assert sent["HEAD"][1]["body"] == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "identity"), ("GET", "twin?n=Lead&i=1"), ("GET", "twin"), ("GET", "health"),
+        ("GET", "nothing"), ("POST", "collect"), ("POST", "consent"), ("PUT", "collect"),
+        ("OPTIONS", "collect"),
+    ],
+)  # fmt: skip
+async def test_no_answer_is_kept_by_a_cache(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    response = await client.request(method, f"/_bridge/{path}")
+    assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"user-agent": "Googlebot/2.1"}, {"sec-purpose": "prefetch"}],
+    ids=["robot", "prefetch"],
+)
+async def test_robot_has_no_identity_and_is_given_none(
+    client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    response = await client.get("/_bridge/identity", headers=headers)
+    assert response.json() == {"c": "denied"}
+    assert "set-cookie" not in response.headers
+    answer = await client.post(COLLECT, json={"events": [EVENT]}, headers=headers)
+    assert answer.json() == {"stored": ["e-1"], "refused": []}
+
+
+# Names and values
+
+
+async def test_custom_event_is_refused_unless_it_is_configured(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    events = [{**EVENT, "event_name": name, "event_id": name} for name in ("Quiz", "Lead")]
+    answer = (await client.post(COLLECT, json={"events": events})).json()
+    assert answer["stored"] == ["Lead"]
+    [refused] = answer["refused"]
+    assert refused["event_id"] == "Quiz"
+    assert "custom_events" in refused["reason"]
+    assert "Quiz" not in refused["reason"]
+    for custom in (["Quiz"], "Quiz", "*"):
+        other = make_bridge(outbox, custom_events=custom, run_sender=False)
+        answer = (await open_client(other).post(COLLECT, json={"events": events})).json()
+        assert answer == {"stored": ["Quiz", "Lead"], "refused": []}
+
+
+async def test_any_name_is_still_a_name(outbox: SQLiteOutbox) -> None:
+    client = open_client(make_bridge(outbox, custom_events="*", run_sender=False))
+    events = [{**EVENT, "event_name": name} for name in ("", "x" * 101, "a\nb", "purchase")]
+    answer = (await client.post(COLLECT, json={"events": events})).json()
+    assert answer["stored"] == []
+    assert all(refused["reason"].startswith("event_name") for refused in answer["refused"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"value": 2**53 + 1, "currency": "EUR"},
+        {"mine": 10**30},
+        {"mine": [{"deep": -(10**300)}]},
+        {"predicted_ltv": 1e300},
+    ],
+)
+async def test_number_that_no_page_means_is_refused(
+    client: httpx.AsyncClient, data: dict[str, Any]
+) -> None:
+    answer = await client.post(COLLECT, json={"events": [{**EVENT, "custom_data": data}, EVENT]})
+    assert answer.json()["stored"] == ["e-1"]
+    assert "number" in answer.json()["refused"][0]["reason"]
+
+
+async def test_malformed_event_is_named_so_that_the_script_forgets_it(
+    client: httpx.AsyncClient,
+) -> None:
+    bad = {**EVENT, "event_id": "bad", "fbp": "x"}
+    for events, status in (([bad, EVENT], 200), ([bad], 400)):
+        answer = await client.post(COLLECT, json={"events": events})
+        assert answer.status_code == status
+        assert [each["event_id"] for each in answer.json()["refused"]] == ["bad"]
+
+
+async def test_body_that_says_it_is_too_large_is_not_read(client: httpx.AsyncClient) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b""
+        raise AssertionError("read")
+
+    headers = {"content-type": "application/json", "content-length": "9" * 20}
+    response = await client.post(COLLECT, content=body(), headers=headers)
+    assert response.status_code == 413
+
+
+# Limits
+
+
+async def test_session_that_reports_too_much_gets_429(
+    outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BURST_SECONDS", 20.0)
+    limited = make_bridge(outbox, rate_limit=6, run_sender=False)
+    client, other = open_client(limited), open_client(limited)
+    for each in (client, other):
+        await each.get("/_bridge/identity")
+    assert (await client.post(COLLECT, json={"events": [EVENT]})).status_code == 200
+    refused = await client.post(COLLECT, json={"events": [EVENT]})
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    assert refused.json()["error"]
+    for method, path in (("POST", "consent"), ("GET", "twin?n=Lead&i=1")):
+        assert (await client.request(method, f"/_bridge/{path}")).status_code == 429
+    assert (await client.get("/_bridge/identity")).status_code == 200
+    assert (await other.post(COLLECT, json={"events": [EVENT]})).status_code == 200
+    assert limited.counters["limited_requests"] == 3
+
+
+async def test_address_without_sessions_is_limited(outbox: SQLiteOutbox) -> None:
+    limited = make_bridge(outbox, rate_limit=1, run_sender=False)
+    statuses = set()
+    for _ in range(12):
+        response = await open_client(limited).post(COLLECT, json={"acks": []})
+        statuses.add(response.status_code)
+        again = await open_client(limited).post(COLLECT, json={"events": [EVENT]})
+        statuses.add(again.status_code)
+    assert statuses == {200, 429}
+
+
+# Twins too large for a cookie
+
+
+async def test_large_twin_is_asked_for_by_its_own_visitor(
+    client: httpx.AsyncClient, bridge: Bridge
+) -> None:
+    answer = await client.get("/buy", headers=NAVIGATION)
+    [value] = [v for k, v in answer.cookies.items() if k.startswith("_bridge_t_")]
+    assert len(value) < 60
+    twin = (await client.get("/_bridge/twin?n=AddToCart&i=A-1")).json()
+    assert twin == {"n": "AddToCart", "i": "A-1", "d": {"value": 5, "currency": "EUR", **LARGE}}
+    for query in ("n=Purchase&i=A-1", "n=AddToCart&i=A-2"):
+        assert (await client.get(f"/_bridge/twin?{query}")).status_code == 404
+    stranger = await open_client(bridge).get("/_bridge/twin?n=AddToCart&i=A-1")
+    assert stranger.status_code == 404
+    assert "product" not in stranger.text
+
+
+async def test_large_twin_is_still_its_visitors_after_a_login(client: httpx.AsyncClient) -> None:
+    await client.get("/buy", headers=NAVIGATION)
+    await client.post("/login")
+    assert (await client.get("/_bridge/twin?n=AddToCart&i=A-1")).status_code == 200
+
+
+async def test_large_twin_is_gone_with_its_server_copy_or_consent(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    await client.get("/buy", headers=NAVIGATION)
+    denied = await client.get(
+        "/_bridge/twin?n=AddToCart&i=A-1", headers={"cookie": "_bridge_c=denied"}
+    )
+    assert denied.status_code == 404
+    [delivery] = await outbox.claim("meta:1234567890123456", 1, now=unix_now() + 60, lease=60)
+    await outbox.ack([delivery], unix_now())
+    assert (await client.get("/_bridge/twin?n=AddToCart&i=A-1")).status_code == 404
+
+
+async def test_answered_twin_is_bounded(client: httpx.AsyncClient, bridge: Bridge) -> None:
+    await client.get("/", headers=NAVIGATION)
+    session = f"_bridge={client.cookies['_bridge']}"
+    visitor = bridge.visit(make_scope(headers={**NAVIGATION, "cookie": session}))
+    data = {"content_name": "x" * 3000, "value": 5, "currency": "EUR"}
+    data |= {f"key-{i}": "x" * 1000 for i in range(100)}
+    await bridge.track("Lead", data, event_id="1", visitor=visitor)
+    answer = await client.get("/_bridge/twin?n=Lead&i=1")
+    assert len(answer.content) < 18_000
+    assert answer.json()["d"].keys() > {"value", "currency", "key-1"}
+    assert "content_name" not in answer.json()["d"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "n=Lead", "n=&i=1", "n=Lead&i=", f"n=Lead&i={'x' * 201}", "n=a%0Ab&i=1", "i=%00&n=x"],
+)
+async def test_twin_of_no_event_gets_400(client: httpx.AsyncClient, query: str) -> None:
+    assert (await client.get(f"/_bridge/twin?{query}")).status_code == 400
+
+
+async def test_twin_of_another_sites_page_gets_403(client: httpx.AsyncClient) -> None:
+    headers = {"sec-fetch-site": "cross-site"}
+    assert (await client.get("/_bridge/twin?n=Lead&i=1", headers=headers)).status_code == 403
+
+
+async def test_broken_outbox_gets_503_for_a_twin(
+    client: httpx.AsyncClient, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: Any) -> None:
+        raise OutboxError("disk is full")
+
+    monkeypatch.setattr(bridge.outbox, "find", fail)
+    assert (await client.get("/_bridge/twin?n=Lead&i=1")).status_code == 503
+
+
+# Other origins
+
+
+WWW = "https://www.example.com"
+API = "https://api.example.com"
+PREFLIGHT = {
+    "origin": WWW,
+    "sec-fetch-site": "same-site",
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "content-type",
+}
+
+
+def open_across(outbox: SQLiteOutbox, **changes: Any) -> httpx.AsyncClient:
+    """The script on www.example.com, in front of us on api.example.com."""
+    client = open_client(make_bridge(outbox, run_sender=False, **changes))
+    client.base_url = httpx.URL(API)
+    client.headers.update({"origin": WWW, "sec-fetch-site": "same-site", "referer": f"{WWW}/"})
+    return client
+
+
+async def test_app_and_api_on_two_subdomains_work(outbox: SQLiteOutbox) -> None:
+    client = open_across(outbox, allowed_origins=[WWW])
+    asked = await client.options(COLLECT, headers=PREFLIGHT)
+    assert asked.status_code == 204
+    assert "set-cookie" not in asked.headers
+    assert asked.headers["access-control-allow-headers"] == "content-type"
+    assert asked.headers["access-control-allow-methods"] == "POST"
+    settings = await client.get("/_bridge/identity")
+    cookies = settings.headers.get_list("set-cookie")
+    assert cookies
+    assert all("Domain=.example.com" in cookie for cookie in cookies)
+    event = {**EVENT, "url": f"{WWW}/p"}
+    stored_answer = await client.post(COLLECT, json={"events": [event]})
+    for answer in (asked, settings, stored_answer):
+        assert answer.headers["access-control-allow-origin"] == WWW
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["vary"] == "Origin"
+    [body] = await stored(outbox)
+    assert body["event_source_url"] == f"{WWW}/p"
+    assert body["user_data"]["external_id"] == [settings.json()["x"]]
+
+
+@pytest.mark.parametrize("allowed", [(), ["https://shop.example.com"]])
+async def test_other_origins_may_not_read(outbox: SQLiteOutbox, allowed: Any) -> None:
+    client = open_across(outbox, allowed_origins=allowed)
+    asked = await client.options(COLLECT, headers=PREFLIGHT)
+    assert asked.status_code == 403
+    for answer in (asked, await client.get("/_bridge/identity"), await client.post(COLLECT)):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+async def test_refusals_can_be_read_across_origins_too(outbox: SQLiteOutbox) -> None:
+    client = open_across(outbox, allowed_origins=[WWW])
+    refused = await client.post(COLLECT, content=b"{}")
+    assert refused.status_code == 415
+    assert refused.headers["access-control-allow-origin"] == WWW
+    assert refused.headers["access-control-expose-headers"] == "Retry-After"
+
+
+async def test_allowed_origin_of_another_site_is_heard(outbox: SQLiteOutbox) -> None:
+    client = open_across(outbox, allowed_origins=["https://shop.example.org"])
+    client.headers.update({"origin": "https://shop.example.org", "sec-fetch-site": "cross-site"})
+    assert (await client.post(COLLECT, json={})).status_code == 200
+    client.headers["origin"] = "https://evil.example"
+    assert (await client.post(COLLECT, json={})).status_code == 403
+
+
+async def test_health_and_script_are_not_shared_with_credentials(outbox: SQLiteOutbox) -> None:
+    client = open_across(outbox, allowed_origins=[WWW])
+    assert "access-control-allow-origin" not in (await client.get("/_bridge/health")).headers
+    script = await client.get("/_bridge/bridge.js")
+    assert script.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in script.headers
+
+
+# Did it go out?
+
+
+async def test_states_are_counted_and_shown_as_shares(
+    client: httpx.AsyncClient, bridge: Bridge
+) -> None:
+    events = [{**EVENT, "event_id": state, "state": state} for state in ("sent", "blocked")]
+    acks = [
+        {"event_name": "Lead", "event_id": str(i), "state": state}
+        for i, state in enumerate(("sent", "unknown"))
+    ]
+    for _ in range(2):  # what the script repeats counts once
+        await client.post(COLLECT, json={"events": [*events, EVENT]})
+    await client.post(COLLECT, json={"acks": acks})
+    counted = {key: n for key, n in bridge.counters.items() if key.startswith("browser.")}
+    assert counted == {"browser.sent": 2, "browser.blocked": 1, "browser.unknown": 1}
+    health = (await client.get("/_bridge/health")).json()
+    assert health["browser"] == {"sent": 0.5, "blocked": 0.25, "unknown": 0.25}
+
+
+async def test_unknown_state_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.post(COLLECT, json={"events": [{**EVENT, "state": "maybe"}, EVENT]})
+    assert answer.json()["stored"] == ["e-1"]
+    assert len(answer.json()["refused"]) == 1
+
+
+async def test_robots_states_are_not_counted(client: httpx.AsyncClient, bridge: Bridge) -> None:
+    report = {
+        "events": [{**EVENT, "state": "sent"}],
+        "acks": [{"event_name": "Lead", "event_id": "1", "state": "sent"}],
+    }
+    await client.post(COLLECT, json=report, headers={"user-agent": "Googlebot/2.1"})
+    assert bridge.counters["browser.sent"] == 0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from bridge import (
     track_sync,
 )
 from bridge.outbox import SQLiteOutbox
+from bridge.readable import MAX_TWINS_LENGTH, Twin, encode_readable
 from tests.factories import NAVIGATION, SECRET, make_bridge, make_meta, make_scope, unix_now
 from tests.servers import Sandbox
 
@@ -185,7 +187,7 @@ async def test_track_stores_one_delivery_a_destination_before_it_returns(
     claimed = await outbox.claim("meta:2", 9, now=unix_now() + 60, lease=60)
     assert event.event_id == "1001"
     assert [msgspec.json.decode(delivery.body)["event_id"] for delivery in claimed] == ["1001"]
-    assert (await outbox.count()).waiting == 2
+    assert [c.waiting for c in (await outbox.count(unix_now())).values()] == [1, 1]
 
 
 async def test_track_holds_what_has_a_twin_and_only_that(
@@ -204,7 +206,7 @@ async def test_track_of_the_same_order_again_is_stored_once(
 ) -> None:
     for _ in range(3):
         await track("Purchase", MONEY, event_id="A-1", visitor=visitor)
-    assert (await outbox.count()).waiting == 2
+    assert [c.waiting for c in (await outbox.count(unix_now())).values()] == [1, 1]
     assert len(visitor.twins) == 1
     assert bridge.counters["duplicates"] == 4
 
@@ -212,7 +214,7 @@ async def test_track_of_the_same_order_again_is_stored_once(
 async def test_track_goes_on_when_the_outbox_is_broken(
     visitor: Visitor, bridge: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    async def fail(*args: Any) -> list[bool]:
+    async def fail(*args: Any, **options: Any) -> list[bool]:
         raise OutboxError("disk is full")
 
     monkeypatch.setattr(bridge.outbox, "put", fail)
@@ -242,11 +244,31 @@ async def test_twins_that_wait_in_the_browser_count(bridge: Bridge) -> None:
     assert visitor.twins == []
 
 
-async def test_twin_too_large_for_a_cookie_travels_lean(visitor: Visitor) -> None:
+async def test_twin_too_large_for_a_cookie_travels_without_its_data(visitor: Visitor) -> None:
     contents = [{"id": f"product-{i}", "quantity": 1} for i in range(200)]
     await track("Purchase", {**MONEY, "contents": contents}, visitor=visitor)
     [twin] = visitor.twins
-    assert twin.custom_data == MONEY
+    assert twin.custom_data is None
+    assert encode_readable(twin) == encode_readable(Twin("Purchase", twin.event_id))
+
+
+async def test_twin_without_properties_is_complete(visitor: Visitor) -> None:
+    await track("Lead", event_id="1", visitor=visitor)
+    [twin] = visitor.twins
+    assert msgspec.json.encode(twin) == b'{"n":"Lead","i":"1","d":{}}'
+
+
+async def test_twin_that_finds_no_room_travels_without_its_data(visitor: Visitor) -> None:
+    for i in range(4):
+        await track("Lead", {"content_name": "x" * 500}, event_id=str(i), visitor=visitor)
+    assert [twin.custom_data is None for twin in visitor.twins] == [False, False, False, True]
+    cookies = [f"{twin.cookie}={encode_readable(twin)}; " for twin in visitor.twins]
+    assert sum(map(len, cookies)) <= MAX_TWINS_LENGTH
+
+
+async def test_twin_too_long_even_without_its_data_goes_alone(visitor: Visitor) -> None:
+    await track("漢" * 100, event_id="字" * 200, visitor=visitor)
+    assert visitor.twins == []
 
 
 @pytest.mark.parametrize("user_id", ["john@example.com", "auth0|john@example.com", "", "x" * 201])
@@ -264,10 +286,15 @@ async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) ->
         ({"prefix": "bridge"}, "prefix must be"),
         ({"prefix": "/bridge/"}, "prefix must be"),
         ({"browser_hold": -1}, "browser_hold must be"),
+        ({"rate_limit": -1}, "rate_limit must be"),
+        ({"rate_limit": float("nan")}, "rate_limit must be"),
+        ({"custom_events": ["a\nb"]}, "custom_events must be"),
+        ({"custom_events": [1]}, "custom_events must be"),
+        ({"allowed_origins": ["*"]}, "allowed_origins must be"),
         ({"pixel_script_url": "//x"}, "pixel_script_url must be"),
         ({"trusted_proxies": "proxy"}, "trusted_proxies"),
         ({"outbox": "bridge.db"}, "outbox must be"),
-        ({"outbox": "postgres://user:secret@host/db"}, "got scheme 'postgres'$"),
+        ({"outbox": "mysql://user:secret@host/db"}, "got scheme 'mysql'$"),
         ({"secret_key": None}, "secret_key must be"),
         ({"secret_key": [SECRET, None]}, "secret_key must be"),
         ({"destinations": []}, "destinations must be a list"),
@@ -360,3 +387,75 @@ def test_repr_tells_no_secret() -> None:
     for thing in (bridge, *bridge.destinations, bridge.signer):
         assert "token" not in repr(thing)
         assert SECRET not in repr(thing)
+
+
+class _TransactionalOutbox(SQLiteOutbox):
+    """An outbox that takes part in the caller's transaction, and may fail there."""
+
+    connection: Any = None
+    error: OutboxError | None = None
+
+    async def put(self, deliveries: Any, now: float, *, connection: Any = None) -> list[bool]:
+        self.connection = connection
+        if self.error is not None:
+            raise self.error
+        return await super().put(deliveries, now)
+
+
+async def test_event_is_stored_in_the_callers_transaction(tmp_path: Path) -> None:
+    outbox = _TransactionalOutbox(tmp_path / "bridge.db")
+    bridge = make_bridge(outbox, run_sender=False)
+    visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
+    bridge.start()
+    connection = object()
+    await track("Lead", visitor=visitor, connection=connection)
+    assert outbox.connection is connection
+    await asyncio.to_thread(track_sync, "Lead", visitor=visitor, connection=connection)
+    assert outbox.connection is connection
+    await track("Lead", visitor=visitor)
+    assert outbox.connection is None
+    await bridge.stop(deadline=0)
+
+
+async def test_failure_in_the_callers_transaction_is_told_and_leaves_no_twin(
+    tmp_path: Path,
+) -> None:
+    outbox = _TransactionalOutbox(tmp_path / "bridge.db")
+    outbox.error = OutboxError("the transaction is aborted")
+    bridge = make_bridge(outbox)
+    visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
+    with pytest.raises(OutboxError, match="aborted"):
+        await bridge.track("Lead", visitor=visitor, connection=object())
+    assert visitor.twins == []
+    assert bridge.counters["lost"] == 0
+    await bridge.track("Lead", visitor=visitor)
+    assert bridge.counters["lost"] == 1
+    await bridge.stop(deadline=0)
+
+
+async def test_bridge_without_sender_stores_and_leaves_delivery_to_the_worker(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    destinations = [make_meta(graph_url=sandbox.url)]
+    options: dict[str, Any] = {"destinations": destinations, "browser_hold": 0}
+    async with make_bridge(outbox, **options, run_sender=False) as bridge:
+        visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
+        await bridge.track("Lead", visitor=visitor)
+    assert await sandbox.requests() == []
+    assert (await outbox.count(unix_now()))[destinations[0].name].waiting == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("false", False), ("0", False), ("True", True), ("", True)]
+)
+def test_environment_says_whether_to_send(text: str, expected: bool) -> None:
+    environ = {
+        "BRIDGE_PIXEL_ID": "1",
+        "BRIDGE_ACCESS_TOKEN": "t",
+        "BRIDGE_SECRET_KEY": SECRET,
+        "BRIDGE_RUN_SENDER": text,
+    }
+    assert Bridge.from_env(environ)._run_sender is expected
+    message = "BRIDGE_RUN_SENDER: expected true or false, got 'maybe'"
+    with pytest.raises(ConfigError, match=message):
+        Bridge.from_env({**environ, "BRIDGE_RUN_SENDER": "maybe"})

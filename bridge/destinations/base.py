@@ -30,7 +30,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Every event of the request is accepted."""
+    """Every event of the request is accepted.
+
+    Attributes:
+        after: Seconds to leave the destination alone, since its limit is near; 0 for none.
+    """
+
+    after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,12 @@ class Rejected:
 
     Attributes:
         reason: The destination's own words.
+        blamed: Places in the request of the events that it names, from 0; a hint, which may be
+            wrong, out of range or empty.
     """
 
     reason: str
+    blamed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +72,16 @@ class Paused:
 
     Attributes:
         reason: The destination's own words, for one loud log line.
+        fault: What is at fault, one of ``FAULTS``; unlike the words it may be shown to anyone.
+        advice: What the people who run the app can do.
     """
 
     reason: str
+    fault: str = "unknown"
+    advice: str = ""
 
 
+FAULTS = frozenset({"token", "permission", "account", "version", "parameter", "unknown"})
 Verdict = Accepted | Retry | Rejected | Paused
 
 
@@ -82,6 +96,16 @@ class Destination(Protocol):
     @property
     def batch_size(self) -> int:
         """Events of one request at most."""
+        ...
+
+    @property
+    def max_content(self) -> int | None:
+        """Bytes of one request's content at most, before compression; ``None`` without limit."""
+        ...
+
+    @property
+    def accepts_gzip(self) -> bool:
+        """Whether it is documented to take requests with ``Content-Encoding: gzip``."""
         ...
 
     def encode(self, event: Event) -> bytes:

@@ -1,7 +1,32 @@
-"""Where deliveries wait: one file per engine, one protocol."""
+"""Where deliveries wait: one file per engine, one protocol.
 
-from bridge.outbox.base import Counts, Delivery, Outbox
-from bridge.outbox.engines import open_outbox
+``PostgresOutbox`` and ``RedisOutbox`` are imported when they are asked for: each needs a package of
+its own.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Outbox
+from bridge.outbox.engines import load_engine, open_outbox
 from bridge.outbox.sqlite import SQLiteOutbox
 
-__all__ = ["Counts", "Delivery", "Outbox", "SQLiteOutbox", "open_outbox"]
+if TYPE_CHECKING:
+    from bridge.outbox.postgres import PostgresOutbox as PostgresOutbox
+    from bridge.outbox.redis import RedisOutbox as RedisOutbox
+
+__all__ = [
+    "Circuit",
+    "Counts",
+    "DeadLetter",
+    "Delivery",
+    "Outbox",
+    "SQLiteOutbox",
+    "open_outbox",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Return an engine by its name."""
+    if name in {"PostgresOutbox", "RedisOutbox"}:
+        return load_engine(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

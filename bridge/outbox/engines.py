@@ -1,23 +1,83 @@
-"""The engine that an outbox URL names."""
+"""The engine that an outbox URL names, imported when it is wanted."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from bridge.errors import ConfigError
 from bridge.outbox.base import Outbox
 from bridge.outbox.sqlite import SQLiteOutbox
 
 
-def open_outbox(url: str) -> Outbox:
-    """Return the outbox at ``url``: ``sqlite:///bridge.db`` is a file, relative to the process.
+class _Engine(NamedTuple):
+    """Where an engine is, and what it needs.
 
-    As in SQLAlchemy's URLs an absolute path has four slashes: ``sqlite:////var/lib/bridge.db``.
+    Attributes:
+        module: That holds it.
+        package: That it imports, and we do not depend on.
+        extra: Of ours, that installs the package.
+    """
+
+    module: str
+    package: str
+    extra: str
+
+
+_ENGINES = {
+    "PostgresOutbox": _Engine("bridge.outbox.postgres", "psycopg", "postgres"),
+    "RedisOutbox": _Engine("bridge.outbox.redis", "redis", "redis"),
+}
+_SCHEMES = {
+    "postgresql": "PostgresOutbox",
+    "postgres": "PostgresOutbox",
+    "redis": "RedisOutbox",
+    "rediss": "RedisOutbox",
+    "unix": "RedisOutbox",
+}
+
+
+def load_engine(name: str) -> Callable[..., Outbox]:
+    """Return the class ``PostgresOutbox`` or ``RedisOutbox``.
 
     Raises:
-        ConfigError: No engine has this scheme.
+        ConfigError: Its package is not installed; the message says how to.
+        KeyError: There is no engine of that name.
     """
-    scheme, separator, path = url.partition(":///")
-    if scheme == "sqlite" and separator and path:
-        return SQLiteOutbox(path)
+    engine = _ENGINES[name]
+    try:
+        module: Any = import_module(engine.module)
+    except ImportError as error:
+        # psycopg without its libpq names no module.
+        if (error.name or engine.package).partition(".")[0] != engine.package:
+            raise
+        raise ConfigError(
+            f"{name} needs the {engine.package} package: pip install 'pixel-bridge[{engine.extra}]'"
+        ) from error
+    loaded: Callable[..., Outbox] = getattr(module, name)
+    return loaded
+
+
+def open_outbox(url: str) -> Outbox:
+    """Return the outbox at ``url``.
+
+    - ``sqlite:///bridge.db`` is a file, relative to the process. As in SQLAlchemy's URLs an
+      absolute path has four slashes: ``sqlite:////var/lib/bridge.db``.
+    - ``postgresql://user:password@host:5432/database``, or ``postgres://``.
+    - ``redis://host:6379/0``, ``rediss://`` with TLS, or ``unix:///path/of/redis.sock``.
+
+    Raises:
+        ConfigError: No engine has this scheme, or its package is not installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite" and len(rest) > 1 and rest.startswith("/"):
+        return SQLiteOutbox(rest[1:])
+    if separator and scheme in _SCHEMES:
+        return load_engine(_SCHEMES[scheme])(url)
     # Only the scheme is shown: the rest may hold a password.
-    scheme = url.partition(":")[0] if "://" in url else "none"
-    raise ConfigError(f"outbox must be like sqlite:///bridge.db, got scheme {scheme[:20]!r}")
+    shown = repr(scheme[:20]) if separator else "none"
+    raise ConfigError(
+        "outbox must be like sqlite:///bridge.db, postgresql://user@host/database or"
+        f" redis://host:6379/0, got scheme {shown}"
+    )

@@ -1,194 +1,34 @@
 """The embedded outbox: one SQLite file, shared by the processes of one machine.
 
-Strategy: group commit. One thread per process owns the connection and runs whatever has queued up
-since its last commit as one transaction, so that a hundred concurrent requests wait for one disk
-flush instead of a hundred, and the event loop never waits for a disk at all. WAL keeps readers and
-the writer apart; ``synchronous=FULL`` makes a commit survive a power cut.
+Two threads a process, each with a connection of its own: one writes, whatever queued up in one
+transaction; one reads for whoever looks at the outbox, so that counting a million deliveries holds
+up nobody who stores one.
 
-Source: SQLite, "Write-Ahead Logging" and "PRAGMA synchronous", read 2026-11-23.
+A visitor's request waits for another process's transaction for ``REQUEST_PATIENCE`` at most; the
+sender, which has time, for ``PATIENCE``. The file keeps its size when it empties, and fills up
+again from within.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import queue
-import sqlite3
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bridge.errors import OutboxError
-from bridge.outbox.base import REMEMBERED, Counts, Delivery
+from bridge.errors import ConfigError, OutboxFullError
+from bridge.outbox import sqlite_rows
+from bridge.outbox.base import CAPACITY, Circuit, Counts, DeadLetter, Delivery, Key
+from bridge.outbox.sqlite_file import OutboxFile
+from bridge.outbox.sqlite_thread import FileThread, How, build_job
 
-BUSY_TIMEOUT = 2.0  # seconds to wait for another process's transaction; a page waits as long
-MAX_GROUP = 2000  # jobs of one commit
-FORGET_AT_ONCE = 2000  # delivered keys that one ack forgets at most
-
-# due: NULL once settled. settled_at with reason NULL: delivered; with a reason: dead.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS deliveries (
-    id INTEGER PRIMARY KEY,
-    destination TEXT NOT NULL,
-    event_name TEXT NOT NULL,
-    event_id TEXT NOT NULL,
-    body BLOB,
-    due REAL,
-    expires REAL NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    settled_at REAL,
-    reason TEXT,
-    UNIQUE (event_id, event_name, destination)
-) STRICT;
-CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (destination, due) WHERE due IS NOT NULL;
-CREATE INDEX IF NOT EXISTS deliveries_delivered ON deliveries (settled_at)
-    WHERE settled_at IS NOT NULL AND reason IS NULL;
-"""
-
-_PUT = """
-INSERT INTO deliveries (destination, event_name, event_id, body, due, expires)
-VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (event_id, event_name, destination) DO UPDATE
-SET body = excluded.body, due = excluded.due, expires = excluded.expires, attempts = 0,
-    settled_at = NULL
-WHERE settled_at < ? AND reason IS NULL
-"""
-
-_CLAIM = """
-UPDATE deliveries SET due = ?, attempts = attempts + 1
-WHERE id IN (
-    SELECT id FROM deliveries WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?
+REQUEST_PATIENCE = (
+    5.0  # seconds that put and release wait for a locked file, and a request with them
 )
-RETURNING destination, event_name, event_id, body, due, expires, attempts
-"""
-
-# A settled row stays settled, whatever a worker whose lease ran out still says of it.
-_ACK = """
-UPDATE deliveries SET due = NULL, body = NULL, settled_at = ?
-WHERE event_id = ? AND event_name = ? AND destination = ? AND due IS NOT NULL
-"""
-
-_RETRY = """
-UPDATE deliveries SET due = ?
-WHERE event_id = ? AND event_name = ? AND destination = ? AND due IS NOT NULL
-"""
-
-_BURY = """
-UPDATE deliveries SET due = NULL, settled_at = ?, reason = ?
-WHERE event_id = ? AND event_name = ? AND destination = ? AND due IS NOT NULL
-"""
-
-_FORGET = """
-DELETE FROM deliveries WHERE id IN (
-    SELECT id FROM deliveries WHERE settled_at < ? AND reason IS NULL AND settled_at IS NOT NULL
-    LIMIT ?
-)
-"""
-
-_COUNT = """
-SELECT count(*) FILTER (WHERE due IS NOT NULL),
-       count(*) FILTER (WHERE due IS NULL AND reason IS NULL),
-       count(*) FILTER (WHERE reason IS NOT NULL)
-FROM deliveries
-"""
+PATIENCE = 15.0  # seconds that everything else waits
 
 Result = TypeVar("Result")
-_Work = Callable[[sqlite3.Connection], Any]
-
-
-@dataclass(slots=True)
-class _Job:
-    """One piece of work and the future that waits for it."""
-
-    work: _Work
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: Exception | None = None
-
-    def settle(self) -> None:
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
-
-
-@dataclass(slots=True)
-class _Writer:
-    """The thread that owns the connection."""
-
-    path: str
-    jobs: queue.SimpleQueue[_Job | None] = field(default_factory=queue.SimpleQueue)
-    connection: sqlite3.Connection | None = None
-
-    def run(self) -> None:
-        stopping = False
-        while not stopping:
-            group = [self.jobs.get()]
-            while len(group) < MAX_GROUP and not self.jobs.empty():
-                group.append(self.jobs.get())
-            stopping = None in group
-            self._commit([job for job in group if job is not None])
-        if self.connection is not None:
-            self.connection.close()
-
-    def _commit(self, jobs: list[_Job]) -> None:
-        """Run ``jobs`` in one transaction; if one of them fails, each in its own."""
-        if jobs and not self._try(jobs):
-            for job in jobs:
-                self._try([job])
-        for loop in {job.loop for job in jobs}:
-            settled = [job for job in jobs if job.loop is loop]
-            try:
-                loop.call_soon_threadsafe(_settle, settled)
-            except RuntimeError:
-                continue  # that loop is closed: nobody waits any more
-
-    def _try(self, jobs: list[_Job]) -> bool:
-        """Return whether ``jobs`` are done with; false if one of them failed the others."""
-        begun = False
-        try:
-            if self.connection is None:
-                self.connection = _connect(self.path)
-            self.connection.execute("BEGIN IMMEDIATE")
-            begun = True
-            try:
-                for job in jobs:
-                    job.result, job.error = job.work(self.connection), None
-                self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
-        except Exception as error:  # noqa: BLE001 - the thread must outlive any job
-            for job in jobs:
-                hint = "; does its folder exist?" if "unable to open" in str(error) else ""
-                job.error = OutboxError(f"outbox {self.path}: {error}{hint}")
-                job.error.__cause__ = error
-            # Without a transaction none of them is at fault: one by one they would wait in vain.
-            return not begun
-        return True
-
-
-def _settle(jobs: list[_Job]) -> None:
-    for job in jobs:
-        job.settle()
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_SCHEMA)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 class SQLiteOutbox:
@@ -196,144 +36,162 @@ class SQLiteOutbox:
 
     Args:
         path: The file; made when missing. Its folder must exist.
+        capacity: Deliveries that wait or are dead, at most. What other processes put is seen two
+            seconds late: together they may pass it by what they put meanwhile.
+
+    Raises:
+        ConfigError: The capacity is below 1.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, capacity: int = CAPACITY) -> None:
+        if capacity < 1:
+            raise ConfigError(f"capacity must be at least 1, got {capacity}")
         self._path = str(path)
-        self._writer: _Writer | None = None
-        self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
+        self._capacity = capacity
+        # By process too: threads do not survive a fork, and a child that uses or closes what its
+        # parent opened may damage the file. It stays here, untouched.
+        # Source: sqlite3-ruby, adr/2024-09-fork-safety.md, read 2026-11-24.
+        self._threads: dict[tuple[int, How], FileThread] = {}
 
-    async def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Have ``work`` run by the writer thread, and wait for its commit."""
-        if self._writer is None or self._pid != os.getpid():
-            # The first use, or a fork: a thread and a connection do not survive it.
-            self._pid = os.getpid()
-            self._writer = _Writer(self._path)
-            self._thread = threading.Thread(
-                target=self._writer.run, name="bridge-outbox", daemon=True
+    async def put(
+        self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
+    ) -> list[bool]:
+        """Store ``deliveries`` durably, all or none; for each, whether its key is new.
+
+        Raises:
+            OutboxFullError: The capacity is reached, or the disk is full.
+            ConfigError: A connection was given: only PostgresOutbox can use one.
+        """
+        if connection is not None:
+            raise ConfigError(
+                "SQLiteOutbox cannot take part in your transaction: leave connection= out, or use"
+                " PostgresOutbox with a connection to its database"
             )
-            self._thread.start()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        self._writer.jobs.put(_Job(work, loop, future))
-        return await future
+        rows = sqlite_rows.build_rows(deliveries, now)
+        return await self._run(lambda file: self._store(file, rows), patience=REQUEST_PATIENCE)
 
-    async def put(self, deliveries: Sequence[Delivery], now: float) -> list[bool]:
-        """Store ``deliveries`` durably; for each, whether its key is new."""
-
-        def work(connection: sqlite3.Connection) -> list[bool]:
-            return [
-                connection.execute(
-                    _PUT,
-                    (
-                        d.destination,
-                        d.event_name,
-                        d.event_id,
-                        d.body,
-                        d.due,
-                        d.expires,
-                        now - REMEMBERED,
-                    ),
-                ).rowcount
-                == 1
-                for d in deliveries
-            ]
-
-        return await self._run(work)
+    def _store(self, file: OutboxFile, rows: Sequence[sqlite_rows.Row]) -> list[bool]:
+        stored = sqlite_rows.store_all(file, rows, self._capacity)
+        if stored is None:
+            raise OutboxFullError(
+                f"outbox {self._path} holds {file.held} of {self._capacity} deliveries: see why"
+                " they are not delivered, drop dead letters, or give it a larger capacity"
+            )
+        return stored
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
-        """Take up to ``limit`` due deliveries, oldest first; they are due again after ``lease``."""
-
-        def work(connection: sqlite3.Connection) -> list[Delivery]:
-            rows = connection.execute(_CLAIM, (now + lease, destination, now, limit)).fetchall()
-            return [
-                Delivery(
-                    destination=row[0],
-                    event_name=row[1],
-                    event_id=row[2],
-                    body=row[3],
-                    due=row[4],
-                    expires=row[5],
-                    attempts=row[6],
-                )
-                for row in rows
-            ]
-
-        return await self._run(work)
+        """Take up to ``limit`` due deliveries, oldest due first; due again after ``lease``."""
+        return await self._run(
+            lambda file: sqlite_rows.claim_due(file, destination, limit, now, lease)
+        )
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        """Mark as delivered and drop the bodies; forget keys older than 48 hours."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(_ACK, [(now, *_key(d)) for d in deliveries])
-            connection.execute(_FORGET, (now - REMEMBERED, FORGET_AT_ONCE))
-
-        await self._run(work)
+        """Mark as delivered, drop the bodies, and forget keys older than 48 hours."""
+        keys = [delivery.key for delivery in deliveries]
+        await self._run(lambda file: sqlite_rows.ack_all(file, keys, now))
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
         """Make claimed deliveries due at ``due``."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(_RETRY, [(due, *_key(d)) for d in deliveries])
-
-        await self._run(work)
+        keys = [delivery.key for delivery in deliveries]
+        await self._run(lambda file: sqlite_rows.retry_all(file, keys, due))
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
-        """Move to the dead letters; the bodies stay, for a later retry by hand."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(_BURY, [(now, reason, *_key(d)) for d in deliveries])
-
-        await self._run(work)
+        """Move to the dead letters."""
+        keys = [delivery.key for delivery in deliveries]
+        await self._run(lambda file: sqlite_rows.bury_all(file, keys, reason, now))
 
     async def release(self, event_name: str, event_id: str, now: float) -> int:
         """End the hold of an event's deliveries never claimed yet; how many there were."""
+        return await self._run(
+            lambda file: sqlite_rows.release_held(file, event_name, event_id, now),
+            patience=REQUEST_PATIENCE,
+        )
 
-        def work(connection: sqlite3.Connection) -> int:
-            return connection.execute(
-                "UPDATE deliveries SET due = ?"
-                " WHERE event_id = ? AND event_name = ? AND due > ? AND attempts = 0",
-                (now, event_id, event_name, now),
-            ).rowcount
-
-        return await self._run(work)
+    async def find(self, event_name: str, event_id: str) -> Delivery | None:
+        """Return a waiting delivery of one event; of several destinations', the first by name."""
+        return await self._read(
+            lambda file: sqlite_rows.find_waiting(file, event_name, event_id),
+            patience=REQUEST_PATIENCE,
+        )
 
     async def next_due(self, destination: str) -> float | None:
         """When the next waiting delivery is due, or ``None`` if none waits."""
+        # By the writer: the sender asks between two claims, and must not wait behind a count.
+        return await self._run(lambda file: sqlite_rows.read_next_due(file, destination))
 
-        def work(connection: sqlite3.Connection) -> float | None:
-            row = connection.execute(
-                "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL",
-                (destination,),
-            ).fetchone()
-            due: float | None = row[0]
-            return due
+    async def count(self, now: float) -> Mapping[str, Counts]:
+        """Count by destination; one without deliveries is missing.
 
-        return await self._run(work)
+        It reads indexes alone (0.2 s for a million deliveries), beside those who write.
+        """
+        return await self._read(lambda file: sqlite_rows.count_all(file, now))
 
-    async def count(self) -> Counts:
-        """Count all."""
+    async def list_dead(
+        self, *, destination: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[DeadLetter]:
+        """Return dead letters, newest first; each delivery's ``due`` is when it was buried."""
+        return await self._read(
+            lambda file: sqlite_rows.list_dead(file, destination, limit, offset)
+        )
 
-        def work(connection: sqlite3.Connection) -> Counts:
-            waiting, delivered, dead = connection.execute(_COUNT).fetchone()
-            return Counts(waiting=waiting, delivered=delivered, dead=dead)
+    async def find_dead(self, event_id: str) -> list[DeadLetter]:
+        """Return the dead letters of one event, one for each name and destination."""
+        return await self._read(lambda file: sqlite_rows.find_dead(file, event_id))
 
-        return await self._run(work)
+    async def revive(self, keys: Sequence[Key], now: float) -> int:
+        """Make dead letters due at ``now``, as if never claimed; how many there were."""
+        return await self._run(lambda file: sqlite_rows.revive_all(file, keys, now))
+
+    async def drop(self, keys: Sequence[Key]) -> int:
+        """Delete dead letters and their keys; how many there were."""
+        return await self._run(lambda file: sqlite_rows.drop_all(file, keys))
+
+    async def save_circuit(self, circuit: Circuit) -> None:
+        """Keep the circuit of a destination, for other processes to see."""
+        await self._run(lambda file: sqlite_rows.save_circuit(file, circuit))
+
+    async def circuits(self) -> Mapping[str, Circuit]:
+        """Return the circuits kept, by destination."""
+        return await self._read(sqlite_rows.read_circuits)
 
     async def close(self) -> None:
-        """Let the writer finish what is queued and close the file; a later call opens it again."""
-        writer, thread = self._writer, self._thread
-        self._writer = self._thread = None
-        if writer is not None and thread is not None:
-            writer.jobs.put(None)
-            await asyncio.to_thread(thread.join)
+        """Let both threads finish what is queued and close; a later call opens the file again."""
+        mine = [
+            self._threads.pop(key, None) for key in list(self._threads) if key[0] == os.getpid()
+        ]
+        await asyncio.gather(*(asyncio.to_thread(thread.stop) for thread in mine if thread))
+
+    async def _run(
+        self, work: Callable[[OutboxFile], Result], *, patience: float = PATIENCE
+    ) -> Result:
+        """Have ``work`` done by the writing thread, and wait for its commit."""
+        return await self._submit("IMMEDIATE", work, patience)
+
+    async def _read(
+        self, work: Callable[[OutboxFile], Result], *, patience: float = PATIENCE
+    ) -> Result:
+        """Have ``work`` done by the reading thread."""
+        # Each connection to :memory: has a database of its own.
+        how: How = "IMMEDIATE" if self._path == ":memory:" else "DEFERRED"
+        return await self._submit(how, work, patience)
+
+    async def _submit(
+        self, how: How, work: Callable[[OutboxFile], Result], patience: float
+    ) -> Result:
+        job = build_job(work, patience)
+        key = (os.getpid(), how)
+        # A thread that close() has just stopped takes nothing more; the next one does.
+        while not self._find_thread(key).submit(job):
+            pass
+        result: Result = await job.future
+        return result
+
+    def _find_thread(self, key: tuple[int, How]) -> FileThread:
+        found = self._threads.get(key)
+        # Two event loops may come here at once: setdefault gives both the same.
+        return found or self._threads.setdefault(key, FileThread(self._path, key[1]))
 
     def __repr__(self) -> str:
         return f"SQLiteOutbox({self._path!r})"
-
-
-def _key(delivery: Delivery) -> tuple[str, str, str]:
-    return (delivery.event_id, delivery.event_name, delivery.destination)

@@ -15,6 +15,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 POLL = 0.1  # seconds between looks at whether the client or the server is leaving
+MAX_PAD = 64 * 1024 * 1024  # bytes
 UNAVAILABLE = msgspec.json.encode(
     {
         "error": {
@@ -39,6 +40,9 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         drop: Cut the connection without an answer.
         hang: Never answer, until the client leaves.
         truncate: Bytes left of the real answer's body.
+        pad: Bytes of white space behind the real answer's body.
+        trickle: Seconds between the bytes of the real answer's body.
+        add_headers: Headers beside those of the real answer.
         refuse: The event that Graph refuses the batch for, by index or by event id.
         after: Do the work first, then fail: the answer is lost, not the request.
     """
@@ -52,6 +56,9 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     drop: bool = False
     hang: bool = False
     truncate: int | None = None
+    pad: int = 0
+    trickle: float = 0.0
+    add_headers: dict[str, str] = msgspec.field(default_factory=dict)
     refuse: int | str | None = None
     after: bool = False
 
@@ -61,14 +68,21 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"times must be 1 or more, or null, got {self.times}")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"status must be 200 to 599, got {self.status}")
-        if self.delay < 0 or (self.truncate or 0) < 0:
-            raise ValueError("delay and truncate must not be negative")
+        if min(self.delay, self.truncate or 0, self.pad, self.trickle) < 0:
+            raise ValueError("delay, truncate, pad and trickle must not be negative")
+        if self.pad > MAX_PAD:
+            raise ValueError(f"pad must be at most {MAX_PAD}, got {self.pad}")
 
     @property
     def answers(self) -> bool:
         """Whether it gives an answer of its own instead of the real one."""
-        others = self.delay or self.truncate is not None or self.refuse is not None
+        others = self.delay or self.changes or self.refuse is not None
         return self.status is not None or self.body is not None or not others
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes the real answer."""
+        return bool(self.truncate is not None or self.pad or self.trickle or self.add_headers)
 
 
 class Faults:
@@ -123,8 +137,8 @@ class FaultMiddleware:
             await asyncio.sleep(fault.delay)
         if fault.drop or fault.hang or fault.answers:
             await self._fail(fault, scope, receive, send)
-        elif fault.truncate is not None:
-            await self.app(scope, receive, _truncate(send, fault.truncate))
+        elif fault.changes:
+            await self.app(scope, receive, _change(send, fault))
         else:
             await self.app(scope, receive, send)
 
@@ -218,24 +232,36 @@ async def _answer(fault: Fault, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _truncate(send: Send, length: int) -> Send:
-    """Return a ``send`` that passes an answer whose body is cut, with a matching length header."""
+def _change(send: Send, fault: Fault) -> Send:
+    """Return a ``send`` that passes an answer as ``fault`` changes it; its length is told right."""
     start: Message = {}
     body = bytearray()
 
-    async def cut(message: Message) -> None:
+    async def change(message: Message) -> None:
         if message["type"] == "http.response.start":
             start.update(message)
             return
         body.extend(message.get("body", b""))
         if message.get("more_body"):
             return
-        kept = bytes(body[:length])
+        changed = bytes(body[: fault.truncate]) + b" " * fault.pad
         start["headers"] = [
-            (name, str(len(kept)).encode() if name.lower() == b"content-length" else value)
+            (name, str(len(changed)).encode() if name.lower() == b"content-length" else value)
             for name, value in start["headers"]
+        ] + [
+            (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in fault.add_headers.items()
         ]
         await send(start)
-        await send({"type": "http.response.body", "body": kept})
+        await _send_body(send, changed, fault.trickle)
 
-    return cut
+    return change
+
+
+async def _send_body(send: Send, body: bytes, trickle: float) -> None:
+    """Send ``body``, at once or one byte every ``trickle`` seconds; a client that left ends it."""
+    if trickle:
+        for byte in body:
+            await send({"type": "http.response.body", "body": bytes([byte]), "more_body": True})
+            await asyncio.sleep(trickle)
+        body = b""
+    await send({"type": "http.response.body", "body": body})

@@ -219,6 +219,11 @@
     find('refused').hidden = !lines.length
   }
 
+  /** @param {Record<string, number>} counters @returns the share of events with a browser copy */
+  function formatShare({ actions = 0, server_only = 0 }) {
+    return actions ? Math.round((100 * (actions - server_only)) / actions) + ' %' : '–'
+  }
+
   /** @param {Report} report */
   function show(report) {
     for (const name of COUNTERS) {
@@ -226,6 +231,7 @@
       find('count-' + name).textContent = count.toLocaleString('en')
       find('count-' + name).parentElement?.classList.toggle('some', count > 0)
     }
+    find('browser-share').textContent = formatShare(report.counters)
     const pixel = report.pixel_ids[0] || ''
     find('pixel').textContent = 'Pixel ' + report.pixel_ids.join(', ')
     find('library').textContent = location.origin + '/en_US/fbevents.js'

@@ -1,16 +1,30 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge import ConfigError, UserData
 from bridge.destinations import Accepted, Meta, Paused, Rejected, Retry, Verdict
+from bridge.destinations.base import FAULTS
 from bridge.events import parse_event
 from tests.factories import NOW, make_meta
 
 TOKEN = "EAAB-very-secret"
+KEYS = (
+    "error",
+    "code",
+    "error_subcode",
+    "message",
+    "error_data",
+    "blame_field_specs",
+    "fbtrace_id",
+)
+HEADERS = ("retry-after", "date", "x-app-usage", "x-business-use-case-usage")
 
 
 def read(status: int, answer: Any, headers: dict[str, str] | None = None) -> Verdict:
@@ -71,7 +85,7 @@ def test_event_is_encoded_with_every_required_key() -> None:
         pytest.param(400, {"error": {}}, Retry, id="error without a code"),
         pytest.param(403, {"error": {"message": "blocked"}}, Paused, id="a proxy's refusal"),
         pytest.param(404, error(100), Paused, id="not found"),
-        pytest.param(400, error(2635), Retry, id="a code we do not know"),
+        pytest.param(400, error(12345), Retry, id="a code we do not know"),
         pytest.param(400, error(100, 2804003), Rejected, id="too old"),
         pytest.param(400, error(100, 2804016), Rejected, id="not hashed"),
         pytest.param(400, error(100), Rejected, id="invalid parameter"),
@@ -85,19 +99,191 @@ def test_answer_becomes_a_verdict(status: int, answer: Any, expected: type) -> N
     assert isinstance(read(status, answer), expected)
 
 
-def test_verdict_keeps_metas_words() -> None:
-    answer = error(100, 2804003, error_user_msg="Too old", fbtrace_id="Ax1")
+@pytest.mark.parametrize(
+    ("code", "subcode", "status", "fault"),
+    [
+        (190, 463, 401, "token"),
+        (102, None, 400, "token"),
+        (10, None, 403, "permission"),
+        (200, None, 403, "permission"),
+        (299, None, 403, "permission"),
+        (294, None, 400, "permission"),
+        (100, 33, 400, "account"),
+        (803, None, 404, "account"),
+        (2635, None, 400, "version"),
+        (2500, None, 400, "version"),
+        (12345, None, 403, "unknown"),
+    ],
+)
+def test_refusal_says_what_is_at_fault_and_what_to_do(
+    code: int, subcode: int | None, status: int, fault: str
+) -> None:
+    verdict = read(status, error(code, subcode))
+    assert isinstance(verdict, Paused)
+    assert verdict.fault == fault
+    assert fault in FAULTS
+    assert verdict.advice
+
+
+def test_verdict_keeps_metas_words_on_one_line() -> None:
+    answer = error(100, 2804003, error_user_msg="Too\nold", fbtrace_id="Ax1")
     assert read(400, answer) == Rejected("100/2804003: Too old (fbtrace_id Ax1)")
+    long = read(400, error(100, error_user_msg="x" * 10_000, fbtrace_id="y" * 10_000))
+    assert isinstance(long, Rejected)
+    assert len(long.reason) < 700
+
+
+def test_token_that_meta_quotes_is_taken_out() -> None:
+    answer = error(190, message=f"Malformed access token {TOKEN}")
+    verdict = make_meta(access_token=TOKEN).read_response(401, {}, msgspec.json.encode(answer))
+    assert isinstance(verdict, Paused)
+    assert verdict.reason == "190: Malformed access token [access token] (fbtrace_id ?)"
+
+
+@pytest.mark.parametrize(
+    ("specs", "blamed"),
+    [
+        ([["data[3][user_data][em]"]], (3,)),
+        ([["data[3]"], ["data[0]"], ["data[3][event_time]"]], (0, 3)),
+        (["data[7]"], (7,)),
+        ([["data"]], ()),
+        ([["data[x]"]], ()),
+        ([["data[-1]"]], ()),
+        ([["data[99999999999999999999]"]], ()),
+        ([[3]], ()),
+        ([[]], ()),
+        ("data[3]", ()),
+        (None, ()),
+    ],
+)
+def test_blamed_events_are_read(specs: Any, blamed: tuple[int, ...]) -> None:
+    verdict = read(400, error(100, 2804003, error_data={"blame_field_specs": specs}))
+    assert isinstance(verdict, Rejected)
+    assert verdict.blamed == blamed
+
+
+@pytest.mark.parametrize("error_data", ["text", 5, [], {"blame_field_specs": {"a": 1}}])
+def test_error_data_of_any_shape_is_no_hint(error_data: Any) -> None:
+    assert isinstance(read(400, error(100, error_data=error_data)), Rejected)
+
+
+def test_blame_beside_the_events_buries_none() -> None:
+    """A bad test_event_code is refused with every event: each would become a dead letter."""
+    answer = error(100, error_data={"blame_field_specs": [["test_event_code"]]})
+    verdict = read(400, answer)
+    assert isinstance(verdict, Paused)
+    assert verdict.fault == "parameter"
 
 
 @pytest.mark.parametrize(
     ("value", "after"),
-    [("30", 30.0), ("999999", 3600.0), ("soon", None), ("-1", None), ("\u0663", None), ("", None)],
+    [
+        ("30", 30.0),
+        (" 30 ", 30.0),
+        ("999999", 3600.0),
+        ("9" * 5000, 3600.0),
+        ("soon", None),
+        ("-1", None),
+        ("\u0663", None),
+        ("", None),
+        ("Tue, 24 Nov 2026 10:01:00 GMT", 60.0),
+        ("Tue, 24 Nov 2026 09:00:00 GMT", 0.0),
+        ("Tue, 24 Nov 2099 09:00:00 GMT", 3600.0),
+        ("Tue, 99 Nov 2026 10:01:00 GMT", None),
+        ("Tue, 24 Nov 2026 10:01:00", None),
+    ],
 )
 def test_retry_after_is_read_and_bounded(value: str, after: float | None) -> None:
-    verdict = read(500, b"", {"retry-after": value})
+    headers = {"retry-after": value, "date": "Tue, 24 Nov 2026 10:00:00 GMT"}
+    verdict = read(500, b"", headers)
     assert isinstance(verdict, Retry)
     assert verdict.after == after
+
+
+def test_retry_after_as_a_date_counts_for_nothing_without_one_to_measure_by() -> None:
+    verdict = read(500, b"", {"retry-after": "Tue, 24 Nov 2099 10:01:00 GMT"})
+    assert verdict == Retry("HTTP 500 without Graph's JSON", None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "after"),
+    [
+        ({}, 0.0),
+        ({"x-app-usage": {"call_count": 79, "total_time": 25, "total_cputime": 25}}, 0.0),
+        ({"x-app-usage": {"call_count": 10, "total_time": 90, "total_cputime": 25}}, 30.0),
+        ({"x-app-usage": {"call_count": 100}}, 60.0),
+        ({"x-app-usage": {"call_count": 5000}}, 60.0),
+        ({"x-ad-account-usage": {"acc_id_util_pct": 95.0, "reset_time_duration": 100}}, 45.0),
+        ({"x-ad-account-usage": {"acc_id_util_pct": 100, "reset_time_duration": 100}}, 100.0),
+        ({"x-business-use-case-usage": {"1": [{"call_count": 90}], "2": [{}]}}, 30.0),
+        (
+            {
+                "x-business-use-case-usage": {
+                    "1": [{"call_count": 1, "estimated_time_to_regain_access": 5}]
+                }
+            },
+            300.0,
+        ),
+        ({"x-business-use-case-usage": {"1": [{"estimated_time_to_regain_access": 1e9}]}}, 0.0),
+        ({"x-business-use-case-usage": {"1": [{"estimated_time_to_regain_access": 900}]}}, 3600.0),
+        ({"x-app-usage": {"call_count": "100"}}, 0.0),
+        ({"x-app-usage": {"call_count": True}}, 0.0),
+        ({"x-app-usage": [100]}, 0.0),
+        ({"x-app-usage": {"1": {"call_count": 100}}}, 0.0),
+    ],
+)
+def test_usage_near_a_limit_slows_down(headers: dict[str, Any], after: float) -> None:
+    told = {name: msgspec.json.encode(value).decode() for name, value in headers.items()}
+    assert read(200, {"events_received": 1}, told) == Accepted(after)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "nonsense", "[" * 5000, '{"call_count":1e999}', "\ud800"]
+)
+def test_usage_that_cannot_be_read_counts_for_nothing(text: str) -> None:
+    assert read(200, {"events_received": 1}, {"x-app-usage": text}) == Accepted()
+
+
+@pytest.mark.parametrize(
+    ("code", "headers", "after"),
+    [
+        (4, {}, 60.0),
+        (613, {"retry-after": "5"}, 5.0),
+        (
+            80004,
+            {"x-business-use-case-usage": '{"1":[{"estimated_time_to_regain_access":2}]}'},
+            120,
+        ),
+        (368, {}, 300.0),
+        (368, {"retry-after": "900"}, 900.0),
+        (2, {}, None),
+    ],
+)
+def test_limits_and_blocks_are_waited_out(
+    code: int, headers: dict[str, str], after: float | None
+) -> None:
+    verdict = read(400, error(code), headers)
+    assert isinstance(verdict, Retry)
+    assert verdict.after == after
+
+
+@given(
+    status=st.integers(100, 599),
+    content=st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=20),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*KEYS, "x"]), inner, max_size=5)
+        ),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode()),
+    headers=st.dictionaries(st.sampled_from(HEADERS), st.text(max_size=60), max_size=3),
+)
+def test_no_answer_raises(status: int, content: bytes, headers: dict[str, str]) -> None:
+    assert isinstance(
+        make_meta().read_response(status, headers, content), Accepted | Retry | Rejected | Paused
+    )
 
 
 @pytest.mark.parametrize(

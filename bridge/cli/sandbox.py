@@ -1,43 +1,21 @@
-"""The ``pixel-bridge`` command.
-
-Each command is one function of ``commands``; what it does lives in the module it is about.
-"""
+"""``pixel-bridge sandbox``: the stand-in for Meta, served."""
 
 from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated
 
-try:
-    import typer
-    import uvicorn
-except ImportError:
-    raise SystemExit(
-        "pixel-bridge needs typer and uvicorn: pip install 'pixel-bridge[cli]'"
-    ) from None
+import typer
+import uvicorn
 
 from bridge.sandbox import DEFAULT_ACCESS_TOKEN, DEFAULT_PIXEL_ID, create_app
 
 GRACE = 1  # seconds that open requests are given when the process is told to stop
 
-commands = typer.Typer(
-    name="pixel-bridge",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
-
-@commands.callback()
-def describe() -> None:
-    """The bridge between the Meta Pixel and the Conversions API."""
-
-
-@commands.command()
-def sandbox(
+def run_sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
@@ -67,15 +45,6 @@ def sandbox(
         timeout_graceful_shutdown=GRACE,
     )
     _serve(config, listener)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command in ``argv`` (default: ``sys.argv[1:]``) and return the exit code."""
-    try:
-        commands(None if argv is None else list(argv))
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:

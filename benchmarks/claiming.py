@@ -1,0 +1,117 @@
+"""Claiming 1000 deliveries while few or many more wait.
+
+Each claim is made later than the last one's lease, so that as many are due every time. A claim is
+timed whole, its commit included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks.engines import SQLITE, run_server
+from benchmarks.purchase import build_deliveries
+from benchmarks.report import divide, judge, print_table, show, summarize
+from benchmarks.turns import take_turns
+from bridge.outbox.base import Outbox
+from bridge.outbox.engines import open_outbox
+from bridge.sender import LEASE
+
+ROUNDS = 15
+CLAIMED = 1000
+CLAIMS = 4  # of one slice
+BATCH = 5000  # deliveries put at once
+FEW, MANY = 1_000, 100_000
+MILLION = 1_000_000
+BUDGET = 1.3  # times what it costs among few, at most
+
+
+class Waiting:
+    """An outbox in which as many deliveries wait.
+
+    Args:
+        outbox: An empty one.
+        count: How many.
+    """
+
+    def __init__(self, outbox: Outbox, count: int) -> None:
+        self.outbox = outbox
+        self._count = count
+        self._now = 0.0
+        self._destination = ""
+
+    async def fill(self) -> None:
+        """Put them there."""
+        for _ in range(0, self._count, BATCH):
+            deliveries = build_deliveries(min(BATCH, self._count))
+            await self.outbox.put(deliveries, deliveries[0].due)
+            self._destination = deliveries[0].destination
+        self._now = time.time()
+
+    async def claim(self) -> float:
+        """Claim some times; return milliseconds a claim."""
+        start = time.perf_counter()
+        for _ in range(CLAIMS):
+            self._now += 2 * LEASE
+            claimed = await self.outbox.claim(
+                self._destination, CLAIMED, now=self._now, lease=LEASE
+            )
+            if len(claimed) != CLAIMED:
+                raise SystemExit(f"{self.outbox!r}: claimed {len(claimed)}, expected {CLAIMED}")
+        return 1000 * (time.perf_counter() - start) / CLAIMS
+
+    def build_slice(self, runner: asyncio.Runner) -> Callable[[], float]:
+        """Return what claims on the loop of ``runner``."""
+        return lambda: runner.run(self.claim())
+
+
+def _measure(
+    runner: asyncio.Runner, outboxes: dict[int, Outbox], rounds: int
+) -> dict[str, list[float]]:
+    waiting = {count: Waiting(outbox, count) for count, outbox in outboxes.items()}
+    try:
+        for each in waiting.values():
+            runner.run(each.fill())
+        slices = {f"{count:,}": each.build_slice(runner) for count, each in waiting.items()}
+        return take_turns(slices, rounds, warm_up=2)
+    finally:
+        for outbox in outboxes.values():
+            runner.run(outbox.close())
+
+
+def _open(engine: str, directory: str, count: int, stack: contextlib.ExitStack) -> Outbox:
+    """Return an empty outbox; on a server engine, with a server of its own."""
+    if engine == SQLITE:
+        return open_outbox(f"sqlite:///{directory}/claim-{count}.db")
+    return open_outbox(stack.enter_context(run_server(engine)))
+
+
+def run(
+    runner: asyncio.Runner, directory: str, engines: Sequence[str], *, million: bool = False
+) -> None:
+    """Measure and print; among a million on SQLite, elsewhere only if wanted."""
+    rows = []
+    for engine in engines:
+        counts = (FEW, MANY, MILLION) if million or engine == SQLITE else (FEW, MANY)
+        with contextlib.ExitStack() as stack:
+            outboxes = {count: _open(engine, directory, count, stack) for count in counts}
+            times = _measure(runner, outboxes, ROUNDS)
+        rows += _describe(engine, times)
+    head = ("Outbox", "Waiting", "ms a claim", f"÷ among {FEW:,}", "Budget")
+    print_table(f"Claiming {CLAIMED}", head, rows)
+
+
+def _describe(engine: str, times: dict[str, list[float]]) -> list[tuple[str, ...]]:
+    few = times[f"{FEW:,}"]
+    return [
+        (
+            engine,
+            count,
+            show(summarize(took), ".1f"),
+            show(divide(took, few)),
+            judge(divide(took, few).median, BUDGET, at_most=True) if took is not few else "",
+        )
+        for count, took in times.items()
+    ]

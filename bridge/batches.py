@@ -1,0 +1,116 @@
+"""Batches: how what was claimed becomes requests, and how a refused request is split. Pure.
+
+Strategy: one bad event refuses a whole batch. The destination often names it, and then it goes
+alone and the others together. It may name the wrong one, so nothing is buried for a name: only an
+event that was refused alone is. A batch refused again after its hint was followed is halved, so
+that many bad events cost about twice as many requests as there are, and never more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bridge.outbox.base import Delivery
+
+WHOLE_ATTEMPTS = 3  # attempts that a delivery travels in full batches
+
+
+@dataclass(slots=True)
+class Batch:
+    """The deliveries of one request.
+
+    Attributes:
+        deliveries: At least one.
+        is_rest: What is left of a refused batch after its blamed events were taken out.
+    """
+
+    deliveries: list[Delivery]
+    is_rest: bool = False
+
+    @property
+    def attempts(self) -> int:
+        """The attempts of the delivery that was tried most often."""
+        return max(delivery.attempts for delivery in self.deliveries)
+
+
+@dataclass(slots=True)
+class Claim:
+    """What one claim took from the outbox and what of it is not settled yet.
+
+    Attributes:
+        batches: In the order in which they are sent; the first is on its way.
+        leased_until: When another sender may take them, Unix seconds.
+    """
+
+    batches: list[Batch]
+    leased_until: float
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """All that is not settled."""
+        return [delivery for batch in self.batches for delivery in batch.deliveries]
+
+
+@dataclass(slots=True)
+class _Cutter:
+    """Fills one batch after the other."""
+
+    batch_size: int
+    max_bytes: float
+    batches: list[Batch] = field(default_factory=list)
+    room: int = 0
+    bytes_left: float = 0.0
+
+    def add(self, delivery: Delivery) -> None:
+        size = len(delivery.body) + 1  # and its comma
+        limit = _limit_size(self.batch_size, delivery.attempts)
+        taken = len(self.batches[-1].deliveries) if self.batches else 0
+        if self.room < 1 or taken >= limit or size > self.bytes_left:
+            self.batches.append(Batch([]))
+            self.room, self.bytes_left, taken = self.batch_size, self.max_bytes + 1, 0
+        self.batches[-1].deliveries.append(delivery)
+        self.room = min(self.room, limit - taken) - 1
+        self.bytes_left -= size
+
+
+def cut(
+    deliveries: Iterable[Delivery], *, batch_size: int, max_bytes: int | None = None
+) -> list[Batch]:
+    """Return ``deliveries`` as batches, in their order.
+
+    A delivery that failed more than three times travels in ever smaller company, at last alone: a
+    request that fails as a whole, a time-out or a 500, may be the fault of one event in it, which
+    must not hold up the others for a week.
+
+    Args:
+        deliveries: As claimed.
+        batch_size: Deliveries of one request at most.
+        max_bytes: Bytes of the bodies of one request at most, a comma each; a body that is
+            larger travels alone.
+    """
+    cutter = _Cutter(batch_size, float("inf") if max_bytes is None else max_bytes)
+    for delivery in deliveries:
+        cutter.add(delivery)
+    return cutter.batches
+
+
+def _limit_size(batch_size: int, attempts: int) -> int:
+    return max(1, batch_size >> min(20, max(0, attempts - WHOLE_ATTEMPTS)))
+
+
+def split(batch: Batch, blamed: Sequence[int]) -> list[Batch]:
+    """Return the smaller batches that a refused batch of two or more is sent as.
+
+    Args:
+        batch: What was refused.
+        blamed: Places that the destination named; places that do not exist are ignored.
+    """
+    deliveries = batch.deliveries
+    places = {place for place in blamed if 0 <= place < len(deliveries)}
+    if places and len(places) < len(deliveries) and not batch.is_rest:
+        suspects = [deliveries[place] for place in sorted(places)]
+        rest = [each for place, each in enumerate(deliveries) if place not in places]
+        return [Batch(suspects), Batch(rest, is_rest=True)]
+    middle = len(deliveries) // 2
+    return [Batch(deliveries[:middle]), Batch(deliveries[middle:])]

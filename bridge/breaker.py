@@ -1,0 +1,130 @@
+"""The breaker: whether a destination may be asked now, and how much. Pure, but for its dice.
+
+Strategy: two kinds of trouble. A destination in trouble (time-outs, 500s, rate limits) is asked
+again after a back-off. One that refuses us (a bad token) opens the circuit, and is asked after a
+pause that doubles. Either way the first request after it is one event alone, so that trouble which
+lasts costs one event's attempt and not a thousand.
+
+Requests overlap: an answer to one that began before the last change says nothing about after it.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+from bridge.outbox.base import Circuit
+
+BACKOFF_BASE = 1.0  # seconds
+BACKOFF_CAP = 300.0  # seconds
+MAX_AFTER = 3600.0  # seconds; the longest that a destination may ask us to wait
+PAUSE = 60.0  # seconds until a destination that refused us is asked again; doubles
+PAUSE_CAP = 900.0  # seconds
+PROBE_SIZE = 1  # deliveries of the first request after trouble
+
+
+def compute_backoff(attempts: int, after: float | None) -> float:
+    """Return the seconds to wait after failed attempt number ``attempts``.
+
+    Full jitter: uniform between zero and a doubling cap, so that many workers do not return at
+    the same moment; on top of what the destination asked for, if it did, an hour of it at most.
+
+    Source: AWS Architecture Blog, "Exponential Backoff And Jitter", read 2026-11-23.
+    """
+    cap = min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(attempts, 20))
+    asked = min(max(after or 0.0, 0.0), MAX_AFTER)
+    return asked + random.uniform(0, cap)  # noqa: S311 - jitter, no secret
+
+
+class Breaker:
+    """What one sender knows of one destination.
+
+    Args:
+        destination: The destination's name.
+        now: Unix seconds.
+        saved: The circuit that another process, or this one before a restart, left behind. If it
+            is open the destination is asked at once, but carefully: it may be why we restarted.
+
+    Attributes:
+        circuit: As it is to be saved and shown.
+        until: Before when nothing may be sent, Unix seconds.
+    """
+
+    def __init__(self, destination: str, now: float, saved: Circuit | None = None) -> None:
+        self.until = 0.0
+        self.circuit = Circuit(destination=destination, state="closed", since=now)
+        if saved is not None and saved.state != "closed":
+            self.circuit = saved
+        self._changed_at = 0.0
+        self._failures = 0
+        self._refusals = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the destination refuses us, as far as is known."""
+        return self.circuit.state != "closed"
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether the next request must be alone and small."""
+        return self.is_open or self._failures > 0
+
+    def probe(self, now: float) -> bool:
+        """Note that an open circuit is asked again; whether that changed it."""
+        if self.circuit.state != "open":
+            return False
+        self._change("half_open", now, self.circuit.reason)
+        return True
+
+    def accept(self, began: float, now: float, after: float = 0.0) -> bool:
+        """Note that the destination works; whether that closed the circuit.
+
+        Args:
+            began: When the request was sent, Unix seconds.
+            now: When its answer came, Unix seconds.
+            after: Seconds to leave the destination alone, an hour at most.
+        """
+        self.until = max(self.until, now + min(after, MAX_AFTER)) if after else self.until
+        if began < self._changed_at:
+            return False
+        self._failures = 0
+        if not self.is_open:
+            return False
+        self._refusals = 0
+        self._change("closed", now)
+        return True
+
+    def fail(self, began: float, now: float, after: float | None) -> None:
+        """Note that a request failed and may pass later."""
+        if began >= self._changed_at:
+            self._failures += 1
+            self._changed_at = now
+            self.until = max(self.until, now + compute_backoff(self._failures, after))
+        elif after:
+            self.until = max(self.until, now + min(after, MAX_AFTER))
+
+    def refuse(self, began: float, now: float, reason: str) -> bool:
+        """Note that the destination refuses us; whether that opened the circuit anew.
+
+        False for answers to requests that were under way when it opened, or closed.
+        """
+        if began < self._changed_at:
+            return False
+        pause = min(PAUSE_CAP, PAUSE * 2 ** min(self._refusals, 20))
+        self._refusals += 1
+        self._failures = 0
+        self.until = now + pause
+        self._change("open", now, reason)
+        return True
+
+    def _change(
+        self, state: Literal["closed", "open", "half_open"], now: float, reason: str = ""
+    ) -> None:
+        self._changed_at = now
+        self.circuit = Circuit(
+            destination=self.circuit.destination,
+            state=state,
+            reason=reason,
+            since=now,
+            until=self.until if state == "open" else 0.0,
+        )

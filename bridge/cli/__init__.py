@@ -1,0 +1,58 @@
+"""The ``pixel-bridge`` command.
+
+Each command is one module here; what it does lives in the module it is about.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+try:
+    import rich  # noqa: F401 - looked for here, once, with typer and uvicorn
+    import typer
+    import uvicorn  # noqa: F401
+except ImportError:
+    raise SystemExit(
+        "pixel-bridge needs typer and uvicorn: pip install 'pixel-bridge[cli]'"
+    ) from None
+
+from bridge.cli.check import run_check
+from bridge.cli.dead import dead_letters
+from bridge.cli.importing import import_events
+from bridge.cli.sandbox import run_sandbox
+from bridge.cli.status import show_status
+from bridge.cli.worker import run_worker
+from bridge.errors import BridgeError
+
+CANNOT_RUN = 2  # exit code, as for a mistyped option
+
+commands = typer.Typer(
+    name="pixel-bridge",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+commands.command("check")(run_check)
+commands.command("status")(show_status)
+commands.add_typer(dead_letters, name="dead")
+commands.command("worker")(run_worker)
+commands.command("import")(import_events)
+commands.command("sandbox")(run_sandbox)
+
+
+@commands.callback()
+def describe() -> None:
+    """The bridge between the Meta Pixel and the Conversions API."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in ``argv`` (default: ``sys.argv[1:]``) and return the exit code."""
+    try:
+        commands(None if argv is None else list(argv))
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BridgeError as error:
+        print(f"pixel-bridge: {error}", file=sys.stderr)
+        return CANNOT_RUN
+    return 0

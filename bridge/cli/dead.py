@@ -1,0 +1,215 @@
+"""``pixel-bridge dead``: what was refused for good; looked at, tried again, or dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from bridge.cli.origin import App, OutboxURL, find_outbox
+from bridge.cli.screen import build_table, open_console, say, say_json, write_age, write_time
+from bridge.errors import ConfigError
+from bridge.outbox import DeadLetter, Outbox
+
+PAGE = 500  # dead letters read at once
+NONE_FOUND = 1  # exit code
+
+EventIds = Annotated[list[str] | None, typer.Argument(metavar="EVENT_ID…", help="Which ones.")]
+All = Annotated[bool, typer.Option("--all", help="All of them.")]
+Destination = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only this one's, such as meta:1234567890.")
+]
+AsJSON = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+dead_letters = typer.Typer(
+    no_args_is_help=True, help="Look at what was refused for good; try again, or drop it."
+)
+
+_Change = Callable[[Outbox, Sequence[DeadLetter]], Coroutine[Any, Any, int]]
+
+
+@dead_letters.command("list")
+def list_dead(
+    app: App = None,
+    outbox: OutboxURL = None,
+    destination: Destination = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Newest first.")] = 50,
+    as_json: AsJSON = False,
+) -> None:
+    """List dead letters, newest first."""
+
+    async def read(store: Outbox) -> list[DeadLetter]:
+        return await store.list_dead(destination=destination, limit=limit)
+
+    letters = _run(find_outbox(app, outbox), read)
+    if as_json:
+        say_json([_describe(letter) for letter in letters])
+    elif letters:
+        now = time.time()
+        rows = [(*letter.delivery.key[1:], *_tell(letter, now)) for letter in letters]
+        columns = ("event", "event id", "destination", "buried", "reason")
+        open_console().print(build_table(columns, rows))
+    else:
+        say("no dead letters")
+
+
+def _tell(letter: DeadLetter, now: float) -> tuple[str, str, str]:
+    age = write_age(now - letter.buried_at)
+    return (letter.delivery.destination, f"{age} ago", letter.reason)
+
+
+@dead_letters.command("show")
+def show_dead(
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Which one.")],
+    app: App = None,
+    outbox: OutboxURL = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Show the dead letters of one event: the reason, and what would be sent (hashes only)."""
+
+    async def read(store: Outbox) -> list[DeadLetter]:
+        return await store.find_dead(event_id)
+
+    letters = _run(find_outbox(app, outbox), read)
+    if not letters:
+        say(f"no dead letter has the event id {event_id}", stderr=True)
+        raise typer.Exit(NONE_FOUND)
+    if as_json:
+        say_json([_describe(letter) | {"event": _decode(letter)} for letter in letters])
+        return
+    for letter in letters:
+        for key, value in _describe(letter).items():
+            say(f"{key:<12} {value}")
+        say(json.dumps(_decode(letter), indent=2, ensure_ascii=False))
+
+
+@dead_letters.command("retry")
+def retry_dead(
+    event_ids: EventIds = None,
+    everything: All = False,
+    app: App = None,
+    outbox: OutboxURL = None,
+    destination: Destination = None,
+) -> None:
+    """Make dead letters due again, once their cause is mended; your sender delivers them."""
+    late = 0
+
+    async def revive(store: Outbox, letters: Sequence[DeadLetter]) -> int:
+        nonlocal late
+        now = time.time()
+        keys = [letter.delivery.key for letter in letters if letter.delivery.expires > now]
+        late += len(letters) - len(keys)
+        return await store.revive(keys, now)
+
+    store = find_outbox(app, outbox)
+    count = _run(store, _over(_choose(event_ids, everything, destination), revive))
+    say(f"{count:,} due again")
+    if late:
+        say(f"{late:,} left dead: too old for their destination; pixel-bridge dead drop")
+    if not count:
+        raise typer.Exit(NONE_FOUND)
+
+
+@dead_letters.command("drop")
+def drop_dead(
+    event_ids: EventIds = None,
+    everything: All = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    app: App = None,
+    outbox: OutboxURL = None,
+    destination: Destination = None,
+) -> None:
+    """Delete dead letters; asks first."""
+
+    async def drop(store: Outbox, letters: Sequence[DeadLetter]) -> int:
+        return await store.drop([letter.delivery.key for letter in letters])
+
+    chosen = _choose(event_ids, everything, destination)
+    store = find_outbox(app, outbox)
+    what = "all dead letters" if everything else f"the dead letters of {len(event_ids or ())} ids"
+    what += f" of {destination}" if destination else ""
+    if not yes:
+        typer.confirm(f"Delete {what} in {store!r}, for good?", abort=True)
+    count = _run(store, _over(chosen, drop))
+    say(f"{count:,} deleted")
+    if not count:
+        raise typer.Exit(NONE_FOUND)
+
+
+_Pages = Callable[[Outbox], AsyncIterator[Sequence[DeadLetter]]]
+
+
+def _choose(event_ids: Sequence[str] | None, everything: bool, destination: str | None) -> _Pages:
+    """Return what reads the chosen dead letters, page by page."""
+    if bool(event_ids) == everything:
+        raise ConfigError("name event ids, or --all")
+    if everything:
+        return lambda store: _read_all(store, destination)
+    return lambda store: _read_some(store, event_ids or (), destination)
+
+
+async def _read_all(store: Outbox, destination: str | None) -> AsyncIterator[Sequence[DeadLetter]]:
+    """Yield those that are dead now, while the reader takes them away.
+
+    What is buried meanwhile is left, or a retry that fails at once would be tried for ever. The
+    same goes for what the reader leaves: it is passed over.
+    """
+    begun, offset = time.time(), 0
+    while page := await store.list_dead(destination=destination, limit=PAGE, offset=offset):
+        before = [letter for letter in page if letter.buried_at <= begun]
+        if before:
+            yield before
+        keys = {letter.delivery.key for letter in page}
+        left = await store.list_dead(destination=destination, limit=PAGE, offset=offset)
+        offset += sum(letter.delivery.key in keys for letter in left)
+
+
+async def _read_some(
+    store: Outbox, event_ids: Sequence[str], destination: str | None
+) -> AsyncIterator[Sequence[DeadLetter]]:
+    for event_id in event_ids:
+        letters = await store.find_dead(event_id)
+        yield [each for each in letters if destination in (None, each.delivery.destination)]
+
+
+def _over(pages: _Pages, change: _Change) -> Callable[[Outbox], Coroutine[Any, Any, int]]:
+    """Return what makes ``change`` with every page, and counts."""
+
+    async def run(store: Outbox) -> int:
+        return sum([await change(store, letters) async for letters in pages(store)])
+
+    return run
+
+
+def _run(store: Outbox, work: Callable[[Outbox], Coroutine[Any, Any, Any]]) -> Any:
+    async def run() -> Any:
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def _describe(letter: DeadLetter) -> dict[str, Any]:
+    delivery = letter.delivery
+    return {
+        "event_name": delivery.event_name,
+        "event_id": delivery.event_id,
+        "destination": delivery.destination,
+        "reason": letter.reason,
+        "buried_at": write_time(letter.buried_at),
+        "expires_at": write_time(delivery.expires),
+        "attempts": delivery.attempts,
+    }
+
+
+def _decode(letter: DeadLetter) -> Any:
+    try:
+        return json.loads(letter.delivery.body)
+    except ValueError:
+        return repr(letter.delivery.body)

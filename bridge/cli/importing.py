@@ -1,0 +1,269 @@
+"""``pixel-bridge import``: a file of events, stored and delivered; goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bridge.cli.origin import App, load_bridge
+from bridge.cli.screen import log_to, open_console, plain, say, stop_logging
+from bridge.cli.signals import INTERRUPTED, on_stop
+from bridge.core import Bridge
+from bridge.errors import ConfigError, OutboxError
+from bridge.events import ActionSource
+from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
+from bridge.imports.importer import MAX_WAITING
+
+SOME_REJECTED = 1  # exit code
+CANNOT_RUN = 2  # exit code
+GRACE = 5.0  # seconds to finish requests in flight, once interrupted
+REFRESH = 0.25  # seconds between looks for the progress bar
+SHOWN = 10  # reasons that are listed
+
+FileName = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines or CSV; - for stdin.")]
+FileFormat = Annotated[
+    Literal["json", "csv"] | None,
+    typer.Option("--format", help="By default the name or the first line tells."),
+]
+
+
+def import_events(
+    file: FileName,
+    app: App = None,
+    file_format: FileFormat = None,
+    action_source: Annotated[
+        ActionSource | None, typer.Option(help="Where lines happened that do not say.")
+    ] = None,
+    ignore_columns: Annotated[
+        bool, typer.Option("--ignore-columns", help="Leave out a CSV's unknown columns.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the lines, no more.")] = False,
+    no_send: Annotated[
+        bool, typer.Option("--no-send", help="Store only; your app or a worker delivers.")
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="From the first line on.")] = False,
+    rejected: Annotated[
+        Path | None,
+        typer.Option(help="Where rejected lines go; otherwise FILE.rejected.jsonl."),
+    ] = None,
+) -> None:
+    """Import events from a till, a CRM or an app: one line is one event.
+
+    The same command goes on after an interruption, and sends no line twice. Exits with 0 if all
+    is well, 1 if lines were rejected or died, 2 if it could not run, 130 if interrupted.
+    """
+    path = None if file == "-" else Path(file)
+    with closing(Source(path, format_=file_format, ignore_columns=ignore_columns)) as source:
+        bridge = _load_bridge(app, optional=dry_run)
+        progress_file, rejects = _place_files(path, source, rejected, dry_run=dry_run)
+        if restart:
+            progress_file.forget()
+        stores = bridge is not None and not dry_run
+        importer = Importer(
+            source,
+            bridge.destinations if bridge and stores else (),
+            bridge.outbox if bridge and stores else None,
+            progress_file=progress_file,
+            rejects=rejects,
+            defaults=_read_defaults(bridge, action_source),
+            max_waiting=None if no_send else MAX_WAITING,
+        )
+        with closing(rejects):
+            code = asyncio.run(_Run(importer, source, rejects, bridge, dry_run, no_send).run())
+    if code:
+        raise typer.Exit(code)
+
+
+def _load_bridge(app: str | None, *, optional: bool) -> Bridge | None:
+    """Return the bridge; ``None`` if it is ``optional`` and there are no settings."""
+    try:
+        return load_bridge(app)
+    except ConfigError as error:
+        if not optional:
+            raise
+        say(f"checks without your settings: {error}", stderr=True)
+        return None
+
+
+def _read_defaults(bridge: Bridge | None, action_source: ActionSource | None) -> Defaults:
+    if bridge is None:
+        return Defaults(action_source=action_source)
+    return Defaults(
+        action_source=action_source,
+        phone_region=bridge.phone_region,
+        private_parameters=bridge.visits.private_parameters,
+    )
+
+
+def _place_files(
+    path: Path | None, source: Source, rejected: Path | None, *, dry_run: bool
+) -> tuple[ProgressFile, Rejects]:
+    """Return where progress and rejected lines are kept: next to the file, by default.
+
+    A dry run keeps nothing, or it would spoil what an interrupted import kept. A stream has no
+    progress, since it cannot be read again.
+    """
+    if dry_run:
+        return ProgressFile(None), Rejects(rejected)
+    if path is None or source.size is None:
+        return ProgressFile(None), Rejects(rejected or Path("stdin.rejected.jsonl"))
+    beside = path.with_name(f"{path.name}.rejected.jsonl")
+    return ProgressFile(path.with_name(f"{path.name}.progress.json")), Rejects(rejected or beside)
+
+
+class _Run:
+    """One run of an import, and what is said of it."""
+
+    def __init__(
+        self,
+        importer: Importer,
+        source: Source,
+        rejects: Rejects,
+        bridge: Bridge | None,
+        dry_run: bool,
+        no_send: bool,
+    ) -> None:
+        self._importer = importer
+        self._source = source
+        self._rejects = rejects
+        self._bridge = bridge if not dry_run else None
+        self._sends = self._bridge is not None and not no_send
+        self._dry_run = dry_run
+        self._console = open_console(stderr=True)
+
+    async def run(self) -> int:
+        """Import, deliver, tell; return the exit code."""
+        if self._importer.progress.finished:
+            say(f"{self._source.name} was read to its end before; --restart reads it again")
+        with (
+            on_stop(self._importer.stop),
+            _log_to(self._console),
+            _count_left_out() as left_out,
+        ):
+            try:
+                died = await self._import()
+            except OutboxError as error:
+                say(f"pixel-bridge: {error}", stderr=True)
+                self._tell(left_out)
+                say("stopped; the same command goes on from here", stderr=True)
+                return CANNOT_RUN
+        self._tell(left_out)
+        return self._conclude(died)
+
+    async def _import(self) -> int:
+        """Store and deliver; return how many were refused by their destination meanwhile."""
+        importer = self._importer
+        try:
+            dead = await importer.count_dead()
+            if self._bridge and self._sends:
+                self._bridge.sender.start()
+            async with _bar(self._console, self._source, importer):
+                await importer.run()
+                if self._sends:
+                    await importer.wait_until_delivered()
+            return max(0, await importer.count_dead() - dead) if self._sends else 0
+        finally:
+            if self._bridge:
+                await self._bridge.sender.stop(GRACE)
+                await self._bridge.outbox.close()
+
+    def _tell(self, left_out: Counter[str]) -> None:
+        tally, name = self._importer.tally, self._source.name
+        stored = "fit to be sent" if self._dry_run else "stored"
+        say(
+            f"{name}: {tally.lines:,} lines: {tally.stored:,} {stored},"
+            f" {tally.repeated:,} known already, {tally.rejected:,} rejected"
+        )
+        for (field, reason), count in self._importer.reasons.most_common(SHOWN):
+            say(f"  {count:,} x {field}: {reason}")
+        if tally.rejected and self._rejects.path is not None:
+            say(f"  each with its line: {self._rejects.path}")
+        if left_out:
+            fields = ", ".join(f"{name} {count:,} x" for name, count in left_out.most_common(SHOWN))
+            say(f"  left out, since they cannot be right: {fields}")
+
+    def _conclude(self, died: int) -> int:
+        if self._importer.is_stopped:
+            say(self._advise())
+            return INTERRUPTED
+        if self._sends:
+            say("all delivered" if not died else "all settled")
+        elif self._bridge:
+            say("not sent from here: your app or pixel-bridge worker delivers")
+        if died:
+            say(f"{died:,} refused by their destination: pixel-bridge dead list")
+        return SOME_REJECTED if died or self._importer.tally.rejected else 0
+
+    def _advise(self) -> str:
+        if self._source.size is None:
+            return "interrupted; the same lines again, within 48 hours, send nothing twice"
+        line = self._importer.progress.line
+        return f"interrupted behind line {line:,}; the same command goes on from there"
+
+
+@contextlib.contextmanager
+def _log_to(console: Console) -> Iterator[None]:
+    handler = log_to(console, logging.WARNING)
+    try:
+        yield
+    finally:
+        stop_logging(handler)
+
+
+@contextlib.contextmanager
+def _count_left_out() -> Iterator[Counter[str]]:
+    """Count the values of user data that are dropped; a line of log each would bury the rest."""
+    left_out: Counter[str] = Counter()
+    logger = logging.getLogger("bridge.normalize")
+
+    def count(record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple) and record.args:
+            left_out[str(record.args[0])] += 1
+        return False
+
+    logger.addFilter(count)
+    try:
+        yield left_out
+    finally:
+        logger.removeFilter(count)
+
+
+@contextlib.asynccontextmanager
+async def _bar(console: Console, source: Source, importer: Importer) -> AsyncIterator[None]:
+    """Show how far it is, on a terminal."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(plain(source.name), total=source.size, counts="")
+
+        async def follow() -> None:
+            while True:
+                waiting = await importer.count_waiting()
+                counts = (
+                    f"{importer.tally.lines:,} lines, {importer.tally.rejected:,} rejected,"
+                    f" {waiting:,} wait"
+                )
+                bar.update(task, completed=importer.progress.offset, counts=counts)
+                await asyncio.sleep(REFRESH)
+
+        following = asyncio.create_task(follow()) if console.is_terminal else None
+        try:
+            yield
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)

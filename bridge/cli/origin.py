@@ -1,0 +1,85 @@
+"""Where a command takes its bridge or its outbox from: an app, an option, or the environment."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge.core import Bridge
+from bridge.errors import ConfigError
+from bridge.outbox import Outbox, open_outbox
+
+DEFAULT_OUTBOX = "sqlite:///bridge.db"
+
+_FILE = "sqlite:///"
+
+App = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="MODULE:NAME",
+        help="Where your Bridge is, such as shop:bridge; the BRIDGE_ variables otherwise.",
+    ),
+]
+OutboxURL = Annotated[
+    str | None,
+    typer.Option(
+        "--outbox",
+        metavar="URL",
+        help=f"The outbox; otherwise the app's, BRIDGE_OUTBOX_URL or {DEFAULT_OUTBOX}.",
+    ),
+]
+
+
+def load_bridge(app: str | None) -> Bridge:
+    """Return the bridge of ``app``, such as ``shop:bridge``, or of the environment.
+
+    Raises:
+        ConfigError: There is none; says which variable or name is missing.
+    """
+    return Bridge.from_env() if app is None else _import_bridge(app)
+
+
+def find_outbox(
+    app: str | None, url: str | None, environ: Mapping[str, str] = os.environ
+) -> Outbox:
+    """Return the outbox of ``url``, of ``app``, or of the environment; no token is needed.
+
+    Raises:
+        ConfigError: There is none; a SQLite file that is missing is not made.
+    """
+    if url is None and app is not None:
+        return _import_bridge(app).outbox
+    url = url or environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
+    if url.startswith(_FILE) and not Path(url.removeprefix(_FILE)).exists():
+        path = url.removeprefix(_FILE)
+        raise ConfigError(f"no outbox at {path}: nothing was stored yet, or name it with --outbox")
+    return open_outbox(url)
+
+
+def _import_bridge(app: str) -> Bridge:
+    module_name, _, path = app.partition(":")
+    if not module_name or not path:
+        raise ConfigError(f"--app must be like shop:bridge, got {app[:100]!r}")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigError(f"--app: no module {error.name!r} here or installed") from None
+    try:
+        found = reduce(getattr, path.split("."), module)
+    except AttributeError:
+        raise ConfigError(f"--app: {module_name} has no {path!r}") from None
+    if not isinstance(found, Bridge):
+        kind = type(found).__name__
+        raise ConfigError(f"--app: {app} is of type {kind}, expected your Bridge")
+    return found

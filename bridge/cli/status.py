@@ -1,0 +1,106 @@
+"""``pixel-bridge status``: what waits, what went, what failed, per destination."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from bridge.cli.origin import App, OutboxURL, find_outbox
+from bridge.cli.screen import build_table, open_console, say, say_json, write_age, write_time
+from bridge.outbox import Circuit, Counts, Outbox
+
+MAX_AGE = 3600.0  # seconds; longer than any hold, so a sender is missing or Meta is out of reach
+WRONG = 1  # exit code when somebody should look
+
+
+def show_status(
+    app: App = None,
+    outbox: OutboxURL = None,
+    max_age: Annotated[
+        float, typer.Option(min=0, help="Seconds the oldest may wait before it counts as wrong.")
+    ] = MAX_AGE,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show what waits, went and failed, per destination.
+
+    Exits with 1 if somebody should look: dead letters, a circuit that is not closed, or an event
+    that has waited too long.
+    """
+    store = find_outbox(app, outbox)
+    counts, circuits = asyncio.run(_read(store))
+    now = time.time()
+    problems = _find_problems(counts, circuits, max_age, now)
+    if as_json:
+        _say_json(store, counts, circuits, problems)
+    else:
+        _say_table(store, counts, circuits, now)
+        for problem in problems:
+            say(f"! {problem}")
+    if problems:
+        raise typer.Exit(WRONG)
+
+
+async def _read(store: Outbox) -> tuple[Mapping[str, Counts], Mapping[str, Circuit]]:
+    try:
+        return await store.count(time.time()), await store.circuits()
+    finally:
+        await store.close()
+
+
+def _find_problems(
+    counts: Mapping[str, Counts], circuits: Mapping[str, Circuit], max_age: float, now: float
+) -> list[str]:
+    problems = []
+    for name, count in sorted(counts.items()):
+        if count.dead:
+            problems.append(f"{name}: {count.dead:,} dead: pixel-bridge dead list")
+        if count.oldest is not None and now - count.oldest > max_age:
+            age = write_age(now - count.oldest)
+            problems.append(f"{name}: the oldest has waited for {age}; does a sender run?")
+    for name, circuit in sorted(circuits.items()):
+        if circuit.state != "closed":
+            age, again = write_age(now - circuit.since), write_age(circuit.until - now)
+            problems.append(
+                f"{name}: has refused us for {age}: {circuit.reason}; asked again in {again}"
+            )
+    return problems
+
+
+def _say_table(
+    store: Outbox, counts: Mapping[str, Counts], circuits: Mapping[str, Circuit], now: float
+) -> None:
+    say(f"{store!r}")
+    names = sorted({*counts, *circuits})
+    if not names:
+        say("empty: nothing waits, and nothing was delivered in the last 48 hours")
+        return
+    rows = []
+    for name in names:
+        count, circuit = counts.get(name, Counts()), circuits.get(name)
+        oldest = "-" if count.oldest is None else write_age(now - count.oldest)
+        state = circuit.state.replace("_", " ") if circuit else "closed"
+        numbers = (count.waiting, count.held, count.delivered, count.dead)
+        rows.append((name, *numbers, oldest, state))
+    columns = ("destination", "waiting", "held", "delivered 48 h", "dead", "oldest", "circuit")
+    open_console().print(build_table(columns, rows))
+
+
+def _say_json(
+    store: Outbox,
+    counts: Mapping[str, Counts],
+    circuits: Mapping[str, Circuit],
+    problems: list[str],
+) -> None:
+    destinations: dict[str, dict[str, Any]] = {}
+    for name in sorted({*counts, *circuits}):
+        count = counts.get(name, Counts())
+        oldest = None if count.oldest is None else write_time(count.oldest)
+        destinations[name] = {**msgspec.to_builtins(count), "oldest": oldest}
+        if circuit := circuits.get(name):
+            destinations[name]["circuit"] = msgspec.to_builtins(circuit)
+    say_json({"outbox": repr(store), "destinations": destinations, "problems": problems})

@@ -1,0 +1,53 @@
+"""``pixel-bridge worker``: the sender in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+
+import typer
+
+from bridge.cli.origin import App, load_bridge
+from bridge.cli.screen import log_to, open_console, say, stop_logging
+from bridge.cli.signals import on_stop
+from bridge.core import Bridge
+from bridge.errors import OutboxError
+
+DEADLINE = 10.0  # seconds, as long as most supervisors wait before they kill
+
+
+def run_worker(
+    app: App = None,
+    deadline: Annotated[
+        float, typer.Option(min=0, help="Seconds to deliver what is due, once told to stop.")
+    ] = DEADLINE,
+) -> None:
+    """Deliver what waits, until Ctrl-C or SIGTERM; several may run at once."""
+    bridge = load_bridge(app)
+    handler = log_to(open_console(stderr=True))
+    try:
+        asyncio.run(_work(bridge, deadline))
+    finally:
+        stop_logging(handler)
+
+
+async def _work(bridge: Bridge, deadline: float) -> None:
+    told = asyncio.Event()
+    with on_stop(told.set):
+        # Not bridge.start(): an app whose sender is off says so in its bridge's settings.
+        bridge.sender.start()
+        names = ", ".join(destination.name for destination in bridge.destinations)
+        say(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")
+        await told.wait()
+        await bridge.sender.stop(deadline)
+        say(f"stopped; {await _count_waiting(bridge)} wait")
+    await bridge.outbox.close()
+
+
+async def _count_waiting(bridge: Bridge) -> str:
+    try:
+        counts = await bridge.outbox.count(time.time())
+    except OutboxError as error:
+        return f"unknown how many ({error})"
+    return f"{sum(count.waiting for count in counts.values()):,}"

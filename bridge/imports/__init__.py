@@ -1,0 +1,15 @@
+"""Files of events, from a till, a CRM or an app: read, checked, stored, and resumed.
+
+A line is one event. Lines are read in batches by a thread, so that the event loop stays free for
+the sender, and memory holds one batch whatever the file's size. A batch goes to the outbox first
+and into the progress file then: an interruption in between repeats a batch, whose keys the outbox
+refuses for 48 hours, for a line's event id does not change.
+"""
+
+from bridge.imports.importer import Importer
+from bridge.imports.progress import ProgressFile, Tally
+from bridge.imports.record import Defaults
+from bridge.imports.rejects import Rejects
+from bridge.imports.source import Source
+
+__all__ = ["Defaults", "Importer", "ProgressFile", "Rejects", "Source", "Tally"]

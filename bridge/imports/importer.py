@@ -1,0 +1,227 @@
+"""The importer: lines in batches, each checked, stored, and only then called done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bridge.destinations.base import Destination
+from bridge.errors import InvalidEventError
+from bridge.events import Event
+from bridge.imports.lines import Line
+from bridge.imports.progress import Progress, ProgressFile, Tally
+from bridge.imports.record import Defaults, Rejection, build_rejection, read_event
+from bridge.imports.rejects import Rejects
+from bridge.imports.source import Source
+from bridge.outbox.base import Counts, Delivery, Outbox
+
+BATCH_LINES = 1000
+BATCH_BYTES = 4_194_304  # of lines in one batch, whatever their number
+MAX_WAITING = 50_000  # deliveries that wait while more is read
+POLL = 0.5  # seconds between looks at what waits
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Some lines on their way into the outbox.
+
+    Attributes:
+        deliveries: What to store, event by event.
+        events: How many events those are.
+        rejections: What not.
+        line: The last line.
+        end: Where the next one begins, bytes.
+    """
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    events: int = 0
+    rejections: list[Rejection] = field(default_factory=list)
+    line: int = 0
+    end: int = 0
+
+
+class Importer:
+    """Brings the events of a source into an outbox, beginning where it was interrupted.
+
+    Args:
+        source: Where the events are.
+        destinations: Where they go.
+        outbox: Where they wait until then; ``None`` checks the lines and stores nothing.
+        progress_file: Where to keep how far it came.
+        rejects: Where rejected lines go.
+        defaults: What holds where a line is silent.
+        max_waiting: Pause while more deliveries wait; ``None`` if nobody delivers meanwhile.
+
+    Attributes:
+        progress: How far it came.
+        reasons: How often a field was at fault, by field and reason; the first 100 of them.
+
+    Raises:
+        ConfigError: The source has changed since it was begun.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        destinations: Sequence[Destination],
+        outbox: Outbox | None,
+        *,
+        progress_file: ProgressFile,
+        rejects: Rejects,
+        defaults: Defaults,
+        max_waiting: int | None = MAX_WAITING,
+    ) -> None:
+        self._source = source
+        self._destinations = tuple(destinations)
+        self._outbox = outbox
+        self._progress_file = progress_file
+        self._rejects = rejects
+        self._defaults = defaults
+        self._max_waiting = max_waiting
+        self._room = 0  # deliveries that may be stored before the next look
+        self._stopped = asyncio.Event()
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        names = [destination.name for destination in self._destinations]
+        self.progress: Progress = progress_file.load(source, names)
+
+    @property
+    def tally(self) -> Tally:
+        """What became of the lines, of former runs too."""
+        return self.progress.tally
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """End after the batch at hand; what is stored stays stored."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Store every line that is left, or until stopped.
+
+        Raises:
+            OutboxError: The outbox failed; run again to go on.
+            ConfigError: The progress or the rejected lines cannot be written.
+        """
+        if self.progress.finished:
+            return
+        self._rejects.length = self.progress.rejected_bytes
+        await asyncio.to_thread(self._begin)
+        lines = self._source.read(number=self.progress.line, offset=self.progress.offset)
+        while not self.is_stopped:
+            batch = await asyncio.to_thread(self._read_batch, lines)
+            if batch is None:
+                self.progress.finished = True
+                await asyncio.to_thread(self._progress_file.save, self.progress)
+                return
+            await self._wait_for_room(len(batch.deliveries))
+            if not self.is_stopped:
+                await self._store(batch)
+
+    async def wait_until_delivered(self) -> None:
+        """Wait until all that was stored is delivered or dead, or until stopped.
+
+        What others stored since may still wait.
+        """
+        while not self.is_stopped:
+            waiting = (await self._count()).values()
+            if all(c.oldest is None or c.oldest > self.progress.stored_at for c in waiting):
+                return
+            await self._pause()
+
+    async def count_dead(self) -> int:
+        """Return the dead letters of these destinations, whoever stored them."""
+        return sum(counts.dead for counts in (await self._count()).values())
+
+    async def count_waiting(self) -> int:
+        """Return the deliveries to these destinations that wait, whoever stored them."""
+        return sum(counts.waiting for counts in (await self._count()).values())
+
+    async def _count(self) -> dict[str, Counts]:
+        if self._outbox is None:
+            return {}
+        names = [destination.name for destination in self._destinations]
+        found = await self._outbox.count(time.time())
+        return {name: counts for name, counts in found.items() if name in names}
+
+    def _begin(self) -> None:
+        """Open what is written to, before the first line is stored."""
+        self._rejects.open()
+        self._progress_file.save(self.progress)
+
+    def _read_batch(self, lines: Iterator[Line]) -> _Batch | None:
+        """Return the next lines, read and checked; ``None`` at the end."""
+        batch, start, now = _Batch(), None, time.time()
+        for line in lines:
+            start = line.offset if start is None else start
+            if line.content != b"":
+                self._read_line(batch, line, now)
+            batch.line, batch.end = line.number, line.end
+            full = batch.events + len(batch.rejections) >= BATCH_LINES
+            if full or line.end - start >= BATCH_BYTES:
+                break
+        return None if start is None else batch
+
+    def _read_line(self, batch: _Batch, line: Line, now: float) -> None:
+        try:
+            event = read_event(line, self._source.table, self._defaults, now)
+            batch.deliveries += self._encode(event, now)
+            batch.events += 1
+        except InvalidEventError as error:
+            rejection = build_rejection(line, error)
+            batch.rejections.append(rejection)
+            reason = (rejection.field, rejection.reason)
+            if reason in self.reasons or len(self.reasons) < 100:
+                self.reasons[reason] += 1
+
+    def _encode(self, event: Event, now: float) -> list[Delivery]:
+        return [
+            Delivery(
+                destination=destination.name,
+                event_name=event.event_name,
+                event_id=event.event_id,
+                body=destination.encode(event),
+                due=now,
+                expires=event.expires,
+            )
+            for destination in self._destinations
+        ]
+
+    async def _store(self, batch: _Batch) -> None:
+        await asyncio.to_thread(self._rejects.write, batch.rejections)
+        now, new = time.time(), batch.events
+        if self._outbox is not None:
+            stored = await self._outbox.put(batch.deliveries, now)
+            width = len(self._destinations)
+            new = sum(any(stored[i : i + width]) for i in range(0, len(stored), width))
+            self._room -= len(stored)
+        self.tally.lines += batch.events + len(batch.rejections)
+        self.tally.stored += new
+        self.tally.repeated += batch.events - new
+        self.tally.rejected += len(batch.rejections)
+        self.progress.line, self.progress.offset = batch.line, batch.end
+        self.progress.rejected_bytes, self.progress.stored_at = self._rejects.length, now
+        await asyncio.to_thread(self._progress_file.save, self.progress)
+
+    async def _wait_for_room(self, wanted: int) -> None:
+        """Wait while too many deliveries wait; counted only when those counted last are used up."""
+        if self._max_waiting is None or self._outbox is None:
+            return
+        while self._room < wanted and not self.is_stopped:
+            waiting = await self.count_waiting()
+            self._room = self._max_waiting - waiting
+            if self._room < wanted and waiting:
+                await self._pause()
+            elif not waiting:
+                return
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                await self._stopped.wait()

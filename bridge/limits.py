@@ -1,0 +1,88 @@
+"""How much one session, and one address, may report from the browser.
+
+Token buckets of this process alone: several processes allow as many times more. What is not seen
+for a while is forgotten, and starts anew.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+
+BURST_SECONDS = 120.0  # a full bucket holds what comes in this time
+PER_ADDRESS = 10  # sessions' worth of one address: offices and mobile networks share one
+MAX_BUCKETS = 20_000  # of each kind; the one not seen for longest is forgotten
+
+
+class Buckets:
+    """One bucket for each key.
+
+    Args:
+        rate: What flows into each, tokens a second.
+        capacity: What one holds.
+    """
+
+    def __init__(self, rate: float, capacity: float) -> None:
+        self._rate = rate
+        self._capacity = capacity
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, at
+
+    def find_wait(self, key: str, cost: float, now: float) -> float:
+        """Return the seconds until ``cost`` can be taken, 0 if now; nothing is taken yet."""
+        missing = min(cost, self._capacity) - self._read_level(key, now)
+        return max(0.0, missing / self._rate)
+
+    def take(self, key: str, cost: float, now: float) -> None:
+        """Take ``cost``, as much of it as is there."""
+        self._levels[key] = (max(0.0, self._read_level(key, now) - cost), now)
+        self._levels.move_to_end(key)
+        if len(self._levels) > MAX_BUCKETS:
+            self._levels.popitem(last=False)
+
+    def _read_level(self, key: str, now: float) -> float:
+        level, at = self._levels.get(key, (self._capacity, now))
+        return min(self._capacity, level + max(0.0, now - at) * self._rate)
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+
+class Limits:
+    """Buckets for sessions and addresses together.
+
+    Args:
+        rate: Events a minute of one session; ten times that of one address; 0 for no limit.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._sessions, self._addresses = (
+            Buckets(each / 60, each / 60 * BURST_SECONDS) if rate else None
+            for each in (rate, rate * PER_ADDRESS)
+        )
+
+    def take(self, session: str | None, address: str | None, cost: float, now: float) -> float:
+        """Take ``cost`` from both, or nothing.
+
+        Args:
+            session: The visitor's, if the browser showed one: a new one costs nothing to make.
+            address: The visitor's, if it is known; of IPv6 the network counts, 64 bits.
+            cost: Tokens.
+            now: Seconds of any clock that only goes forward.
+
+        Returns:
+            0 if it was taken, else the seconds until it can be.
+        """
+        pairs = [(self._sessions, session), (self._addresses, _find_network(address))]
+        known = [(buckets, key) for buckets, key in pairs if buckets is not None and key]
+        wait = max((buckets.find_wait(key, cost, now) for buckets, key in known), default=0.0)
+        if not wait:
+            for buckets, key in known:
+                buckets.take(key, cost, now)
+        return wait
+
+
+def _find_network(address: str | None) -> str | None:
+    """Return what stands for everybody who may have sent from ``address``."""
+    if address is None or ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address, 64), strict=False))

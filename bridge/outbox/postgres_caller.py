@@ -1,0 +1,147 @@
+"""A caller's own connection: one statement in whatever transaction it has open.
+
+Nothing here commits or rolls back that transaction. A savepoint keeps it usable when the statement
+fails: PostgreSQL refuses every further statement of a transaction in which one failed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import psycopg
+from anyio import CapacityLimiter, to_thread
+from psycopg.rows import tuple_row
+
+from bridge.errors import ConfigError
+
+ACCEPTED = (
+    "a psycopg connection (AsyncConnection or Connection) or SQLAlchemy's AsyncSession,"
+    " AsyncConnection, Session or Connection"
+)
+
+Rows = list[tuple[Any, ...]]
+Execute = Callable[[str, Mapping[str, Any] | None], Awaitable[Rows]]
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+async def run_inside(connection: Any, statement: str, values: Mapping[str, Any]) -> Rows:
+    """Run ``statement`` in the transaction that ``connection`` has open, or begins by itself.
+
+    Args:
+        connection: One of ``ACCEPTED``. Of the synchronous ones the caller's thread must be
+            waiting for us, as ``track_sync`` does.
+        statement: With parameters such as ``%(name)s``.
+        values: Of the parameters.
+
+    Raises:
+        ConfigError: It is none of those, is not to PostgreSQL, or has no transaction open.
+        Exception: The driver's own error; the transaction is as it was before.
+    """
+    execute = await _open(connection)
+    try:
+        await execute("SAVEPOINT bridge_put", None)
+    except Exception as error:
+        if getattr(error, "sqlstate", None) == "25P01":  # no active SQL transaction
+            raise ConfigError(
+                "connection= has no transaction open: it is in autocommit mode, so the event could"
+                " not share your commit; begin a transaction first"
+            ) from error
+        raise
+    try:
+        rows = await execute(statement, values)
+    except Exception:
+        await execute("ROLLBACK TO SAVEPOINT bridge_put", None)
+        await execute("RELEASE SAVEPOINT bridge_put", None)
+        raise
+    await execute("RELEASE SAVEPOINT bridge_put", None)
+    return rows
+
+
+async def _open(connection: Any) -> Execute:
+    """Return what executes on ``connection``."""
+    if isinstance(connection, psycopg.AsyncConnection):
+        return _through_psycopg(connection)
+    if isinstance(connection, psycopg.Connection):
+        return _through_psycopg_in_thread(connection)
+    # Not imported for those who do not use it.
+    if any(kind.__module__.startswith("sqlalchemy.") for kind in type(connection).__mro__):
+        return await _open_sqlalchemy(connection)
+    raise ConfigError(f"connection= must be {ACCEPTED}; got {type(connection).__name__}")
+
+
+def _through_psycopg(connection: psycopg.AsyncConnection[Any]) -> Execute:
+    async def execute(statement: str, values: Mapping[str, Any] | None) -> Rows:
+        # A cursor of our own making: the connection's may be of another class, or give dicts.
+        async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
+            await cursor.execute(statement.encode(), values, prepare=False)
+            return await cursor.fetchall() if cursor.description else []
+
+    return execute
+
+
+def _through_psycopg_in_thread(connection: psycopg.Connection[Any]) -> Execute:
+    def run(statement: str, values: Mapping[str, Any] | None) -> Rows:
+        with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+            cursor.execute(statement.encode(), values, prepare=False)
+            return cursor.fetchall() if cursor.description else []
+
+    return _in_thread(run)
+
+
+def _in_thread(run: Callable[[str, Mapping[str, Any] | None], Rows]) -> Execute:
+    async def execute(statement: str, values: Mapping[str, Any] | None) -> Rows:
+        # A limiter of its own: the shared one may be used up by the very handlers that wait for us.
+        return await to_thread.run_sync(run, statement, values, limiter=CapacityLimiter(1))
+
+    return execute
+
+
+async def _open_sqlalchemy(connection: Any) -> Execute:
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+    from sqlalchemy.orm import Session, scoped_session
+
+    if isinstance(connection, AsyncSession | async_scoped_session):
+        connection = await connection.connection()
+    elif isinstance(connection, Session | scoped_session):
+        limiter = CapacityLimiter(1)
+        connection = await to_thread.run_sync(connection.connection, limiter=limiter)
+    if not isinstance(connection, AsyncConnection | Connection):
+        raise ConfigError(f"connection= must be {ACCEPTED}; got {type(connection).__name__}")
+    if connection.dialect.name != "postgresql":
+        raise ConfigError(f"connection= must be to PostgreSQL, got {connection.dialect.name}")
+    if isinstance(connection, AsyncConnection):
+        return _through_sqlalchemy(connection)
+    return _in_thread(_build_sqlalchemy_run(connection))
+
+
+def _through_sqlalchemy(connection: Any) -> Execute:
+    async def execute(statement: str, values: Mapping[str, Any] | None) -> Rows:
+        rows: Rows = await connection.run_sync(
+            lambda inner: _build_sqlalchemy_run(inner)(statement, values)
+        )
+        return rows
+
+    return execute
+
+
+def _build_sqlalchemy_run(connection: Any) -> Callable[[str, Mapping[str, Any] | None], Rows]:
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    def run(statement: str, values: Mapping[str, Any] | None) -> Rows:
+        # SQLAlchemy's own parameters, as each driver has another mark for them; in parentheses, as
+        # it takes a colon before a cast's for no parameter.
+        try:
+            result = connection.execute(text(_PARAMETER.sub(r"(:\1)", statement)), values)
+        except DBAPIError as error:
+            failure = error.orig or error
+        else:
+            return [tuple(row) for row in result] if result.returns_rows else []
+        # Out here, without SQLAlchemy's error in its context: that one prints every parameter.
+        raise failure
+
+    return run

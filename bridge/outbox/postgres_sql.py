@@ -1,0 +1,239 @@
+"""The tables of the outbox in PostgreSQL, and each statement.
+
+A row's ``key`` is the digest of destination, event name and event id: one index entry of 32 bytes
+for names and ids of any length. ``due`` is null once settled; a dead letter has a ``reason``.
+
+Strategy: each statement is a transaction of its own, and finds its rows through an index whatever
+the planner's statistics say of a table that swings between empty and a million rows: an array from
+a subquery, of unknown length to the planner, leads to the primary key, and the order of
+``bridge_deliveries_due`` is the order of a claim.
+
+Source: PostgreSQL 15, "SELECT", The Locking Clause, and "INSERT", ON CONFLICT Clause, as installed
+and tried, 2026-11-24.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from bridge.outbox.base import Key
+
+TABLES = ("bridge_deliveries", "bridge_circuits")
+FORGET_AT_ONCE = 2000  # delivered keys that one ack forgets at most
+
+# Any number will do, as long as every process takes the same.
+_LOCK = int.from_bytes(b"bridge", "big")
+
+# What a database administrator runs where the application's role may not create tables; it needs
+# SELECT, INSERT, UPDATE and DELETE on both. Running it again is harmless.
+SCHEMA = f"""
+SELECT pg_advisory_xact_lock({_LOCK});
+CREATE TABLE IF NOT EXISTS bridge_deliveries (
+    key bytea PRIMARY KEY,
+    destination text NOT NULL,
+    event_name text NOT NULL,
+    event_id text NOT NULL,
+    body bytea,
+    due double precision,
+    expires double precision NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    stored_at double precision NOT NULL,
+    settled_at double precision,
+    reason text
+) WITH (
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_insert_scale_factor = 0.02,
+    autovacuum_analyze_scale_factor = 0.02
+);
+CREATE INDEX IF NOT EXISTS bridge_deliveries_due
+    ON bridge_deliveries (destination, due, stored_at, attempts) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS bridge_deliveries_held
+    ON bridge_deliveries USING hash (event_id) WHERE due IS NOT NULL AND attempts = 0;
+CREATE INDEX IF NOT EXISTS bridge_deliveries_delivered
+    ON bridge_deliveries (settled_at, destination) WHERE due IS NULL AND reason IS NULL;
+CREATE INDEX IF NOT EXISTS bridge_deliveries_dead
+    ON bridge_deliveries (settled_at, key, destination) WHERE reason IS NOT NULL;
+CREATE INDEX IF NOT EXISTS bridge_deliveries_dead_event
+    ON bridge_deliveries USING hash (event_id) WHERE reason IS NOT NULL;
+CREATE TABLE IF NOT EXISTS bridge_circuits (
+    destination text PRIMARY KEY,
+    state text NOT NULL,
+    reason text NOT NULL,
+    since double precision NOT NULL,
+    until double precision NOT NULL
+);
+"""
+
+# The schema that holds both tables, quoted; no row if one is missing.
+FIND_TABLES = """
+SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE pg_class.oid = to_regclass('bridge_deliveries') AND to_regclass('bridge_circuits') IS NOT NULL
+"""
+
+# Keys that wait are neither written nor locked: a caller who tracks an order again, in a long
+# transaction of its own, keeps no sender from it. Inserted in the order of the keys, in which every
+# other transaction inserts them too, so that none waits for one that waits for it.
+PUT = """
+WITH given AS (
+    SELECT * FROM unnest(
+        %(keys)s::bytea[], %(destinations)s::text[], %(names)s::text[], %(ids)s::text[],
+        %(bodies)s::bytea[], %(dues)s::float8[], %(expires)s::float8[]
+    ) AS given (key, destination, event_name, event_id, body, due, expires)
+), replaced AS (
+    UPDATE bridge_deliveries AS stored
+    SET body = given.body, due = given.due, expires = given.expires, attempts = 0,
+        stored_at = %(now)s::float8, settled_at = NULL, reason = NULL
+    FROM given
+    WHERE stored.key = given.key AND stored.due IS NULL
+      AND (stored.reason IS NOT NULL OR stored.settled_at < %(forgotten)s::float8)
+    RETURNING stored.key
+), added AS (
+    INSERT INTO bridge_deliveries AS stored
+        (key, destination, event_name, event_id, body, due, expires, stored_at)
+    SELECT key, destination, event_name, event_id, body, due, expires, %(now)s::float8
+    FROM given ORDER BY key
+    ON CONFLICT (key) DO NOTHING
+    RETURNING stored.key
+)
+SELECT key FROM replaced UNION ALL SELECT key FROM added
+"""
+
+# How many of the keys take no room yet.
+COUNT_NEW = """
+SELECT count(*) FROM unnest(%(keys)s::bytea[]) AS given (key)
+WHERE NOT EXISTS (
+    SELECT FROM bridge_deliveries AS stored
+    WHERE stored.key = given.key AND (stored.due IS NOT NULL OR stored.reason IS NOT NULL)
+)
+"""
+
+CLAIM = """
+WITH picked AS MATERIALIZED (
+    SELECT key, due, stored_at FROM bridge_deliveries
+    WHERE destination = %(destination)s AND due <= %(now)s::float8
+    ORDER BY due, stored_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE bridge_deliveries SET due = %(until)s::float8, attempts = attempts + 1
+    WHERE key = ANY (ARRAY(SELECT key FROM picked))
+    RETURNING key, destination, event_name, event_id, body, due, expires, attempts
+)
+SELECT destination, event_name, event_id, body, claimed.due, expires, attempts
+FROM claimed JOIN picked USING (key) ORDER BY picked.due, picked.stored_at
+"""
+
+# A settled row stays settled, whatever a worker whose lease ran out still says of it.
+ACK = """
+WITH forgotten AS (
+    DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
+        SELECT key FROM bridge_deliveries
+        WHERE due IS NULL AND reason IS NULL AND settled_at < %(forgotten)s::float8
+        ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ))
+)
+UPDATE bridge_deliveries SET due = NULL, body = NULL, settled_at = %(now)s::float8
+WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND due IS NOT NULL
+"""
+
+RETRY = """
+UPDATE bridge_deliveries SET due = %(due)s::float8
+WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND due IS NOT NULL
+"""
+
+BURY = """
+UPDATE bridge_deliveries SET due = NULL, settled_at = %(now)s::float8, reason = %(reason)s
+WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND due IS NOT NULL
+"""
+
+RELEASE = """
+UPDATE bridge_deliveries SET due = %(now)s::float8
+WHERE event_id = %(event_id)s AND event_name = %(event_name)s
+  AND due IS NOT NULL AND due > %(now)s::float8 AND attempts = 0
+"""
+
+# Those with waiting deliveries, each found by a step along ``bridge_deliveries_due``: there are few
+# of them, and a million rows.
+DESTINATIONS = """
+WITH RECURSIVE stepped (destination) AS (
+    (SELECT destination FROM bridge_deliveries WHERE due IS NOT NULL ORDER BY destination LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT following.destination FROM bridge_deliveries AS following
+        WHERE following.due IS NOT NULL AND following.destination > stepped.destination
+        ORDER BY following.destination LIMIT 1
+    ) FROM stepped WHERE stepped.destination IS NOT NULL
+)
+SELECT destination FROM stepped WHERE destination IS NOT NULL
+"""
+
+FIND = """
+SELECT destination, event_name, event_id, body, due, expires, attempts FROM bridge_deliveries
+WHERE key = ANY (%(keys)s::bytea[]) AND due IS NOT NULL ORDER BY destination COLLATE "C" LIMIT 1
+"""
+
+NEXT_DUE = """
+SELECT due FROM bridge_deliveries WHERE destination = %(destination)s AND due IS NOT NULL
+ORDER BY due LIMIT 1
+"""
+
+# Three parts, each from one index: destination, waiting, held, delivered, dead, oldest.
+COUNT = """
+SELECT destination, count(*), count(*) FILTER (WHERE attempts = 0 AND due > %(now)s::float8),
+       0, 0, min(stored_at)
+FROM bridge_deliveries WHERE due IS NOT NULL GROUP BY destination
+UNION ALL
+SELECT destination, 0, 0, count(*), 0, NULL FROM bridge_deliveries
+WHERE due IS NULL AND reason IS NULL AND settled_at >= %(forgotten)s::float8 GROUP BY destination
+UNION ALL
+SELECT destination, 0, 0, 0, count(*), NULL FROM bridge_deliveries
+WHERE reason IS NOT NULL GROUP BY destination
+"""
+
+COUNT_HELD = """
+SELECT (SELECT count(*) FROM bridge_deliveries WHERE due IS NOT NULL)
+     + (SELECT count(*) FROM bridge_deliveries WHERE reason IS NOT NULL)
+"""
+
+# Counting reads the whole of an index; statistics from when the table was empty would have it read
+# the whole of the table instead, and every body with it.
+INDEX_ONLY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+
+_DEAD = """
+SELECT destination, event_name, event_id, body, settled_at, expires, attempts, reason, settled_at
+FROM bridge_deliveries WHERE reason IS NOT NULL
+"""
+
+LIST_DEAD = f"""{_DEAD}
+AND (%(destination)s::text IS NULL OR destination = %(destination)s)
+ORDER BY settled_at DESC, key DESC LIMIT %(limit)s OFFSET %(offset)s
+"""
+
+FIND_DEAD = f"{_DEAD} AND event_id = %(event_id)s ORDER BY settled_at DESC, key DESC"
+
+REVIVE = """
+UPDATE bridge_deliveries
+SET due = %(now)s::float8, attempts = 0, settled_at = NULL, reason = NULL
+WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND reason IS NOT NULL
+"""
+
+DROP = """
+DELETE FROM bridge_deliveries
+WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND reason IS NOT NULL
+"""
+
+SAVE_CIRCUIT = """
+INSERT INTO bridge_circuits (destination, state, reason, since, until)
+VALUES (%(destination)s, %(state)s, %(reason)s, %(since)s::float8, %(until)s::float8)
+ON CONFLICT (destination) DO UPDATE
+SET state = excluded.state, reason = excluded.reason, since = excluded.since, until = excluded.until
+"""
+
+CIRCUITS = "SELECT destination, state, reason, since, until FROM bridge_circuits"
+
+
+def digest_key(key: Key) -> bytes:
+    """Return the 32 bytes that stand for ``key``; the lengths keep its parts apart."""
+    digest = hashlib.sha256()
+    for part in key:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(4, "big") + encoded)
+    return digest.digest()

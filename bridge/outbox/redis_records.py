@@ -1,0 +1,124 @@
+"""Deliveries as the Redis outbox keeps them: a digest that names one, a record that holds it.
+
+A record is 8 bytes of the put's token, 8 bytes of when it was stored (big-endian double), and
+MessagePack: destination, event name, event id, expires, body.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Key
+
+TOKEN_BYTES = 8
+_DIGEST_BYTES = 16  # half the memory of a key in full, and no separators to trip over
+_HEAD = struct.Struct(f">{TOKEN_BYTES}sd")
+_BODY = msgspec.msgpack.Decoder(tuple[str, str, str, float, bytes])
+
+
+class UnreadableRecordError(ValueError):
+    """A record that this version did not write, or that belongs to another digest."""
+
+
+def build_digest(key: Key) -> bytes:
+    """Return the 16 bytes that stand for ``key`` in sets and hashes."""
+    return _digest(*key)
+
+
+def build_event_digest(event_id: str) -> bytes:
+    """Return the 16 bytes by which the dead letters of one event are found."""
+    return _digest(event_id)
+
+
+def build_record(delivery: Delivery, token: bytes, stored_at: float) -> bytes:
+    """Return ``delivery`` as bytes; due and attempts change and are kept elsewhere."""
+    body = (*delivery.key, float(delivery.expires), delivery.body)
+    return _HEAD.pack(token, stored_at) + msgspec.msgpack.encode(body)
+
+
+def parse_record(digest: bytes, record: bytes, *, due: float, attempts: int) -> Delivery:
+    """Return the delivery in ``record``.
+
+    Raises:
+        UnreadableRecordError: It is not ours, or another's: settling it would not find it.
+    """
+    try:
+        destination, event_name, event_id, expires, body = _BODY.decode(record[_HEAD.size :])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableRecordError(str(error)) from error
+    delivery = Delivery(
+        destination=destination,
+        event_name=event_name,
+        event_id=event_id,
+        body=body,
+        due=due,
+        expires=expires,
+        attempts=attempts,
+    )
+    if build_digest(delivery.key) != digest:
+        raise UnreadableRecordError("the record belongs to another digest")
+    return delivery
+
+
+def parse_first_score(found: Sequence[bytes]) -> float | None:
+    """Return the time in the answer of ZRANGE for one member; ``None`` if there is none."""
+    return float(found[1]) if found else None
+
+
+def parse_counts(row: Sequence[Any]) -> tuple[Counts, int]:
+    """Return the counts, and how many delivered keys are to be forgotten."""
+    waiting, held, delivered, dead, forgettable, oldest = row
+    counts = Counts(
+        waiting=waiting,
+        held=held,
+        delivered=delivered,
+        dead=dead,
+        oldest=parse_first_score(oldest),
+    )
+    return counts, forgettable
+
+
+def parse_dead_letter(
+    digest: bytes,
+    record: bytes | None,
+    attempts: bytes | None,
+    reason: bytes | None,
+    buried_at: bytes | None,
+) -> DeadLetter:
+    """Return the dead letter of a row of the scripts' ``dead_letters``; due is when it was buried.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    at = float(buried_at or b"0")
+    delivery = parse_record(digest, record or b"", due=at, attempts=int(attempts or b"0"))
+    return DeadLetter(
+        delivery=delivery, reason=(reason or b"").decode(errors="replace"), buried_at=at
+    )
+
+
+def parse_circuit(text: bytes) -> Circuit:
+    """Return the circuit in ``text``, JSON.
+
+    Raises:
+        UnreadableRecordError: It is not ours.
+    """
+    try:
+        return msgspec.json.decode(text, type=Circuit)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableRecordError(str(error)) from error
+
+
+def _digest(*texts: str) -> bytes:
+    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for text in texts:
+        # With its length in front no text can pose as two. A lone surrogate names nothing that
+        # was ever stored, and asking for it is no error.
+        encoded = text.encode(errors="surrogatepass")
+        hasher.update(len(encoded).to_bytes(8) + encoded)
+    return hasher.digest()

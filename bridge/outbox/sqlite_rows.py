@@ -1,0 +1,290 @@
+"""The rows of the outbox's file: each statement, and what it takes and gives.
+
+Every function runs within a transaction of its caller's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bridge.outbox.base import REMEMBERED, Circuit, Counts, DeadLetter, Delivery, Key
+from bridge.outbox.sqlite_file import OutboxFile
+
+FORGET_AT_ONCE = 2000  # delivered keys that one ack forgets at most
+
+Row = Mapping[str, Any]
+
+_INSERT = """
+INSERT INTO deliveries (destination, event_name, event_id, body, due, expires, stored_at)
+VALUES (:destination, :event_name, :event_id, :body, :due, :expires, :now)
+ON CONFLICT DO NOTHING
+"""
+
+_REPLACE = """
+UPDATE deliveries
+SET body = :body, due = :due, expires = :expires, stored_at = :now, attempts = 0,
+    settled_at = NULL, reason = NULL
+WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
+"""
+_REPLACE_FORGOTTEN = f"{_REPLACE} AND settled_at < :forgotten AND reason IS NULL"
+_REPLACE_DEAD = f"{_REPLACE} AND reason IS NOT NULL"
+
+_SELECT = "SELECT destination, event_name, event_id, body, expires, attempts"
+
+_CLAIM = f"""
+{_SELECT}, id FROM deliveries WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?
+"""
+
+_LEASE = "UPDATE deliveries SET due = ?, attempts = attempts + 1 WHERE id = ?"
+
+# A settled row stays settled, whatever a worker whose lease ran out still says of it.
+_ACK = """
+UPDATE deliveries SET due = NULL, body = NULL, settled_at = :now
+WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
+  AND due IS NOT NULL
+"""
+
+_RETRY = """
+UPDATE deliveries SET due = :due
+WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
+  AND due IS NOT NULL
+"""
+
+_BURY = """
+UPDATE deliveries SET due = NULL, settled_at = :now, reason = :reason
+WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
+  AND due IS NOT NULL
+"""
+
+_FORGET = """
+DELETE FROM deliveries WHERE id IN (
+    SELECT id FROM deliveries WHERE settled_at < ? AND settled_at IS NOT NULL AND reason IS NULL
+    LIMIT ?
+)
+"""
+
+_RELEASE = """
+UPDATE deliveries SET due = :now
+WHERE event_id = :event_id AND event_name = :event_name AND due > :now AND attempts = 0
+"""
+
+_FIND = f"""
+{_SELECT}, due FROM deliveries WHERE event_id = ? AND event_name = ? AND due IS NOT NULL
+ORDER BY destination LIMIT 1
+"""
+
+_NEXT_DUE = "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL"
+
+_COUNT_WAITING = """
+SELECT destination, count(*), sum(attempts = 0 AND due > :now),
+       min(coalesce(stored_at, min(due, :now)))
+FROM deliveries WHERE due IS NOT NULL GROUP BY destination
+"""
+
+_COUNT_DELIVERED = """
+SELECT destination, count(*) FROM deliveries
+WHERE settled_at >= ? AND settled_at IS NOT NULL AND reason IS NULL GROUP BY destination
+"""
+
+_COUNT_DEAD = """
+SELECT destination, count(*) FROM deliveries WHERE reason IS NOT NULL GROUP BY destination
+"""
+
+# The index's own order: nothing has to be sorted, and a page follows the one before it.
+_LIST_DEAD = f"""
+{_SELECT}, reason, settled_at FROM deliveries
+WHERE reason IS NOT NULL AND (:destination IS NULL OR destination = :destination)
+ORDER BY settled_at DESC, destination DESC, reason DESC, id DESC LIMIT :limit OFFSET :offset
+"""
+
+_FIND_DEAD = f"""
+{_SELECT}, reason, settled_at FROM deliveries WHERE event_id = ? AND reason IS NOT NULL
+ORDER BY settled_at DESC, id DESC
+"""
+
+_REVIVE = """
+UPDATE deliveries SET due = :now, attempts = 0, settled_at = NULL, reason = NULL
+WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
+  AND reason IS NOT NULL
+"""
+
+_DROP = """
+DELETE FROM deliveries
+WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
+  AND reason IS NOT NULL
+"""
+
+_SAVE_CIRCUIT = "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?)"
+_CIRCUITS = "SELECT destination, state, reason, since, until FROM circuits"
+
+
+def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
+    """Return ``deliveries`` as ``store_all`` takes them."""
+    return [
+        {
+            **_name(delivery.key),
+            "body": delivery.body,
+            "due": delivery.due,
+            "expires": delivery.expires,
+            "now": now,
+            "forgotten": now - REMEMBERED,
+        }
+        for delivery in deliveries
+    ]
+
+
+def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool] | None:
+    """Store ``rows``; for each, whether its key is new. ``None``, and nothing is, without room."""
+    before = file.count_held()
+    if before + len(rows) <= capacity:
+        return [_store(file, row) for row in rows]
+    # How many keys are new shows when they are stored: those we know already need no room.
+    file.execute("SAVEPOINT put")
+    stored = [_store(file, row) for row in rows]
+    fits = file.held <= capacity or file.held == before
+    if not fits:
+        file.execute("ROLLBACK TO put")
+        file.held = before
+    file.execute("RELEASE put")
+    return stored if fits else None
+
+
+def _store(file: OutboxFile, row: Row) -> bool:
+    for statement in (_INSERT, _REPLACE_FORGOTTEN):
+        if file.execute(statement, row).rowcount == 1:
+            file.held += 1
+            return True
+    return file.execute(_REPLACE_DEAD, row).rowcount == 1
+
+
+def claim_due(
+    file: OutboxFile, destination: str, limit: int, now: float, lease: float
+) -> list[Delivery]:
+    """Take what is due, oldest first, and make it due again after ``lease``."""
+    rows = file.execute(_CLAIM, (destination, now, max(0, limit))).fetchall()
+    file.executemany(_LEASE, [(now + lease, row[6]) for row in rows])
+    return [_read_delivery(row, due=now + lease, attempts=row[5] + 1) for row in rows]
+
+
+def ack_all(file: OutboxFile, keys: Sequence[Key], now: float) -> None:
+    """Mark as delivered, without their bodies; forget some of the keys older than 48 hours."""
+    file.held -= file.executemany(_ACK, [{**_name(key), "now": now} for key in keys]).rowcount
+    file.execute(_FORGET, (now - REMEMBERED, FORGET_AT_ONCE))
+
+
+def retry_all(file: OutboxFile, keys: Sequence[Key], due: float) -> None:
+    """Make due at ``due``."""
+    file.executemany(_RETRY, [{**_name(key), "due": due} for key in keys])
+
+
+def bury_all(file: OutboxFile, keys: Sequence[Key], reason: str, now: float) -> None:
+    """Make dead letters."""
+    file.executemany(_BURY, [{**_name(key), "reason": reason, "now": now} for key in keys])
+
+
+def release_held(file: OutboxFile, event_name: str, event_id: str, now: float) -> int:
+    """Make due what was never claimed; how many there were."""
+    row = {"event_name": event_name, "event_id": event_id, "now": now}
+    return file.execute(_RELEASE, row).rowcount
+
+
+def find_waiting(file: OutboxFile, event_name: str, event_id: str) -> Delivery | None:
+    """Return a waiting delivery of one event, or ``None``."""
+    row = file.execute(_FIND, (event_id, event_name)).fetchone()
+    return _read_delivery(row, due=row[6], attempts=row[5]) if row else None
+
+
+def read_next_due(file: OutboxFile, destination: str) -> float | None:
+    """Return the first ``due``, or ``None`` if nothing waits."""
+    due: float | None = file.execute(_NEXT_DUE, (destination,)).fetchone()[0]
+    return due
+
+
+def count_all(file: OutboxFile, now: float) -> dict[str, Counts]:
+    """Count by destination, from indexes alone."""
+    waiting = {row[0]: row[1:] for row in file.execute(_COUNT_WAITING, {"now": now})}
+    delivered = dict(file.execute(_COUNT_DELIVERED, (now - REMEMBERED,)).fetchall())
+    dead = dict(file.execute(_COUNT_DEAD).fetchall())
+    counts = {}
+    for name in waiting.keys() | delivered.keys() | dead.keys():
+        number, held, oldest = waiting.get(name, (0, 0, None))
+        counts[name] = Counts(
+            waiting=number,
+            held=held,
+            delivered=delivered.get(name, 0),
+            dead=dead.get(name, 0),
+            oldest=oldest,
+        )
+    return counts
+
+
+def list_dead(
+    file: OutboxFile, destination: str | None, limit: int, offset: int
+) -> list[DeadLetter]:
+    """Return a page of dead letters, newest first."""
+    page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
+    return _read_dead(file.execute(_LIST_DEAD, page))
+
+
+def find_dead(file: OutboxFile, event_id: str) -> list[DeadLetter]:
+    """Return the dead letters of one event."""
+    return _read_dead(file.execute(_FIND_DEAD, (event_id,)))
+
+
+def revive_all(file: OutboxFile, keys: Sequence[Key], now: float) -> int:
+    """Make dead letters due; how many there were."""
+    return file.executemany(_REVIVE, [{**_name(key), "now": now} for key in keys]).rowcount
+
+
+def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
+    """Delete dead letters; how many there were."""
+    dropped = file.executemany(_DROP, [_name(key) for key in keys]).rowcount
+    file.held -= dropped
+    return dropped
+
+
+def save_circuit(file: OutboxFile, circuit: Circuit) -> None:
+    """Keep ``circuit`` in place of the destination's last."""
+    file.execute(
+        _SAVE_CIRCUIT,
+        (circuit.destination, circuit.state, circuit.reason, circuit.since, circuit.until),
+    )
+
+
+def read_circuits(file: OutboxFile) -> dict[str, Circuit]:
+    """Return the circuits kept, by destination."""
+    return {
+        row[0]: Circuit(destination=row[0], state=row[1], reason=row[2], since=row[3], until=row[4])
+        for row in file.execute(_CIRCUITS)
+    }
+
+
+def _name(key: Key) -> dict[str, Any]:
+    """Return ``key`` as parameters of a statement."""
+    return {"destination": key[0], "event_name": key[1], "event_id": key[2]}
+
+
+def _read_delivery(row: Sequence[Any], *, due: float, attempts: int) -> Delivery:
+    return Delivery(
+        destination=row[0],
+        event_name=row[1],
+        event_id=row[2],
+        body=row[3],
+        due=due,
+        expires=row[4],
+        attempts=attempts,
+    )
+
+
+def _read_dead(rows: sqlite3.Cursor) -> list[DeadLetter]:
+    """Return rows of ``_SELECT``, reason and time; what is dead is due at no time but its last."""
+    return [
+        DeadLetter(
+            delivery=_read_delivery(row, due=row[7], attempts=row[5]),
+            reason=row[6],
+            buried_at=row[7],
+        )
+        for row in rows
+    ]

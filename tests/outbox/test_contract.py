@@ -1,0 +1,721 @@
+"""One contract, for each engine: what the docstrings of ``bridge.outbox.base`` promise."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import string
+from dataclasses import replace
+from itertools import count as count_up
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge import ConfigError, OutboxFullError
+from bridge.outbox import Circuit, Counts, Delivery, Outbox
+from bridge.outbox.base import REMEMBERED, Key
+from tests.factories import NOW, make_delivery
+from tests.outbox.conftest import MakeOutbox
+from tests.outbox.model import Model
+
+LEASE = 60.0
+EACH_BYTE = bytes(range(256))
+
+
+@pytest.fixture
+def outbox(make_outbox: MakeOutbox) -> Outbox:
+    return make_outbox()
+
+
+async def claim(
+    outbox: Outbox, now: float = NOW, limit: int = 5000, destination: str = "meta:1"
+) -> list[Delivery]:
+    return await outbox.claim(destination, limit, now=now, lease=LEASE)
+
+
+async def claim_ids(outbox: Outbox, now: float = NOW, limit: int = 5000) -> list[str]:
+    return [delivery.event_id for delivery in await claim(outbox, now, limit)]
+
+
+async def bury(outbox: Outbox, *event_ids: str, at: float = NOW, **changes: Any) -> None:
+    """Put and claim deliveries, and have them refused."""
+    await outbox.put([make_delivery(event_id, **changes) for event_id in event_ids], NOW)
+    destination = changes.get("destination", "meta:1")
+    claimed = await claim(outbox, destination=destination)
+    assert sorted(delivery.event_id for delivery in claimed) == sorted(event_ids)
+    await outbox.bury(claimed, "100/2804003: refused", at)
+
+
+async def count(outbox: Outbox, now: float = NOW, destination: str = "meta:1") -> Counts:
+    return (await outbox.count(now)).get(destination, Counts())
+
+
+# Put and keys
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", EACH_BYTE, b'{"x":"\xc3\xa9"}', b"\x00" * 3, EACH_BYTE * 4096],
+    ids=["empty", "each byte", "JSON", "NUL", "1 MiB"],
+)
+async def test_put_delivery_is_claimed_as_it_was_put(outbox: Outbox, body: bytes) -> None:
+    delivery = make_delivery(body=body, due=NOW - 0.25, expires=NOW + 604_800.5)
+    assert await outbox.put([delivery], NOW) == [True]
+    assert await claim(outbox) == [replace(delivery, due=NOW + LEASE, attempts=1)]
+
+
+async def test_key_is_refused_while_it_waits(outbox: Outbox) -> None:
+    delivery = make_delivery()
+    assert await outbox.put([delivery, delivery], NOW) == [True, False]
+    assert await outbox.put([replace(delivery, body=b"other")], NOW) == [False]
+    [claimed] = await claim(outbox)
+    assert await outbox.put([delivery], NOW + 10 * REMEMBERED) == [False]
+    assert claimed.body == delivery.body
+
+
+async def test_key_is_refused_for_48_hours_after_delivery(outbox: Outbox) -> None:
+    delivery = make_delivery()
+    await outbox.put([delivery], NOW - 100)
+    await outbox.ack(await claim(outbox), NOW)
+    assert await outbox.put([delivery], NOW + REMEMBERED - 1) == [False]
+    again = replace(delivery, body=b"again", due=NOW + REMEMBERED + 1)
+    assert await outbox.put([again], NOW + REMEMBERED + 1) == [True]
+    [claimed] = await claim(outbox, NOW + REMEMBERED + 1)
+    assert (claimed.body, claimed.attempts) == (b"again", 1)
+
+
+async def test_ack_forgets_old_keys_and_no_others(outbox: Outbox) -> None:
+    for event_id, at in (("old", NOW), ("young", NOW + 10)):
+        await outbox.put([make_delivery(event_id)], NOW)
+        await outbox.ack(await claim(outbox), at)
+    later = NOW + REMEMBERED + 5
+    await outbox.put([make_delivery("last")], later)
+    await outbox.ack(await claim(outbox, later), later)
+    assert await count(outbox, later) == Counts(delivered=2)
+    assert await outbox.put([make_delivery("young")], later) == [False]
+    assert await outbox.put([make_delivery("old")], later) == [True]
+
+
+async def test_key_differs_by_destination_and_name_and_id(outbox: Outbox) -> None:
+    deliveries = [
+        make_delivery(),
+        make_delivery(event_name="Lead"),
+        make_delivery(destination="meta:2"),
+        make_delivery("2"),
+    ]
+    assert await outbox.put(deliveries, NOW) == [True] * 4
+    assert await outbox.put(deliveries, NOW) == [False] * 4
+
+
+RANDOM = random.Random(4)
+TEXTS = {
+    "unicode": "Größe 漢字 🛒",
+    "not normalised": "e\u0301",
+    "separators": "a:b|c\x1fd/e,f;g",
+    "control characters": "\x01\t\r\n\x7f",
+    "quotes": "'\"`\\%s{}$1?",
+    "patterns": "*?[a-z]_%{tag}",
+    "spaces": "  a  ",
+    "number": "007",
+    "thousand": "".join(RANDOM.choices(string.ascii_letters + string.digits, k=1000)),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+async def test_any_text_may_stand_in_a_key(outbox: Outbox, text: str) -> None:
+    delivery = make_delivery(text, destination=text, event_name=text, due=NOW + 10)
+    assert await outbox.put([delivery], NOW) == [True]
+    assert await outbox.next_due(text) == NOW + 10
+    assert await outbox.find(text, text) == delivery
+    assert await outbox.release(text, text, NOW) == 1
+    [claimed] = await claim(outbox, destination=text)
+    await outbox.bury([claimed], f"Meta: {text}", NOW)
+    [dead] = await outbox.list_dead(destination=text)
+    assert (dead.delivery.key, dead.reason) == (delivery.key, f"Meta: {text}")
+    assert await outbox.find_dead(text) == [dead]
+    assert await outbox.revive([delivery.key], NOW) == 1
+    await outbox.ack(await claim(outbox, destination=text), NOW)
+    assert await count(outbox, destination=text) == Counts(delivered=1)
+
+
+@pytest.mark.parametrize("separator", [":", "|", "\x1f", "/", ",", " "])
+async def test_keys_that_read_alike_when_joined_are_different(
+    outbox: Outbox, separator: str
+) -> None:
+    s = separator
+    keys = [("a", f"b{s}c", "d"), (f"a{s}b", "c", "d"), ("a", "b", f"c{s}d"), ("A", f"b{s}c", "d")]
+    deliveries = [
+        make_delivery(event_id, destination=destination, event_name=name)
+        for destination, name, event_id in keys
+    ]
+    assert await outbox.put(deliveries, NOW) == [True] * 4
+    assert [each.key for each in await claim(outbox, destination="A")] == [keys[3]]
+    assert {each.key for each in await claim(outbox, destination="a")} == {keys[0], keys[2]}
+
+
+async def test_two_thousand_deliveries_go_in_one_put(outbox: Outbox) -> None:
+    deliveries = [make_delivery(str(i), due=NOW + i / 1024, body=b"x" * 500) for i in range(2000)]
+    assert await outbox.put(deliveries, NOW) == [True] * 2000
+    assert await outbox.put(deliveries, NOW) == [False] * 2000
+    first = await claim_ids(outbox, NOW + 2, limit=1000)
+    assert first == [str(i) for i in range(1000)]
+    second = await claim(outbox, NOW + 2)
+    assert [each.event_id for each in second] == [str(i) for i in range(1000, 2000)]
+    await outbox.ack(second, NOW + 2)
+    assert await count(outbox, NOW + 2) == Counts(waiting=1000, delivered=1000, oldest=NOW)
+
+
+async def test_nothing_changes_nothing(outbox: Outbox) -> None:
+    assert await outbox.put([], NOW) == []
+    assert await claim(outbox) == []
+    assert await outbox.claim("meta:1", 0, now=NOW, lease=LEASE) == []
+    await outbox.ack([], NOW)
+    await outbox.retry([], NOW)
+    await outbox.bury([], "reason", NOW)
+    assert await outbox.revive([], NOW) == await outbox.drop([]) == 0
+    assert await outbox.next_due("meta:1") is None
+    assert await outbox.find("Purchase", "1") is None
+    assert await outbox.list_dead() == await outbox.find_dead("1") == []
+    assert await outbox.circuits() == {}
+    assert await count(outbox) == Counts()
+
+
+async def test_work_on_keys_that_are_not_held_changes_nothing(outbox: Outbox) -> None:
+    strange = make_delivery("strange")
+    await outbox.ack([strange], NOW)
+    await outbox.retry([strange], NOW)
+    await outbox.bury([strange], "reason", NOW)
+    assert await outbox.release("Purchase", "strange", NOW) == 0
+    assert await outbox.revive([strange.key], NOW) == await outbox.drop([strange.key]) == 0
+    assert await count(outbox) == Counts()
+    assert await outbox.put([strange], NOW) == [True]
+
+
+async def test_connection_is_refused_where_it_cannot_be_used(outbox: Outbox) -> None:
+    with pytest.raises(ConfigError, match=r"connection|transaction"):
+        await outbox.put([make_delivery()], NOW, connection=object())
+    assert await count(outbox) == Counts()
+
+
+# Claim, lease, retry
+
+
+async def test_claim_takes_what_is_due_oldest_first(outbox: Outbox) -> None:
+    due = {"a": NOW + 1, "b": NOW - 1, "c": NOW - 2, "d": NOW}
+    await outbox.put([make_delivery(key, due=at) for key, at in due.items()], NOW)
+    assert await claim_ids(outbox, limit=0) == []
+    assert await claim_ids(outbox, limit=2) == ["c", "b"]
+    assert await claim_ids(outbox) == ["d"]
+    assert await claim_ids(outbox) == []
+    assert await claim_ids(outbox, NOW + 1) == ["a"]
+
+
+async def test_claim_leaves_other_destinations_alone(outbox: Outbox) -> None:
+    await outbox.put([make_delivery(destination="meta:2"), make_delivery()], NOW)
+    assert [each.destination for each in await claim(outbox)] == ["meta:1"]
+    assert await claim(outbox, destination="meta") == []
+    assert [each.destination for each in await claim(outbox, destination="meta:2")] == ["meta:2"]
+
+
+async def test_claimed_delivery_is_due_again_after_its_lease(outbox: Outbox) -> None:
+    await outbox.put([make_delivery()], NOW)
+    [first] = await claim(outbox)
+    assert await claim(outbox, NOW + LEASE - 1) == []
+    [again] = await claim(outbox, NOW + LEASE)
+    assert again == replace(first, due=NOW + 2 * LEASE, attempts=2)
+
+
+async def test_retry_sets_when_it_is_due(outbox: Outbox) -> None:
+    await outbox.put([make_delivery()], NOW)
+    await outbox.retry(await claim(outbox), NOW + 7.5)
+    assert await outbox.next_due("meta:1") == NOW + 7.5
+    assert await claim(outbox, NOW + 7) == []
+    [again] = await claim(outbox, NOW + 7.5)
+    assert again.attempts == 2
+
+
+async def test_next_due_is_the_first_of_its_destination(outbox: Outbox) -> None:
+    await outbox.put(
+        [
+            make_delivery("late", due=NOW + 20.25),
+            make_delivery("soon", due=NOW + 10.5),
+            make_delivery("other", due=NOW, destination="meta:2"),
+        ],
+        NOW,
+    )
+    assert await outbox.next_due("meta:1") == NOW + 10.5
+    await outbox.ack(await claim(outbox, NOW + 11), NOW + 11)
+    assert await outbox.next_due("meta:1") == NOW + 20.25
+    await outbox.bury(await claim(outbox, NOW + 21), "reason", NOW + 21)
+    assert await outbox.next_due("meta:1") is None
+
+
+async def test_concurrent_puts_of_one_key_store_it_once(make_outbox: MakeOutbox) -> None:
+    boxes = [make_outbox(), make_outbox()]
+    answers = await asyncio.gather(*(box.put([make_delivery()], NOW) for box in boxes * 25))
+    assert sorted(answer for [answer] in answers) == [False] * 49 + [True]
+
+
+async def test_concurrent_puts_of_many_keys_in_any_order_store_each_once(
+    make_outbox: MakeOutbox,
+) -> None:
+    boxes = [make_outbox(), make_outbox()]
+    deliveries = [make_delivery(str(i)) for i in range(40)]
+    orders = [random.Random(i).sample(deliveries, 40) for i in range(10)]
+    answers = await asyncio.gather(
+        *(boxes[i % 2].put(order, NOW) for i, order in enumerate(orders))
+    )
+    assert sum(map(sum, answers)) == 40
+    assert await count(boxes[0]) == Counts(waiting=40, oldest=NOW)
+
+
+async def test_concurrent_claims_share_without_overlap(make_outbox: MakeOutbox) -> None:
+    boxes = [make_outbox(), make_outbox()]
+    await boxes[0].put([make_delivery(str(i)) for i in range(200)], NOW)
+    claims = await asyncio.gather(*(claim_ids(box, limit=15) for box in boxes * 10))
+    # One that looks while others hold their rows may find less than its limit.
+    claims.append(await claim_ids(boxes[1]))
+    ids = [event_id for claimed in claims for event_id in claimed]
+    assert len(ids) == len(set(ids)) == 200
+
+
+# Settled
+
+
+async def test_delivered_stays_delivered_whatever_a_late_worker_says(outbox: Outbox) -> None:
+    await outbox.put([make_delivery()], NOW)
+    late = await claim(outbox)
+    await outbox.ack(await claim(outbox, NOW + LEASE), NOW + LEASE)
+    await outbox.retry(late, NOW)
+    await outbox.bury(late, "late", NOW)
+    await outbox.ack(late, NOW + REMEMBERED)
+    assert await outbox.revive([late[0].key], NOW) == await outbox.drop([late[0].key]) == 0
+    assert await count(outbox, NOW + LEASE) == Counts(delivered=1)
+    assert await claim(outbox, NOW + 1000) == []
+    assert await outbox.put([make_delivery()], NOW + LEASE + REMEMBERED + 1) == [True]
+
+
+async def test_dead_stays_dead_whatever_a_late_worker_says(outbox: Outbox) -> None:
+    await outbox.put([make_delivery()], NOW)
+    late = await claim(outbox)
+    await outbox.bury(await claim(outbox, NOW + LEASE), "first", NOW + LEASE)
+    await outbox.retry(late, NOW)
+    await outbox.ack(late, NOW)
+    await outbox.bury(late, "second", NOW + 2 * LEASE)
+    assert await outbox.release("Purchase", "1", NOW) == 0
+    [dead] = await outbox.list_dead()
+    assert (dead.reason, dead.buried_at) == ("first", NOW + LEASE)
+    assert await count(outbox) == Counts(dead=1)
+    assert await claim(outbox, NOW + 1000) == []
+
+
+async def test_dead_is_replaced_when_it_is_put_again(outbox: Outbox) -> None:
+    await bury(outbox, "1", "2")
+    mended = make_delivery(body=b"mended", due=NOW + 5, expires=NOW + 5000)
+    assert await outbox.put([mended, mended, make_delivery("3")], NOW + 5) == [True, False, True]
+    assert [each.delivery.event_id for each in await outbox.list_dead()] == ["2"]
+    assert await outbox.find_dead("1") == []
+    counts = await count(outbox, NOW + 5)
+    assert (counts.waiting, counts.dead, counts.oldest) == (2, 1, NOW + 5)
+    [claimed] = [each for each in await claim(outbox, NOW + 5) if each.event_id == "1"]
+    assert claimed == replace(mended, due=NOW + 5 + LEASE, attempts=1)
+
+
+# Release
+
+
+async def test_release_ends_a_hold_at_every_destination(make_outbox: MakeOutbox) -> None:
+    here, there = make_outbox(), make_outbox()
+    held = [make_delivery(destination=name, due=NOW + 10) for name in ("meta:1", "meta:2")]
+    others = [make_delivery("2", due=NOW + 10), make_delivery(event_name="Lead", due=NOW + 10)]
+    await here.put([*held, *others], NOW)
+    assert await there.release("Purchase", "1", NOW + 1) == 2
+    assert await there.next_due("meta:1") == NOW + 1
+    assert await claim_ids(here, NOW + 1) == ["1"]
+    assert len(await claim(here, NOW + 1, destination="meta:2")) == 1
+
+
+async def test_release_leaves_what_was_claimed_alone(make_outbox: MakeOutbox) -> None:
+    here, there = make_outbox(), make_outbox()
+    await here.put([make_delivery(due=NOW + 10)], NOW)
+    claimed = await claim(here, NOW + 10)
+    assert await there.release("Purchase", "1", NOW + 11) == 0
+    assert await claim(there, NOW + 11) == []
+    await here.retry(claimed, NOW + 300)
+    assert await there.release("Purchase", "1", NOW + 11) == 0
+    assert await claim(there, NOW + 299) == []
+
+
+async def test_release_of_what_is_due_or_unknown_finds_nothing(outbox: Outbox) -> None:
+    await outbox.put([make_delivery(due=NOW)], NOW)
+    assert await outbox.release("Purchase", "1", NOW) == 0
+    assert await outbox.release("Purchase", "2", NOW) == 0
+    assert await outbox.next_due("meta:1") == NOW
+
+
+# Find
+
+
+async def test_find_returns_what_waits_as_it_was_put(make_outbox: MakeOutbox) -> None:
+    here, there = make_outbox(), make_outbox()
+    delivery = make_delivery(body=EACH_BYTE, due=NOW + 10.5, expires=NOW + 777)
+    others = [make_delivery("2"), make_delivery(event_name="Lead"), make_delivery(event_name="x")]
+    await here.put([*others, delivery], NOW)
+    assert await there.find("Purchase", "1") == delivery
+    assert await there.find("Lead", "2") is None
+    assert await there.find("Purchase", "3") is None
+    await here.release("Purchase", "1", NOW)
+    assert await there.find("Purchase", "1") == replace(delivery, due=NOW)
+
+
+async def test_find_returns_the_first_destination_by_name(outbox: Outbox) -> None:
+    names = ["meta:2", "a", "meta:1", "Z", "b"]
+    await outbox.put([make_delivery(destination=name) for name in names], NOW)
+    await outbox.put([make_delivery("other", destination="A")], NOW)
+    for name in sorted(names):
+        found = await outbox.find("Purchase", "1")
+        assert found is not None
+        assert found.destination == name
+        await outbox.ack(await claim(outbox, destination=name), NOW)
+    assert await outbox.find("Purchase", "1") is None
+
+
+async def test_find_returns_claimed_ones_and_none_that_is_settled(outbox: Outbox) -> None:
+    await outbox.put([make_delivery(), make_delivery("dead")], NOW)
+    claimed = {each.event_id: each for each in await claim(outbox)}
+    assert await outbox.find("Purchase", "1") == claimed["1"]
+    await outbox.ack([claimed["1"]], NOW)
+    await outbox.bury([claimed["dead"]], "reason", NOW)
+    assert await outbox.find("Purchase", "1") is None
+    assert await outbox.find("Purchase", "dead") is None
+
+
+# Counts
+
+
+async def test_counts_by_destination(outbox: Outbox) -> None:
+    await outbox.put([make_delivery(str(i)) for i in range(6)], NOW - 50)
+    claimed = await claim(outbox, limit=4)
+    await outbox.ack(claimed[:2], NOW)
+    await outbox.bury(claimed[2:3], "reason", NOW)
+    await outbox.put([make_delivery("held", due=NOW + 10)], NOW)
+    await outbox.put([make_delivery(destination="meta:2", due=NOW + 10)], NOW - 7.5)
+    counts = await outbox.count(NOW)
+    assert {name: each for name, each in counts.items() if each != Counts()} == {
+        "meta:1": Counts(waiting=4, held=1, delivered=2, dead=1, oldest=NOW - 50),
+        "meta:2": Counts(waiting=1, held=1, oldest=NOW - 7.5),
+    }
+    later = await outbox.count(NOW + 10)
+    assert (later["meta:1"].held, later["meta:2"].held) == (0, 0)
+
+
+async def test_counts_forget_what_was_delivered_48_hours_ago(outbox: Outbox) -> None:
+    await outbox.put([make_delivery()], NOW)
+    await outbox.ack(await claim(outbox), NOW)
+    assert (await count(outbox, NOW + REMEMBERED - 1)).delivered == 1
+    assert (await count(outbox, NOW + REMEMBERED + 1)).delivered == 0
+
+
+async def test_back_off_is_no_hold(outbox: Outbox) -> None:
+    await outbox.put([make_delivery()], NOW)
+    await outbox.retry(await claim(outbox), NOW + 300)
+    assert await count(outbox) == Counts(waiting=1, held=0, oldest=NOW)
+
+
+# Dead letters
+
+
+async def test_dead_letter_keeps_delivery_and_reason(outbox: Outbox) -> None:
+    reason = "100/2804003: Meta's own words, 漢字 and 'quotes'\nin lines"
+    delivery = make_delivery(body=EACH_BYTE)
+    await outbox.put([delivery], NOW)
+    await claim(outbox)
+    await outbox.bury(await claim(outbox, NOW + LEASE), reason, NOW + LEASE + 0.5)
+    [dead] = await outbox.list_dead()
+    assert (dead.reason, dead.buried_at) == (reason, NOW + LEASE + 0.5)
+    assert replace(dead.delivery, due=NOW) == replace(delivery, attempts=2)
+    assert EACH_BYTE.decode("latin-1") not in repr(dead)
+
+
+async def test_empty_reason_is_a_reason(outbox: Outbox) -> None:
+    await outbox.put([make_delivery()], NOW)
+    await outbox.bury(await claim(outbox), "", NOW)
+    [dead] = await outbox.list_dead()
+    assert dead.reason == ""
+    assert await count(outbox) == Counts(dead=1)
+
+
+async def test_dead_letters_are_listed_newest_first_page_by_page(outbox: Outbox) -> None:
+    for i in range(5):
+        await bury(outbox, str(i), at=NOW + (i * 3) % 5)
+    await bury(outbox, "other", destination="meta:2", at=NOW + 2.5)
+    listed = [each.delivery.event_id for each in await outbox.list_dead()]
+    assert listed == ["3", "1", "other", "4", "2", "0"]
+    page = await outbox.list_dead(limit=2, offset=1)
+    assert [each.delivery.event_id for each in page] == ["1", "other"]
+    page = await outbox.list_dead(destination="meta:1", limit=2, offset=1)
+    assert [each.delivery.event_id for each in page] == ["1", "4"]
+    assert await outbox.list_dead(offset=6) == []
+    assert await outbox.list_dead(limit=0) == []
+    assert await outbox.list_dead(destination="meta:3") == []
+
+
+async def test_pages_of_what_was_buried_at_once_do_not_overlap(outbox: Outbox) -> None:
+    await bury(outbox, *(str(i) for i in range(30)))
+    pages = [await outbox.list_dead(limit=7, offset=offset) for offset in range(0, 35, 7)]
+    ids = [each.delivery.event_id for page in pages for each in page]
+    assert sorted(ids, key=int) == [str(i) for i in range(30)]
+
+
+async def test_dead_letters_are_found_by_event_id(outbox: Outbox) -> None:
+    await bury(outbox, "1", "2")
+    await bury(outbox, "1", event_name="Lead")
+    await bury(outbox, "1", destination="meta:2")
+    await outbox.put([make_delivery("1", event_name="Contact")], NOW)
+    found = {each.delivery.key for each in await outbox.find_dead("1")}
+    assert found == {
+        ("meta:1", "Purchase", "1"),
+        ("meta:1", "Lead", "1"),
+        ("meta:2", "Purchase", "1"),
+    }
+    assert await outbox.find_dead("3") == []
+
+
+async def test_revived_letter_is_claimed_as_if_never_before(outbox: Outbox) -> None:
+    await bury(outbox, "1", "2", expires=NOW + 777)
+    keys: list[Key] = [("meta:1", "Purchase", "1"), ("meta:1", "Purchase", "none")]
+    assert await outbox.revive(keys, NOW + 5) == 1
+    assert await outbox.revive(keys, NOW + 5) == 0
+    assert await outbox.next_due("meta:1") == NOW + 5
+    [claimed] = await claim(outbox, NOW + 5)
+    assert claimed == make_delivery(due=NOW + 5 + LEASE, expires=NOW + 777, attempts=1)
+    assert await count(outbox, NOW + 5) == Counts(waiting=1, dead=1, oldest=NOW)
+    await outbox.ack([claimed], NOW + 6)
+    assert await count(outbox, NOW + 6) == Counts(delivered=1, dead=1)
+
+
+async def test_dropped_letter_is_forgotten(outbox: Outbox) -> None:
+    await bury(outbox, "1", "2")
+    keys: list[Key] = [("meta:1", "Purchase", "1"), ("meta:1", "Purchase", "none")]
+    assert await outbox.drop(keys) == 1
+    assert await outbox.drop(keys) == 0
+    assert [each.delivery.event_id for each in await outbox.list_dead()] == ["2"]
+    assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_what_waits_is_neither_revived_nor_dropped(outbox: Outbox) -> None:
+    delivery = make_delivery(due=NOW + 50)
+    await outbox.put([delivery], NOW)
+    assert await outbox.revive([delivery.key], NOW) == await outbox.drop([delivery.key]) == 0
+    assert await outbox.next_due("meta:1") == NOW + 50
+
+
+# Capacity
+
+
+async def test_full_outbox_refuses_what_is_new_and_says_what_to_do(
+    make_outbox: MakeOutbox,
+) -> None:
+    outbox = make_outbox(capacity=3)
+    await bury(outbox, "dead")
+    await outbox.put([make_delivery("1"), make_delivery("2")], NOW)
+    with pytest.raises(OutboxFullError, match="3 of 3"):
+        await outbox.put([make_delivery("3")], NOW)
+    assert await outbox.put([make_delivery("1"), make_delivery("2")], NOW) == [False, False]
+    assert await outbox.put([make_delivery("dead")], NOW) == [True]
+    assert await count(outbox) == Counts(waiting=3, oldest=NOW)
+
+
+async def test_put_without_room_for_all_stores_none(make_outbox: MakeOutbox) -> None:
+    outbox = make_outbox(capacity=3)
+    await outbox.put([make_delivery("1")], NOW)
+    wanted = [make_delivery("2", destination=f"meta:{i}") for i in range(3)]
+    with pytest.raises(OutboxFullError, match="1 of 3"):
+        await outbox.put(wanted, NOW)
+    assert (await outbox.count(NOW)).keys() == {"meta:1"}
+    assert await outbox.put(wanted[:2], NOW) == [True, True]
+
+
+async def test_room_comes_back_with_what_is_delivered_or_dropped(make_outbox: MakeOutbox) -> None:
+    outbox = make_outbox(capacity=2)
+    await bury(outbox, "dead")
+    await outbox.put([make_delivery("1")], NOW)
+    await outbox.ack(await claim(outbox), NOW)
+    assert await outbox.put([make_delivery("2")], NOW) == [True]
+    with pytest.raises(OutboxFullError):
+        await outbox.put([make_delivery("3")], NOW)
+    await outbox.drop([("meta:1", "Purchase", "dead")])
+    assert await outbox.put([make_delivery("3")], NOW) == [True]
+
+
+async def test_concurrent_puts_do_not_pass_the_capacity(make_outbox: MakeOutbox) -> None:
+    outbox = make_outbox(capacity=20)
+    answers = await asyncio.gather(
+        *(outbox.put([make_delivery(str(i))], NOW) for i in range(50)), return_exceptions=True
+    )
+    assert sum(answer == [True] for answer in answers) == 20
+    assert sum(isinstance(answer, OutboxFullError) for answer in answers) == 30
+    assert await count(outbox) == Counts(waiting=20, oldest=NOW)
+
+
+async def test_what_is_stored_at_the_start_counts_against_the_capacity(
+    make_outbox: MakeOutbox,
+) -> None:
+    await bury(make_outbox(), "dead")
+    await make_outbox().put([make_delivery("1")], NOW)
+    with pytest.raises(OutboxFullError, match="2 of 2"):
+        await make_outbox(capacity=2).put([make_delivery("2")], NOW)
+    known = [make_delivery("dead"), make_delivery("1")]
+    assert await make_outbox(capacity=1).put(known, NOW) == [True, False]
+
+
+async def test_capacity_below_one_is_refused(make_outbox: MakeOutbox) -> None:
+    with pytest.raises(ConfigError, match="capacity must be at least 1, got 0"):
+        make_outbox(capacity=0)
+
+
+# Circuits, reopening
+
+
+async def test_circuit_is_read_by_another_outbox_and_overwritten(make_outbox: MakeOutbox) -> None:
+    here, there = make_outbox(), make_outbox()
+    reason = "190/463: Error validating access token 漢字"
+    opened = Circuit(
+        destination="meta:1", state="open", reason=reason, since=NOW + 0.5, until=NOW + 60.25
+    )
+    other = Circuit(destination="a:b|c", state="closed", since=NOW)
+    await here.save_circuit(opened)
+    await there.save_circuit(other)
+    assert await there.circuits() == {"meta:1": opened, "a:b|c": other}
+    half = replace(opened, state="half_open", until=0.0)
+    await there.save_circuit(half)
+    assert await here.circuits() == {"meta:1": half, "a:b|c": other}
+
+
+async def test_closed_outbox_is_opened_again_by_the_next_call(make_outbox: MakeOutbox) -> None:
+    outbox = make_outbox()
+    await outbox.close()
+    await outbox.put([make_delivery()], NOW)
+    await outbox.close()
+    await outbox.close()
+    assert await claim_ids(outbox) == ["1"]
+
+
+async def test_delivery_is_there_for_whoever_opens_the_store(make_outbox: MakeOutbox) -> None:
+    first = make_outbox()
+    await first.put([make_delivery()], NOW)
+    await first.close()
+    assert await claim_ids(make_outbox()) == ["1"]
+
+
+async def test_repr_names_the_engine_and_no_secret(outbox: Outbox) -> None:
+    assert repr(outbox).startswith(type(outbox).__name__)
+
+
+# Any sequence of steps
+
+RUNS = count_up()
+INDEX = st.integers(0, 3)
+INDEXES = st.lists(INDEX, min_size=1, max_size=4)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), INDEXES, st.sampled_from([-1, 0, 10])),
+        st.tuples(st.just("claim"), st.integers(1, 5), st.sampled_from([5, 60])),
+        st.tuples(st.sampled_from(["ack", "bury", "release", "revive", "drop"]), INDEXES),
+        st.tuples(st.just("retry"), INDEXES, st.sampled_from([0, 7, 300])),
+        st.tuples(st.just("pass"), st.sampled_from([1, 11, 61, 49 * 3600])),
+    ),
+    max_size=25,
+)
+
+
+class Comparison:
+    """The same steps on an engine and on the model, at a destination of their own."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.model = Model()
+        self.now = NOW
+        self.destination = f"run:{next(RUNS)}"
+
+    def deliveries(self, indexes: list[int], due: float = 0) -> list[Delivery]:
+        return [
+            make_delivery(
+                f"{self.destination}/{index}",
+                destination=self.destination,
+                body=b"%d at %d" % (index, self.now),
+                due=self.now + due,
+            )
+            for index in indexes
+        ]
+
+    def keys(self, indexes: list[int]) -> list[Key]:
+        return [each.key for each in self.deliveries(list(dict.fromkeys(indexes)))]
+
+    async def put(self, indexes: list[int], due: float) -> None:
+        deliveries = self.deliveries(indexes, due)
+        assert await self.outbox.put(deliveries, self.now) == self.model.put(deliveries, self.now)
+
+    async def claim(self, limit: int, lease: float) -> None:
+        due = self.model.due(self.destination, self.now)
+        before = {each.key: each.due for each in self.model.waiting()}
+        claimed = await self.outbox.claim(self.destination, limit, now=self.now, lease=lease)
+        assert [before[each.key] for each in claimed] == due[:limit]
+        assert claimed == self.model.claim([each.key for each in claimed], self.now + lease)
+
+    async def retry(self, indexes: list[int], delay: float) -> None:
+        await self.outbox.retry(self.deliveries(indexes), self.now + delay)
+        self.model.retry(self.keys(indexes), self.now + delay)
+
+    async def ack(self, indexes: list[int]) -> None:
+        await self.outbox.ack(self.deliveries(indexes), self.now)
+        self.model.settle(self.keys(indexes), "delivered", "", self.now)
+
+    async def bury(self, indexes: list[int]) -> None:
+        await self.outbox.bury(self.deliveries(indexes), f"at {self.now}", self.now)
+        self.model.settle(self.keys(indexes), "dead", f"at {self.now}", self.now)
+
+    async def release(self, indexes: list[int]) -> None:
+        [_, name, event_id] = self.keys(indexes)[0]
+        released = await self.outbox.release(name, event_id, self.now)
+        assert released == self.model.release(name, event_id, self.now)
+
+    async def revive(self, indexes: list[int]) -> None:
+        keys = self.keys(indexes)
+        assert await self.outbox.revive(keys, self.now) == self.model.revive(keys, self.now)
+
+    async def drop(self, indexes: list[int]) -> None:
+        keys = self.keys(indexes)
+        assert await self.outbox.drop(keys) == self.model.drop(keys)
+
+    async def check(self) -> None:
+        counts = (await self.outbox.count(self.now)).get(self.destination, Counts())
+        assert replace(counts, oldest=None) == self.model.count(self.destination, self.now)
+        assert (counts.oldest is None) == (counts.waiting == 0)
+        waiting = self.model.waiting()
+        first = min((each.due for each in waiting), default=None)
+        assert await self.outbox.next_due(self.destination) == first
+        dead = await self.outbox.list_dead(destination=self.destination)
+        assert {each.delivery.key: (each.delivery.body, each.reason) for each in dead} == {
+            key: (row.delivery.body, row.reason) for key, row in self.model.dead().items()
+        }
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=STEPS)
+async def test_any_steps_end_as_in_the_model(outbox: Outbox, steps: list[Any]) -> None:
+    comparison = Comparison(outbox)
+    for name, *arguments in steps:
+        if name == "pass":
+            comparison.now += arguments[0]
+        else:
+            await getattr(comparison, name)(*arguments)
+    await comparison.check()

@@ -1,0 +1,689 @@
+"""What only PostgreSQL promises: the caller's transaction, and a server that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+import bridge.outbox.postgres
+from bridge import ConfigError, OutboxError, OutboxFullError
+from bridge.outbox import PostgresOutbox, postgres_room, postgres_sql
+from bridge.outbox.base import REMEMBERED
+from tests.factories import NOW, make_delivery
+from tests.postgres_server import PostgresServer, running_server
+from tests.servers import find_free_port, poll
+
+LEASE = 60.0
+SECRET = "tr0ub4dor"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[PostgresServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def admin(running: PostgresServer) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """The administrator of an empty database."""
+    with psycopg.connect(running.url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+        connection.execute("GRANT USAGE ON SCHEMA public TO public")
+        yield connection
+
+
+@pytest.fixture
+def server(running: PostgresServer, admin: psycopg.Connection[Any]) -> PostgresServer:
+    return running
+
+
+@pytest.fixture
+async def outbox(server: PostgresServer) -> AsyncIterator[PostgresOutbox]:
+    outbox = PostgresOutbox(server.url)
+    yield outbox
+    await outbox.close()
+
+
+async def claim(outbox: PostgresOutbox, now: float = NOW) -> list[str]:
+    claimed = await outbox.claim("meta:1", 5000, now=now, lease=LEASE)
+    return [delivery.event_id for delivery in claimed]
+
+
+def patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(bridge.outbox.postgres, "TIMEOUT", seconds)
+
+
+# The caller's transaction
+
+ORDER = "INSERT INTO orders VALUES ('A-1')"
+End = Callable[[], Any]
+
+
+@asynccontextmanager
+async def psycopg_async(url: str) -> AsyncIterator[tuple[Any, End, End]]:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute(ORDER)
+        yield connection, connection.commit, connection.rollback
+
+
+@asynccontextmanager
+async def psycopg_sync(url: str) -> AsyncIterator[tuple[Any, End, End]]:
+    with psycopg.connect(url) as connection:
+        connection.execute(ORDER)
+        yield connection, connection.commit, connection.rollback
+
+
+@asynccontextmanager
+async def psycopg_dicts_through_a_pooler(url: str) -> AsyncIterator[tuple[Any, End, End]]:
+    """As some have it: rows as dicts, client-side parameters, a search path of their own."""
+    async with await psycopg.AsyncConnection.connect(
+        url,
+        row_factory=dict_row,
+        cursor_factory=psycopg.AsyncClientCursor,
+    ) as connection:
+        await connection.execute(ORDER)
+        await connection.execute("SET search_path = pg_catalog")
+        yield connection, connection.commit, connection.rollback
+
+
+def dialect(url: str) -> str:
+    return url.replace("postgresql:", "postgresql+psycopg:")
+
+
+@asynccontextmanager
+async def sqlalchemy_async_session(url: str) -> AsyncIterator[tuple[Any, End, End]]:
+    engine = create_async_engine(dialect(url))
+    async with AsyncSession(engine) as session:
+        await session.execute(text(ORDER))
+        yield session, session.commit, session.rollback
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def sqlalchemy_async_connection(url: str) -> AsyncIterator[tuple[Any, End, End]]:
+    engine = create_async_engine(dialect(url))
+    async with engine.connect() as connection:
+        await connection.execute(text(ORDER))
+        yield connection, connection.commit, connection.rollback
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def sqlalchemy_session(url: str) -> AsyncIterator[tuple[Any, End, End]]:
+    engine = create_engine(dialect(url))
+    with Session(engine) as session:
+        session.execute(text(ORDER))
+        yield session, session.commit, session.rollback
+    engine.dispose()
+
+
+@asynccontextmanager
+async def sqlalchemy_connection(url: str) -> AsyncIterator[tuple[Any, End, End]]:
+    engine = create_engine(dialect(url))
+    with engine.connect() as connection:
+        connection.execute(text(ORDER))
+        yield connection, connection.commit, connection.rollback
+    engine.dispose()
+
+
+Open = Callable[[str], Any]
+each_kind = pytest.mark.parametrize(
+    "open_connection",
+    [
+        psycopg_async,
+        psycopg_sync,
+        psycopg_dicts_through_a_pooler,
+        sqlalchemy_async_session,
+        sqlalchemy_async_connection,
+        sqlalchemy_session,
+        sqlalchemy_connection,
+    ],
+    ids=lambda kind: kind.__name__,
+)
+
+
+@pytest.fixture
+def orders(admin: psycopg.Connection[tuple[Any, ...]]) -> Callable[[], list[str]]:
+    """Reads the shop's own table."""
+    admin.execute("CREATE TABLE orders (id text)")
+    return lambda: [row[0] for row in admin.execute("SELECT id FROM orders").fetchall()]
+
+
+async def done(ending: Any) -> None:
+    if isinstance(ending, Awaitable):
+        await ending
+
+
+@each_kind
+async def test_event_commits_with_the_callers_order(
+    outbox: PostgresOutbox,
+    server: PostgresServer,
+    orders: Callable[[], list[str]],
+    open_connection: Open,
+) -> None:
+    async with open_connection(server.url) as (connection, commit, _):
+        deliveries = [make_delivery("1"), make_delivery("2"), make_delivery("1")]
+        assert await outbox.put(deliveries, NOW, connection=connection) == [True, True, False]
+        assert (await claim(outbox), orders()) == ([], [])
+        await done(commit())
+        assert (sorted(await claim(outbox)), orders()) == (["1", "2"], ["A-1"])
+
+
+@each_kind
+async def test_event_was_never_there_when_the_caller_rolls_back(
+    outbox: PostgresOutbox,
+    server: PostgresServer,
+    orders: Callable[[], list[str]],
+    open_connection: Open,
+) -> None:
+    async with open_connection(server.url) as (connection, _, rollback):
+        assert await outbox.put([make_delivery()], NOW, connection=connection) == [True]
+        await done(rollback())
+    assert (await outbox.count(NOW), orders()) == ({}, [])
+    assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+@each_kind
+async def test_transaction_stays_usable_when_the_event_cannot_be_stored(
+    outbox: PostgresOutbox,
+    server: PostgresServer,
+    admin: psycopg.Connection[Any],
+    orders: Callable[[], list[str]],
+    open_connection: Open,
+) -> None:
+    await outbox.put([make_delivery("before")], NOW)
+    admin.execute("ALTER TABLE bridge_deliveries RENAME COLUMN stored_at TO elsewhere")
+    async with open_connection(server.url) as (connection, commit, _):
+        with pytest.raises(OutboxError, match="stored_at") as caught:
+            await outbox.put([make_delivery(body=SECRET.encode())], NOW, connection=connection)
+        await done(commit())
+    assert orders() == ["A-1"]
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_full_outbox_fails_the_put_and_not_the_transaction(
+    server: PostgresServer, orders: Callable[[], list[str]]
+) -> None:
+    outbox = PostgresOutbox(server.url, capacity=1)
+    await outbox.put([make_delivery("1")], NOW)
+    async with psycopg_async(server.url) as (connection, commit, _):
+        with pytest.raises(OutboxFullError, match="1 of 1"):
+            await outbox.put([make_delivery("2")], NOW, connection=connection)
+        await commit()
+    assert orders() == ["A-1"]
+    await outbox.close()
+
+
+async def test_room_that_another_process_made_is_found(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_room, "RECOUNT", 0.0)
+    full = PostgresOutbox(server.url, capacity=1)
+    await full.put([make_delivery("1")], NOW)
+    with pytest.raises(OutboxFullError):
+        await full.put([make_delivery("2")], NOW)
+    await outbox.ack(await outbox.claim("meta:1", 10, now=NOW, lease=LEASE), NOW)
+
+    async def stored() -> bool:
+        with suppress(OutboxFullError):
+            return await full.put([make_delivery("2")], NOW) == [True]
+        return False
+
+    await poll(stored, "room")
+    await full.close()
+
+
+async def test_slow_count_does_not_fail_the_put(
+    outbox: PostgresOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_sql, "COUNT_HELD", "SELECT count(*) FROM pg_sleep(60)")
+    monkeypatch.setattr(bridge.outbox.postgres, "COUNT_TIMEOUT", 0.1)
+    assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_connection_without_a_transaction_is_refused(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as connection:
+        with pytest.raises(ConfigError, match="no transaction open"):
+            await outbox.put([make_delivery()], NOW, connection=connection)
+        async with connection.transaction():
+            assert await outbox.put([make_delivery()], NOW, connection=connection) == [True]
+    assert await claim(outbox) == ["1"]
+
+
+async def test_put_begins_the_transaction_of_an_idle_connection_and_leaves_it_open(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    async with await psycopg.AsyncConnection.connect(server.url) as connection:
+        assert await outbox.put([make_delivery()], NOW, connection=connection) == [True]
+        assert await claim(outbox) == []
+        await connection.commit()
+    assert await claim(outbox) == ["1"]
+
+
+async def test_other_connections_are_refused_by_name(outbox: PostgresOutbox) -> None:
+    for other in (object(), sqlite3, "postgresql://x"):
+        with pytest.raises(ConfigError, match=r"psycopg connection .* AsyncSession"):
+            await outbox.put([make_delivery()], NOW, connection=other)
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection, pytest.raises(ConfigError, match="got sqlite"):
+        await outbox.put([make_delivery()], NOW, connection=connection)
+    engine.dispose()
+
+
+async def test_duplicate_in_a_long_transaction_keeps_nobody_from_the_first(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    await outbox.put([make_delivery()], NOW)
+    async with await psycopg.AsyncConnection.connect(server.url) as connection:
+        assert await outbox.put([make_delivery()], NOW, connection=connection) == [False]
+        [claimed] = await outbox.claim("meta:1", 10, now=NOW, lease=LEASE)
+        await outbox.ack([claimed], NOW)
+        await connection.rollback()
+    assert (await outbox.count(NOW))["meta:1"].delivered == 1
+
+
+async def test_put_waits_for_another_transactions_same_key_and_no_longer_than_it_may(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await psycopg.AsyncConnection.connect(server.url) as connection:
+        await outbox.put([make_delivery()], NOW, connection=connection)
+        patience(monkeypatch, 0.2)
+        with pytest.raises(OutboxError, match="no answer within"):
+            await outbox.put([make_delivery()], NOW)
+        patience(monkeypatch, 20)
+        waiting = asyncio.create_task(outbox.put([make_delivery()], NOW))
+        await connection.commit()
+        assert await waiting == [False]
+
+
+def test_sqlalchemy_is_not_imported_for_those_who_do_not_use_it(server: PostgresServer) -> None:
+    code = f"""
+import asyncio, sys, psycopg
+from bridge.outbox import PostgresOutbox
+from tests.factories import make_delivery
+
+async def main():
+    outbox = PostgresOutbox({server.url!r})
+    async with await psycopg.AsyncConnection.connect({server.url!r}) as connection:
+        print(await outbox.put([make_delivery()], 0, connection=connection))
+    await outbox.close()
+
+asyncio.run(main())
+print("sqlalchemy" in sys.modules)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert printed == "[True]\nFalse\n"
+
+
+# Claims
+
+
+async def test_claim_skips_rows_that_another_claim_holds(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    await outbox.put([make_delivery(str(i), due=NOW - i) for i in range(4)], NOW)
+    async with await psycopg.AsyncConnection.connect(server.url) as other:
+        values = {"destination": "meta:1", "now": NOW, "until": NOW + LEASE, "limit": 2}
+        held = await (await other.execute(postgres_sql.CLAIM.encode(), values)).fetchall()
+        assert [row[2] for row in held] == ["3", "2"]
+        assert await claim(outbox) == ["1", "0"]
+        await other.rollback()
+    assert await claim(outbox) == ["3", "2"]
+
+
+FILL = """
+INSERT INTO bridge_deliveries
+    (key, destination, event_name, event_id, body, due, expires, attempts, stored_at,
+     settled_at, reason)
+SELECT sha256(i::text::bytea), 'meta:1', 'Purchase', i::text, 'body',
+       CASE WHEN i % 10 > 1 THEN i END, 1e9, i % 2, i,
+       CASE WHEN i % 10 <= 1 THEN i END, CASE WHEN i % 10 = 1 THEN 'dead' END
+FROM generate_series(1, 20000) AS i
+"""
+STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
+    "claim": (
+        postgres_sql.CLAIM,
+        {"destination": "meta:1", "now": NOW, "until": NOW, "limit": 1000},
+        {"bridge_deliveries_due", "bridge_deliveries_pkey"},
+    ),
+    "next due": (postgres_sql.NEXT_DUE, {"destination": "meta:1"}, {"bridge_deliveries_due"}),
+    "count": (
+        postgres_sql.COUNT,
+        {"now": NOW, "forgotten": NOW - REMEMBERED},
+        {"bridge_deliveries_due", "bridge_deliveries_delivered", "bridge_deliveries_dead"},
+    ),
+    "count held": (
+        postgres_sql.COUNT_HELD,
+        {},
+        {"bridge_deliveries_due", "bridge_deliveries_dead"},
+    ),
+    "ack": (
+        postgres_sql.ACK,
+        {"now": NOW, "forgotten": 50, "limit": 2000, "keys": [bytes(32)] * 100},
+        {"bridge_deliveries_pkey", "bridge_deliveries_delivered"},
+    ),
+    "release": (
+        postgres_sql.RELEASE,
+        {"event_name": "Purchase", "event_id": "7", "now": NOW},
+        {"bridge_deliveries_held"},
+    ),
+    "find dead": (postgres_sql.FIND_DEAD, {"event_id": "7"}, {"bridge_deliveries_dead_event"}),
+    "list dead": (
+        postgres_sql.LIST_DEAD,
+        {"destination": None, "limit": 100, "offset": 0},
+        {"bridge_deliveries_dead"},
+    ),
+}
+
+
+@pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "analyzed while empty"])
+async def test_statements_read_indexes_and_never_the_whole_table(
+    outbox: PostgresOutbox, admin: psycopg.Connection[tuple[Any, ...]], analyzed: bool
+) -> None:
+    await outbox.count(NOW)
+    admin.execute("ALTER TABLE bridge_deliveries SET (autovacuum_enabled = off)")
+    if not analyzed:
+        admin.execute("ANALYZE bridge_deliveries")
+    admin.execute(FILL)
+    if analyzed:
+        admin.execute("VACUUM ANALYZE bridge_deliveries")
+    for name, (statement, values, indexes) in STATEMENTS.items():
+        with admin.transaction():
+            if "count" in name:
+                admin.execute(postgres_sql.INDEX_ONLY)
+            rows = admin.execute(f"EXPLAIN {statement}".encode(), values).fetchall()
+        plan = "\n".join(row[0] for row in rows)
+        assert "Seq Scan on bridge_deliveries" not in plan, f"{name}:\n{plan}"
+        assert indexes == {index for index in indexes if index in plan}, f"{name}:\n{plan}"
+        if "count" in name:
+            assert plan.count("Index Only Scan") == len(indexes), f"{name}:\n{plan}"
+
+
+# A server that fails
+
+
+async def test_server_killed_under_load_loses_nothing_that_was_accepted(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    accepted: list[str] = []
+    failures: list[OutboxError] = []
+    stopped = False
+
+    async def load(worker: int) -> None:
+        number = 0
+        while not stopped:
+            number += 1
+            event_id = f"{worker}-{number}"
+            try:
+                assert await outbox.put([make_delivery(event_id)], NOW) == [True]
+                accepted.append(event_id)
+            except OutboxError as error:
+                failures.append(error)
+                await asyncio.sleep(0.01)
+
+    async def wait_for_puts(what: str) -> None:
+        wanted = len(accepted) + 50
+
+        async def check() -> bool:
+            return len(accepted) >= wanted
+
+        await poll(check, what)
+
+    workers = [asyncio.create_task(load(i)) for i in range(8)]
+    for _ in range(3):
+        await wait_for_puts("puts before a crash")
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+    await wait_for_puts("puts after the last crash")
+    stopped = True
+    await asyncio.gather(*workers)
+    assert failures
+    assert set(accepted) <= set(await claim(outbox))
+    assert sum(each.waiting for each in (await outbox.count(NOW)).values()) < 5000
+
+
+async def test_connection_that_the_server_closed_is_replaced_unnoticed(
+    outbox: PostgresOutbox, admin: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    await asyncio.gather(*(outbox.put([make_delivery(str(i))], NOW) for i in range(20)))
+    ended = admin.execute(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+        " WHERE application_name = 'pixel-bridge'"
+    ).fetchall()
+    assert ended
+    assert set(ended) == {(True,)}
+    answers = await asyncio.gather(
+        *(outbox.put([make_delivery(f"again {i}")], NOW) for i in range(20))
+    )
+    assert answers == [[True]] * 20
+
+
+async def test_hanging_server_fails_a_put_in_time_and_works_again_afterwards(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await outbox.put([make_delivery("before")], NOW)
+    patience(monkeypatch, 0.5)
+    with server.frozen():
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(
+                *(outbox.put([make_delivery(f"lost {i}")], NOW) for i in range(30)),
+                return_exceptions=True,
+            )
+            with pytest.raises(OutboxError, match="no answer within"):
+                await PostgresOutbox(server.url).put([make_delivery("new")], NOW)
+    assert [type(answer) for answer in answers] == [OutboxError] * 30
+    patience(monkeypatch, 20)
+    assert await outbox.put([make_delivery("after")], NOW) == [True]
+    assert {"before", "after"} <= set(await claim(outbox))
+
+
+async def test_close_does_not_wait_for_a_hanging_server(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await outbox.put([make_delivery()], NOW)
+    patience(monkeypatch, 0.2)
+    with server.frozen():
+        async with asyncio.timeout(4):
+            with pytest.raises(OutboxError):
+                await outbox.put([make_delivery("2")], NOW)
+            await outbox.close()
+
+
+async def test_server_that_is_not_there_is_told_at_once_without_the_password() -> None:
+    url = f"postgresql://shop:{SECRET}@127.0.0.1:{find_free_port()}/shop"
+    outbox = PostgresOutbox(url)
+    with pytest.raises(OutboxError, match="refused") as caught:
+        await outbox.put([make_delivery()], NOW)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert repr(outbox) == f"PostgresOutbox('{url.replace(f'shop:{SECRET}@', '')}')"
+    await outbox.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://shop:p@{SECRET}@db/shop",
+        f"postgresql://shop:p/{SECRET}@db/shop",
+        f"postgresql://shop:12/{SECRET}@db/shop",
+        f"postgresql://shop:{SECRET}%zz@db/shop",
+        f"postgresql://shop:{SECRET}%00@db/shop",
+        f"mysql://shop:{SECRET}@db/shop",
+    ],
+)
+def test_url_that_cannot_be_read_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match="percent-encoded") as caught:
+        PostgresOutbox(url)
+    shown = [str(each) for each in (caught.value, caught.value.__cause__)]
+    assert SECRET not in "".join(shown)
+
+
+# Tables and rights
+
+
+async def test_many_outboxes_at_once_make_the_tables_once(server: PostgresServer) -> None:
+    outboxes = [PostgresOutbox(server.url) for _ in range(20)]
+    answers = await asyncio.gather(
+        *(each.put([make_delivery(str(i))], NOW) for i, each in enumerate(outboxes))
+    )
+    assert answers == [[True]] * 20
+    for each in outboxes:
+        await each.close()
+
+
+async def test_role_without_rights_needs_the_tables_only(
+    server: PostgresServer, admin: psycopg.Connection[Any]
+) -> None:
+    with suppress(psycopg.errors.DuplicateObject):
+        admin.execute("CREATE ROLE shop LOGIN")
+    outbox = PostgresOutbox(server.url_of("shop"))
+    with pytest.raises(OutboxError, match=r"permission denied .*postgres_sql\.SCHEMA"):
+        await outbox.put([make_delivery()], NOW)
+    for _ in range(2):
+        admin.execute(postgres_sql.SCHEMA)
+    admin.execute(
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON bridge_deliveries, bridge_circuits TO shop"
+    )
+    assert await outbox.put([make_delivery()], NOW) == [True]
+    claimed = await outbox.claim("meta:1", 10, now=NOW, lease=LEASE)
+    await outbox.ack(claimed, NOW)
+    assert await outbox.circuits() == {}
+    await outbox.close()
+
+
+async def test_tables_that_were_dropped_are_made_again(
+    outbox: PostgresOutbox, admin: psycopg.Connection[Any]
+) -> None:
+    await outbox.put([make_delivery()], NOW)
+    admin.execute("DROP TABLE bridge_deliveries, bridge_circuits")
+    with pytest.raises(OutboxError, match="does not exist"):
+        await outbox.put([make_delivery()], NOW)
+    assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_url_may_name_the_schema(
+    server: PostgresServer, admin: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    admin.execute('DROP SCHEMA IF EXISTS "My Shop" CASCADE')
+    admin.execute('CREATE SCHEMA "My Shop"')
+    outbox = PostgresOutbox(f"{server.url}?options=-csearch_path%3D%22My%5C%20Shop%22")
+    await outbox.put([make_delivery("1")], NOW)
+    async with await psycopg.AsyncConnection.connect(server.url) as connection:
+        assert await outbox.put([make_delivery("2")], NOW, connection=connection) == [True]
+    stored = admin.execute('SELECT event_id FROM "My Shop".bridge_deliveries ORDER BY 1').fetchall()
+    assert stored == [("1",), ("2",)]
+    await outbox.close()
+
+
+RAISE = """
+CREATE SEQUENCE failures;
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('failures') <= {times} THEN
+        RAISE EXCEPTION 'as asked' USING ERRCODE = '{state}', DETAIL = 'a row, with its body';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER fail BEFORE INSERT ON bridge_deliveries FOR EACH ROW EXECUTE FUNCTION fail();
+"""
+
+
+async def test_full_disk_is_a_full_outbox_until_there_is_room(
+    outbox: PostgresOutbox, admin: psycopg.Connection[Any]
+) -> None:
+    await outbox.count(NOW)
+    admin.execute(RAISE.format(times=1, state="53100").encode())
+    with pytest.raises(OutboxFullError, match="as asked") as caught:
+        await outbox.put([make_delivery()], NOW)
+    assert "body" not in str(caught.value)
+    assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_put_that_was_given_up_for_anothers_sake_is_tried_again(
+    outbox: PostgresOutbox, admin: psycopg.Connection[Any]
+) -> None:
+    await outbox.count(NOW)
+    admin.execute(RAISE.format(times=2, state="40P01").encode())
+    assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+# Values
+
+
+async def test_words_that_postgres_cannot_keep_are_mended(outbox: PostgresOutbox) -> None:
+    await outbox.put([make_delivery()], NOW)
+    claimed = await outbox.claim("meta:1", 10, now=NOW, lease=LEASE)
+    await outbox.bury(claimed, "a\0b \ud800 c", NOW)
+    [dead] = await outbox.list_dead()
+    assert dead.reason == "a\ufffdb ? c"
+
+
+async def test_id_that_is_no_text_fails_its_own_put_only(outbox: PostgresOutbox) -> None:
+    for bad in (
+        replace(make_delivery(), event_id="\ud800"),
+        make_delivery("a\0b"),
+        make_delivery("2", due="x"),
+    ):
+        with pytest.raises(OutboxError):
+            await outbox.put([make_delivery("1"), bad], NOW)
+    assert await outbox.count(NOW) == {}
+
+
+async def test_names_and_ids_may_be_longer_than_an_index_entry(outbox: PostgresOutbox) -> None:
+    long = "".join(chr(0x10000 + i * 7919 % 0xFFFFF) for i in range(10_000))
+    delivery = make_delivery(long, event_name=long)
+    assert await outbox.put([delivery, delivery], NOW) == [True, False]
+    claimed = await outbox.claim("meta:1", 10, now=NOW, lease=LEASE)
+    await outbox.bury(claimed, long, NOW)
+    assert [each.reason for each in await outbox.find_dead(long)] == [long]
+
+
+# Event loops and processes
+
+
+def test_outbox_works_on_one_event_loop_after_another_and_after_a_fork(
+    server: PostgresServer,
+) -> None:
+    outbox = PostgresOutbox(server.url)
+
+    async def put(event_id: str) -> list[bool]:
+        return await outbox.put([make_delivery(event_id)], NOW)
+
+    async def finish() -> list[str]:
+        ids = await claim(outbox)
+        await outbox.close()
+        return ids
+
+    assert asyncio.run(put("first loop")) == [True]
+    assert asyncio.run(put("second loop")) == [True]
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            asyncio.run(put("child"))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert asyncio.run(put("after the child")) == [True]
+    assert sorted(asyncio.run(finish())) == [
+        "after the child",
+        "child",
+        "first loop",
+        "second loop",
+    ]

@@ -1,0 +1,677 @@
+"""What only the SQLite outbox has: a file, a lock, a disk, a schema of before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bridge.outbox.sqlite
+from bridge import OutboxError, OutboxFullError
+from bridge.outbox import Circuit, Counts, Outbox, SQLiteOutbox
+from bridge.outbox import sqlite_rows as rows
+from bridge.outbox.sqlite_file import SCHEMA_VERSION, open_file
+from bridge.outbox.sqlite_thread import FileThread, build_job
+from tests.factories import NOW, make_delivery
+from tests.servers import ROOT, poll
+
+LEASE = 60.0
+
+# As the first Bridge made it, before files had a version.
+SCHEMA_0 = """
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY,
+    destination TEXT NOT NULL,
+    event_name TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    body BLOB,
+    due REAL,
+    expires REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    settled_at REAL,
+    reason TEXT,
+    UNIQUE (event_id, event_name, destination)
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (destination, due) WHERE due IS NOT NULL;
+CREATE INDEX deliveries_delivered ON deliveries (settled_at)
+    WHERE settled_at IS NOT NULL AND reason IS NULL;
+"""
+INSERT_0 = """
+INSERT INTO deliveries (destination, event_name, event_id, body, due, expires, attempts,
+                        settled_at, reason)
+VALUES ('meta:1', 'Purchase', ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the ``outbox`` fixture has its file."""
+    return tmp_path / "bridge.db"
+
+
+@contextmanager
+def connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection of somebody else."""
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
+        yield connection
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another process's write transaction that does not end."""
+    with connected(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def move(path: Path, to: Path) -> None:
+    """Replace one file by another, as a person would: without what belongs to the other."""
+    path.replace(to)
+    for name in (to.name, path.name):
+        for part in ("-wal", "-shm"):
+            to.with_name(name + part).unlink(missing_ok=True)
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def damage(path: Path) -> None:
+    """Leave only the first page readable."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
+def measure(path: Path) -> int:
+    return path.stat().st_size
+
+
+@asynccontextmanager
+async def opened(path: Path, **options: Any) -> AsyncIterator[SQLiteOutbox]:
+    outbox = SQLiteOutbox(path, **options)
+    yield outbox
+    await outbox.close()
+
+
+async def claim_ids(outbox: Outbox, now: float = NOW) -> list[str]:
+    claimed = await outbox.claim("meta:1", 5000, now=now, lease=LEASE)
+    return [delivery.event_id for delivery in claimed]
+
+
+# Commits
+
+
+async def test_commit_is_on_the_disk_before_it_answers(outbox: SQLiteOutbox) -> None:
+    modes = await outbox._run(
+        lambda file: [
+            file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+        ]
+    )
+    assert modes == ["wal", 2]
+
+
+async def test_concurrent_puts_share_a_commit(outbox: SQLiteOutbox) -> None:
+    held = threading.Event()
+    first = asyncio.ensure_future(outbox._run(lambda file: held.wait(5)))
+    puts = [asyncio.ensure_future(outbox.put([make_delivery(str(i))], NOW)) for i in range(100)]
+    statements: list[str] = []
+    traced = asyncio.ensure_future(
+        outbox._run(lambda file: file.set_trace_callback(statements.append))
+    )
+    await asyncio.sleep(0)  # all of them are in the queue
+    held.set()
+    await asyncio.gather(first, traced, *puts)
+    assert statements.count("COMMIT") == 1
+    assert await claim_ids(outbox) == [str(i) for i in range(100)]
+
+
+async def test_one_bad_job_of_a_group_does_not_fail_the_others(outbox: SQLiteOutbox) -> None:
+    bad = make_delivery("bad", due="soon")
+    answers = await asyncio.gather(
+        *(
+            outbox.put(deliveries, NOW)
+            for deliveries in (
+                [make_delivery("1")],
+                [make_delivery("with"), bad],
+                [make_delivery("2")],
+            )
+        ),
+        return_exceptions=True,
+    )
+    assert answers[0] == answers[2] == [True]
+    assert isinstance(answers[1], OutboxError)
+    assert isinstance(answers[1].__cause__, sqlite3.Error)
+    assert await claim_ids(outbox) == ["1", "2"]
+
+
+async def test_two_event_loops_share_one_outbox(outbox: SQLiteOutbox) -> None:
+    async def put_many(letter: str) -> list[list[bool]]:
+        puts = (outbox.put([make_delivery(f"{letter}{i}")], NOW) for i in range(50))
+        return await asyncio.gather(*puts)
+
+    answers = await asyncio.gather(
+        put_many("a"), asyncio.to_thread(lambda: asyncio.run(put_many("b")))
+    )
+    assert list(answers) == [[[True]] * 50] * 2
+    assert (await outbox.count(NOW))["meta:1"].waiting == 100
+
+
+async def test_close_on_one_loop_loses_nothing_of_another(path: Path) -> None:
+    outbox = SQLiteOutbox(path)
+
+    async def put_many() -> None:
+        for i in range(60):
+            await outbox.put([make_delivery(str(i))], NOW)
+
+    putting = asyncio.ensure_future(asyncio.to_thread(lambda: asyncio.run(put_many())))
+    while not putting.done():
+        await outbox.close()
+        await asyncio.sleep(0)
+    await putting
+    assert len(await claim_ids(outbox)) == 60
+    await outbox.close()
+    assert [each.name for each in threading.enumerate() if each.name == "bridge-outbox"] == []
+
+
+async def test_stopped_thread_takes_no_job_that_it_would_not_do(path: Path) -> None:
+    thread = FileThread(str(path), "IMMEDIATE")
+    assert thread.submit(build_job(lambda _: None, 1.0))
+    await asyncio.to_thread(thread.stop)
+    assert not thread.submit(build_job(lambda _: None, 1.0))
+
+
+async def test_wait_that_was_given_up_harms_nobody(outbox: SQLiteOutbox, path: Path) -> None:
+    await outbox.put([make_delivery("before")], NOW)
+    with locked(path):
+        put = asyncio.ensure_future(outbox.put([make_delivery("given up")], NOW))
+        await asyncio.sleep(0)
+        put.cancel()
+    assert await outbox.put([make_delivery("after")], NOW) == [True]
+
+
+FORKING = """
+import asyncio, os, sys
+from bridge.outbox import SQLiteOutbox
+from tests.factories import NOW, make_delivery
+
+outbox = SQLiteOutbox(sys.argv[1])
+asyncio.run(outbox.put([make_delivery("parent")], NOW))
+children = []
+for i in range(2):
+    child = os.fork()
+    if child == 0:
+        asyncio.run(outbox.put([make_delivery(f"child {i}")], NOW))
+        asyncio.run(outbox.close())
+        os._exit(0)
+    children.append(child)
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+asyncio.run(outbox.put([make_delivery("parent again")], NOW))
+asyncio.run(outbox.close())
+sys.exit(max(codes))
+"""
+
+
+async def test_outbox_works_on_both_sides_of_a_fork(outbox: SQLiteOutbox, path: Path) -> None:
+    run = subprocess.run
+    arguments = [sys.executable, "-c", FORKING, str(path)]
+    done = await asyncio.to_thread(
+        run, arguments, cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    ids = ["child 0", "child 1", "parent", "parent again"]
+    assert sorted(await claim_ids(outbox)) == ids
+    with connected(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+# A lock
+
+
+async def test_put_waits_until_another_process_ends_its_transaction(
+    outbox: SQLiteOutbox, path: Path
+) -> None:
+    await outbox.put([make_delivery("before")], NOW)
+    attempts: list[str] = []
+    await outbox._run(lambda file: file.set_trace_callback(attempts.append))
+
+    async def tried_twice() -> bool:
+        return attempts.count("BEGIN IMMEDIATE") >= 2
+
+    with locked(path):
+        puts = asyncio.gather(*(outbox.put([make_delivery(str(i))], NOW) for i in range(40)))
+        await poll(tried_twice, "the second attempt")
+        assert not puts.done()
+    assert await puts == [[True]] * 40
+
+
+async def test_locked_file_fails_puts_at_their_deadline_and_the_others_wait_on(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite, "REQUEST_PATIENCE", 0.1)
+    await outbox.put([make_delivery("before")], NOW)
+    with locked(path):
+        claimed = asyncio.ensure_future(claim_ids(outbox))
+        answers = await asyncio.gather(
+            *(outbox.put([make_delivery(str(i))], NOW) for i in range(40)), return_exceptions=True
+        )
+        assert not claimed.done()
+    assert {str(answer) for answer in answers} == {
+        f"outbox {path}: database is locked for 0.1 s: another process has not ended its"
+        " transaction"
+    }
+    assert all(isinstance(answer, OutboxError) for answer in answers)
+    assert await claimed == ["before"]
+    assert await outbox.put([make_delivery("after")], NOW) == [True]
+
+
+async def test_locked_file_can_be_read(outbox: SQLiteOutbox, path: Path) -> None:
+    circuit = Circuit(destination="meta:1", state="open", reason="190", since=NOW, until=NOW + 1)
+    await outbox.save_circuit(circuit)
+    await outbox.put([make_delivery()], NOW)
+    with locked(path):
+        assert await outbox.count(NOW) == {"meta:1": Counts(waiting=1, oldest=NOW)}
+        assert await outbox.circuits() == {"meta:1": circuit}
+        assert await outbox.list_dead() == await outbox.find_dead("1") == []
+
+
+async def test_outbox_opened_on_a_locked_file_waits_too(path: Path) -> None:
+    async with opened(path) as first:
+        await first.put([make_delivery("1")], NOW)
+    with connected(path) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("UPDATE deliveries SET attempts = attempts")
+        async with opened(path) as second:
+            put = asyncio.ensure_future(second.put([make_delivery("2")], NOW))
+            counted = asyncio.ensure_future(second.count(NOW))
+            await asyncio.wait([put, counted], timeout=0.01)
+            assert not put.done()
+            connection.close()
+            assert await put == [True]
+            assert (await counted)["meta:1"].waiting in (1, 2)
+
+
+# The disk
+
+
+async def test_missing_folder_is_an_error_until_it_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    async with opened(folder / "bridge.db") as outbox:
+        with pytest.raises(OutboxError, match="does its folder exist") as caught:
+            await outbox.put([make_delivery()], NOW)
+        assert isinstance(caught.value.__cause__, sqlite3.Error)
+        folder.mkdir()
+        assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_full_database_is_full_until_there_is_room(outbox: SQLiteOutbox) -> None:
+    body = b"x" * 100_000
+    await outbox.put([make_delivery("before", body=body)], NOW)
+    await outbox._run(lambda file: file.execute("PRAGMA max_page_count = 1").fetchone())
+    with pytest.raises(OutboxFullError, match="is full; make room on its disk"):
+        await outbox.put([make_delivery("1", body=body), make_delivery("2", body=body)], NOW)
+    assert (await outbox.count(NOW))["meta:1"].waiting == 1
+    await outbox._run(lambda file: file.execute("PRAGMA max_page_count = 1000000").fetchone())
+    assert await outbox.put([make_delivery("1", body=body)], NOW) == [True]
+
+
+def run_mount(*arguments: str) -> bool:
+    command = shutil.which("mount")
+    return (
+        command is not None
+        and not subprocess.run([command, *arguments], check=False, capture_output=True).returncode
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which only root can have."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not run_mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)):
+        pytest.skip("may not mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_full_disk_is_full_until_there_is_room(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    async with opened(small_disk / "bridge.db") as outbox:
+        await outbox.put([make_delivery("before")], NOW)
+        ballast.write_bytes(b"x" * 600_000)
+        body = b"x" * 50_000
+        stored, errors = [], []
+        for i in range(30):
+            try:
+                await outbox.put([make_delivery(str(i), body=body)], NOW)
+                stored.append(str(i))
+            except OutboxFullError as error:
+                errors.append(str(error))
+        assert errors
+        assert "full; make room on its disk" in errors[0]
+        ballast.unlink()
+        assert await outbox.put([make_delivery("after", body=body)], NOW) == [True]
+        assert sorted(await claim_ids(outbox)) == sorted(["before", *stored, "after"])
+
+
+async def test_disk_full_from_the_start_is_an_outbox_error(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 1_048_576)
+    async with opened(small_disk / "bridge.db") as outbox:
+        with pytest.raises(OutboxError):
+            await outbox.put([make_delivery()], NOW)
+        with pytest.raises(OutboxError):
+            await outbox.count(NOW)
+        ballast.unlink()
+        assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_read_only_disk_is_an_outbox_error(small_disk: Path) -> None:
+    async with opened(small_disk / "bridge.db") as outbox:
+        await outbox.put([make_delivery("1")], NOW)
+        await outbox.close()
+        assert run_mount("-o", "remount,ro", str(small_disk))
+        with pytest.raises(OutboxError, match=r"; (may|does) .*write"):
+            await outbox.put([make_delivery("2")], NOW)
+        assert run_mount("-o", "remount,rw", str(small_disk))
+        assert await outbox.put([make_delivery("2")], NOW) == [True]
+
+
+async def test_connection_that_may_not_write_is_an_outbox_error_and_passes(
+    outbox: SQLiteOutbox,
+) -> None:
+    await outbox._run(lambda file: file.execute("PRAGMA query_only = ON"))
+    with pytest.raises(OutboxError, match="readonly database; may this process write the file"):
+        await outbox.put([make_delivery()], NOW)
+    assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_deleted_file_is_made_anew_and_said_aloud(
+    outbox: SQLiteOutbox, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await outbox.put([make_delivery("gone")], NOW)
+    delete(path)
+    assert await outbox.put([make_delivery("kept")], NOW) == [True]
+    [record] = [record for record in caplog.records if "deleted or replaced" in record.message]
+    assert record.levelno == logging.ERROR
+    async with opened(path) as other:
+        assert await claim_ids(other) == ["kept"]
+    assert (await outbox.count(NOW))["meta:1"].waiting == 1
+
+
+async def test_replaced_file_is_used_in_place_of_the_other(
+    outbox: SQLiteOutbox, path: Path, tmp_path: Path
+) -> None:
+    await outbox.put([make_delivery("gone")], NOW)
+    async with opened(tmp_path / "backup.db") as backup:
+        await backup.put([make_delivery("restored")], NOW)
+    move(tmp_path / "backup.db", path)
+    await outbox.put([make_delivery("kept")], NOW)
+    async with opened(path) as other:
+        assert sorted(await claim_ids(other)) == ["kept", "restored"]
+
+
+@pytest.fixture
+def diary(path: Path) -> Path:
+    path.write_bytes(b"a diary, no database" * 500)
+    return path
+
+
+async def test_file_of_something_else_is_an_outbox_error_until_it_is_moved(diary: Path) -> None:
+    path = diary
+    async with opened(path) as outbox:
+        for call in (outbox.put([make_delivery()], NOW), outbox.count(NOW)):
+            with pytest.raises(OutboxError, match="not a database; move the file away"):
+                await call
+        move(path, path.with_suffix(".txt"))
+        assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_damaged_file_is_an_outbox_error_until_it_is_moved(path: Path) -> None:
+    async with opened(path) as outbox:
+        await outbox.put([make_delivery(str(i), body=b"x" * 900) for i in range(500)], NOW)
+    damage(path)
+    async with opened(path) as outbox:
+        for call in (outbox.put([make_delivery()], NOW), outbox.count(NOW)):
+            with pytest.raises(OutboxError, match="malformed; move it away"):
+                await call
+        move(path, path.with_suffix(".damaged"))
+        assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_wal_stays_small_under_a_constant_load(outbox: SQLiteOutbox, path: Path) -> None:
+    wal = path.with_name("bridge.db-wal")
+    sizes = []
+    for i in range(100):
+        await outbox.put([make_delivery(f"{i}/{j}", body=b"x" * 1000) for j in range(100)], NOW)
+        sizes.append(measure(wal))
+    assert measure(path) > 8_000_000
+    assert max(sizes) < 6_000_000
+
+
+async def test_wal_that_readers_let_grow_is_cut_back(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite_file, "MAX_WAL", 1_000_000)
+    monkeypatch.setattr(bridge.outbox.sqlite_file, "CUT_WAL", 0.0)
+    monkeypatch.setattr(bridge.outbox.sqlite_file, "LOCK_SLICE", 0.01)
+    wal = path.with_name("bridge.db-wal")
+    await outbox.put([make_delivery("0")], NOW)
+    with connected(path) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM deliveries").fetchone()
+        await outbox.put([make_delivery("1", body=b"x" * 2_000_000)], NOW)
+        await outbox.put([make_delivery("2")], NOW)
+        assert measure(wal) > 2_000_000
+    await outbox.put([make_delivery("3")], NOW)
+    await outbox.next_due("meta:1")  # the thread cuts after it has answered
+    assert measure(wal) < 1_000_000
+    assert (await outbox.count(NOW))["meta:1"].waiting == 4
+
+
+async def test_wal_of_a_burst_is_cut_back(outbox: SQLiteOutbox) -> None:
+    [limit] = await outbox._run(lambda file: file.execute("PRAGMA journal_size_limit").fetchone())
+    assert limit == 64 * 1024 * 1024
+
+
+async def test_memory_is_one_outbox_too() -> None:
+    async with opened(Path(":memory:")) as outbox:
+        await outbox.put([make_delivery()], NOW)
+        assert await outbox.count(NOW) == {"meta:1": Counts(waiting=1, oldest=NOW)}
+
+
+# Capacity, shared by processes
+
+
+async def test_capacity_counts_what_another_process_put(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite_file, "RECOUNT", 0.0)
+    async with opened(path, capacity=3) as here, opened(path, capacity=3) as there:
+        await here.put([make_delivery("1")], NOW)
+        await there.put([make_delivery("2"), make_delivery("3")], NOW)
+        with pytest.raises(OutboxFullError, match="3 of 3"):
+            await here.put([make_delivery("4")], NOW)
+        await there.ack(await there.claim("meta:1", 9, now=NOW, lease=LEASE), NOW)
+        assert await here.put([make_delivery("4")], NOW) == [True]
+
+
+async def test_capacity_is_not_counted_again_for_our_own_changes(
+    outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite_file, "RECOUNT", 0.0)
+    statements: list[str] = []
+    await outbox.put([make_delivery("0")], NOW)
+    await outbox._run(lambda file: file.set_trace_callback(statements.append))
+    for i in range(1, 20):
+        await outbox.put([make_delivery(str(i))], NOW)
+    assert not [each for each in statements if "count(*)" in each]
+    assert await outbox._run(lambda file: file.held) == 20
+
+
+async def test_put_without_room_costs_the_others_no_commit_of_their_own(path: Path) -> None:
+    statements: list[str] = []
+    async with opened(path, capacity=1) as outbox:
+        await outbox.put([make_delivery("1")], NOW)
+        held = threading.Event()
+        first = outbox._run(lambda file: held.wait(5))
+        traced = outbox._run(lambda file: file.set_trace_callback(statements.append))
+        puts = (outbox.put([make_delivery(str(i))], NOW) for i in (1, 2, 1))
+        everything = asyncio.gather(first, traced, *puts, return_exceptions=True)
+        await asyncio.sleep(0)  # all of them are in the queue
+        held.set()
+        [*_, known, full, again] = await everything
+    assert (known, type(full), again) == ([False], OutboxFullError, [False])
+    assert statements.count("COMMIT") == 1
+
+
+async def test_failed_transaction_leaves_the_held_count_true(outbox: SQLiteOutbox) -> None:
+    await outbox.put([make_delivery("1")], NOW)
+    with pytest.raises(OutboxError):
+        await outbox.put([make_delivery("2"), make_delivery("bad", due="soon")], NOW)
+    assert await outbox._run(lambda file: file.held) == 1
+
+
+# A schema of before
+
+
+def build_version_0(path: Path) -> None:
+    deliveries = [
+        ("held", b"held", NOW + 10, NOW + 1000, 0, None, None),
+        ("due", b"due", NOW - 5, NOW + 1000, 2, None, None),
+        ("delivered", None, None, NOW + 1000, 1, NOW - 20, None),
+        ("dead", b"dead", None, NOW + 1000, 1, NOW - 30, "100: refused"),
+    ]
+    with connected(path) as connection:
+        connection.executescript(SCHEMA_0)
+        connection.executemany(INSERT_0, deliveries)
+
+
+async def test_file_of_version_0_keeps_working(path: Path) -> None:
+    build_version_0(path)
+    async with opened(path) as outbox:
+        expected = Counts(waiting=2, held=1, delivered=1, dead=1, oldest=NOW - 5)
+        assert await outbox.count(NOW) == {"meta:1": expected}
+        assert await claim_ids(outbox) == ["due"]
+        assert await outbox.put([make_delivery("delivered")], NOW) == [False]
+        [dead] = await outbox.find_dead("dead")
+        assert (dead.reason, dead.delivery.body) == ("100: refused", b"dead")
+        assert await outbox.release("Purchase", "held", NOW) == 1
+        assert await outbox.put([make_delivery("dead", due=NOW + 1)], NOW + 1) == [True]
+        assert await claim_ids(outbox, NOW + 1) == ["held", "dead"]
+    with connected(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+async def test_process_of_version_0_goes_on_beside_us(path: Path) -> None:
+    build_version_0(path)
+    async with opened(path) as outbox:
+        await outbox.count(NOW)
+        with connected(path) as connection:
+            connection.executescript(re.sub("(TABLE|INDEX)", r"\1 IF NOT EXISTS", SCHEMA_0))
+            connection.execute(INSERT_0, ("new", b"new", NOW - 50, NOW + 1000, 0, None, None))
+        assert (await outbox.count(NOW))["meta:1"].oldest == NOW - 50
+        assert await claim_ids(outbox) == ["new", "due"]
+
+
+async def test_many_processes_may_bring_a_file_up_to_date_at_once(path: Path) -> None:
+    build_version_0(path)
+    boxes = [SQLiteOutbox(path) for _ in range(8)]
+    counts = await asyncio.gather(*(box.count(NOW) for box in boxes))
+    assert all(each["meta:1"].waiting == 2 for each in counts)
+    for box in boxes:
+        await box.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("PRAGMA user_version = 7", "its schema is version 7, this Bridge knows 1: upgrade it"),
+        ("CREATE TABLE deliveries (id, address)", "'deliveries' is another application's"),
+    ],
+    ids=["newer", "another application's"],
+)
+async def test_foreign_file_is_refused_and_left_alone(
+    path: Path, script: str, message: str
+) -> None:
+    with connected(path) as connection:
+        connection.execute(script)
+        before = list(connection.iterdump())
+    async with opened(path) as outbox:
+        with pytest.raises(OutboxError, match=message):
+            await outbox.put([make_delivery()], NOW)
+    with connected(path) as connection:
+        assert list(connection.iterdump()) == before
+
+
+def test_new_file_and_one_brought_up_to_date_have_the_same_schema(tmp_path: Path) -> None:
+    build_version_0(tmp_path / "old.db")
+    schemas = []
+    for name in ("old.db", "new.db"):
+        with closing(open_file(str(tmp_path / name))) as file:
+            columns = {row[1:] for row in file.execute("PRAGMA table_info(deliveries)")}
+            indexes = {
+                row[0] for row in file.execute("SELECT sql FROM sqlite_master WHERE type = 'index'")
+            }
+            schemas.append((columns, indexes))
+    assert schemas[0] == schemas[1]
+
+
+# What a statement may read
+
+
+@pytest.mark.parametrize(
+    ("statement", "plan"),
+    [
+        (rows._COUNT_WAITING, "SCAN deliveries USING COVERING INDEX deliveries_due"),
+        (
+            rows._COUNT_DELIVERED,
+            "SEARCH deliveries USING COVERING INDEX deliveries_delivered (settled_at>?)"
+            "; USE TEMP B-TREE FOR GROUP BY",
+        ),
+        (
+            rows._COUNT_DEAD,
+            "SCAN deliveries USING COVERING INDEX deliveries_dead; USE TEMP B-TREE FOR GROUP BY",
+        ),
+        (
+            rows._CLAIM,
+            "SEARCH deliveries USING INDEX deliveries_due (destination=? AND due<?)",
+        ),
+        (
+            rows._NEXT_DUE,
+            "SEARCH deliveries USING COVERING INDEX deliveries_due (destination=? AND due>?)",
+        ),
+        (rows._LIST_DEAD, "SCAN deliveries USING INDEX deliveries_dead"),
+    ],
+)
+def test_statement_reads_an_index_and_sorts_nothing(
+    tmp_path: Path, statement: str, plan: str
+) -> None:
+    with closing(open_file(str(tmp_path / "bridge.db"))) as file:
+        names = re.findall(r":(\w+)", statement)
+        values: Any = dict.fromkeys(names, 1) if names else [1] * statement.count("?")
+        steps = file.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+        assert "; ".join(step[3] for step in steps) == plan
+
+
+def test_plan_of_the_held_count_reads_indexes_alone(tmp_path: Path) -> None:
+    with closing(open_file(str(tmp_path / "bridge.db"))) as file:
+        query = bridge.outbox.sqlite_file._COUNT_HELD
+        plan = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {query}")]
+    assert [step for step in plan if step.startswith("SCAN deliveries")] == [
+        "SCAN deliveries USING COVERING INDEX deliveries_due",
+        "SCAN deliveries USING COVERING INDEX deliveries_dead",
+    ]
