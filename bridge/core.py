@@ -15,7 +15,6 @@ Data flows up in three places only: verdicts (destination → sender → outbox)
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
 import time
@@ -36,15 +35,16 @@ from bridge.consent import Consent, State
 from bridge.cookies import MAX_AGE, parse_host
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
-from bridge.destinations.segment import build_message
-from bridge.errors import ConfigError, InvalidEventError, OutboxError
-from bridge.events import Event, UserData, new_event_id, parse_event
+from bridge.enrichment import complete_any, complete_event
+from bridge.errors import ConfigError, InvalidEventError
+from bridge.events import Event
 from bridge.identity import SessionSigner, read_keys
+from bridge.intake import Intake
 from bridge.limits import Limits
 from bridge.metrics import Metrics
 from bridge.normalize import build_user_data, looks_like_email
 from bridge.origins import Origins
-from bridge.outbox.base import Delivery, Outbox
+from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
 from bridge.readable import PageSettings, Twin, encode_readable, read_twin
 from bridge.rules import check_phone_support
@@ -60,13 +60,6 @@ from bridge.visits import Visits
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
 MAX_USER_ID_LENGTH = 200  # characters
 RATE_LIMIT = 300  # events a minute of one session
-LIMITED_DATA_USE = {
-    "data_processing_options": ["LDU"],
-    "data_processing_options_country": 0,
-    "data_processing_options_state": 0,
-}
-
-logger = logging.getLogger("bridge.core")
 
 
 class Bridge:
@@ -146,6 +139,7 @@ class Bridge:
         self.counters: Counter[str] = Counter()
         self.metrics = Metrics([destination.name for destination in self.destinations])
         self.sender = Sender(self.outbox, self.destinations, metrics=self.metrics)
+        self._intake = Intake(self.outbox, self.destinations, self.counters, self.metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
         self._pixel_ids = tuple(d.pixel_id for d in destinations if isinstance(d, Meta))
@@ -331,21 +325,7 @@ class Bridge:
             NoVisitorError: Outside a request, without ``visitor``.
         """
         visitor = visitor or current_visitor()
-        if "event_name" in event:
-            complete: dict[str, Any] = msgspec.to_builtins(self._complete(event, visitor))
-            return complete
-        if "event" in event:
-            return build_message(
-                event,
-                visitor.identity,
-                visitor.user_data,
-                visitor.page_url,
-                limited=visitor.consent == "limited",
-                now=time.time(),
-            )
-        raise InvalidEventError(
-            "event", "expected event_name (Meta) or event (Segment) among its keys, got neither"
-        )
+        return complete_any(event, visitor, phone_region=self._phone_region, now=time.time())
 
     async def track(
         self,
@@ -440,8 +420,11 @@ class Bridge:
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
         event = self._complete(fields, visitor)
-        if not self._is_skipped(visitor) and await self._put(event, hold=0.0) and state:
+        if self._is_skipped(visitor):
+            return event
+        if await self._intake.put(event, hold=0.0) and state:
             self.note_browser_copy(state)
+        self.sender.wake()
         return event
 
     def note_browser_copy(self, state: BrowserState) -> None:
@@ -497,65 +480,19 @@ class Bridge:
         return True
 
     def _complete(self, given: Mapping[str, Any], visitor: Visitor) -> Event:
-        """Return the event of ``given`` laid over what is known of ``visitor``."""
-        now = time.time()
-        fields = {key: value for key, value in given.items() if value is not None}
-        raw = fields.pop("user_data", {})
-        if not isinstance(raw, Mapping):
-            raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
-        own: UserData = build_user_data(raw, default_region=self._phone_region)
-        user_data = own.over(visitor.user_data)
-        page_url = visitor.page_url
-        known: dict[str, Any] = {
-            "event_id": None if "event_id" in fields else new_event_id(),
-            "event_time": int(now),
-            # Meta refuses a website event without its page, and with it the whole batch.
-            "action_source": "website" if page_url else "other",
-            "event_source_url": page_url,
-            "referrer_url": visitor.referrer_url,
-        }
-        if visitor.consent == "limited" and "data_processing_options" not in fields:
-            known |= LIMITED_DATA_USE
-        known = {key: value for key, value in known.items() if value is not None}
-        return parse_event({**known, **fields}, user_data, now=now)
+        return complete_event(given, visitor, phone_region=self._phone_region, now=time.time())
 
     async def _store(self, event: Event, *, hold: float, connection: Any) -> bool | None:
-        """Store ``event``; whether it is new, ``None`` if the outbox is broken.
+        """Store ``event``; whether it is new, ``None`` if it is lost.
 
-        The loss is logged and counted; the browser's copy is then all that is left. Not so in the
-        caller's own transaction: who asked for both or neither is told.
+        Not so in the caller's own transaction: who asked for both or neither is told.
         """
-        try:
-            return await self._put(event, hold=hold, connection=connection)
-        except OutboxError as error:
-            if connection is not None:
-                raise
-            self.counters["lost"] += 1
-            for destination in self.destinations:
-                self.metrics.counters[destination.name]["lost"] += 1
-            logger.error("%s %s is lost: %s", event.event_name, event.event_id, error)
-            return None
-
-    async def _put(self, event: Event, *, hold: float, connection: Any = None) -> bool:
-        now = time.time()
-        deliveries = [
-            Delivery(
-                destination=destination.name,
-                event_name=event.event_name,
-                event_id=event.event_id,
-                body=destination.encode(event),
-                due=now + hold,
-                expires=event.expires,
-            )
-            for destination in self.destinations
-        ]
-        stored = await self.outbox.put(deliveries, now, connection=connection)
-        for delivery, is_new in zip(deliveries, stored, strict=True):
-            kind = "stored" if is_new else "duplicates"
-            self.counters[kind] += 1
-            self.metrics.counters[delivery.destination][kind] += 1
+        if connection is None:
+            is_new = await self._intake.put_or_lose(event, hold=hold)
+        else:
+            is_new = await self._intake.put(event, hold=hold, connection=connection)
         self.sender.wake()
-        return any(stored)
+        return is_new
 
     def __repr__(self) -> str:
         return f"Bridge(destinations={[destination.name for destination in self.destinations]})"
