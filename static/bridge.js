@@ -1,5 +1,10 @@
-// Bridge: fires the Meta Pixel's copy of each event and sees that the server has its twin.
-// One classic script, served as written. It finds its server by its own address.
+// Bridge: sees that the Meta Pixel and the server tell of each event with the same id.
+// Served as bridge.min.js, which scripts/minify makes of this. It finds its server by its own address.
+//
+// Strategy: every call of `fbq` goes through `take`, whoever made it and whoever loaded the pixel.
+// There it waits until consent allows, gets an id, and leaves a copy for the server. So a page's own
+// pixel, ours, and `bridge.track` behave alike. Hits that the pixel makes by itself are met where
+// they leave: in `Image`.
 //
 // What the server says stands in cookies: `_bridge_x` (settings) and one `_bridge_t_…` for each
 // server-born event whose browser copy is still to be fired. What the browser says goes to collect.
@@ -8,11 +13,16 @@
    * @typedef {'granted' | 'limited' | 'denied' | 'pending'} State
    * @typedef {{ x?: string, p?: string[], d?: string, c?: State }} Settings external id, pixel ids,
    *   domain of our cookies, consent (else granted)
-   * @typedef {{ n: string, i: string, d: Record<string, unknown> }} Twin name, id, custom data
-   * @typedef {{ event_name: string, event_id: string, custom_data: object, url: string,
-   *   referrer: string, at: number }} QueuedEvent `at` in Unix ms
-   * @typedef {{ event_name: string, event_id: string, state: 'sent' | 'blocked' | 'unknown' }} Ack
-   * @typedef {{ stored: string[], refused: { event_id: string, reason: string }[] }} Answer
+   * @typedef {{ n: string, i: string, d?: Record<string, unknown> }} Twin name, id, custom data (if
+   *   it fits a cookie, else the server has it)
+   * @typedef {'sent' | 'blocked' | 'unknown'} Sighting
+   * @typedef {{ event_name: string, event_id: string, custom_data: unknown, url: string,
+   *   referrer: string, at: number, state?: Sighting }} QueuedEvent `at` in Unix ms
+   * @typedef {{ event_name: string, event_id: string, state: Sighting }} Ack
+   * @typedef {{ stored: string[], refused: { event_id: string }[] }} Answer
+   * @typedef {any[]} Call the arguments of `fbq`
+   * @typedef {{ url: string, referrer: string, at: number }} Moment when and where it happened
+   * @typedef {[call: Call, ours: boolean, moment: Moment]} Held
    */
 
   // The server writes the configured address here; a cookie that named a script could be forged.
@@ -26,15 +36,16 @@
   const MAX_REPORT = 20e3 // characters of one request; all in flight together may hold 64 KiB
   const CHOICE_MAX_AGE = 180 * 86400 // s
   const SIGHTING_TIMEOUT = 5e3 // ms until a hit nobody saw counts as unknown
+  const FLUSH_DELAY = 50 // ms in which reports gather
   const RETRY_DELAY = 10e3 // ms
-  const HIT_ROOM = 350 // characters of a hit for custom data; a hit of 2048 dies on navigation
-  const LEAN_KEYS =
-    'value currency content_type content_ids num_items order_id search_string content_name ' +
-    'content_category predicted_ltv status'
-  const STANDARD_EVENTS =
-    'AddPaymentInfo AddToCart AddToWishlist CompleteRegistration Contact CustomizeProduct Donate ' +
-    'FindLocation InitiateCheckout Lead PageView Purchase Schedule Search StartTrial ' +
-    'SubmitApplication Subscribe ViewContent'
+  // Characters of a hit for its custom data, the page's address and the referrer: with all the rest
+  // it stays below 2048, where the pixel changes to a transport that dies on navigation.
+  const HIT_ROOM = 800
+  const MIN_DATA_ROOM = 60 // of these at least for data: value and currency
+  const LEAN_KEYS = 'value currency content_ids content_type order_id'
+  const VIEW = 'PageView'
+  const HIT = /\/tr\/?\?/
+  const LIBRARY = /\/fbevents\.js|\/signals\/config\//
 
   const element = /** @type {HTMLScriptElement | null} */ (document.currentScript)
   const page_ = /** @type {any} */ (window)
@@ -43,188 +54,306 @@
 
   /** @type {Settings | undefined} */
   let settings
+  /** @type {string[]} */
+  let pixelIds = [] // ours
   let active = false // consent allows: nothing is fired, stored or sent before
-  let begun = false // the pixel is initialised and this page's view was fired
-  let own = false // the pixel is of our loading, not the page's
-  let revoked = false // by us; a second revoke would wait behind the first and stick
-  let watching = false
-  let blocked = false
+  let paused = false // the page itself revoked consent with `fbq('consent', 'revoke')`
+  let revoked = false // the pixel was told; a second revoke would wait behind the first and stick
+  let limited = false
+  let blocked = false // the pixel cannot work on this page
+  let loading = false
+  const address = () => location.href.replace(/#.*/, '') // where the visitor is
   const landing = { url: location.href, referrer: document.referrer }
-  let view = location.href
+  let view = address()
   let referrer = document.referrer
-  /** @type {(() => void)[]} */
-  let waiting = [] // events to fire once consent allows
+  let viewId = '' // event id of this view's PageView
+  let automaticId = '' // event id of the PageView that the pixel makes by itself just now
+  /** @type {Held[]} */
+  let held = [] // calls that wait until consent allows
+  /** @type {string[]} */
+  let fresh = [] // pixels that the page initialised since this view's PageView
+  /** @type {Set<string>} */
+  const initialised = new Set() // pixels of ours, by a call that may still wait
   /** @type {Map<string, QueuedEvent>} */
   const queued = new Map()
-  /** @type {Map<string, { name: string, isTwin: boolean, timer: number }>} */
-  const unseen = new Map() // events whose hit was not seen yet
+  /** @type {Map<string, string>} */
+  const unseen = new Map() // events whose hit was not seen yet, with the name of a twin
   /** @type {Ack[]} */
-  const acks = []
+  let acks = []
   let flushTimer = 0
+  let flushing = false
+  let resumeAt = 0 // Unix ms: no report before
   let choices = 0 // how often the visitor chose on this page: late answers do not count
+
+  /**
+   * For work that a browser may forbid, or that foreign text may make fail: then nothing is done.
+   * @template T
+   * @param {() => T} work
+   * @returns {T | undefined}
+   */
+  const attempt = (work) => {
+    try {
+      return work()
+    } catch {
+      return undefined
+    }
+  }
+
+  // 128 bits. Not randomUUID: plain http has none.
+  const newId = () => crypto.getRandomValues(new Uint32Array(4)).join('-')
+
+  /** @returns {Moment} */
+  const now = () => ({ url: location.href, referrer, at: Date.now() })
+
+  /**
+   * Listen, ahead of the page's own listeners.
+   * @param {EventTarget} target
+   * @param {string} name
+   * @param {(event: any) => void} work
+   */
+  const on = (target, name, work) => target.addEventListener(name, work, true)
 
   // --- reading what the server said ---
 
-  /** @param {string} text URL-safe base64 of JSON */
-  const decode = (text) => {
-    const bytes = atob(text.replace(/-/g, '+').replace(/_/g, '/'))
-    return JSON.parse(new TextDecoder().decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0))))
-  }
+  /** @param {string} text URL-safe base64 of JSON in UTF-8 */
+  const decode = (text) =>
+    JSON.parse(decodeURIComponent(escape(atob(text.replace(/-/g, '+').replace(/_/g, '/')))))
 
-  /** @param {string} prefix */
+  /** @param {string} prefix @returns names and what stands in them, nothing if it is damaged */
   const readCookies = (prefix) =>
     document.cookie
       .split('; ')
       .filter((cookie) => cookie.startsWith(prefix))
-      .map((cookie) => /** @type {[string, string]} */ (cookie.split(/=(.*)/s)))
+      .map((cookie) => cookie.split('='))
+      .map(([name, value]) => [name, attempt(() => decode(value || ''))])
+
+  /** @param {string} path @param {string} [body] of a POST */
+  const call = (path, body) =>
+    fetch(base + path, {
+      method: body && 'POST',
+      headers: { 'content-type': 'application/json' },
+      cache: 'no-store',
+      credentials: 'include',
+      keepalive: true,
+      body,
+    })
+
+  /** @param {string} path */
+  const ask = async (path) => {
+    const answer = await call(path)
+    if (!answer.ok) throw answer
+    return answer.json()
+  }
 
   const readSettings = async () => {
-    for (const [name, value] of readCookies('_bridge_x=')) {
-      try {
-        const found = /** @type {Settings} */ (decode(value))
-        // The cookie may be older than the browser's wish for privacy.
-        const wish = /** @type {any} */ (navigator).globalPrivacyControl
-        if (name && (found.c || !wish)) return found
-      } catch {
-        // damaged: ask the server instead
-      }
-    }
-    const answer = await fetch(base + 'identity', { cache: 'no-store', credentials: 'include' })
-    return /** @type {Settings} */ (await answer.json())
+    // The cookie may be older than the browser's wish for privacy.
+    const wish = /** @type {any} */ (navigator).globalPrivacyControl
+    const found = readCookies('_bridge_x=').find(([, told]) => told && (told.c || !wish))
+    return /** @type {Settings} */ (found ? found[1] : await ask('identity'))
   }
 
   // --- the pixel ---
 
-  /** @param {string} url */
-  const loadPixel = (url) => {
-    /** @type {any} */
-    const stub = function () {
-      if (stub.callMethod) stub.callMethod.apply(stub, arguments)
-      else stub.queue.push(arguments)
-    }
-    stub.push = stub
-    stub.loaded = true
-    stub.version = '2.0'
-    stub.queue = []
-    // Our views carry ids; the pixel's own PageViews would not, and it drops all but the first.
-    stub.disablePushState = true
-    stub.allowDuplicatePageViews = true
-    page_.fbq = stub
-    page_._fbq ||= stub
-    const library = document.createElement('script')
-    library.async = true
-    library.src = url
-    library.onerror = () => {
-      blocked = true
-      for (const id of [...unseen.keys()]) settle(id, 'blocked')
-    }
-    document.head.append(library)
+  /** @param {...any} call */
+  const intercept = (...call) => take(call)
+
+  // Also where a blocker has put something that is no pixel.
+  const own = !page_.fbq?.queue
+  /** @type {any} */
+  const pixel = own ? (/** @type {...any} */ ...call) => take(call) : page_.fbq
+  if (own) {
+    page_.fbq = Object.assign(pixel, {
+      push: pixel,
+      loaded: true,
+      version: '2.0',
+      queue: [],
+      // Our views carry ids; the pixel's own PageViews would not, and it drops all but the first.
+      disablePushState: true,
+      allowDuplicatePageViews: true,
+    })
+    page_._fbq ||= pixel
+  }
+  /** @type {((...call: Call) => void) | undefined} */
+  let library // once it has loaded
+
+  const states = () => /** @type {any[]} */ (pixel.getState?.().pixels || [])
+
+  const hasSent = () => states().some((state) => state.eventCount)
+
+  /** @param {string} id @returns {(call: Call) => boolean} */
+  const initOf =
+    (id) =>
+    ([method, of]) =>
+      method === 'init' && String(of) === id
+
+  /** @param {string} id */
+  const stateOf = (id) => states().find((state) => state.id === id)
+
+  /** @param {Call} call */
+  const send = (call) => {
+    if (blocked) return // else the queue would grow for nobody
+    if (library) library.apply(pixel, call)
+    else Array.prototype.push.call(pixel.queue, call)
   }
 
-  const begin = () => {
-    if (!page_.fbq) {
-      own = true
-      loadPixel(PIXEL_URL)
+  // Called again whenever a script of Meta's has come.
+  const wrap = () => {
+    if (pixel.callMethod && pixel.callMethod !== intercept) {
+      delete pixel.queue.push
+      library = pixel.callMethod
+      pixel.callMethod = intercept
     }
-    limit()
-    for (const id of (settings?.p || []).filter((id) => /^\d+$/.test(id)))
-      page_.fbq('init', id, { external_id: settings?.x })
-    if (own) page()
-    begun = true
-    if (watching) return
-    watching = true
-    watchRequests()
-    watchViews()
+  }
+
+  const loadPixel = () => {
+    if (!own || loading || !pixelIds.length) return
+    loading = true
+    const script = document.createElement('script')
+    script.async = true
+    script.src = PIXEL_URL
+    document.head.append(script)
   }
 
   // Other states than 0 make the pixel drop the option without a word.
   const limit = () => {
-    if (settings?.c === 'limited') page_.fbq('dataProcessingOptions', ['LDU'], 0, 0)
-    else if (begun) page_.fbq('dataProcessingOptions', [])
+    const wanted = settings?.c === 'limited'
+    if (wanted) send(['dataProcessingOptions', ['LDU'], 0, 0])
+    else if (limited) send(['dataProcessingOptions', []])
+    limited = wanted
   }
 
-  // What waits in the queue (for the library, or for a pixel's configuration) is dropped; and a
-  // grant behind a waiting revoke would never be reached.
-  const emptyQueue = () => {
-    if (!page_.fbq?.queue?.length) return
-    page_.fbq.queue.length = 0
-    begun = false // its init may have been among them
-  }
-
+  // What waits for the library or for a pixel's configuration is taken back: a grant behind a
+  // waiting revoke would never be reached.
   const silence = () => {
-    if (!begun || revoked) return
-    emptyQueue()
-    if (!page_.fbq.callMethod) return
+    for (const call of pixel.queue.splice(0)) {
+      if (call[3]?.eventID === viewId) viewId = ''
+      if (call[0] !== 'consent') take([...call])
+    }
+    initialised.clear()
+    if (!library || revoked || !states().length) return
     revoked = true
-    page_.fbq('consent', 'revoke')
+    library('consent', 'revoke')
   }
 
   const resume = () => {
-    if (!revoked) return
+    if (!revoked || !library) return
     revoked = false
-    emptyQueue()
-    page_.fbq('consent', 'grant')
+    pixel.queue.length = 0
+    library('consent', 'grant')
   }
+
+  // --- calls of the pixel ---
+
+  /**
+   * Take one call of `fbq`, the page's or ours.
+   * @param {Call} call
+   * @param {boolean} [ours]
+   * @param {Moment} [moment]
+   */
+  const take = (call, ours = false, moment = now()) => {
+    const [method, id] = call
+    const kind = /^track(Single)?(Custom)?$/.exec(method)
+    if (method === 'consent') {
+      paused = id === 'revoke'
+      revoked ||= !paused
+      if (settings) apply(settings)
+    } else if (!active) {
+      const isKept = held.length < MAX_QUEUED && (!kind || settings?.c !== 'denied')
+      if (isKept) held.push([call, ours, moment])
+    } else if (kind) {
+      takeEvent(call, !!kind[1], ours, moment)
+    } else if (method !== 'init' || takeInit(call, String(id))) {
+      // Limited Data Use is the visitor's choice, not the page's.
+      if (!limited || method !== 'dataProcessingOptions') send(call)
+    }
+  }
+
+  /** @param {Call} call @param {string} id @returns whether the pixel shall have it */
+  const takeInit = (call, id) => {
+    if (pixelIds.includes(id)) {
+      const waiting = pixel.queue.find(initOf(id))
+      const userData = typeof call[2] === 'object' ? { ...call[2] } : {}
+      userData.external_id ||= settings?.x
+      if (waiting) Object.assign(waiting[2], userData)
+      if (initialised.has(id) || Object.keys(stateOf(id)?.userData || {})[0]) return false
+      initialised.add(id)
+      call[2] = userData
+    }
+    fresh.push(id)
+    return true
+  }
+
+  /** @param {Call} call @param {boolean} single @param {boolean} ours @param {Moment} moment */
+  const takeEvent = (call, single, ours, moment) => {
+    const start = call.slice(0, single ? 3 : 2) // up to the name
+    const name = start.at(-1)
+    const [told, options] = call.slice(start.length)
+    const data = Object(told) === told ? told : {}
+    const given = options?.eventID ?? options?.event_id
+    // Of another's pixel, or nothing that the pixel takes for an event or an id.
+    const isForeign = single && !pixelIds.includes(String(call[1]))
+    if (isForeign || typeof name !== 'string' || Object(given) === given) return send(call)
+    const isView = name === VIEW && (own || !single)
+    if (isView && !ours && (own || !pixel.allowDuplicatePageViews)) {
+      // The pixel sent one or not: what goes out gets its id in `stamp`.
+      if (isLate) return send(call)
+      if (viewId) return single || sendFresh(data)
+    }
+    const id = String(given || newId())
+    if (isView) {
+      viewId = id
+      fresh = []
+    }
+    record(name, id, data, moment)
+    const rest = [lean(data), { ...options, eventID: id }]
+    // A page's pixel would drop a second PageView.
+    if (isView && !own && ours) pixelIds.forEach((one) => send(['trackSingle', one, name, ...rest]))
+    else send([...start, ...rest])
+  }
+
+  /** @param {unknown} data Of a view that the other pixels know already. */
+  const sendFresh = (data) =>
+    fresh.splice(0).forEach((id) => send(['trackSingle', id, VIEW, data, { eventID: viewId }]))
 
   /**
    * Keep what fits one hit, the most useful first; the server copy carries everything.
-   * @param {Record<string, unknown>} data
+   * @param {any} data
    */
   const lean = (data) => {
     /** @type {Record<string, unknown>} */
     const kept = {}
-    let room = HIT_ROOM
+    const taken = encodeURIComponent(location.href + referrer).length
+    let room = Math.max(HIT_ROOM - taken, MIN_DATA_ROOM)
     for (const key of new Set([...LEAN_KEYS.split(' '), ...Object.keys(data)])) {
-      const value = data[key]
-      if (value == null) continue
-      let text = ''
-      try {
-        text = typeof value === 'object' ? JSON.stringify(value) : String(value)
-      } catch {
-        continue // no JSON: neither copy could carry it
-      }
-      room -= encodeURIComponent(`&cd[${key}]=${text}`).length
-      if (room >= 0) kept[key] = value
-      else room += encodeURIComponent(`&cd[${key}]=${text}`).length
+      const length = attempt(
+        () => encodeURIComponent(`&cd[${key}]=${JSON.stringify(data[key])}`).length,
+      )
+      // Without a length it is no JSON: neither copy could carry it.
+      if (data[key] == null || !length || length > room) continue
+      kept[key] = data[key]
+      room -= length
     }
     return kept
   }
 
-  /**
-   * @param {string} name
-   * @param {Record<string, unknown>} data
-   * @param {string} eventID
-   */
-  const fire = (name, data, eventID) => {
-    const method = STANDARD_EVENTS.split(' ').includes(name) ? 'track' : 'trackCustom'
-    page_.fbq(method, name, lean(data), { eventID })
-  }
-
   // --- twins of server-born events ---
 
-  /** @param {string} id @returns whether this browser never fired it */
-  const remember = (id) => {
-    try {
+  /** @param {string} key @returns whether this browser fired it before */
+  const isKnown = (key) =>
+    attempt(() => {
       const fired = /** @type {string[]} */ (JSON.parse(localStorage.getItem(FIRED_KEY) || '[]'))
-      if (fired.includes(id)) return false
-      localStorage.setItem(FIRED_KEY, JSON.stringify([id, ...fired].slice(0, MAX_FIRED)))
-    } catch {
-      // no storage: deleting the cookie is guard enough but for two tabs at once
-    }
-    return true
-  }
+      if (fired.includes(key)) return true
+      localStorage.setItem(FIRED_KEY, JSON.stringify([key, ...fired].slice(0, MAX_FIRED)))
+      return false // without storage, deleting the cookie is guard enough but for two tabs at once
+    })
 
   const takeTwins = () => {
     if (!active) return
-    for (const [name, value] of readCookies('_bridge_t_')) {
-      const domain = settings?.d ? `; Domain=.${settings.d}` : ''
-      document.cookie = `${name}=; Max-Age=0; Path=/${domain}`
-      try {
-        const twin = /** @type {Twin} */ (decode(value))
-        if (remember(`${twin.n} ${twin.i}`)) fireTwin(twin)
-      } catch {
-        // damaged: its server copy goes alone
-      }
+    for (const [name, twin] of readCookies('_bridge_t_')) {
+      setCookie(name, '', 0)
+      if (!twin || isKnown(`${twin.n} ${twin.i}`)) continue
+      if (twin.d) fireTwin(twin)
+      else ask('twin?' + new URLSearchParams(twin)).then(fireTwin, () => {}) // the server's alone
     }
   }
 
@@ -238,58 +367,135 @@
 
   /** @param {Twin} twin */
   const fireTwin = ({ n, i, d }) => {
-    watch(n, i, true)
-    fire(n, d, i)
+    if (!active) return
+    watch(i, n)
+    send(['trackCustom', n, lean(d), { eventID: i }])
   }
 
   // --- did it go out? ---
 
   // Meta merges on external id and fbp only if the browser copy came first. So the server is told
   // of an event (or that a twin was fired) only once its hit was seen, or is known not to come.
-  /** @param {string} name @param {string} id @param {boolean} isTwin */
-  const watch = (name, id, isTwin) => {
-    const timer = setTimeout(() => settle(id, 'unknown'), blocked ? 0 : SIGHTING_TIMEOUT)
-    unseen.set(id, { name, isTwin, timer })
+  /** @param {string} id @param {string} twin its name */
+  const watch = (id, twin) => {
+    unseen.set(id, twin)
+    if (blocked) settle(id, 'blocked')
+    // Events that were never built wait for a configuration that will not come.
+    setTimeout(() => settle(id, library && !hasSent() ? 'blocked' : 'unknown'), SIGHTING_TIMEOUT)
   }
 
-  /** @param {string} id @param {Ack['state']} state */
+  /** @param {string} id @param {Sighting} state */
   const settle = (id, state) => {
-    const fired = unseen.get(id)
-    if (!fired) return
-    unseen.delete(id)
-    clearTimeout(fired.timer)
-    if (blocked) state = 'blocked'
-    if (fired.isTwin) acks.push({ event_name: fired.name, event_id: id, state })
-    scheduleFlush(0)
+    const twin = unseen.get(id)
+    const event = queued.get(id)
+    if (!unseen.delete(id)) return
+    if (twin) acks.push({ event_name: twin, event_id: id, state })
+    else if (event) event.state = state
+    scheduleFlush(FLUSH_DELAY)
   }
 
-  const watchRequests = () =>
-    new PerformanceObserver((list) => look(list.getEntries())).observe({
-      type: 'resource',
-      buffered: true,
-    })
+  /** @param {Sighting} state */
+  const settleAll = (state) => [...unseen.keys()].forEach((id) => settle(id, state))
 
-  // Each finished request is looked at: the pixel's own hits tell that an event went out, and any
-  // fetch or XHR may have brought a new twin. Nothing of the page is patched for it.
-  /** @param {PerformanceEntryList} entries */
-  const look = (entries) => {
-    let fetched = false
-    for (const entry of /** @type {PerformanceResourceTiming[]} */ (entries)) {
-      fetched ||= /^(fetch|xmlhttprequest|beacon)$/.test(entry.initiatorType)
-      if (!unseen.size || !entry.name.includes('/tr')) continue
-      for (const id of unseen.keys()) {
-        if (`${entry.name}&`.includes(`eid=${encodeURIComponent(id)}&`)) settle(id, 'sent')
+  const block = () => {
+    blocked = true
+    page_.fbq = pixel // a blocker's empty function would swallow the page's calls
+    pixel.queue.length = 0
+    settleAll('blocked')
+  }
+
+  /** @param {any} url */
+  const isLibrary = (url) => url === PIXEL_URL || LIBRARY.test(url)
+
+  /** @param {URLSearchParams} hit */
+  const idOf = (hit) => hit.get('eid') || ''
+
+  /**
+   * Look at a hit on its way, and give an id to a PageView of the pixel's own making: a return from
+   * the back/forward cache, or any navigation if the page's pixel was there before us.
+   * @param {HTMLImageElement} image
+   * @param {string} url
+   */
+  const stamp = (image, url) => {
+    if (!HIT.test(url)) return url
+    const hit = new URL(url).searchParams
+    let id = idOf(hit)
+    if (!id && active && hit.get('ev') === VIEW && pixelIds.includes(hit.get('id') || '')) {
+      if (!automaticId) {
+        automaticId = newId()
+        record(VIEW, automaticId, {}, now())
+        setTimeout(() => (automaticId = '')) // the hits of all pixels are made in one task
       }
+      id = automaticId
+      url += '&eid=' + id
     }
-    if (fetched) fireTwins()
+    if (unseen.has(id)) {
+      on(image, 'load', () => settle(id, 'sent'))
+      // Blocked, or answered with something that is no image: a probe tells.
+      on(image, 'error', () =>
+        fetch(url.replace(/\?.*/s, ''), { mode: 'no-cors', credentials: 'omit' }).then(
+          () => settle(id, 'sent'),
+          () => settle(id, 'blocked'),
+        ),
+      )
+    }
+    return url
   }
+
+  const watchHits = () => {
+    page_.Image = new Proxy(page_.Image, {
+      construct(...made) {
+        const image = Reflect.construct(...made)
+        // In the way only until the first use.
+        Object.defineProperty(image, 'src', {
+          configurable: true,
+          get: () => delete image.src && image.src,
+          set(url) {
+            delete image.src
+            image.src = attempt(() => stamp(image, url)) || url
+          },
+        })
+        return image
+      },
+    })
+    on(document, 'error', ({ target }) => isLibrary(target.src) && block())
+    on(document, 'load', ({ target }) => {
+      if (!isLibrary(target.src)) return
+      wrap()
+      if (!library) block()
+    })
+    on(document, 'securitypolicyviolation', ({ disposition, blockedURI }) => {
+      if (disposition !== 'enforce') return
+      if (isLibrary(blockedURI)) block()
+      else attempt(() => settle(idOf(new URL(blockedURI).searchParams), 'blocked'))
+    })
+  }
+
+  // Any request of the page may have brought a new twin. Nothing of the page is patched for it.
+  const watchRequests = () =>
+    new PerformanceObserver((list) => {
+      const made = /** @type {PerformanceResourceTiming[]} */ (list.getEntries())
+      if (made.some((entry) => /^(fetch|xml|beacon)/.test(entry.initiatorType))) fireTwins()
+    }).observe({ type: 'resource' })
 
   // --- events born here ---
 
-  const newId = () => {
-    if (crypto.randomUUID) return crypto.randomUUID()
-    const bytes = crypto.getRandomValues(new Uint8Array(16)) // plain http has no randomUUID
-    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+  /** @param {string} name @param {string} id @param {unknown} data @param {Moment} moment */
+  const record = (name, id, data, moment) => {
+    /** @type {QueuedEvent} */
+    const event = {
+      event_name: name,
+      event_id: id,
+      custom_data: data,
+      ...moment,
+    }
+    attempt(() => {
+      const text = JSON.stringify(event)
+      if (queued.size >= MAX_QUEUED || text.length > MAX_REPORT) return
+      queued.set(id, event)
+      localStorage.setItem(QUEUE_PREFIX + id, text) // else kept for the life of this page
+    })
+    watch(id, '')
   }
 
   /**
@@ -300,159 +506,106 @@
    */
   const track = (name, properties, options) => {
     const id = String(options?.eventID || newId())
-    const data = properties || {}
     heed()
-    if (settings?.c === 'denied') return id
-    /** @type {QueuedEvent} */
-    const event = {
-      event_name: name,
-      event_id: id,
-      custom_data: data,
-      url: location.href,
-      referrer,
-      at: Date.now(),
-    }
-    const fits = queued.size < MAX_QUEUED && measure(event) < MAX_REPORT
-    if (fits) queued.set(id, event)
-    else console.warn('bridge: too large or too many events: the server gets no copy of this one')
-    ready(() => {
-      if (fits) keep(event)
-      if (fits) watch(name, id, false)
-      fire(name, data, id)
-    })
+    take(['trackCustom', name, properties || {}, { eventID: id }], true)
     return id
   }
 
-  /** @param {QueuedEvent} event @returns its length as JSON, or infinity if it has none */
-  const measure = (event) => {
-    try {
-      return JSON.stringify(event).length
-    } catch {
-      return Infinity
-    }
-  }
-
-  /** @param {QueuedEvent} event */
-  const keep = (event) => {
-    try {
-      localStorage.setItem(QUEUE_PREFIX + event.event_id, JSON.stringify(event))
-    } catch {
-      // no storage or no room: kept for the life of this page
-    }
-  }
-
-  const page = () => track('PageView')
-
-  /** @param {() => void} call */
-  const ready = (call) => {
-    if (active) call()
-    else if (waiting.length < MAX_QUEUED) waiting.push(call)
-  }
+  const page = () => track(VIEW)
 
   // --- the way to the server ---
 
   /** @param {number} delay ms */
   const scheduleFlush = (delay) => {
     clearTimeout(flushTimer)
-    flushTimer = setTimeout(flush, delay)
+    flushTimer = setTimeout(flush, Math.max(delay, resumeAt - Date.now()))
   }
 
+  /** @param {string} prefix */
+  const listKeys = (prefix) => Object.keys(localStorage).filter((key) => key.startsWith(prefix))
+
   // What earlier pages could not send. Damaged, old and surplus entries are removed.
-  const recall = () => {
-    try {
-      const keys = Object.keys(localStorage).filter((key) => key.startsWith(QUEUE_PREFIX))
-      for (const key of keys) {
-        const text = localStorage.getItem(key) || ''
-        localStorage.removeItem(key)
-        if (!/^\{.*\}$/s.test(text) || text.length > MAX_REPORT) continue
-        const event = /** @type {QueuedEvent} */ (JSON.parse(text))
-        if (!(Date.now() - event.at < MAX_QUEUED_AGE) || queued.size >= MAX_QUEUED) continue
-        queued.set(event.event_id, event)
-        keep(event)
+  const recall = () =>
+    attempt(() => {
+      for (const key of listKeys(QUEUE_PREFIX)) {
+        const event = attempt(() => /** @type {QueuedEvent} */ (JSON.parse(localStorage[key])))
+        const id = event?.event_id || ''
+        if (queued.has(id)) continue
+        const isFit = event && Date.now() - event.at < MAX_QUEUED_AGE && queued.size < MAX_QUEUED
+        if (isFit) queued.set(id, event)
+        else localStorage.removeItem(key)
       }
-    } catch {
-      // no storage: nothing to recall
-    }
-  }
+    })
 
   /** @param {string} id */
   const forget = (id) => {
     queued.delete(id)
-    try {
-      localStorage.removeItem(QUEUE_PREFIX + id)
-    } catch {
-      // no storage: nothing to forget
-    }
+    attempt(() => localStorage.removeItem(QUEUE_PREFIX + id))
   }
 
-  // The events to tell of now: their hits were seen, or given up.
-  const pickEvents = () => {
-    const picked = []
+  // What to tell of now: events whose hits were seen, or given up, and acknowledgements.
+  const pick = () => {
+    const events = []
     let room = MAX_REPORT
     for (const event of queued.values()) {
       if (unseen.has(event.event_id)) continue
       room -= JSON.stringify(event).length
-      if (picked.length && (room < 0 || picked.length === MAX_BATCH)) break
-      picked.push(event)
+      if (events.length && (room < 0 || events.length >= MAX_BATCH)) break
+      events.push(event)
     }
-    return picked
-  }
-
-  /** @param {QueuedEvent[]} events */
-  const buildReport = (events) =>
-    JSON.stringify({
+    const told = acks.splice(0, MAX_BATCH)
+    const body = JSON.stringify({
       events: events.map(({ at, ...event }) => ({
         ...event,
-        age_ms: Math.max(0, Date.now() - at),
+        age_ms: Date.now() - at,
       })),
-      acks: acks.splice(0, MAX_BATCH),
+      acks: told,
     })
-
-  /** @param {string} path @param {string} body */
-  const post = (path, body) =>
-    fetch(base + path, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      credentials: 'include',
-      keepalive: true,
-      body,
-    })
+    return { told, body: (events[0] || told[0]) && body }
+  }
 
   const flush = async () => {
-    const events = pickEvents()
-    if (!active || (!events.length && !acks.length)) return
+    if (flushing || !active) return
+    const { told, body } = pick()
+    if (!body) return
+    flushing = true
+    let delay = RETRY_DELAY
     try {
-      const answer = await post('collect', buildReport(events))
-      if (answer.status >= 500 || answer.status === 429) return scheduleFlush(RETRY_DELAY)
-      const { stored = [], refused = [] } = /** @type {Answer} */ (await answer.json())
-      stored.forEach(forget)
-      refused.forEach(({ reason }) => console.warn(`bridge: ${reason}`))
-      // What was neither stored nor put off would be refused again.
-      events.forEach((event) => forget(event.event_id))
-      scheduleFlush(0)
+      const answer = await call('collect', body)
+      if (answer.ok) {
+        const { stored, refused } = /** @type {Answer} */ (await answer.json())
+        const listed = [...stored, ...refused.map((each) => each.event_id)]
+        listed.forEach(forget)
+        if (told.splice(0)[0] || listed[0]) delay = 0
+      } else delay = +(answer.headers.get('retry-after') || 0) * 1e3 || delay
     } catch {
-      scheduleFlush(RETRY_DELAY) // offline, or the page is leaving: the next one sends
+      // offline, or the page is leaving: the next one sends
     }
+    acks.push(...told)
+    flushing = false
+    resumeAt = Date.now() + delay
+    scheduleFlush(0)
   }
 
   const leave = () => {
-    for (const id of [...unseen.keys()]) settle(id, 'unknown')
-    clearTimeout(flushTimer)
-    const events = pickEvents()
-    if (!active || (!events.length && !acks.length)) return
-    const report = new Blob([buildReport(events)], { type: 'application/json' })
-    navigator.sendBeacon(base + 'collect', report)
+    settleAll('unknown')
+    const body = active && pick().body
+    if (body) navigator.sendBeacon(base + 'collect', new Blob([body], { type: 'application/json' }))
   }
 
   // --- views ---
 
+  const changed = () => {
+    const seen = view
+    view = address()
+    if (seen === view) return
+    referrer = seen
+    if (!own && !blocked) return // the page's pixel sees it itself
+    viewId = ''
+    if (active) page()
+  }
+
   const watchViews = () => {
-    const changed = () => {
-      if (location.href.split('#')[0] === view.split('#')[0] || !active) return
-      referrer = view
-      view = location.href
-      page()
-    }
     for (const name of /** @type {const} */ (['pushState', 'replaceState'])) {
       const original = history[name]
       history[name] = function (...args) {
@@ -460,12 +613,11 @@
         changed()
       }
     }
-    addEventListener('popstate', changed)
-    // Back from the back/forward cache the pixel sends a PageView by itself.
-    addEventListener('pageshow', (event) => {
-      if (event.persisted) fireTwins()
-    })
-    document.addEventListener('visibilitychange', heed)
+    on(window, 'popstate', changed)
+    on(window, 'pageshow', fireTwins)
+    on(window, 'pagehide', leave)
+    on(window, 'online', () => scheduleFlush((resumeAt = 0)))
+    on(document, 'visibilitychange', () => (document.hidden ? leave() : fireTwins()))
   }
 
   // --- consent ---
@@ -473,86 +625,104 @@
   /** @param {Settings} found */
   const apply = (found) => {
     settings = found
-    active = found.c !== 'denied' && found.c !== 'pending'
+    pixelIds = (found.p || []).filter((id) => /^\d+$/.test(id))
+    active = !paused && found.c !== 'denied' && found.c !== 'pending'
     if (!active) {
+      silence()
       if (found.c === 'denied') stop()
       return
     }
     resume()
-    if (begun) limit()
-    else begin()
+    attempt(loadPixel) // Trusted Types may forbid it
+    limit()
+    const isStranger = isLate && !pixelIds.some(stateOf)
+    // The pixel keeps the first user data it is given: a page's own init has more to say.
+    for (const id of pixelIds) {
+      if (!held.some(([call]) => initOf(id)(call))) take(['init', id])
+    }
     recall()
-    const calls = waiting
-    waiting = []
-    calls.forEach((call) => call())
+    held.splice(0).forEach((call) => take(...call))
+    if ((own || isStranger) && !viewId) page()
     fireTwins()
     scheduleFlush(0)
   }
 
   const stop = () => {
-    silence()
-    waiting = []
-    acks.length = 0
-    for (const { timer } of unseen.values()) clearTimeout(timer)
+    held = held.filter(([call]) => !/^track/.test(call[0]))
+    acks = []
     unseen.clear()
-    ;[...queued.keys()].forEach(forget)
-    try {
-      const ours = Object.keys(localStorage).filter((key) => key.startsWith('_bridge.'))
-      ours.forEach((key) => localStorage.removeItem(key))
-    } catch {
-      // no storage: nothing to clear
-    }
+    queued.clear()
+    attempt(() => listKeys('_bridge.').forEach((key) => localStorage.removeItem(key)))
   }
 
   /** @param {'grant' | 'limit' | 'deny'} [word] @returns what holds now, for both halves */
   const consent = async (word) => {
-    const mine = word ? ++choices : choices
+    const state = word && { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
+    const mine = state ? ++choices : choices
     if (word === 'deny') refuse()
+    else if (state) setCookie('_bridge_c', '', 0) // a refusal may lie on another domain than the answer's
     await known
-    if (word) {
-      const state = { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
-      if (!state) throw new TypeError("bridge.consent: expected 'grant', 'limit' or 'deny'")
-      const answer = await post('consent', JSON.stringify({ state, ...landing })).catch(() => null)
-      if (answer?.ok && mine === choices) apply(await answer.json())
+    if (state) {
+      const answer = await call('consent', JSON.stringify({ state, ...landing })).catch(() => null)
+      if (mine === choices && answer?.ok) apply(await answer.json())
     }
     return settings?.c || 'granted'
   }
 
+  /** @param {string} name @param {string} value @param {number} maxAge seconds */
+  const setCookie = (name, value, maxAge) => {
+    const domain = settings?.d ? `; Domain=.${settings.d}` : ''
+    document.cookie = `${name}=${value}; Max-Age=${maxAge}; Path=/; SameSite=Lax${domain}`
+  }
+
   // At once, whatever becomes of the request that tells the server.
   const refuse = () => {
-    const place = `; Path=/; SameSite=Lax${settings?.d ? `; Domain=.${settings.d}` : ''}`
-    document.cookie = `_bridge_c=denied; Max-Age=${CHOICE_MAX_AGE}${place}`
-    document.cookie = `_bridge_x=; Max-Age=0${place}`
+    setCookie('_bridge_c', 'denied', CHOICE_MAX_AGE)
+    setCookie('_bridge_x', '', 0)
     apply({ c: 'denied', d: settings?.d })
   }
 
   // Another tab, or a page after this one, may have refused meanwhile.
   const heed = () => {
-    const refused = /(^|; )_bridge_c=denied(;|$)/.test(document.cookie)
-    if (refused && active) apply({ c: 'denied', d: settings?.d })
+    if (active && /\b_bridge_c=denied\b/.test(document.cookie))
+      apply({ c: 'denied', d: settings?.d })
   }
 
   // --- start ---
 
-  const prerendered = /** @type {any} */ (document).prerendering
-  const shown = prerendered
-    ? new Promise((resolve) => document.addEventListener('prerenderingchange', resolve))
-    : Promise.resolve()
-  const known = shown.then(readSettings).then(
-    (found) => settings || apply(found), // a refusal may have come first
-    () => {}, // the server does not answer: nothing is known to be allowed, nothing is done
-  )
+  wrap()
+  // What went out before this script came cannot be given an id any more.
+  const isLate = hasSent()
+  const waiting = pixel.queue.splice(0)
+  // A loaded library leaves an init waiting only if the page revoked consent before.
+  paused = revoked =
+    !!library && !states().length && waiting.some((/** @type {Call} */ call) => call[0] === 'init')
+  waiting.forEach((/** @type {Call} */ call) => take([...call]))
+  if (!library) pixel.queue.push = (/** @type {any} */ call) => take([...call])
+  watchHits()
+  watchRequests()
+  watchViews()
 
-  const before = Array.isArray(page_.bridge) ? page_.bridge : []
+  const learn = async () => {
+    const found = await readSettings().catch(() => void setTimeout(learn, RETRY_DELAY))
+    // A refusal may have come first. Without an answer nothing is known to be allowed.
+    if (found && !settings) apply(found)
+  }
+
+  const prerendered = /** @type {any} */ (document).prerendering
+  const known = prerendered
+    ? new Promise((shown) => on(document, 'prerenderingchange', shown)).then(learn)
+    : learn()
+
+  const before = page_.bridge
   const api = {
     track,
     page,
     consent,
     identity: () => (settings?.x ? { external_id: settings.x } : null),
     /** @param {[string, any?, any?, any?]} call */
-    push: ([name, ...args]) => /** @type {any} */ (api)[name](...args),
+    push: ([name, ...args]) => /** @type {any} */ (api)[name]?.(...args),
   }
   page_.bridge = api
-  before.forEach(api.push)
-  addEventListener('pagehide', leave)
+  before?.forEach?.(api.push)
 })()
