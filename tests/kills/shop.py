@@ -1,0 +1,71 @@
+"""A shop of one handler, run by processes that are killed; its worker is ``--app …:bridge``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import bridge.breaker
+import bridge.exchange
+import bridge.lanes
+from bridge import Bridge, BridgeMiddleware, track
+
+WEEK = 7 * 86_400  # seconds
+# Pauses of the sender that a test may shorten, in seconds: time compressed.
+PAUSES = {
+    "KILLS_LEASE": (bridge.lanes, "LEASE"),
+    "KILLS_BACKOFF_CAP": (bridge.breaker, "BACKOFF_CAP"),
+    "KILLS_PAUSE": (bridge.breaker, "PAUSE"),
+    "KILLS_PAUSE_CAP": (bridge.breaker, "PAUSE_CAP"),
+    "KILLS_TIMEOUT": (bridge.exchange, "TOTAL_TIMEOUT"),
+}
+
+
+class Losses(logging.Handler):
+    """The ids of events that ``track`` said are lost: it answers the visitor all the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "is lost" in str(record.msg) and isinstance(record.args, tuple):
+            self.ids.add(str(record.args[1]))
+
+
+for _variable, (_module, _name) in PAUSES.items():
+    if _variable in os.environ:
+        setattr(_module, _name, float(os.environ[_variable]))
+
+losses = Losses()
+logging.getLogger("bridge").addHandler(losses)
+shop_bridge = Bridge.from_env()
+
+
+async def create_order(request: Request) -> Response:
+    """Track the order of the path and answer 200, or 503 if the outbox could not take it.
+
+    One whose id begins with "late" happened almost a week ago: Meta takes it for two more seconds.
+    """
+    order_id = request.path_params["order_id"]
+    await track(
+        "Purchase",
+        {"value": 59, "currency": "EUR", "order_id": order_id},
+        event_id=order_id,
+        event_time=int(time.time()) - WEEK + 2 if order_id.startswith("late") else None,
+    )
+    is_lost = order_id in losses.ids
+    losses.ids.discard(order_id)
+    return JSONResponse({"id": order_id}, status_code=503 if is_lost else 200)
+
+
+app = BridgeMiddleware(
+    Starlette(routes=[Route("/orders/{order_id}", create_order, methods=["POST"])]),
+    bridge=shop_bridge,
+)
