@@ -6,6 +6,9 @@ pause that doubles. Either way the first request after it is one event alone, so
 lasts costs one event's attempt and not a thousand.
 
 Requests overlap: an answer to one that began before the last change says nothing about after it.
+
+All times here are of a clock that never goes back; the wall's, which may be set back by an hour in
+the middle of a pause, stands only in what is saved and shown.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ MAX_AFTER = 3600.0  # seconds; the longest that a destination may ask us to wait
 PAUSE = 60.0  # seconds until a destination that refused us is asked again; doubles
 PAUSE_CAP = 900.0  # seconds
 PROBE_SIZE = 1  # deliveries of the first request after trouble
+
+State = Literal["closed", "open", "half_open"]
 
 
 def compute_backoff(attempts: int, after: float | None) -> float:
@@ -41,69 +46,72 @@ class Breaker:
 
     Args:
         destination: The destination's name.
-        now: Unix seconds.
+        clock: Monotonic seconds; so are ``began`` and ``clock`` in its methods.
         saved: The circuit that another process, or this one before a restart, left behind. If it
             is open the destination is asked at once, but carefully: it may be why we restarted.
 
     Attributes:
-        circuit: As it is to be saved and shown.
-        until: Before when nothing may be sent, Unix seconds.
+        state: The circuit's, as in ``Circuit``.
+        reason: Why it is not closed.
+        until: Before when nothing may be sent, monotonic seconds.
     """
 
-    def __init__(self, destination: str, now: float, saved: Circuit | None = None) -> None:
-        self.until = 0.0
-        self.circuit = Circuit(destination=destination, state="closed", since=now)
+    def __init__(self, destination: str, clock: float, saved: Circuit | None = None) -> None:
+        self.state: State = "closed"
+        self.reason = ""
+        self.until = clock
         if saved is not None and saved.state != "closed":
-            self.circuit = saved
-        self._changed_at = 0.0
+            self.state, self.reason = saved.state, saved.reason
+        self._destination = destination
+        self._changed_at = clock
         self._failures = 0
         self._refusals = 0
 
     @property
     def is_open(self) -> bool:
         """Whether the destination refuses us, as far as is known."""
-        return self.circuit.state != "closed"
+        return self.state != "closed"
 
     @property
     def is_careful(self) -> bool:
         """Whether the next request must be alone and small."""
         return self.is_open or self._failures > 0
 
-    def probe(self, now: float) -> bool:
+    def probe(self, clock: float) -> bool:
         """Note that an open circuit is asked again; whether that changed it."""
-        if self.circuit.state != "open":
+        if self.state != "open":
             return False
-        self._change("half_open", now, self.circuit.reason)
+        self._change("half_open", clock, self.reason)
         return True
 
-    def accept(self, began: float, now: float, after: float = 0.0) -> bool:
+    def accept(self, began: float, clock: float, after: float = 0.0) -> bool:
         """Note that the destination works; whether that closed the circuit.
 
         Args:
-            began: When the request was sent, Unix seconds.
-            now: When its answer came, Unix seconds.
+            began: When the request was sent.
+            clock: When its answer came.
             after: Seconds to leave the destination alone, an hour at most.
         """
-        self.until = max(self.until, now + min(after, MAX_AFTER)) if after else self.until
+        self.until = max(self.until, clock + min(after, MAX_AFTER)) if after else self.until
         if began < self._changed_at:
             return False
         self._failures = 0
         if not self.is_open:
             return False
         self._refusals = 0
-        self._change("closed", now)
+        self._change("closed", clock)
         return True
 
-    def fail(self, began: float, now: float, after: float | None) -> None:
+    def fail(self, began: float, clock: float, after: float | None) -> None:
         """Note that a request failed and may pass later."""
         if began >= self._changed_at:
             self._failures += 1
-            self._changed_at = now
-            self.until = max(self.until, now + compute_backoff(self._failures, after))
+            self._changed_at = clock
+            self.until = max(self.until, clock + compute_backoff(self._failures, after))
         elif after:
-            self.until = max(self.until, now + min(after, MAX_AFTER))
+            self.until = max(self.until, clock + min(after, MAX_AFTER))
 
-    def refuse(self, began: float, now: float, reason: str) -> bool:
+    def refuse(self, began: float, clock: float, reason: str) -> bool:
         """Note that the destination refuses us; whether that opened the circuit anew.
 
         False for answers to requests that were under way when it opened, or closed.
@@ -113,18 +121,24 @@ class Breaker:
         pause = min(PAUSE_CAP, PAUSE * 2 ** min(self._refusals, 20))
         self._refusals += 1
         self._failures = 0
-        self.until = now + pause
-        self._change("open", now, reason)
+        self.until = clock + pause
+        self._change("open", clock, reason)
         return True
 
-    def _change(
-        self, state: Literal["closed", "open", "half_open"], now: float, reason: str = ""
-    ) -> None:
-        self._changed_at = now
-        self.circuit = Circuit(
-            destination=self.circuit.destination,
-            state=state,
-            reason=reason,
-            since=now,
-            until=self.until if state == "open" else 0.0,
+    def compute_pause(self, clock: float) -> float:
+        """Return for how many seconds nothing may be sent; 0 if something may."""
+        return max(0.0, self.until - clock)
+
+    def build_circuit(self, clock: float, now: float) -> Circuit:
+        """Return the circuit to be saved and shown; ``now`` is ``clock`` in Unix seconds."""
+        return Circuit(
+            destination=self._destination,
+            state=self.state,
+            reason=self.reason,
+            since=now - (clock - self._changed_at),
+            until=now + self.until - clock if self.state == "open" else 0.0,
         )
+
+    def _change(self, state: State, clock: float, reason: str = "") -> None:
+        self._changed_at = clock
+        self.state, self.reason = state, reason

@@ -26,7 +26,9 @@ from bridge.collecting import (
     Chosen,
     Refusal,
     Report,
+    decode_body,
     decode_events,
+    fit_properties,
 )
 from bridge.core import Bridge
 from bridge.errors import InvalidEventError, OutboxError
@@ -190,13 +192,8 @@ class Endpoints:
         except OutboxError as error:
             logger.error("collect: %s", error)
             return _refuse(503, "cannot store now, try again later")
-        answer: dict[str, Any] = {
-            "stored": stored,
-            "refused": [refusal._asdict() for refusal in refusals],
-        }
-        if refusals and not events:
-            return _tell({"error": refusals[0].reason, **answer}, 400)
-        return _tell(answer)
+        refused = [refusal._asdict() for refusal in refusals]
+        return _tell({"stored": stored, "refused": refused})
 
     async def _store(
         self, events: list[BrowserEvent], refusals: list[Refusal], visitor: Visitor
@@ -255,7 +252,7 @@ class Endpoints:
         if body is None:
             return _refuse(413, f"expected at most {MAX_BODY} bytes")
         try:
-            return msgspec.json.decode(body, type=kind)
+            return decode_body(body, kind)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return _refuse(400, str(error)[:200])
 
@@ -267,7 +264,7 @@ def _build_fields(event: BrowserEvent, visitor: Visitor) -> dict[str, Any]:
         "event_name": event.event_name,
         "event_id": event.event_id,
         "event_time": int(time.time() - min(max(event.age_ms, 0), MAX_AGE_MS) / 1000),
-        "custom_data": event.custom_data,
+        "custom_data": fit_properties(event.custom_data),
         "event_source_url": capture.clean_own_url((event.url or "").encode("utf-8", "replace")),
         "referrer_url": capture.clean_url((event.referrer or "").encode("utf-8", "replace")),
     }

@@ -5,23 +5,35 @@ Nothing that stands in them is an identifier: keys that are not expected are ref
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from bridge.consent import Choice
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events import STANDARD_EVENTS, is_event_name
+from bridge.properties import check_properties, copy_plain
 
 MAX_BODY = 65_536  # bytes; what browsers allow all keepalive requests in flight together
 MAX_EVENTS = 50  # of one request, and as many acknowledgements
 MAX_AGE_MS = 48 * 3600 * 1000  # how long the script keeps an event it could not send
 MAX_NUMBER = 2**53  # beyond it JavaScript itself is not exact
-MAX_ID = 200  # characters of an id that a refusal repeats
 EVERY_NAME = "*"
 
 State = Literal["sent", "blocked", "unknown"]
+
+# An escape of JSON; in a group by itself half a surrogate pair.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
+_NUMBERS = frozenset({"net_revenue", "num_items", "predicted_ltv", "value"})
+
+_Body = TypeVar("_Body")
 
 
 class BrowserEvent(msgspec.Struct, forbid_unknown_fields=True):
@@ -105,6 +117,24 @@ class EventNames:
             )
 
 
+def decode_body(body: bytes, kind: type[_Body]) -> _Body:
+    """Return ``body`` as ``kind``.
+
+    A text that a page cut amid an emoji ends in half a surrogate pair, which JavaScript writes as
+    an escape and msgspec refuses, with the whole body: it becomes U+FFFD.
+
+    Raises:
+        msgspec.MsgspecError, RecursionError: It is none.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        mended = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
+        return msgspec.json.decode(mended, type=kind)
+
+
 def decode_events(raws: list[msgspec.Raw]) -> tuple[list[BrowserEvent], list[Refusal]]:
     """Return the events, and why others are none: one malformed event costs no other."""
     events: list[BrowserEvent] = []
@@ -123,9 +153,9 @@ def decode_events(raws: list[msgspec.Raw]) -> tuple[list[BrowserEvent], list[Ref
 
 
 def _read_id(raw: msgspec.Raw) -> str:
-    """Return the id of a malformed event, so that the script knows which one it was."""
+    """Return the id of a malformed event, whole: the script knows by it which one it was."""
     try:
-        return msgspec.json.decode(raw, type=_Named).event_id[:MAX_ID]
+        return msgspec.json.decode(raw, type=_Named).event_id
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return ""
 
@@ -140,3 +170,30 @@ def _check_numbers(value: object, path: str = "custom_data") -> None:
     elif isinstance(value, list):
         for item in value:
             _check_numbers(item, path)
+
+
+def fit_properties(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what Meta's API takes of properties that a page wrote for the pixel, which takes all.
+
+    A number as text becomes one. What is of a wrong kind or personal, and a value without a
+    currency, is left out: the server copy without it is better than none.
+
+    Source: Meta answers 2804023 to a ``value`` without ``currency``, and refuses the whole batch.
+    """
+    fitted: dict[str, Any] = {}
+    for key, told in given.items():
+        try:
+            one = copy_plain({key: _read_number(told) if key in _NUMBERS else told}, "custom_data")
+            beside = {"currency": given.get("currency")} if key == "value" else {}
+            check_properties({**beside, **one}, is_purchase=False)
+        except InvalidEventError:
+            continue
+        fitted |= one
+    return fitted
+
+
+def _read_number(value: object) -> object:
+    """Return the number that the text ``value`` is; anything else as it is."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    return float(value) if "." in value else int(value)

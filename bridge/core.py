@@ -353,7 +353,8 @@ class Bridge:
             visitor: Whose event it is; the current request's by default.
             connection: The caller's own, to the database that holds the outbox: the event is
                 stored in its transaction, so that an order and its Purchase are committed both or
-                neither. It counts as stored, and its browser copy is asked for, before that.
+                neither. It is counted as stored before that; its browser copy is fired only once
+                the script finds it stored.
 
         Returns:
             The event as it is sent.
@@ -376,7 +377,9 @@ class Bridge:
         if self._is_skipped(visitor):
             return event
         # Before the event is stored: meanwhile the response may leave, or other twins fill it.
-        twin = visitor.take_along(event) if self._pixel_ids else None
+        twin = None
+        if self._pixel_ids:
+            twin = visitor.take_along(event, is_certain=connection is None)
         hold = self._browser_hold if twin else 0.0
         is_new: bool | None = False
         try:

@@ -5,7 +5,7 @@
     ├── InvalidEventError (also ValueError)  an event its API would refuse: names the field
     ├── InvalidTokenError (also ValueError)  a sealed token that cannot be opened
     ├── NoVisitorError (also LookupError)    called outside a request without ``visitor=``
-    └── OutboxError                          the outbox failed; its cause is ``__cause__``
+    └── OutboxError                          the outbox failed; the driver's error is ``__cause__``
         └── OutboxFullError                  nothing more can be stored: its capacity, or the disk
 
 What is expected is a value, not an exception: see the verdicts in ``bridge.destinations.base``.
@@ -46,7 +46,12 @@ class NoVisitorError(BridgeError, LookupError):
 
 
 class OutboxError(BridgeError):
-    """An event could not be stored or read; raised ``from`` the engine's own error."""
+    """An event could not be stored or read.
+
+    It is raised ``from`` the driver's own error where there was one: its ``__cause__``. Who tracks
+    within a transaction of their own and repeats what PostgreSQL gave up finds SQLSTATE 40001 or
+    40P01 in ``error.__cause__.sqlstate``.
+    """
 
 
 class OutboxFullError(OutboxError):

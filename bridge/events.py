@@ -25,6 +25,7 @@ MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
 MAX_AGE_PHYSICAL_STORE = 62 * DAY
 MAX_AHEAD = 60  # seconds; Meta refuses the future and publishes no tolerance
 MAX_NAME_LENGTH = 100  # characters; Meta publishes no limit
+MAX_BYTES = 262_144  # of an event as JSON; Meta publishes no limit, a thousand travel together
 
 ActionSource = Literal[
     "email",
@@ -66,7 +67,7 @@ _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 _EMAIL = re.compile(r"[^\s@]{1,64}(?:@|%40)[^\s@]{1,190}\.[^\s@]")
-_URL = re.compile(r"https?://[^\x00-\x20\x7f]{1,4096}")
+_URL = re.compile(r"https?://[^\x00-\x20\x7f\ud800-\udfff]{1,4096}")
 
 
 class UserData(
@@ -189,6 +190,13 @@ def is_event_id(event_id: object) -> bool:
     return isinstance(event_id, str) and _ID.fullmatch(event_id) is not None
 
 
+def escape_unprintable(text: str) -> str:
+    """Return ``text`` for a log: what cannot be seen, or turns a line round, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def new_event_id() -> str:
     """Return a random event id, a UUID with dashes."""
     return str(uuid.uuid4())
@@ -270,6 +278,29 @@ def _check(event: Event, now: float) -> None:
         if url is not None and not _URL.fullmatch(url):
             raise InvalidEventError(key, "expected an http(s) URL of at most 4096 characters")
     check_properties(event.custom_data, is_purchase=event.event_name == "Purchase")
+    _check_size(event)
+
+
+def _check_size(event: Event) -> None:
+    """Refuse what is too large to travel with others, and what is no text at all."""
+    try:
+        size = len(msgspec.json.encode(event))
+    except UnicodeEncodeError:
+        raise InvalidEventError(_find_unencodable(event), "holds half a surrogate pair") from None
+    if size > MAX_BYTES:
+        raise InvalidEventError(
+            "event",
+            f"expected at most {MAX_BYTES:,} bytes as JSON, got {size:,}; shorten its texts",
+        )
+
+
+def _find_unencodable(event: Event) -> str:
+    for key in event.__struct_fields__:
+        try:
+            msgspec.json.encode(getattr(event, key))
+        except UnicodeEncodeError:
+            return key
+    return "event"
 
 
 def _holds_email(text: str) -> bool:

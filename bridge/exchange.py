@@ -24,6 +24,11 @@ class AnswerError(Exception):
     """An answer that cannot be read: too large, or compressed in a way we did not ask for."""
 
 
+# An address that nobody can be asked at raises what it likes: httpx's InvalidURL is no HTTPError,
+# a port over 65535 is an OverflowError in a group, a label over 63 characters a UnicodeError.
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, AnswerError, ExceptionGroup)
+
+
 async def exchange(
     client: httpx.AsyncClient, destination: Destination, bodies: Sequence[bytes]
 ) -> Verdict:
@@ -37,7 +42,7 @@ async def exchange(
             if destination.accepts_gzip and len(request.content) >= MIN_GZIP:
                 request = await asyncio.to_thread(_compress, request)
             status, headers, content = await _post(client, request)
-    except (httpx.HTTPError, TimeoutError, AnswerError) as error:
+    except _FAILURES as error:
         detail = f": {error}" if isinstance(error, AnswerError) else ""
         return Retry(f"{type(error).__name__} at {request.url}{detail}")
     return destination.read_response(status, headers, content)

@@ -20,6 +20,7 @@ import msgspec
 from bridge.destinations.base import FAULTS
 from bridge.errors import OutboxError
 from bridge.metrics import BrowserCopies
+from bridge.orphans import find_orphans
 from bridge.outbox.base import Circuit, Counts, Outbox
 
 REMEMBERED = 1.5  # seconds an answer is given again, however often it is asked for
@@ -52,6 +53,18 @@ class DestinationHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
         return self.circuit == "closed" and self.oldest_seconds < LATE
 
 
+class Unconfigured(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for destinations that are not configured here, of all together.
+
+    Attributes:
+        waiting: Deliveries stored and not settled.
+        oldest_seconds: Since the oldest of them was stored.
+    """
+
+    waiting: int
+    oldest_seconds: int
+
+
 class OutboxHealth(msgspec.Struct, frozen=True):
     """Whether the outbox can be read."""
 
@@ -62,7 +75,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a probe.
 
     Attributes:
-        status: ``degraded`` if a destination is not well, ``failing`` if the outbox is broken.
+        status: ``degraded`` if a destination is not well, or something waits for none and has for
+            an hour (it may be another app's on the same outbox); ``failing`` if the outbox is
+            broken.
+        unconfigured: What waits for a destination that was removed or renamed, if anything does.
         browser: Shares of the last browser copies, 0 to 1: ``sent``, ``blocked``, ``unknown``.
     """
 
@@ -70,6 +86,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     outbox: OutboxHealth
     destinations: dict[str, DestinationHealth]
     browser: dict[str, float] | None = None
+    unconfigured: Unconfigured | msgspec.UnsetType = msgspec.UNSET
 
 
 FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
@@ -122,13 +139,23 @@ class Health:
             name: _describe(counts.get(name, Counts()), circuits.get(name), now)
             for name in self._destinations
         }
-        well = all(each.is_well for each in told.values())
+        orphans = find_orphans(counts, self._destinations)
+        age = max((_read_age(each, now) for each in orphans.values()), default=0)
+        well = all(each.is_well for each in told.values()) and age < LATE
+        waiting = sum(each.waiting for each in orphans.values())
         return Report(
             status="ok" if well else "degraded",
             outbox=OutboxHealth(True),
             destinations=told,
             browser=self._browser.read_shares(),
+            unconfigured=Unconfigured(waiting=waiting, oldest_seconds=age)
+            if waiting
+            else msgspec.UNSET,
         )
+
+
+def _read_age(counts: Counts, now: float) -> int:
+    return 0 if counts.oldest is None else max(0, int(now - counts.oldest))
 
 
 def _describe(counts: Counts, circuit: Circuit | None, now: float) -> DestinationHealth:
@@ -140,6 +167,6 @@ def _describe(counts: Counts, circuit: Circuit | None, now: float) -> Destinatio
         circuit=circuit.state if circuit else "closed",
         reason=fault,
         waiting=counts.waiting,
-        oldest_seconds=0 if counts.oldest is None else max(0, int(now - counts.oldest)),
+        oldest_seconds=_read_age(counts, now),
         dead=counts.dead,
     )

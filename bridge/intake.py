@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge.destinations.base import Destination
 from bridge.errors import OutboxError
-from bridge.events import Event
+from bridge.events import Event, escape_unprintable
 from bridge.metrics import Metrics
 from bridge.outbox.base import Delivery, Outbox
 
@@ -81,5 +81,6 @@ class Intake:
             self._counters["lost"] += 1
             for destination in self._destinations:
                 self._metrics.counters[destination.name]["lost"] += 1
-            logger.error("%s %s is lost: %s", event.event_name, event.event_id, error)
+            name, event_id = map(escape_unprintable, (event.event_name, event.event_id))
+            logger.error("%s %s is lost: %s", name, event_id, error)
             return None

@@ -19,16 +19,19 @@ from bridge.batches import Batch, Claim, cut, split
 from bridge.breaker import PROBE_SIZE, Breaker, compute_backoff
 from bridge.destinations.base import Accepted, Destination, Paused, Rejected, Retry, Verdict
 from bridge.errors import OutboxError
+from bridge.events import escape_unprintable
 from bridge.exchange import TOTAL_TIMEOUT, exchange
 from bridge.metrics import Metrics
-from bridge.outbox.base import Circuit, Delivery, Outbox
+from bridge.outbox.base import Delivery, Outbox
 
 LEASE = 30.0  # seconds a claimed delivery is ours: longer than a request, short after a crash
 SETTLE = 10.0  # seconds of the lease kept for telling the outbox what became of a request
 POLL = 1.0  # seconds between looks for what another process stored
+MIN_WAIT = 0.005  # seconds
 PATIENCE = 0.2  # seconds between tries to tell a broken outbox
 GIVE_BACK = 2.0  # seconds that a stopped lane may take to give back what it had claimed
 MAX_LINES = 10  # log lines of one burial
+MAX_REQUEST = 8_388_608  # bytes of bodies that one request carries, and about what a claim does
 
 logger = logging.getLogger("bridge.sender")
 
@@ -62,9 +65,13 @@ class Lane:
         if destination.max_content is not None:
             overhead = len(destination.build_request([]).content)
             self._max_bytes = destination.max_content - overhead
-        self._breaker = Breaker(self._name, time.time())
+        most = self._max_bytes
+        self._byte_budget = MAX_REQUEST if most is None else min(MAX_REQUEST, most)
+        self._claim_size = destination.batch_size
+        self._breaker = Breaker(self._name, time.monotonic())
         self._claims: dict[asyncio.Task[None], Claim] = {}
         self._claiming: asyncio.Task[list[Delivery]] | None = None
+        self._is_short = False  # the last answer told of fewer events than were sent
         self._trouble = ""  # the kind logged last: an outage is one line, not thousands
 
     async def run(self, client: httpx.AsyncClient) -> None:
@@ -88,7 +95,7 @@ class Lane:
         except Exception:
             logger.exception("sender %s: unexpected error", self._name)
         else:
-            self._breaker = Breaker(self._name, time.time(), saved)
+            self._breaker = Breaker(self._name, time.monotonic(), saved)
 
     async def _advance(self, client: httpx.AsyncClient) -> bool:
         """Claim once, or wait for a reason to; false when stopping and nothing is left to do."""
@@ -96,34 +103,35 @@ class Lane:
         if len(self._claims) >= places:
             await asyncio.wait(self._claims, return_when=asyncio.FIRST_COMPLETED)
             return True
-        if time.time() < self._breaker.until:
-            return await self._wait(self._breaker.until)
+        if pause := self._breaker.compute_pause(time.monotonic()):
+            return await self._wait(pause)
         try:
-            return await self._claim(client) or await self._wait(await self._next_due())
+            return await self._claim(client) or await self._wait(await self._read_pause())
         except OutboxError as error:
             self._report(logging.ERROR, error, str(error))
         except Exception:
             # A lane must outlive any surprise; what it had claimed is due again by itself.
             logger.exception("sender %s: unexpected error", self._name)
-        return await self._wait(None)
+        return await self._wait(POLL)
 
-    async def _next_due(self) -> float | None:
-        return None if self.is_stopping else await self._outbox.next_due(self._name)
+    async def _read_pause(self) -> float:
+        """Return the seconds until something is due."""
+        due = None if self.is_stopping else await self._outbox.next_due(self._name)
+        return POLL if due is None else due - time.time()
 
-    async def _wait(self, due: float | None) -> bool:
-        """Wait until ``due``, woken or ``POLL`` seconds have passed; false at once if stopping."""
+    async def _wait(self, pause: float) -> bool:
+        """Wait ``pause`` seconds, ``POLL`` at most, or until woken; false at once if stopping."""
         if self.is_stopping:
             return False
-        delay = POLL if due is None else min(POLL, max(0.005, due - time.time()))
         with suppress(TimeoutError):
-            async with asyncio.timeout(delay):
+            async with asyncio.timeout(min(POLL, max(MIN_WAIT, pause))):
                 await self.woken.wait()
         return True
 
     async def _claim(self, client: httpx.AsyncClient) -> bool:
         """Claim what one request may carry, and begin to deliver it; whether there was any."""
         now = time.time()
-        limit = PROBE_SIZE if self._breaker.is_careful else self._destination.batch_size
+        limit = PROBE_SIZE if self._breaker.is_careful else self._claim_size
         # A task of its own: cancelled half-way, nobody would know what it had taken.
         self._claiming = asyncio.ensure_future(
             self._outbox.claim(self._name, limit, now=now, lease=LEASE)
@@ -132,14 +140,23 @@ class Lane:
         self._claiming = None
         if not deliveries:
             return False
+        self._adapt(deliveries)
         batches = cut(
-            deliveries, batch_size=self._destination.batch_size, max_bytes=self._max_bytes
+            deliveries, batch_size=self._destination.batch_size, max_bytes=self._byte_budget
         )
         claim = Claim(batches, leased_until=now + LEASE)
         task = asyncio.create_task(self._deliver(client, claim))
         self._claims[task] = claim
         task.add_done_callback(self._claims.pop)
         return True
+
+    def _adapt(self, deliveries: list[Delivery]) -> None:
+        """Claim fewer while the bodies are large, and more again when they are not."""
+        size = sum(len(delivery.body) for delivery in deliveries)
+        if size > MAX_REQUEST:
+            self._claim_size = max(1, len(deliveries) * MAX_REQUEST // size)
+        elif len(deliveries) >= self._claim_size:
+            self._claim_size = min(self._destination.batch_size, 2 * self._claim_size)
 
     async def _give_back(self) -> None:
         """Make what is claimed and not settled due at once, for the next process."""
@@ -156,19 +173,19 @@ class Lane:
 
     async def _deliver(self, client: httpx.AsyncClient, claim: Claim) -> None:
         """Send the batches of ``claim`` one after the other until each is settled."""
-        began = time.time()
+        began = time.monotonic()
         try:
             if self._breaker.probe(began):
                 await self._save_circuit()
             while claim.batches:
-                began = time.time()
+                began = time.monotonic()
                 await self._send(client, claim)
         except OutboxError as error:
             # Its lease runs out by itself.
             self._report(logging.ERROR, error, str(error))
         except Exception:
             logger.exception("sender %s: unexpected error", self._name)
-            self._breaker.fail(began, time.time(), None)
+            self._breaker.fail(began, time.monotonic(), None)
 
     async def _send(self, client: httpx.AsyncClient, claim: Claim) -> None:
         """Send the first batch of ``claim`` and settle it."""
@@ -180,12 +197,12 @@ class Lane:
         if not await self._keep_lease(claim):
             claim.batches.clear()
             return
-        began, clock = time.time(), time.perf_counter()
+        began = time.monotonic()
         verdict = await exchange(
             client, self._destination, [delivery.body for delivery in batch.deliveries]
         )
         self._counters["requests"] += 1
-        self._metrics.record_latency(self._name, time.perf_counter() - clock)
+        self._metrics.record_latency(self._name, time.monotonic() - began)
         await self._settle(claim, verdict, began)
 
     async def _bury_unsendable(self, batch: Batch) -> None:
@@ -213,7 +230,8 @@ class Lane:
         """Tell the outbox and the breaker what became of the first batch of ``claim``."""
         batch, now = claim.batches[0], time.time()
         match verdict:
-            case Accepted(after):
+            case Accepted(after, received):
+                self._note_received(len(batch.deliveries), received)
                 await self._ack(claim, batch)
                 await self._accept(began, after)
             case Rejected(reason) if len(batch.deliveries) == 1:
@@ -225,7 +243,7 @@ class Lane:
                 self._counters["split"] += 1
                 await self._accept(began)
             case Retry(reason, after):
-                self._breaker.fail(began, now, after)
+                self._breaker.fail(began, time.monotonic(), after)
                 self._counters["retried"] += len(claim.deliveries)
                 self._report(logging.WARNING, verdict, f"{reason}; trying again until it works")
                 due = now + compute_backoff(batch.attempts, after)
@@ -239,6 +257,18 @@ class Lane:
                 await self._pause(claim, verdict, began, now)
             case _:
                 assert_never(verdict)
+
+    def _note_received(self, sent: int, received: int | None) -> None:
+        """Log, once until it is well again, that a destination accepted less than it was sent."""
+        is_short = received is not None and received < sent
+        if is_short and not self._is_short:
+            logger.warning(
+                "sender %s: sent %d events, accepted with %s received; none is sent again",
+                self._name,
+                sent,
+                received,
+            )
+        self._is_short = is_short
 
     async def _ack(self, claim: Claim, batch: Batch) -> None:
         """Mark ``batch`` as delivered; a broken outbox is told again while the lease holds."""
@@ -256,28 +286,32 @@ class Lane:
 
     async def _accept(self, began: float, after: float = 0.0) -> None:
         """Note that the destination works."""
-        if self._breaker.accept(began, time.time(), after):
+        if self._breaker.accept(began, time.monotonic(), after):
             await self._save_circuit()
         if self._trouble and not self._breaker.is_careful:
             self._trouble = ""
             logger.warning("sender %s: works again", self._name)
 
     async def _pause(self, claim: Claim, verdict: Paused, began: float, now: float) -> None:
-        """Open the circuit and put everything back, due when the destination is asked again."""
-        opened = self._breaker.refuse(began, now, f"{verdict.fault}: {verdict.reason}")
+        """Open the circuit and put everything back."""
+        clock = time.monotonic()
+        opened = self._breaker.refuse(began, clock, f"{verdict.fault}: {verdict.reason}")
+        pause = self._breaker.compute_pause(clock)
         self._counters["paused"] += len(claim.deliveries)
         if opened:
-            wait = f"the events wait, asking again in {self._breaker.until - now:.0f} s"
+            wait = f"the events wait, asking again in {pause:.0f} s"
             advice = f"; {verdict.advice}" if verdict.advice else ""
             self._report(logging.ERROR, verdict, f"refused us: {verdict.reason}{advice}; {wait}")
-        await self._outbox.retry(claim.deliveries, max(now, self._breaker.until))
+        # Due at once: the breaker keeps this process from asking, and one that is started with a
+        # better token need not wait.
+        await self._outbox.retry(claim.deliveries, now)
         claim.batches.clear()
         self.woken.set()
         if opened:
             await self._save_circuit()
 
     async def _save_circuit(self) -> None:
-        circuit: Circuit = self._breaker.circuit
+        circuit = self._breaker.build_circuit(time.monotonic(), time.time())
         try:
             await self._outbox.save_circuit(circuit)
         except OutboxError as error:
@@ -299,8 +333,8 @@ class Lane:
             logger.error(
                 "sender %s: %s %s is a dead letter: %s",
                 delivery.destination,
-                delivery.event_name,
-                delivery.event_id,
+                escape_unprintable(delivery.event_name),
+                escape_unprintable(delivery.event_id),
                 reason,
             )
         if len(deliveries) > MAX_LINES:

@@ -95,7 +95,7 @@ def _plain(value: object, path: str, depth: int) -> Any:
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
             raise InvalidEventError(path, f"expected at most {MAX_TEXT} characters")
-        return value.encode("utf-8", "replace").decode()
+        return _whole_text(value)
     if isinstance(value, float | Decimal):
         if not math.isfinite(value):
             raise InvalidEventError(path, "expected a finite number")
@@ -118,6 +118,11 @@ def _plain(value: object, path: str, depth: int) -> Any:
     raise InvalidEventError(path, f"expected a JSON value, got {type(value).__name__}")
 
 
+def _whole_text(text: str) -> str:
+    """Return ``text`` with a question mark for half a surrogate pair, which UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def _is_plain(value: Any) -> bool:
     """Whether ``value`` is what most properties are, which needs neither a copy nor its path."""
     kind = type(value)
@@ -133,7 +138,9 @@ def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[st
     for key, item in value.items():
         if not isinstance(key, str) or len(key) > MAX_TEXT:
             raise InvalidEventError(path, f"expected short text as keys, got {type(key).__name__}")
-        plain[key] = item if _is_plain(item) else _plain(item, f"{path}.{key}", depth - 1)
+        plain[_whole_text(key)] = (
+            item if _is_plain(item) else _plain(item, f"{path}.{key}", depth - 1)
+        )
     return plain
 
 

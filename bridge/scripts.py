@@ -16,7 +16,7 @@ import hashlib
 import html
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from bridge.errors import ConfigError
 
@@ -83,7 +83,9 @@ class Script:
         self, *, root_path: str, nonce: str | None, integrity: bool, origin: str | None
     ) -> ScriptTag:
         """Return the tag; see ``Bridge.script_tag``."""
-        base = root_path if origin is None else _check_origin(origin)
+        # A mount may be a path that the visitor asked for: it must not begin as another host does.
+        mount = quote(root_path.strip("/"), safe="/%&~")
+        base = (f"/{mount}" if mount else "") if origin is None else _check_origin(origin)
         attributes = f'src="{html.escape(base.rstrip("/") + self.path)}" async'
         if integrity:
             attributes += f' integrity="{self._integrity}" crossorigin="anonymous"'

@@ -22,12 +22,14 @@ from bridge.errors import ConfigError, OutboxError
 from bridge.exchange import TIMEOUT
 from bridge.lanes import LEASE, Lane
 from bridge.metrics import Metrics
+from bridge.orphans import EXPLANATION, bury_orphans, describe_orphans, find_orphans
 from bridge.outbox.base import Outbox
 
 CONCURRENCY = 4  # requests in flight to one destination
 MAX_CONCURRENCY = 64
 KEEPALIVE = 30.0  # seconds an idle connection is kept
 REFRESH = 10.0  # seconds between counts of the outbox, while somebody may read them
+SWEEP = 600.0  # seconds between looks for deliveries that nobody here delivers
 
 __all__ = ["CONCURRENCY", "LEASE", "Sender"]
 
@@ -45,7 +47,8 @@ class Sender:
 
     Args:
         outbox: Where deliveries wait.
-        destinations: Where they go; deliveries of other names are left alone.
+        destinations: Where they go; deliveries of other names are told of once in the log, and
+            buried when they are too old.
         metrics: Where it is counted; its own by default.
         concurrency: Requests in flight to one destination at most.
 
@@ -70,7 +73,8 @@ class Sender:
         self._concurrency = concurrency
         self._lanes: list[Lane] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._gauging: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
+        self._orphans: set[str] = set()  # names told of
         self._client: httpx.AsyncClient | None = None
         self._certificates = _read_certificates()
 
@@ -99,8 +103,12 @@ class Sender:
             for lane in self._lanes
         ]
         self.metrics.publish()
+        watches = [self._sweep()]
         if self.metrics.is_published:
-            self._gauging = asyncio.create_task(self._gauge(), context=contextvars.Context())
+            watches.append(self._gauge())
+        self._watching = [
+            asyncio.create_task(each, context=contextvars.Context()) for each in watches
+        ]
 
     def wake(self) -> None:
         """Look at the outbox now: something was stored or released."""
@@ -116,10 +124,10 @@ class Sender:
             lane.is_stopping = True
         self.wake()
         tasks, self._tasks = self._tasks, []
-        if self._gauging is not None:
-            self._gauging.cancel()
-            await asyncio.gather(self._gauging, return_exceptions=True)
-            self._gauging = None
+        watching, self._watching = self._watching, []
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=deadline)
             for task in late:
@@ -141,3 +149,31 @@ class Sender:
             except Exception:
                 logger.exception("cannot count the outbox")
             await asyncio.sleep(REFRESH)
+
+    async def _sweep(self) -> None:
+        """Look now and then for deliveries whose destination is not configured."""
+        while True:
+            try:
+                await self._tell_orphans()
+            except OutboxError as error:
+                logger.debug("cannot look for orphans: %s", error)
+            except Exception:
+                logger.exception("cannot look for orphans")
+            await asyncio.sleep(SWEEP)
+
+    async def _tell_orphans(self) -> None:
+        """Log which names are new among the orphans, and bury what is too old."""
+        now = time.time()
+        names = [destination.name for destination in self._destinations]
+        orphans = find_orphans(await self._outbox.count(now), names)
+        if told := {name: orphans[name] for name in orphans if name not in self._orphans}:
+            logger.warning(
+                "sender: events wait, %s, and %s here; configure it again, or they become dead"
+                " letters when they are too old",
+                describe_orphans(told),
+                EXPLANATION,
+            )
+        self._orphans = set(orphans)
+        buried = await bury_orphans(self._outbox, orphans, now)
+        if buried:
+            logger.error("sender: %d are dead letters: too old, %s", buried, EXPLANATION)

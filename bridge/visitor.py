@@ -254,16 +254,18 @@ class Visitor:
         """Whether this response must carry what the visitor chose: consent, or to be forgotten."""
         return self._choice is not None or self._forgotten
 
-    def take_along(self, event: Event) -> Twin | None:
+    def take_along(self, event: Event, *, is_certain: bool = True) -> Twin | None:
         """Let the twin of ``event`` ride on this response; ``None`` if it has left or is full.
 
-        Where there is room for its name and id only, the script asks for the rest.
+        Where there is room for its name and id only, the script asks for the rest; so it does
+        where the event is not certain to be stored: of one that was taken back there is no rest,
+        and nothing is fired.
         """
         if self._response_started:
             return None
         room = MAX_TWINS_LENGTH - sum(map(len, self.capture.cookies.twins))
         room -= sum(TWIN_FRAME + len(encode_readable(each)) for each in self.twins)
-        for twin in build_twins(event):
+        for twin in build_twins(event)[0 if is_certain else -1 :]:
             if TWIN_FRAME + len(encode_readable(twin)) <= room:
                 self.twins.append(twin)
                 return twin

@@ -38,6 +38,7 @@
   const SIGHTING_TIMEOUT = 5e3 // ms until a hit nobody saw counts as unknown
   const FLUSH_DELAY = 50 // ms in which reports gather
   const RETRY_DELAY = 10e3 // ms
+  const MAX_DELAY = 1e9 // ms; beyond 2^31 a timer fires at once
   // Characters of a hit for its custom data, the page's address and the referrer: with all the rest
   // it stays below 2048, where the pixel changes to a transport that dies on navigation.
   const HIT_ROOM = 800
@@ -49,7 +50,7 @@
 
   const element = /** @type {HTMLScriptElement | null} */ (document.currentScript)
   const page_ = /** @type {any} */ (window)
-  if (!element || page_.bridge?.track) return
+  if (!element || page_._bridge) return
   const base = new URL('.', element.src).href
 
   /** @type {Settings | undefined} */
@@ -63,9 +64,9 @@
   let blocked = false // the pixel cannot work on this page
   let loading = false
   const address = () => location.href.replace(/#.*/, '') // where the visitor is
-  const landing = { url: location.href, referrer: document.referrer }
   let view = address()
   let referrer = document.referrer
+  const landing = { url: location.href, referrer }
   let viewId = '' // event id of this view's PageView
   let automaticId = '' // event id of the PageView that the pixel makes by itself just now
   /** @type {Held[]} */
@@ -75,7 +76,8 @@
   /** @type {Set<string>} */
   const initialised = new Set() // pixels of ours, by a call that may still wait
   /** @type {Map<string, QueuedEvent>} */
-  const queued = new Map()
+  const queued = new Map() // by their keys in localStorage
+  let batch = MAX_BATCH
   /** @type {Map<string, string>} */
   const unseen = new Map() // events whose hit was not seen yet, with the name of a twin
   /** @type {Ack[]} */
@@ -123,9 +125,9 @@
   const readCookies = (prefix) =>
     document.cookie
       .split('; ')
-      .filter((cookie) => cookie.startsWith(prefix))
       .map((cookie) => cookie.split('='))
-      .map(([name, value]) => [name, attempt(() => decode(value || ''))])
+      .filter(([name]) => /** @type {string} */ (name).startsWith(prefix))
+      .map(([name, value]) => [name, attempt(() => decode(/** @type {string} */ (value)))])
 
   /** @param {string} path @param {string} [body] of a POST */
   const call = (path, body) =>
@@ -138,9 +140,9 @@
       body,
     })
 
-  /** @param {string} path */
-  const ask = async (path) => {
-    const answer = await call(path)
+  /** @param {string} path @param {string} [body] */
+  const ask = async (path, body) => {
+    const answer = await call(path, body)
     if (!answer.ok) throw answer
     return answer.json()
   }
@@ -148,7 +150,7 @@
   const readSettings = async () => {
     // The cookie may be older than the browser's wish for privacy.
     const wish = /** @type {any} */ (navigator).globalPrivacyControl
-    const found = readCookies('_bridge_x=').find(([, told]) => told && (told.c || !wish))
+    const found = readCookies('_bridge_x').find(([, told]) => told && (told.c || !wish))
     return /** @type {Settings} */ (found ? found[1] : await ask('identity'))
   }
 
@@ -160,7 +162,7 @@
   // Also where a blocker has put something that is no pixel.
   const own = !page_.fbq?.queue
   /** @type {any} */
-  const pixel = own ? (/** @type {...any} */ ...call) => take(call) : page_.fbq
+  const pixel = own ? intercept : page_.fbq
   if (own) {
     page_.fbq = Object.assign(pixel, {
       push: pixel,
@@ -171,7 +173,7 @@
       disablePushState: true,
       allowDuplicatePageViews: true,
     })
-    page_._fbq ||= pixel
+    page_._fbq = pixel // another would conflict
   }
   /** @type {((...call: Call) => void) | undefined} */
   let library // once it has loaded
@@ -193,10 +195,10 @@
   const send = (call) => {
     if (blocked) return // else the queue would grow for nobody
     if (library) library.apply(pixel, call)
-    else Array.prototype.push.call(pixel.queue, call)
+    else [].push.call(pixel.queue, /** @type {never} */ (call)) // its own push is ours
   }
 
-  // Called again whenever a script of Meta's has come.
+  // Called again whenever a script has come.
   const wrap = () => {
     if (pixel.callMethod && pixel.callMethod !== intercept) {
       delete pixel.queue.push
@@ -341,10 +343,11 @@
   /** @param {string} key @returns whether this browser fired it before */
   const isKnown = (key) =>
     attempt(() => {
-      const fired = /** @type {string[]} */ (JSON.parse(localStorage.getItem(FIRED_KEY) || '[]'))
-      if (fired.includes(key)) return true
-      localStorage.setItem(FIRED_KEY, JSON.stringify([key, ...fired].slice(0, MAX_FIRED)))
-      return false // without storage, deleting the cookie is guard enough but for two tabs at once
+      // Without storage, deleting the cookie is guard enough but for two tabs at once.
+      const fired = /** @type {string[]} */ (JSON.parse(localStorage[FIRED_KEY] || '[]'))
+      const isKnown = fired.includes(key)
+      if (!isKnown) localStorage[FIRED_KEY] = JSON.stringify([key, ...fired].slice(0, MAX_FIRED))
+      return isKnown
     })
 
   const takeTwins = () => {
@@ -360,7 +363,8 @@
   // One tab at a time, where the browser can tell: two must not read the same cookie.
   const fireTwins = () => {
     heed()
-    if (!document.cookie.includes('_bridge_t_')) return
+    // A sandboxed frame may not even look at its cookies; it never becomes active.
+    if (!active || !document.cookie.includes('_bridge_t_')) return
     if (navigator.locks) navigator.locks.request('_bridge', takeTwins)
     else takeTwins()
   }
@@ -387,19 +391,19 @@
   /** @param {string} id @param {Sighting} state */
   const settle = (id, state) => {
     const twin = unseen.get(id)
-    const event = queued.get(id)
     if (!unseen.delete(id)) return
     if (twin) acks.push({ event_name: twin, event_id: id, state })
-    else if (event) event.state = state
+    queued.forEach((event) => event.event_id === id && (event.state ||= state))
     scheduleFlush(FLUSH_DELAY)
   }
 
   /** @param {Sighting} state */
-  const settleAll = (state) => [...unseen.keys()].forEach((id) => settle(id, state))
+  const settleAll = (state) => unseen.forEach((_, id) => settle(id, state))
 
   const block = () => {
     blocked = true
-    page_.fbq = pixel // a blocker's empty function would swallow the page's calls
+    // A blocker's empty function would swallow the page's calls; a pixel that works is left alone.
+    if (!page_.fbq?.callMethod) page_.fbq = pixel
     pixel.queue.length = 0
     settleAll('blocked')
   }
@@ -460,9 +464,8 @@
     })
     on(document, 'error', ({ target }) => isLibrary(target.src) && block())
     on(document, 'load', ({ target }) => {
-      if (!isLibrary(target.src)) return
-      wrap()
-      if (!library) block()
+      wrap() // the library may have another name, from the page's own server
+      if (!library && isLibrary(target.src)) block()
     })
     on(document, 'securitypolicyviolation', ({ disposition, blockedURI }) => {
       if (disposition !== 'enforce') return
@@ -472,11 +475,7 @@
   }
 
   // Any request of the page may have brought a new twin. Nothing of the page is patched for it.
-  const watchRequests = () =>
-    new PerformanceObserver((list) => {
-      const made = /** @type {PerformanceResourceTiming[]} */ (list.getEntries())
-      if (made.some((entry) => /^(fetch|xml|beacon)/.test(entry.initiatorType))) fireTwins()
-    }).observe({ type: 'resource' })
+  const watchRequests = () => new PerformanceObserver(fireTwins).observe({ type: 'resource' })
 
   // --- events born here ---
 
@@ -489,11 +488,12 @@
       custom_data: data,
       ...moment,
     }
+    const key = QUEUE_PREFIX + name + id // pages give one id to several events
     attempt(() => {
       const text = JSON.stringify(event)
       if (queued.size >= MAX_QUEUED || text.length > MAX_REPORT) return
-      queued.set(id, event)
-      localStorage.setItem(QUEUE_PREFIX + id, text) // else kept for the life of this page
+      queued.set(key, event)
+      localStorage[key] = text // else kept for the life of this page
     })
     watch(id, '')
   }
@@ -528,58 +528,58 @@
   const recall = () =>
     attempt(() => {
       for (const key of listKeys(QUEUE_PREFIX)) {
+        if (queued.has(key)) continue
         const event = attempt(() => /** @type {QueuedEvent} */ (JSON.parse(localStorage[key])))
-        const id = event?.event_id || ''
-        if (queued.has(id)) continue
         const isFit = event && Date.now() - event.at < MAX_QUEUED_AGE && queued.size < MAX_QUEUED
-        if (isFit) queued.set(id, event)
-        else localStorage.removeItem(key)
+        if (isFit) queued.set(key, event)
+        else delete localStorage[key]
       }
     })
 
-  /** @param {string} id */
-  const forget = (id) => {
-    queued.delete(id)
-    attempt(() => localStorage.removeItem(QUEUE_PREFIX + id))
-  }
-
   // What to tell of now: events whose hits were seen, or given up, and acknowledgements.
   const pick = () => {
-    const events = []
+    const sent = []
     let room = MAX_REPORT
-    for (const event of queued.values()) {
-      if (unseen.has(event.event_id)) continue
-      room -= JSON.stringify(event).length
-      if (events.length && (room < 0 || events.length >= MAX_BATCH)) break
-      events.push(event)
+    for (const entry of queued) {
+      if (unseen.has(entry[1].event_id)) continue
+      room -= JSON.stringify(entry).length
+      if (sent[0] && (room < 0 || sent.length >= batch)) break
+      sent.push(entry)
     }
     const told = acks.splice(0, MAX_BATCH)
     const body = JSON.stringify({
-      events: events.map(({ at, ...event }) => ({
+      events: sent.map(([, { at, ...event }]) => ({
         ...event,
         age_ms: Date.now() - at,
       })),
       acks: told,
     })
-    return { told, body: (events[0] || told[0]) && body }
+    return { sent, told, body: (sent[0] || told[0]) && body }
   }
 
   const flush = async () => {
     if (flushing || !active) return
-    const { told, body } = pick()
+    const { sent, told, body } = pick()
     if (!body) return
     flushing = true
     let delay = RETRY_DELAY
+    /** @type {string[]} */
+    let listed = []
     try {
       const answer = await call('collect', body)
       if (answer.ok) {
         const { stored, refused } = /** @type {Answer} */ (await answer.json())
-        const listed = [...stored, ...refused.map((each) => each.event_id)]
-        listed.forEach(forget)
+        listed = [...stored, ...refused.map((each) => each.event_id)]
         if (told.splice(0)[0] || listed[0]) delay = 0
-      } else delay = +(answer.headers.get('retry-after') || 0) * 1e3 || delay
+      } else delay = Math.min(+(answer.headers.get('retry-after') || 0) * 1e3, MAX_DELAY) || delay
     } catch {
       // offline, or the page is leaving: the next one sends
+    }
+    // An event that is never taken must not hold up the others: it comes last, and alone.
+    if (delay) batch = 1
+    for (const [key, event] of sent) {
+      if (queued.delete(key) && !listed.includes(event.event_id)) queued.set(key, event)
+      else attempt(() => delete localStorage[key])
     }
     acks.push(...told)
     flushing = false
@@ -590,7 +590,7 @@
   const leave = () => {
     settleAll('unknown')
     const body = active && pick().body
-    if (body) navigator.sendBeacon(base + 'collect', new Blob([body], { type: 'application/json' }))
+    if (body) call('collect', body).catch(() => {}) // survives the page
   }
 
   // --- views ---
@@ -625,7 +625,7 @@
   /** @param {Settings} found */
   const apply = (found) => {
     settings = found
-    pixelIds = (found.p || []).filter((id) => /^\d+$/.test(id))
+    pixelIds = [found.p || []].flat().filter((id) => /^\d+$/.test(id))
     active = !paused && found.c !== 'denied' && found.c !== 'pending'
     if (!active) {
       silence()
@@ -648,11 +648,11 @@
   }
 
   const stop = () => {
-    held = held.filter(([call]) => !/^track/.test(call[0]))
+    held = held.filter(([call]) => !/^track/.test(call[0]) || call[1] === VIEW)
     acks = []
     unseen.clear()
     queued.clear()
-    attempt(() => listKeys('_bridge.').forEach((key) => localStorage.removeItem(key)))
+    attempt(() => listKeys('_bridge.').forEach((key) => delete localStorage[key]))
   }
 
   /** @param {'grant' | 'limit' | 'deny'} [word] @returns what holds now, for both halves */
@@ -663,8 +663,8 @@
     else if (state) setCookie('_bridge_c', '', 0) // a refusal may lie on another domain than the answer's
     await known
     if (state) {
-      const answer = await call('consent', JSON.stringify({ state, ...landing })).catch(() => null)
-      if (mine === choices && answer?.ok) apply(await answer.json())
+      const found = await ask('consent', JSON.stringify({ state, ...landing })).catch(() => {})
+      if (found && mine === choices) apply(found)
     }
     return settings?.c || 'granted'
   }
@@ -679,13 +679,14 @@
   const refuse = () => {
     setCookie('_bridge_c', 'denied', CHOICE_MAX_AGE)
     setCookie('_bridge_x', '', 0)
-    apply({ c: 'denied', d: settings?.d })
+    deny()
   }
+
+  const deny = () => apply({ c: 'denied', d: settings?.d })
 
   // Another tab, or a page after this one, may have refused meanwhile.
   const heed = () => {
-    if (active && /\b_bridge_c=denied\b/.test(document.cookie))
-      apply({ c: 'denied', d: settings?.d })
+    if (active && /\b_bridge_c=denied\b/.test(document.cookie)) deny()
   }
 
   // --- start ---
@@ -723,6 +724,8 @@
     /** @param {[string, any?, any?, any?]} call */
     push: ([name, ...args]) => /** @type {any} */ (api)[name]?.(...args),
   }
-  page_.bridge = api
-  before?.forEach?.(api.push)
+  page_._bridge = api
+  // Something of the page's own may have the name; an element's id gives it too.
+  if (!before || before.push || before.id) page_.bridge = api
+  attempt(() => before.forEach((/** @type {any} */ call) => attempt(() => api.push(call))))
 })()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Playwright, async_playwright
 
 from bridge.outbox import SQLiteOutbox
 from tests.servers import Sandbox, find_free_port, running
@@ -51,7 +51,13 @@ async def sandbox(sandbox_process: str) -> Sandbox:
 
 
 @pytest.fixture(scope="session")
-async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
+async def playwright(anyio_backend: str) -> AsyncIterator[Playwright]:
+    async with async_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
     """One Chromium for the whole run; each test opens a context of its own."""
     arguments = [
         "--no-sandbox",
@@ -61,9 +67,6 @@ async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
         "--no-first-run",
         f"--host-resolver-rules={', '.join(f'MAP {host} 127.0.0.1' for host in LOCAL_HOSTS)}",
     ]
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=arguments
-        )
-        yield chromium
-        await chromium.close()
+    chromium = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+    yield chromium
+    await chromium.close()

@@ -150,6 +150,10 @@ def test_missing_variable_is_named(run: Run, folder: Path, argv: list[str]) -> N
     [
         ("shop", "must be like shop:bridge"),
         ("nowhere:bridge", "no module 'nowhere'"),
+        (".shop:bridge", "must be like shop:bridge"),
+        ("../shop:bridge", "must be like shop:bridge"),
+        ("./shop:bridge", "must be like shop:bridge"),
+        ("shop/shop:bridge", "no module 'shop/shop'"),
         ("shop:nothing", "has no 'nothing'"),
         ("shop:app", "is of type str, expected your Bridge"),
     ],
@@ -182,6 +186,61 @@ def test_unknown_outbox_is_told_without_its_password(run: Run) -> None:
     assert said.code == 2
     assert "mysql" in said.err
     assert "hunter2" not in said.err
+
+
+def run_in_shell(command: str) -> subprocess.CompletedProcess[str]:
+    """Run ``pixel-bridge`` with what a shell makes of its streams: ``"status >&-"``."""
+    return subprocess.run(
+        ["sh", "-c", f'"$0" -m bridge {command}', sys.executable],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("status --json >&-", 1),
+        ("status >&- 2>&-", 1),
+        ("status --outbox mysql://x/y 2>&-", 2),
+        ("dead list >&-", 0),
+        ("dead show x 2>&-", 1),
+        ("dead drop --all <&-", 1),
+        ("import - --dry-run <&-", 2),
+    ],
+)
+def test_closed_streams_are_no_mistake(command: str, code: int) -> None:
+    bury("1")
+    result = run_in_shell(command)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    assert count() == {"waiting": 0, "dead": 1}
+
+
+@pytest.mark.parametrize("command", ["status", "status --json", "dead list", "dead show 1"])
+def test_full_disk_is_told(command: str) -> None:
+    bury("1")
+    result = run_in_shell(f"{command} >/dev/full")
+    assert result.returncode == 2
+    words = "pixel-bridge: cannot write standard output: No space left on device\n"
+    assert result.stderr == words
+    assert run_in_shell(f"{command} >/dev/full 2>/dev/full").returncode == 2
+
+
+def test_help_on_a_full_disk_is_told() -> None:
+    result = run_in_shell("--help >/dev/full")
+    assert result.returncode == 2
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_reader_that_has_gone_is_no_mistake() -> None:
+    bury("1")
+    result = run_in_shell("dead list --json | true")
+    assert result.stderr == ""
 
 
 # status
@@ -232,6 +291,22 @@ def test_status_as_json(run: Run) -> None:
     answer = json.loads(said.out)
     assert answer["destinations"][META]["dead"] == 1
     assert len(answer["problems"]) == 1
+
+
+def test_status_tells_what_waits_for_no_destination(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(make_lead("1", destination="meta:99"))
+    gone = Circuit(destination="meta:98", state="open", reason="190: no", since=0, until=60)
+    fill(lambda outbox: outbox.save_circuit(gone))
+    assert run("status").code == 0  # nobody says which destinations there are
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    said = run("status")
+    assert said.code == 1
+    [problem] = [line for line in said.out.splitlines() if line.startswith("!")]
+    assert problem.startswith("! meta:99: 1 wait, and no destination of this name is configured")
+    assert run("status", "--outbox", "sqlite:///bridge.db").code == 0
 
 
 # dead
@@ -318,6 +393,14 @@ def test_check_sends_nothing_without_a_code(run: Run, settings: dict[str, str]) 
     assert fill(lambda outbox: outbox.count(unix_now())) == {}
 
 
+def test_check_tells_what_waits_for_no_destination(run: Run, settings: dict[str, str]) -> None:
+    store(make_lead("1", destination="meta:99"), make_lead("2"))
+    said = run("check")
+    assert said.code == 0
+    [line] = [line for line in said.out.splitlines() if line.startswith("!")]
+    assert "1 for meta:99, and no destination of this name is configured" in line
+
+
 def test_check_sends_one_test_event(run: Run, settings: dict[str, str]) -> None:
     said = run("check", "--test-event-code", "TEST1")
     assert said.code == 0
@@ -332,6 +415,8 @@ def test_check_sends_one_test_event(run: Run, settings: dict[str, str]) -> None:
         ("BRIDGE_ACCESS_TOKEN", "wrong-token-123", "refuses us: 190"),
         ("BRIDGE_PIXEL_ID", "42", "refuses us: 100/33"),
         ("BRIDGE_GRAPH_URL", "http://127.0.0.1:9", "no answer"),
+        ("BRIDGE_GRAPH_URL", "http://127.0.0.1:99999", "graph_url must be like"),
+        ("BRIDGE_GRAPH_URL", "http://a:wrong-token-123@127.0.0.1:9", "graph_url must not hold"),
         ("BRIDGE_SECRET_KEY", "short", "secret_key"),
         ("BRIDGE_OUTBOX_URL", "sqlite:///gone/bridge.db", "gone/bridge.db"),
     ],
@@ -423,6 +508,37 @@ def test_worker_ends_at_its_deadline(
     out, _ = process.communicate(timeout=10)
     assert process.returncode == 0
     assert "1 wait" in out
+
+
+@pytest.fixture
+def closed_pipe() -> Iterator[int]:
+    """The end of a pipe to write to, with nobody at the other."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    yield theirs
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("redirect", [">/dev/full 2>/dev/full", ">&- 2>&-", "2>&1", "<&- 2>&1"])
+def test_worker_delivers_whatever_becomes_of_its_words(
+    settings: dict[str, str],
+    processes: list[subprocess.Popen[str]],
+    closed_pipe: int,
+    redirect: str,
+) -> None:
+    # One is refused, which is logged.
+    asyncio.run(Sandbox(settings["BRIDGE_GRAPH_URL"]).fault("events", refuse="bad", times=100))
+    store(make_lead("bad"), *(make_lead(str(i)) for i in range(3)))
+    worker = subprocess.Popen(
+        ["sh", "-c", f'exec "$0" -m bridge worker {redirect}', sys.executable],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=closed_pipe,
+        text=True,
+    )
+    processes.append(worker)
+    wait_for(lambda: count() == {"waiting": 0, "dead": 1}, "the deliveries")
+    worker.terminate()
+    assert worker.wait(timeout=20) == 0
 
 
 # import
@@ -557,6 +673,34 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     assert "all delivered" in out
     counters = read_counters(settings["BRIDGE_GRAPH_URL"])
     assert (counters["actions"], counters["repeats"]) == (3000, 0)
+
+
+def test_second_import_of_a_file_is_refused_and_the_first_goes_on(
+    settings: dict[str, str], folder: Path, processes: list[subprocess.Popen[str]]
+) -> None:
+    path = write_sales(folder / "sales.jsonl", 2500)
+    sandbox = Sandbox(settings["BRIDGE_GRAPH_URL"])
+    asyncio.run(sandbox.fault("events", status=503, times=1000))
+    first = start("import", str(path))
+    processes.append(first)
+    wait_for(lambda: os.path.exists("bridge.db") and count().get("waiting") == 2500, "the lines")
+    for options in ([], ["--restart"]):
+        second = start("import", str(path), *options)
+        processes.append(second)
+        out, err = second.communicate(timeout=30)
+        assert (second.returncode, out) == (2, "")
+        assert "sales.jsonl is being imported already" in err
+    assert run_in_shell("import sales.jsonl --dry-run").returncode == 0
+    asyncio.run(sandbox._call("DELETE", "/api/faults"))
+    out, _ = first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert "2,500 stored" in out
+
+
+def test_device_without_end_is_refused(run: Run) -> None:
+    said = run("import", "/dev/zero", "--dry-run")
+    assert said.code == 2
+    assert "is this text?" in said.err
 
 
 # A lease of 30 s is waited for after a kill; a back-off is not what is tested here.

@@ -408,8 +408,10 @@ async def test_event_is_stored_in_the_callers_transaction(tmp_path: Path) -> Non
     visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
     bridge.start()
     connection = object()
-    await track("Lead", visitor=visitor, connection=connection)
+    await track("Lead", {"content_name": "x"}, visitor=visitor, connection=connection)
     assert outbox.connection is connection
+    # The caller may yet roll back: the script must find it stored before it fires it.
+    assert [twin.custom_data for twin in visitor.twins] == [None]
     await asyncio.to_thread(track_sync, "Lead", visitor=visitor, connection=connection)
     assert outbox.connection is connection
     await track("Lead", visitor=visitor)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import Event, InvalidEventError, UserData
-from bridge.events import DAY, parse_event
+from bridge.events import DAY, escape_unprintable, parse_event
 from tests.factories import NOW
 
 PURCHASE: dict[str, Any] = {
@@ -49,6 +49,12 @@ def test_event_is_written_with_metas_keys() -> None:
         pytest.param({"event_id": "\ud800"}, "event_id", id="half a surrogate"),
         pytest.param({"action_source": "web"}, "action_source", id="unknown action source"),
         pytest.param({"event_source_url": "shop"}, "event_source_url", id="no URL"),
+        pytest.param(
+            {"event_source_url": "https://a/\ud800"}, "event_source_url", id="half in a URL"
+        ),
+        pytest.param(
+            {"customer_segmentation": "\ud800"}, "customer_segmentation", id="half in another text"
+        ),
         pytest.param({"opt_out": "yes"}, "opt_out", id="wrong type"),
         pytest.param({"event_time": "now"}, "event_time", id="time as text"),
         pytest.param({"event_time": int(NOW * 1000)}, "event_time", id="milliseconds"),
@@ -121,6 +127,30 @@ def test_event_nested_too_deep_is_refused() -> None:
     deep["x"] = deep
     with pytest.raises(InvalidEventError, match="nested deeper"):
         parse(custom_data={**PURCHASE["custom_data"], "x": deep})
+
+
+def test_event_that_is_too_large_is_refused_with_its_size() -> None:
+    texts = {f"text_{i}": "x" * 4000 for i in range(64)}
+    parse(custom_data={**PURCHASE["custom_data"], **texts})
+    with pytest.raises(InvalidEventError, match="at most 262,144 bytes as JSON, got 2"):
+        parse(
+            custom_data={**PURCHASE["custom_data"], **texts, "one": "x" * 4000, "more": "x" * 4000}
+        )
+
+
+def test_half_surrogate_pairs_become_question_marks() -> None:
+    given = {"k\ud800": "v\udc00", "deep": [{"é\udfff": 1}]}
+    event = parse(event_name="Lead", custom_data=given)
+    assert event.custom_data == {"k?": "v?", "deep": [{"é?": 1}]}
+    assert msgspec.json.encode(event)
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [("A-1 é 漢", "A-1 é 漢"), ("a\u202eb", "a\\u202eb"), ("\x85\u2028\n", "\\x85\\u2028\\n")],
+)
+def test_what_cannot_be_seen_is_escaped_for_the_log(text: str, escaped: str) -> None:
+    assert escape_unprintable(text) == escaped
 
 
 def test_physical_store_may_be_62_days_late() -> None:

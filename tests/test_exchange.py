@@ -87,7 +87,7 @@ async def ask(content: bytes) -> Verdict:
     ],
 )
 async def test_answer_is_read(content: bytes) -> None:
-    assert await ask(content) == Accepted()
+    assert await ask(content) == Accepted(received=1)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,28 @@ async def test_answer_is_read(content: bytes) -> None:
 )
 async def test_answer_that_cannot_be_right_is_tried_again(content: bytes) -> None:
     assert isinstance(await ask(content), Retry)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://a..b",
+        f"http://{'a' * 300}.example",
+        "http://xn--\xff.example",
+        "http://exa mple",
+        "gopher://127.0.0.1",
+        "",
+    ],
+)
+async def test_address_that_cannot_be_asked_is_tried_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = make_meta()
+    monkeypatch.setattr(meta, "_url", url)
+    async with httpx.AsyncClient() as client:
+        assert isinstance(await exchange(client, meta, [b"{}"]), Retry)
 
 
 async def test_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +180,7 @@ async def test_request_is_compressed_only_if_the_destination_allows_it(
     async with serving(answer(ACCEPTED), requests) as url, httpx.AsyncClient() as client:
         meta = make_meta(graph_url=url)
         meta.accepts_gzip = allowed
-        assert await exchange(client, meta, [body]) == Accepted()
+        assert await exchange(client, meta, [body]) == Accepted(received=1)
     head, _, content = requests[0].partition(b"\r\n\r\n")
     assert (b"content-encoding: gzip" in head.lower()) == compressed
     plain = gzip.decompress(content) if compressed else content

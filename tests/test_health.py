@@ -82,6 +82,22 @@ async def test_health_tells_what_waits_and_what_is_dead(
     assert name == META
     assert 58 <= told.pop("oldest_seconds") <= 70
     assert told == {"circuit": "closed", "waiting": 2, "dead": 1}
+    assert report["unconfigured"]["waiting"] == 1
+    assert report["unconfigured"]["oldest_seconds"] <= 10
+
+
+async def test_events_that_wait_for_no_destination_degrade_and_are_not_named(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox
+) -> None:
+    await outbox.put([make_delivery("1", destination="meta:old")], unix_now() - 7200)
+    await outbox.put([make_delivery("2", destination="meta:older")], unix_now())
+    response = await client.get(HEALTH)
+    assert response.status_code == 200
+    assert response.json()["status"] == "degraded"
+    assert response.json()["destinations"] == {META: WELL}
+    assert response.json()["unconfigured"]["waiting"] == 2
+    assert 7190 <= response.json()["unconfigured"]["oldest_seconds"] <= 7300
+    assert "meta:old" not in response.text
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import bridge.imports.importer
 from bridge import ConfigError, InvalidEventError, OutboxError, OutboxFullError
 from bridge.events import DAY, Event
 from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
-from bridge.imports.lines import MAX_LINE, Line, read_lines
+from bridge.imports.lines import MAX_LINE, Line, LineReader
 from bridge.imports.record import build_rejection, read_event
 from bridge.imports.table import Table
 from bridge.outbox import Delivery, SQLiteOutbox
@@ -52,20 +52,25 @@ def refuse(content: bytes | dict[str, Any], table: Table | None = None) -> Inval
 
 
 def test_lines_know_their_place() -> None:
-    lines = list(read_lines(io.BytesIO(b"a\r\n\nlast")))
+    lines = list(LineReader(io.BytesIO(b"a\r\n\nlast")))
     assert lines == [Line(1, 0, 3, b"a"), Line(2, 3, 4, b""), Line(3, 4, 8, b"last")]
 
 
 def test_line_that_is_too_long_is_skipped() -> None:
     long = b"x" * (3 * MAX_LINE)
-    lines = list(read_lines(io.BytesIO(b"a\n" + long + b"\nb\n")))
+    lines = list(LineReader(io.BytesIO(b"a\n" + long + b"\nb\n")))
     assert [line.content for line in lines] == [b"a", None, b"b"]
     assert lines[2].offset == 2 + len(long) + 1
 
 
+def test_stream_without_any_line_is_not_read_for_ever() -> None:
+    with Path("/dev/zero").open("rb") as endless, pytest.raises(ConfigError, match="64 MiB"):
+        LineReader(endless).read_line()
+
+
 def test_longest_line_passes() -> None:
     content = b"x" * (MAX_LINE - 1)
-    assert [line.content for line in read_lines(io.BytesIO(content + b"\nb"))] == [content, b"b"]
+    assert [line.content for line in LineReader(io.BytesIO(content + b"\nb"))] == [content, b"b"]
 
 
 # JSON
@@ -484,11 +489,105 @@ async def test_file_that_has_changed_is_refused_with_advice(shop: Shop) -> None:
         await shop.run()
 
 
-async def test_damaged_progress_is_refused_with_advice(shop: Shop) -> None:
+async def run_halfway(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Import the first ten lines, as if interrupted then; return the progress."""
+    importer = await asyncio.to_thread(shop.build)
+    save = importer._progress_file.save
+
+    def save_once(progress: Any) -> None:
+        save(progress)
+        if progress.line:
+            importer.stop()
+
+    monkeypatch.setattr(importer._progress_file, "save", save_once)
+    await importer.run()
+    shop.source.close()
+    found: dict[str, Any] = json.loads(shop.progress.read_text())
+    assert (found["line"], found["finished"]) == (10, False)
+    return found
+
+
+@pytest.mark.parametrize(("number", "is_refused"), [(9, True), (20, False)])
+async def test_edit_of_the_same_length_is_refused_where_it_was_imported(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, number: int, is_refused: bool
+) -> None:
+    # So long that the edit is far from the beginning.
+    custom = {**SALE["custom_data"], "a": "x" * 5000, "b": "y" * 4000}
+    lines = [sell(f"{i:02}", custom_data=custom) for i in range(40)]
+    shop.write(*lines)
+    await run_halfway(shop, monkeypatch)
+    shop.write(*lines[:number], {**lines[number], "event_id": "XX"}, *lines[number + 1 :])
+    if is_refused:
+        with pytest.raises(ConfigError, match=r"has changed.*--restart"):
+            await shop.run()
+    else:
+        assert (await shop.run()).tally.stored == 40
+        assert "XX" in await shop.ids()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b'{"size":', id="cut off"),
+        pytest.param(b'{"format":"\xff"}', id="not UTF-8"),
+        pytest.param(b'{"tally":{"x":' + b"[" * 50_000, id="nested without end"),
+    ],
+)
+async def test_damaged_progress_is_refused_with_advice(shop: Shop, content: bytes) -> None:
     shop.write(sell("1"))
-    shop.progress.write_text('{"size":')
+    shop.progress.write_bytes(content)
     with pytest.raises(ConfigError, match=r"damaged.*--restart"):
         await shop.run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "moved"),
+    [
+        pytest.param({"offset": 10**9}, 0, id="behind the end"),
+        pytest.param({}, 1, id="inside a line"),
+        pytest.param({}, -1, id="before a line's end"),
+        pytest.param({"offset": -1}, 0, id="before the beginning"),
+        pytest.param({"offset": 0, "finished": True}, 0, id="finished without a line"),
+        pytest.param({"finished": True}, 0, id="finished halfway"),
+        pytest.param({"line": 3}, 0, id="another line"),
+        pytest.param({"rejected_bytes": -9}, 0, id="rejected less than nothing"),
+        pytest.param({"tally": {"lines": -1}}, 0, id="fewer lines than none"),
+    ],
+)
+async def test_progress_that_cannot_be_is_refused_as_damaged(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], moved: int
+) -> None:
+    shop.write(*(sell(f"{i:02}") for i in range(25)))
+    found = await run_halfway(shop, monkeypatch)
+    found["offset"] += moved
+    shop.progress.write_text(json.dumps({**found, **changes}))
+    with pytest.raises(ConfigError, match=r"damaged.*--restart"):
+        await shop.run()
+    again = await shop.run(progress_file=ProgressFile(shop.progress, restart=True))
+    assert (again.tally.stored, again.tally.repeated) == (15, 10)
+
+
+async def test_progress_is_not_written_through_a_link(shop: Shop, tmp_path: Path) -> None:
+    shop.write(sell("1"))
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    shop.progress.with_name(shop.progress.name + ".tmp").symlink_to(precious)
+    await shop.run()
+    assert precious.read_text() == "mine"
+    assert json.loads(shop.progress.read_text())["finished"]
+
+
+async def test_file_is_imported_by_one_at_a_time(shop: Shop) -> None:
+    shop.write(sell("1"))
+    first = await asyncio.to_thread(shop.build)
+    source = shop.source
+    for restart in (False, True):
+        with pytest.raises(ConfigError, match="is being imported already"):
+            await shop.run(progress_file=ProgressFile(shop.progress, restart=restart))
+    await first.run()
+    assert first.tally.stored == 1
+    source.close()
+    assert (await shop.run()).progress.finished
 
 
 async def test_other_destination_does_not_go_on(shop: Shop) -> None:
@@ -502,9 +601,108 @@ async def test_other_destination_does_not_go_on(shop: Shop) -> None:
 async def test_restart_forgets_the_progress_and_the_outbox_refuses_repeats(shop: Shop) -> None:
     shop.write(sell("1"), sell("2"))
     await shop.run()
-    await asyncio.to_thread(ProgressFile(shop.progress).forget)
-    again = await shop.run()
+    again = await shop.run(progress_file=ProgressFile(shop.progress, restart=True))
     assert (again.tally.stored, again.tally.repeated) == (0, 2)
+
+
+def sell_unnamed(number: int, **changes: Any) -> dict[str, Any]:
+    """A line without an event id."""
+    line = sell("", custom_data={**SALE["custom_data"], "order_id": str(number)}, **changes)
+    del line["event_id"]
+    return line
+
+
+async def test_same_line_in_the_same_place_of_another_file_is_another_event(shop: Shop) -> None:
+    at = unix_now() - 60
+    shop.write(*(sell_unnamed(i, event_time=at) for i in (1, 3)))
+    await shop.run()
+    other = Shop(shop.path.parent, shop.outbox)
+    other.path, other.progress = other.path.with_name("b"), other.path.with_name("b.json")
+    other.write(*(sell_unnamed(i, event_time=at) for i in (2, 3)))
+    assert (await other.run()).tally.stored == 2
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=repr)
+async def test_copy_under_another_name_is_known(shop: Shop, ending: str) -> None:
+    shop.write(*(sell_unnamed(i) for i in range(5)))
+    await shop.run()
+    other = Shop(shop.path.parent, shop.outbox)
+    other.path, other.progress = other.path.with_name("b"), other.path.with_name("b.json")
+    other.path.write_bytes(shop.path.read_bytes().replace(b"\n", ending.encode()))
+    assert (await other.run()).tally.repeated == 5
+
+
+@pytest.mark.parametrize("mended", [0, 3])
+async def test_lines_that_stayed_are_known_when_one_was_mended(shop: Shop, mended: int) -> None:
+    lines = [sell_unnamed(i) for i in range(5)]
+    bad = {**lines[mended], "user_data": {}}
+    shop.write(*lines[:mended], bad, *lines[mended + 1 :])
+    assert (await shop.run()).tally.stored == 4
+    shop.write(*lines, sell_unnamed(5))
+    again = await shop.run(progress_file=ProgressFile(shop.progress, restart=True))
+    assert (again.tally.stored, again.tally.repeated) == (2, 4)
+
+
+async def test_file_that_grows_is_read_as_it_was(shop: Shop) -> None:
+    shop.write(*(sell(f"{i:02}") for i in range(25)))
+    importer = await asyncio.to_thread(shop.build)
+    with shop.path.open("a") as file:
+        file.write(json.dumps(sell("late")) + "\n")
+    await importer.run()
+    assert (importer.tally.lines, importer.progress.finished) == (25, True)
+    assert shop.source.has_grown
+    assert "late" not in await shop.ids()
+    shop.source.close()
+
+
+async def test_half_a_line_is_not_imported(shop: Shop) -> None:
+    shop.path = shop.path.with_name("sales.csv")
+    shop.path.write_text(
+        "event_name,event_time,action_source,email,value,currency,order_id\n"
+        + f"Purchase,{unix_now()},other,m@example.com,12,EUR,A-1\n" * 12
+        + f"Purchase,{unix_now()},other,m@example.com,12,EUR,A-1"
+    )
+    importer = await asyncio.to_thread(shop.build)
+    with shop.path.open("a") as file:
+        file.write("2345\n")
+    with pytest.raises(ConfigError, match=r"still being written.*--restart"):
+        await importer.run()
+    shop.source.close()
+    assert (importer.tally.stored, importer.progress.finished) == (12, False)
+    with pytest.raises(ConfigError, match=r"has changed.*--restart"):
+        await shop.run()
+    again = await shop.run(progress_file=ProgressFile(shop.progress, restart=True))
+    assert (again.tally.stored, again.tally.repeated) == (1, 12)
+
+
+async def test_last_line_needs_no_end(shop: Shop) -> None:
+    shop.path.write_text(json.dumps(sell("1")) + "\n" + json.dumps(sell("2")))
+    assert (await shop.run()).tally.stored == 2
+    assert (await shop.run()).progress.finished
+
+
+async def test_file_that_is_cut_meanwhile_is_told(shop: Shop) -> None:
+    # Longer than what is read ahead.
+    shop.write(
+        *(sell(str(i), custom_data={**SALE["custom_data"], "a": "y" * 5000}) for i in range(150))
+    )
+    importer = await asyncio.to_thread(shop.build)
+    os.truncate(shop.path, shop.path.stat().st_size // 2)
+    with pytest.raises(ConfigError, match="has become shorter"):
+        await importer.run()
+    assert not importer.progress.finished
+    shop.source.close()
+    shop.rejects.close()
+
+
+async def test_header_that_is_still_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("event_name,event_time,emai")
+    monkeypatch.setattr(Source, "has_grown", True)
+    with pytest.raises(ConfigError, match="still being written"):
+        await asyncio.to_thread(Source, path)
 
 
 async def test_missing_folder_is_told_before_anything_is_stored(shop: Shop) -> None:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import re
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
@@ -231,6 +232,15 @@ async def test_tag_follows_the_root_path(bridge: Bridge) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://example.com") as client:
         tag = (await client.get("/page")).text
     assert read_source(tag) == f"/api&amp;x{bridge.script.path}"
+
+
+@pytest.mark.parametrize("root_path", ["//evil.example", "/\\\\evil.example", "///evil.example/"])
+def test_tag_below_an_odd_mount_stays_on_this_host(root_path: str) -> None:
+    tag = Script("/_bridge").build_tag(
+        root_path=root_path, nonce=None, integrity=False, origin=None
+    )
+    host = urlsplit(urljoin("https://shop.example.com/", read_source(tag).replace("\\", "/")))
+    assert host.netloc == "shop.example.com"
 
 
 # What a policy must allow

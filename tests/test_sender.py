@@ -16,6 +16,7 @@ import bridge.exchange
 import bridge.lanes
 from bridge import ConfigError, OutboxError
 from bridge.destinations import Meta
+from bridge.events import DAY
 from bridge.outbox import Circuit, Counts, Delivery, SQLiteOutbox
 from bridge.sender import Sender
 from tests.factories import make_delivery, make_meta, unix_now
@@ -227,7 +228,7 @@ async def test_destination_is_left_alone_as_long_as_it_asked(
     await counted(sender, "requests", 1)
 
     async def waits() -> bool:
-        return sender._lanes[0]._breaker.until > unix_now() + 2900
+        return sender._lanes[0]._breaker.compute_pause(time.monotonic()) > 2900
 
     await poll(waits, "the pause")
     await put(outbox, sender, make_lead("2"))
@@ -331,6 +332,26 @@ async def test_restart_asks_a_destination_that_had_refused_at_once(
     assert (await outbox.circuits())[META].state == "closed"
 
 
+async def test_sender_started_with_a_better_token_need_not_wait(
+    outbox: SQLiteOutbox, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.breaker, "PAUSE", 600.0)
+    monkeypatch.setattr(bridge.breaker, "PAUSE_CAP", 600.0)
+    refused = Sender(outbox, [make_meta(graph_url=sandbox.url, access_token="wrong-token-1234")])
+    refused.start()
+    await put(outbox, refused, *make_leads(50))
+
+    async def is_open() -> bool:
+        return META in await outbox.circuits()
+
+    await poll(is_open, "the open circuit")
+    await refused.stop(deadline=1)
+    mended = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    mended.start()
+    await settled(outbox, delivered=50)
+    await mended.stop(deadline=1)
+
+
 async def test_wrong_token_is_never_shown(
     outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -342,6 +363,87 @@ async def test_wrong_token_is_never_shown(
     await sender.stop(deadline=1)
     assert token not in caplog.text
     assert token not in str(await outbox.circuits())
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 401, "body": EXPIRED}], ids=str)
+async def test_clock_set_back_after_trouble_holds_nothing_up(
+    outbox: SQLiteOutbox,
+    sender: Sender,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(bridge.breaker, "compute_backoff", lambda failures, after: 0.5)
+    monkeypatch.setattr(bridge.breaker, "PAUSE", 0.5)
+    monkeypatch.setattr(bridge.breaker, "PAUSE_CAP", 0.5)
+    await sandbox.fault("events", **fault)
+    await put(outbox, sender, make_lead("0"))
+    await counted(sender, "retried" if fault["status"] == 500 else "paused", 1)
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() - 3600)
+    await put(outbox, sender, *make_leads(300)[1:])
+
+    async def delivered() -> bool:
+        return (await count(outbox)).delivered >= 299
+
+    await poll(delivered, "what was stored after the clock was set back")
+    assert len(await sandbox.requests()) < 10  # one alone, and then the rest together
+
+
+async def test_destination_that_tells_of_fewer_events_is_told_of_once(
+    outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sandbox.fault("events", status=200, body='{"events_received":1}', times=3)
+    sender = Sender(outbox, [make_small_batches(2, sandbox.url)], concurrency=1)
+    await outbox.put(make_leads(6), unix_now())
+    sender.start()
+    await settled(outbox, delivered=6)
+    await sender.stop(deadline=1)
+    [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "sent 2 events, accepted with 1 received" in line.message
+
+
+async def test_event_id_cannot_rearrange_the_log(
+    outbox: SQLiteOutbox, sender: Sender, caplog: pytest.LogCaptureFixture
+) -> None:
+    await put(outbox, sender, make_lead("a\u202eb\u2028c\x85", body=b"{}", expires=unix_now() - 1))
+    await settled(outbox, dead=1)
+    assert "Lead a\\u202eb\\u2028c\\x85 is a dead letter" in caplog.text
+
+
+async def test_deliveries_for_no_destination_are_told_once_and_left(
+    outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await outbox.put([make_lead("1", destination="meta:old")], unix_now())
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    for _ in range(2):
+        sender.start()
+
+        async def told() -> bool:
+            return "meta:old" in caplog.text
+
+        await poll(told, "the log line")
+        await put(outbox, sender, make_lead("2"))
+        await settled(outbox, delivered=1)
+        await sender.stop(deadline=1)
+    [line] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "1 for meta:old, and no destination of this name is configured" in line.message
+    [left] = await outbox.claim("meta:old", 9, now=unix_now(), lease=30)
+    assert left.attempts == 1
+
+
+async def test_deliveries_for_no_destination_are_buried_when_too_old(
+    outbox: SQLiteOutbox, sender: Sender
+) -> None:
+    await sender.stop(deadline=1)
+    old = make_lead("1", destination="meta:old", due=unix_now() - 8 * DAY, expires=unix_now() - 1)
+    await outbox.put([old], unix_now() - 8 * DAY)
+    sender.start()
+
+    async def buried() -> bool:
+        return (await count(outbox, "meta:old")).dead == 1
+
+    await poll(buried, "the dead letter")
 
 
 async def test_stale_delivery_is_buried_unsent(
@@ -366,6 +468,39 @@ async def test_requests_are_limited_in_bytes_where_the_destination_says_so(
     await sender.stop(deadline=1)
     assert [request["events"] for request in await sandbox.requests()] == [4, 4, 2]
     assert "too large" in (await outbox.list_dead())[0].reason
+
+
+class _LimitedOutbox(SQLiteOutbox):
+    """An outbox that remembers how much was claimed at once."""
+
+    limits: list[int]
+
+    async def claim(self, destination: str, limit: int, **options: Any) -> list[Delivery]:
+        self.limits.append(limit)
+        return await super().claim(destination, limit, **options)
+
+
+async def test_large_events_travel_in_small_requests_and_claims(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.lanes, "MAX_REQUEST", 10_000)
+    outbox = _LimitedOutbox(tmp_path / "bridge.db")
+    outbox.limits = []
+    padded = [make_lead(each.event_id, body=each.body + b" " * 2000) for each in make_leads(50)]
+    huge = make_lead("50", body=make_lead("50").body + b" " * 20_000)
+    sender = Sender(outbox, [make_small_batches(40, sandbox.url)], concurrency=1)
+    await outbox.put([*padded, huge, *make_leads(150)[51:]], unix_now())
+    sender.start()
+    await settled(outbox, delivered=150)
+    await sender.stop(deadline=1)
+    await outbox.close()
+    await assert_each_arrived_once(sandbox, range(150))
+    events = [request["events"] for request in await sandbox.requests()]
+    assert events[:10] == [4] * 10  # of the first claim, made before the sizes were known
+    assert max(events[:12]) == 4
+    assert max(events) > 8  # the others are small
+    assert outbox.limits[:2] == [40, 4]
+    assert 8 in outbox.limits
 
 
 async def test_requests_are_in_flight_side_by_side(outbox: SQLiteOutbox, sandbox: Sandbox) -> None:

@@ -5,6 +5,7 @@ Each command is one module here; what it does lives in the module it is about.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ from bridge.cli.dead import dead_letters
 from bridge.cli.importing import import_events
 from bridge.cli.sandbox import run_sandbox
 from bridge.cli.status import show_status
+from bridge.cli.streams import flush_all, open_closed
 from bridge.cli.worker import run_worker
 from bridge.errors import BridgeError
 
@@ -48,11 +50,20 @@ def describe() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in ``argv`` (default: ``sys.argv[1:]``) and return the exit code."""
+    open_closed()
+    try:
+        return _run(argv)
+    finally:
+        flush_all()
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         commands(None if argv is None else list(argv))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BridgeError as error:
-        print(f"pixel-bridge: {error}", file=sys.stderr)
+    except (BridgeError, OSError) as error:
+        with contextlib.suppress(OSError):
+            print(f"pixel-bridge: {error}", file=sys.stderr)
         return CANNOT_RUN
     return 0

@@ -19,11 +19,11 @@ from bridge.destinations import Accepted, Destination, Paused, Rejected, Request
 from bridge.errors import ConfigError, OutboxError
 from bridge.events import Event, UserData, new_event_id
 from bridge.exchange import TIMEOUT, exchange
+from bridge.orphans import EXPLANATION, PROBE, describe_orphans, find_orphans
 from bridge.outbox import Delivery, Outbox
 from bridge.rules import hash_external_id
 
 FAILED = 1  # exit code
-PROBE = "pixel-bridge check"  # destination of the probe: no sender serves it
 TEST_EVENT = "PixelBridgeCheck"
 
 TestEventCode = Annotated[
@@ -69,6 +69,9 @@ class _Report:
         self.failed = True
         say(f"{self._marks[1]} {what}: {detail}")
 
+    def warn(self, what: str, detail: str) -> None:
+        say(f"! {what}: {detail}")
+
     def skip(self, what: str, detail: str) -> None:
         say(f"{self._marks[2]} {what}: {detail}")
 
@@ -77,6 +80,7 @@ async def _check(bridge: Bridge, code: str | None, report: _Report) -> None:
     try:
         await _probe(bridge.outbox)
         report.good("outbox", f"{bridge.outbox!r} takes and gives back")
+        await _tell_orphans(bridge, report)
     except OutboxError as error:
         report.fail("outbox", str(error))
     finally:
@@ -89,6 +93,13 @@ async def _check(bridge: Bridge, code: str | None, report: _Report) -> None:
                 destination.name,
                 "not asked; give --test-event-code, from Events Manager, Test events",
             )
+
+
+async def _tell_orphans(bridge: Bridge, report: _Report) -> None:
+    names = [destination.name for destination in bridge.destinations]
+    orphans = find_orphans(await bridge.outbox.count(time.time()), names)
+    if orphans:
+        report.warn("outbox", f"events wait, {describe_orphans(orphans)}, and {EXPLANATION}")
 
 
 async def _probe(outbox: Outbox) -> None:

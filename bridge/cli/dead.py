@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli.origin import App, OutboxURL, find_outbox
-from bridge.cli.screen import build_table, open_console, say, say_json, write_age, write_time
+from bridge.cli.screen import say, say_json, say_table, write_age, write_time
 from bridge.errors import ConfigError
 from bridge.outbox import DeadLetter, Outbox
 
@@ -51,8 +51,7 @@ def list_dead(
     elif letters:
         now = time.time()
         rows = [(*letter.delivery.key[1:], *_tell(letter, now)) for letter in letters]
-        columns = ("event", "event id", "destination", "buried", "reason")
-        open_console().print(build_table(columns, rows))
+        say_table(("event", "event id", "destination", "buried", "reason"), rows)
     else:
         say("no dead letters")
 

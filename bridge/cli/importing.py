@@ -19,7 +19,7 @@ from bridge.cli.origin import App, load_bridge
 from bridge.cli.screen import log_to, open_console, plain, say, stop_logging
 from bridge.cli.signals import INTERRUPTED, on_stop
 from bridge.core import Bridge
-from bridge.errors import ConfigError, OutboxError
+from bridge.errors import BridgeError, ConfigError, OutboxError
 from bridge.events import ActionSource
 from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
 from bridge.imports.importer import MAX_WAITING
@@ -65,9 +65,9 @@ def import_events(
     path = None if file == "-" else Path(file)
     with closing(Source(path, format_=file_format, ignore_columns=ignore_columns)) as source:
         bridge = _load_bridge(app, optional=dry_run)
-        progress_file, rejects = _place_files(path, source, rejected, dry_run=dry_run)
-        if restart:
-            progress_file.forget()
+        progress_file, rejects = _place_files(
+            path, source, rejected, dry_run=dry_run, restart=restart
+        )
         stores = bridge is not None and not dry_run
         importer = Importer(
             source,
@@ -106,7 +106,7 @@ def _read_defaults(bridge: Bridge | None, action_source: ActionSource | None) ->
 
 
 def _place_files(
-    path: Path | None, source: Source, rejected: Path | None, *, dry_run: bool
+    path: Path | None, source: Source, rejected: Path | None, *, dry_run: bool, restart: bool
 ) -> tuple[ProgressFile, Rejects]:
     """Return where progress and rejected lines are kept: next to the file, by default.
 
@@ -118,7 +118,8 @@ def _place_files(
     if path is None or source.size is None:
         return ProgressFile(None), Rejects(rejected or Path("stdin.rejected.jsonl"))
     beside = path.with_name(f"{path.name}.rejected.jsonl")
-    return ProgressFile(path.with_name(f"{path.name}.progress.json")), Rejects(rejected or beside)
+    progress = path.with_name(f"{path.name}.progress.json")
+    return ProgressFile(progress, restart=restart), Rejects(rejected or beside)
 
 
 class _Run:
@@ -152,10 +153,11 @@ class _Run:
         ):
             try:
                 died = await self._import()
-            except OutboxError as error:
+            except BridgeError as error:
                 say(f"pixel-bridge: {error}", stderr=True)
                 self._tell(left_out)
-                say("stopped; the same command goes on from here", stderr=True)
+                if isinstance(error, OutboxError):
+                    say("stopped; the same command goes on from here", stderr=True)
                 return CANNOT_RUN
         self._tell(left_out)
         return self._conclude(died)
@@ -188,6 +190,8 @@ class _Run:
             say(f"  {count:,} x {field}: {reason}")
         if tally.rejected and self._rejects.path is not None:
             say(f"  each with its line: {self._rejects.path}")
+        if self._source.has_grown:
+            say("  the file has grown meanwhile; what is new is not imported")
         if left_out:
             fields = ", ".join(f"{name} {count:,} x" for name, count in left_out.most_common(SHOWN))
             say(f"  left out, since they cannot be right: {fields}")

@@ -66,7 +66,7 @@ def find_outbox(
 
 def _import_bridge(app: str) -> Bridge:
     module_name, _, path = app.partition(":")
-    if not module_name or not path:
+    if not path or not all(module_name.split(".")):
         raise ConfigError(f"--app must be like shop:bridge, got {app[:100]!r}")
     sys.path.insert(0, str(Path.cwd()))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -9,20 +10,30 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from bridge.errors import ConfigError
 
 PIPE_WIDTH = 200  # columns, where no terminal tells
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
+class _Console(Console):
+    """A console that ends no process: a worker delivers, whoever reads along."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise as for anything else that cannot be written."""
+        raise  # noqa: PLE0704 - called where the error is handled
+
+
 def open_console(*, stderr: bool = False) -> Console:
     """Return a console on standard output, or on standard error."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPE_WIDTH
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
+    return _Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
 def plain(text: str) -> str:
@@ -31,8 +42,28 @@ def plain(text: str) -> str:
 
 
 def say(text: str, *, stderr: bool = False) -> None:
-    """Write one line."""
-    open_console(stderr=stderr).print(plain(text), soft_wrap=True)
+    """Write one line.
+
+    Raises:
+        ConfigError: It cannot be written, onto a full disk for one.
+        BrokenPipeError: Nobody reads it; the command ends without a word.
+    """
+    _print(plain(text), stderr=stderr)
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
+    """Write a table; raises as ``say`` does."""
+    _print(build_table(columns, rows))
+
+
+def _print(what: RenderableType, *, stderr: bool = False) -> None:
+    try:
+        open_console(stderr=stderr).print(what, soft_wrap=isinstance(what, str))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        stream = "standard error" if stderr else "standard output"
+        raise ConfigError(f"cannot write {stream}: {error.strerror}") from None
 
 
 def say_json(value: Any) -> None:
@@ -78,8 +109,11 @@ class ConsoleHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write ``record``."""
-        self._console.print(plain(self.format(record)), soft_wrap=True)
+        """Write ``record``; what cannot be written is lost, and nothing but that."""
+        # Where it fails a console keeps what it was to write: one for each record, then.
+        console = self._console if self._console.is_terminal else open_console(stderr=True)
+        with contextlib.suppress(OSError):
+            console.print(plain(self.format(record)), soft_wrap=True)
 
 
 def log_to(console: Console, level: int = logging.INFO) -> logging.Handler:

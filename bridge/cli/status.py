@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from bridge.cli.origin import App, OutboxURL, find_outbox
-from bridge.cli.screen import build_table, open_console, say, say_json, write_age, write_time
+from bridge.cli.origin import App, OutboxURL, find_outbox, load_bridge
+from bridge.cli.screen import say, say_json, say_table, write_age, write_time
+from bridge.errors import ConfigError
+from bridge.orphans import EXPLANATION, PROBE
 from bridge.outbox import Circuit, Counts, Outbox
 
 MAX_AGE = 3600.0  # seconds; longer than any hold, so a sender is missing or Meta is out of reach
@@ -28,13 +30,14 @@ def show_status(
 ) -> None:
     """Show what waits, went and failed, per destination.
 
-    Exits with 1 if somebody should look: dead letters, a circuit that is not closed, or an event
-    that has waited too long.
+    Exits with 1 if somebody should look: dead letters, a circuit that is not closed, an event that
+    has waited too long, or one whose destination is not configured.
     """
     store = find_outbox(app, outbox)
     counts, circuits = asyncio.run(_read(store))
     now = time.time()
-    problems = _find_problems(counts, circuits, max_age, now)
+    names = _find_names(app, outbox, counts)
+    problems = _find_problems(counts, circuits, names, max_age, now)
     if as_json:
         _say_json(store, counts, circuits, problems)
     else:
@@ -52,18 +55,41 @@ async def _read(store: Outbox) -> tuple[Mapping[str, Counts], Mapping[str, Circu
         await store.close()
 
 
+def _find_names(app: str | None, outbox: str | None, seen: Collection[str]) -> Collection[str]:
+    """Return the names of the destinations that are configured.
+
+    All that were ``seen`` in the outbox where nobody tells: without settings, and for an outbox
+    named by hand, which need not be that of the settings.
+    """
+    if app is None and outbox is not None:
+        return seen
+    try:
+        return [PROBE, *(destination.name for destination in load_bridge(app).destinations)]
+    except ConfigError:
+        return seen
+
+
 def _find_problems(
-    counts: Mapping[str, Counts], circuits: Mapping[str, Circuit], max_age: float, now: float
+    counts: Mapping[str, Counts],
+    circuits: Mapping[str, Circuit],
+    names: Collection[str],
+    max_age: float,
+    now: float,
 ) -> list[str]:
     problems = []
     for name, count in sorted(counts.items()):
         if count.dead:
             problems.append(f"{name}: {count.dead:,} dead: pixel-bridge dead list")
-        if count.oldest is not None and now - count.oldest > max_age:
+        if count.waiting and name not in names:
+            problems.append(
+                f"{name}: {count.waiting:,} wait, and {EXPLANATION}: was it removed or renamed?"
+                " they become dead letters when they are too old"
+            )
+        elif count.oldest is not None and now - count.oldest > max_age:
             age = write_age(now - count.oldest)
             problems.append(f"{name}: the oldest has waited for {age}; does a sender run?")
     for name, circuit in sorted(circuits.items()):
-        if circuit.state != "closed":
+        if circuit.state != "closed" and name in names:
             age, again = write_age(now - circuit.since), write_age(circuit.until - now)
             problems.append(
                 f"{name}: has refused us for {age}: {circuit.reason}; asked again in {again}"
@@ -87,7 +113,7 @@ def _say_table(
         numbers = (count.waiting, count.held, count.delivered, count.dead)
         rows.append((name, *numbers, oldest, state))
     columns = ("destination", "waiting", "held", "delivered 48 h", "dead", "oldest", "circuit")
-    open_console().print(build_table(columns, rows))
+    say_table(columns, rows)
 
 
 def _say_json(

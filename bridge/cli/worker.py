@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from bridge.cli.origin import App, load_bridge
 from bridge.cli.screen import log_to, open_console, say, stop_logging
 from bridge.cli.signals import on_stop
 from bridge.core import Bridge
-from bridge.errors import OutboxError
+from bridge.errors import ConfigError, OutboxError
 
 DEADLINE = 10.0  # seconds, as long as most supervisors wait before they kill
 
@@ -38,11 +39,17 @@ async def _work(bridge: Bridge, deadline: float) -> None:
         # Not bridge.start(): an app whose sender is off says so in its bridge's settings.
         bridge.sender.start()
         names = ", ".join(destination.name for destination in bridge.destinations)
-        say(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")
+        _announce(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")
         await told.wait()
         await bridge.sender.stop(deadline)
-        say(f"stopped; {await _count_waiting(bridge)} wait")
+        _announce(f"stopped; {await _count_waiting(bridge)} wait")
     await bridge.outbox.close()
+
+
+def _announce(text: str) -> None:
+    """Write a line, if that is possible: whether anybody reads along changes no delivery."""
+    with contextlib.suppress(ConfigError, BrokenPipeError):
+        say(text)
 
 
 async def _count_waiting(bridge: Bridge) -> str:

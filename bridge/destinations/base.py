@@ -34,9 +34,11 @@ class Accepted:
 
     Attributes:
         after: Seconds to leave the destination alone, since its limit is near; 0 for none.
+        received: How many events the destination says it received; ``None`` if it says nothing.
     """
 
     after: float = 0.0
+    received: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ subcodes; under code 100 all but 33 were seen to speak of an event.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
@@ -18,8 +19,10 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from bridge.destinations.base import Accepted, Paused, Rejected, Retry, Verdict
+from bridge.destinations.words import clean_words
 
 MAX_REASON = 500  # characters of Meta's words that are kept
+MAX_TRACE = 100  # characters of Meta's name for the exchange
 MAX_RETRY_AFTER = 3600.0  # seconds
 LIMIT_PAUSE = 60.0  # seconds after a rate limit without a word on how long; the full tier's block
 BLOCK_PAUSE = 300.0  # seconds after a temporary block: "wait and retry"
@@ -71,26 +74,20 @@ ADVICE = {
 }
 
 
-class _GraphError(msgspec.Struct):
-    code: int = 0
-    error_subcode: int | None = None
-    message: str = ""
-    is_transient: bool = False
-    error_user_msg: str | None = None
-    error_data: Any = None
-    fbtrace_id: str | None = None
+class _GraphError(NamedTuple):
+    code: int
+    error_subcode: int | None
+    words: str
+    is_transient: bool
+    error_data: Any
+    fbtrace_id: str
 
     def describe(self, secret: str) -> str:
         """Return Meta's words on one line; they may quote the token, which is taken out."""
-        words = (self.error_user_msg or self.message).replace(secret, "[access token]")
+        words = clean_words(self.words, MAX_REASON, secret=secret)
+        trace = clean_words(self.fbtrace_id or "?", MAX_TRACE, secret=secret)
         number = f"{self.code}/{self.error_subcode}" if self.error_subcode else str(self.code)
-        text = f"{number}: {words[:MAX_REASON]} (fbtrace_id {(self.fbtrace_id or '?')[:100]})"
-        return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-class _GraphAnswer(msgspec.Struct):
-    events_received: int | None = None
-    error: _GraphError | None = None
+        return f"{number}: {words} (fbtrace_id {trace})"
 
 
 class Usage(NamedTuple):
@@ -121,14 +118,43 @@ def read_answer(status: int, headers: Mapping[str, str], content: bytes, *, secr
     if after is None and usage.regain:
         after = min(usage.regain, MAX_RETRY_AFTER)
     try:
-        answer = msgspec.json.decode(content, type=_GraphAnswer)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        # The standard decoder takes half a surrogate pair, which must not hide what the error is.
+        answer = json.loads(content.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        answer = None
+    told = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or not isinstance(told, dict | None):
         return Retry(f"HTTP {status} without Graph's JSON", after)
-    if answer.error is not None:
-        return _judge(answer.error, status, after, secret)
-    if status == 200 and answer.events_received is not None:
-        return Accepted(_slow_down(usage))
+    if told is not None:
+        return _judge(_read_error(told), status, after, secret)
+    received = _read_whole(answer.get("events_received"))
+    if status == 200 and received is not None:
+        return Accepted(_slow_down(usage), received)
     return Retry(f"HTTP {status} without events_received", after)
+
+
+def _read_error(told: dict[str, Any]) -> _GraphError:
+    """Return the error that Graph tells of; a field of another type counts as missing."""
+    return _GraphError(
+        code=_read_whole(told.get("code")) or 0,
+        error_subcode=_read_whole(told.get("error_subcode")),
+        words=_read_text(told.get("error_user_msg")) or _read_text(told.get("message")),
+        is_transient=told.get("is_transient") in (True, "true"),
+        error_data=told.get("error_data"),
+        fbtrace_id=_read_text(told.get("fbtrace_id")),
+    )
+
+
+def _read_whole(value: Any) -> int | None:
+    """Return a whole number, which may come as text or with a point; of at most 18 digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
+
+
+def _read_text(value: Any) -> str:
+    return str(value) if isinstance(value, int | float | str) else ""
 
 
 def _judge(error: _GraphError, status: int, after: float | None, secret: str) -> Verdict:

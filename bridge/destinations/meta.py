@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.datastructures import Secret
@@ -21,6 +22,7 @@ from bridge.events import Event
 
 GRAPH_URL = "https://graph.facebook.com"
 API_VERSION = "v26.0"
+_BASE_URL = re.compile(r"(?!.*[?#\\])[!-~]{1,2048}")
 BATCH_SIZE = 1000  # "You can send up to 1,000 events in data"
 
 
@@ -54,8 +56,7 @@ class Meta:
             raise ConfigError(f"pixel_id must be digits, got {self.pixel_id[:40]!r}")
         if access_token is None or not str(access_token).strip():
             raise ConfigError("access_token is empty; make one in Events Manager, pixel settings")
-        if not graph_url.startswith(("http://", "https://")):
-            raise ConfigError(f"graph_url must start with http(s)://, got {graph_url!r}")
+        _check_url(graph_url)
         if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", api_version):
             raise ConfigError(f"api_version must be like {API_VERSION}, got {api_version!r}")
         self.name = f"meta:{self.pixel_id}"
@@ -90,3 +91,20 @@ class Meta:
 
     def __repr__(self) -> str:
         return f"Meta({self.pixel_id!r})"
+
+
+def _check_url(url: str) -> None:
+    """Refuse a base address that no request can be sent to; one with a password is not shown."""
+    if "@" in url:
+        raise ConfigError("graph_url must not hold a user name or password, which logs would show")
+    shown = url.partition("?")[0][:200]
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"graph_url must start with http(s)://, got {shown!r}")
+    try:
+        parts = urlsplit(url)
+        # Reading a port over 65535 raises.
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or not _BASE_URL.fullmatch(url):
+        raise ConfigError(f"graph_url must be like {GRAPH_URL}, got {shown!r}")

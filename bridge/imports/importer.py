@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge.destinations.base import Destination
 from bridge.errors import InvalidEventError
@@ -35,6 +35,7 @@ class _Batch:
         rejections: What not.
         line: The last line.
         end: Where the next one begins, bytes.
+        digest: SHA-256 of everything before that, hex.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
@@ -42,6 +43,7 @@ class _Batch:
     rejections: list[Rejection] = field(default_factory=list)
     line: int = 0
     end: int = 0
+    digest: str = ""
 
 
 class Importer:
@@ -61,7 +63,7 @@ class Importer:
         reasons: How often a field was at fault, by field and reason; the first 100 of them.
 
     Raises:
-        ConfigError: The source has changed since it was begun.
+        ConfigError: The source has changed since it was begun, or is being imported.
     """
 
     def __init__(
@@ -80,13 +82,13 @@ class Importer:
         self._outbox = outbox
         self._progress_file = progress_file
         self._rejects = rejects
-        self._defaults = defaults
         self._max_waiting = max_waiting
         self._room = 0  # deliveries that may be stored before the next look
         self._stopped = asyncio.Event()
         self.reasons: Counter[tuple[str, str]] = Counter()
         names = [destination.name for destination in self._destinations]
         self.progress: Progress = progress_file.load(source, names)
+        self._defaults = replace(defaults, series=self.progress.series)
 
     @property
     def tally(self) -> Tally:
@@ -107,18 +109,18 @@ class Importer:
 
         Raises:
             OutboxError: The outbox failed; run again to go on.
-            ConfigError: The progress or the rejected lines cannot be written.
+            ConfigError: The progress or the rejected lines cannot be written, or the source was
+                still being written itself; what is stored stays stored.
         """
         if self.progress.finished:
             return
         self._rejects.length = self.progress.rejected_bytes
         await asyncio.to_thread(self._begin)
-        lines = self._source.read(number=self.progress.line, offset=self.progress.offset)
+        lines = self._source.read()
         while not self.is_stopped:
             batch = await asyncio.to_thread(self._read_batch, lines)
             if batch is None:
-                self.progress.finished = True
-                await asyncio.to_thread(self._progress_file.save, self.progress)
+                await asyncio.to_thread(self._finish)
                 return
             await self._wait_for_room(len(batch.deliveries))
             if not self.is_stopped:
@@ -155,6 +157,12 @@ class Importer:
         self._rejects.open()
         self._progress_file.save(self.progress)
 
+    def _finish(self) -> None:
+        self._source.check_end()
+        self.progress.line, self.progress.offset, self.progress.digest = self._source.place
+        self.progress.finished = True
+        self._progress_file.save(self.progress)
+
     def _read_batch(self, lines: Iterator[Line]) -> _Batch | None:
         """Return the next lines, read and checked; ``None`` at the end."""
         batch, start, now = _Batch(), None, time.time()
@@ -166,6 +174,7 @@ class Importer:
             full = batch.events + len(batch.rejections) >= BATCH_LINES
             if full or line.end - start >= BATCH_BYTES:
                 break
+        batch.digest = self._source.place.digest
         return None if start is None else batch
 
     def _read_line(self, batch: _Batch, line: Line, now: float) -> None:
@@ -206,6 +215,7 @@ class Importer:
         self.tally.repeated += batch.events - new
         self.tally.rejected += len(batch.rejections)
         self.progress.line, self.progress.offset = batch.line, batch.end
+        self.progress.digest = batch.digest
         self.progress.rejected_bytes, self.progress.stored_at = self._rejects.length, now
         await asyncio.to_thread(self._progress_file.save, self.progress)
 

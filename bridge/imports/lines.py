@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from bridge.errors import ConfigError
+
 MAX_LINE = 1_048_576  # bytes of a line, its end included
+MAX_SKIPPED = 67_108_864  # bytes of a stream without a line's end; a device may never have one
 
 
 class Line(NamedTuple):
@@ -24,18 +28,73 @@ class Line(NamedTuple):
     content: bytes | None
 
 
-def read_lines(stream: BinaryIO, *, number: int = 0, offset: int = 0) -> Iterator[Line]:
-    """Yield the lines of ``stream``, which stands at ``offset``, behind line ``number``.
+class LineReader:
+    """Reads a stream line by line, from its beginning.
 
-    A line that is too long is skipped piece by piece and never held.
+    Args:
+        stream: What is read.
+        size: Bytes of it that are read, whatever comes behind; ``None`` reads it to its end.
+
+    Attributes:
+        number: Lines read so far.
+        offset: Bytes read so far.
     """
-    while piece := stream.readline(MAX_LINE):
-        end = offset + len(piece)
+
+    def __init__(self, stream: BinaryIO, size: int | None = None) -> None:
+        self._stream = stream
+        self._size = size
+        self._read_bytes = hashlib.sha256()
+        self.number = 0
+        self.offset = 0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes read so far, hex."""
+        return self._read_bytes.hexdigest()
+
+    def __iter__(self) -> Iterator[Line]:
+        """Yield the lines that are left."""
+        while line := self.read_line():
+            yield line
+
+    def read_line(self) -> Line | None:
+        """Return the next line; ``None`` at the end.
+
+        A line that is too long is skipped piece by piece and never held.
+
+        Raises:
+            ConfigError: There is no end of it.
+        """
+        start, piece = self.offset, self._read_piece(MAX_LINE)
+        if not piece:
+            return None
         content: bytes | None = piece.rstrip(b"\r\n")
         while len(piece) == MAX_LINE and not piece.endswith(b"\n"):
             content = None
-            piece = stream.readline(MAX_LINE)
-            end += len(piece)
-        number += 1
-        yield Line(number, offset, end, content)
-        offset = end
+            piece = self._read_piece(MAX_LINE)
+            self._check_skipped(start)
+        self.number += 1
+        return Line(self.number, start, self.offset, content)
+
+    def pass_over(self, offset: int) -> bool:
+        """Read on up to ``offset``, and return whether a line ends there."""
+        ended = True
+        while piece := self._read_piece(min(MAX_LINE, offset - self.offset)):
+            ended = piece.endswith(b"\n")
+            self.number += ended
+        self.number += not ended
+        return self.offset == offset and (ended or offset == self._size)
+
+    def _read_piece(self, most: int) -> bytes:
+        """Return at most ``most`` bytes of one line."""
+        left = most if self._size is None else min(most, self._size - self.offset)
+        piece = self._stream.readline(left)
+        self._read_bytes.update(piece)
+        self.offset += len(piece)
+        return piece
+
+    def _check_skipped(self, start: int) -> None:
+        if self._size is None and self.offset - start > MAX_SKIPPED:
+            raise ConfigError(
+                f"line {self.number + 1} is longer than {MAX_SKIPPED >> 20} MiB; is this text?"
+            )

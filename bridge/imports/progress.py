@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -15,6 +16,8 @@ from bridge.errors import ConfigError
 from bridge.imports.source import Source
 
 MAX_BYTES = 100_000  # of the file
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Tally(msgspec.Struct):
@@ -27,33 +30,36 @@ class Tally(msgspec.Struct):
         rejected: Not stored; why stands in the file of rejected lines.
     """
 
-    lines: int = 0
-    stored: int = 0
-    repeated: int = 0
-    rejected: int = 0
+    lines: _Count = 0
+    stored: _Count = 0
+    repeated: _Count = 0
+    rejected: _Count = 0
 
 
 class Progress(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How far one file has come.
 
     Attributes:
-        size, fingerprint, format: Of the file, to know it again.
+        size, format: Of the file, to know it again.
+        series: What event ids are built of, beside the lines themselves.
         destinations: Where its events go.
         line: The last line that is done with.
         offset: Where the next one begins.
+        digest: SHA-256 of everything before that, hex.
         rejected_bytes: Length of the file of rejected lines.
         stored_at: When the last batch was stored, Unix seconds.
         finished: Whether the last line is done with.
         tally: What became of the lines.
     """
 
-    size: int
-    fingerprint: str
+    size: _Count
     format: str
+    series: str
     destinations: list[str]
-    line: int = 0
-    offset: int = 0
-    rejected_bytes: int = 0
+    line: _Count = 0
+    offset: _Count = 0
+    digest: str = ""
+    rejected_bytes: _Count = 0
     stored_at: float = 0.0
     finished: bool = False
     tally: Tally = msgspec.field(default_factory=Tally)
@@ -64,45 +70,74 @@ class ProgressFile:
 
     Args:
         path: The file; ``None`` keeps nothing.
+        restart: Whether to begin anew.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, restart: bool = False) -> None:
         self.path = path
+        self._restart = restart
 
     def load(self, source: Source, destinations: list[str]) -> Progress:
-        """Return how far ``source`` has come, its beginning if it was never begun.
+        """Return how far ``source`` has come, and have it read on from there.
+
+        Nobody else may import the file from then on. Anew it begins with the series of before, so
+        that lines which have not changed keep their event ids, even if the first one has.
 
         Raises:
-            ConfigError: The file has changed since, or goes elsewhere; says what to do.
+            ConfigError: It is being imported, has changed or goes elsewhere; says what to do.
         """
         fresh = Progress(
             size=source.size or 0,
-            fingerprint=source.fingerprint,
             format=source.format,
+            series=source.series,
             destinations=destinations,
         )
-        found = self._read()
+        if self.path is None:
+            return fresh
+        source.lock()
+        found = self._read(self.path)
         if found is None:
             return fresh
-        if (found.size, found.fingerprint) != (fresh.size, fresh.fingerprint):
-            raise ConfigError(self._advise(f"{source.name} has changed since its import began"))
+        if self._restart:
+            fresh.series = found.series
+            return fresh
+        self._check(found, fresh, source)
+        return found
+
+    def _check(self, found: Progress, fresh: Progress, source: Source) -> None:
+        """Refuse to go on behind lines that are not those that were imported."""
+        changed = self._advise(f"{source.name} has changed since its import began")
+        if found.size != fresh.size:
+            raise ConfigError(changed)
         if (found.format, found.destinations) != (fresh.format, fresh.destinations):
             before = f"{found.format} to {', '.join(found.destinations)}"
             raise ConfigError(self._advise(f"{source.name} was begun as {before[:200]}"))
-        return found
+        if not found.offset and not found.finished:
+            return
+        at_line = source.go_to(found.offset)
+        if not at_line or (found.finished and found.offset < found.size):
+            raise ConfigError(self._describe_damage())
+        line, _, digest = source.place
+        if digest != found.digest:
+            raise ConfigError(changed)
+        if line != found.line:
+            raise ConfigError(self._describe_damage())
 
-    def _read(self) -> Progress | None:
-        if self.path is None:
-            return None
+    def _read(self, path: Path) -> Progress | None:
         try:
-            with self.path.open("rb") as file:
+            with path.open("rb") as file:
                 return msgspec.json.decode(file.read(MAX_BYTES), type=Progress)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigError(f"cannot read {self.path}: {error.strerror}") from None
-        except msgspec.MsgspecError:
-            raise ConfigError(self._advise(f"{self.path} is damaged")) from None
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            if self._restart:
+                return None
+            raise ConfigError(self._describe_damage()) from None
+
+    def _describe_damage(self) -> str:
+        return self._advise(f"{self.path} is damaged")
 
     def _advise(self, what: str) -> str:
         return (
@@ -120,15 +155,12 @@ class ProgressFile:
             return
         draft = self.path.with_name(self.path.name + ".tmp")
         try:
-            with draft.open("wb") as file:
+            # Made anew, since a link of that name may lead anywhere.
+            draft.unlink(missing_ok=True)
+            with draft.open("xb") as file:
                 file.write(msgspec.json.encode(progress))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)
         except OSError as error:
             raise ConfigError(f"cannot write {self.path}: {error.strerror}") from None
-
-    def forget(self) -> None:
-        """Begin anew."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

@@ -41,11 +41,13 @@ class Defaults:
         action_source: Where the events happened.
         phone_region: ISO 3166-1 alpha-2 country of phone numbers without a country code.
         private_parameters: Query parameters that never leave with a URL, normalised.
+        series: What tells the lines from those of other files, in event ids.
     """
 
     action_source: str | None = None
     phone_region: str | None = None
     private_parameters: frozenset[str] = PRIVATE_PARAMETERS
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +94,14 @@ def build_rejection(line: Line, error: InvalidEventError) -> Rejection:
     return Rejection(line=line.number, field=error.field if named else "(a key)", reason=reason)
 
 
-def build_event_id(line: Line) -> str:
+def build_event_id(line: Line, series: str) -> str:
     """Return an event id for a line that has none: the same each time the file is read.
 
-    From the line's bytes and its place: the same line twice in a file is two events, and the same
-    file imported again is none.
+    From the line's text, its number and the file's ``series``: the same line twice in a file is two
+    events, and so it is in two files; the same file imported again is none.
     """
-    digest = hashlib.sha256(b"%d:%s" % (line.offset, line.content or b"")).digest()
+    content = line.content or b""
+    digest = hashlib.sha256(b"%s:%d:%s" % (series.encode(), line.number, content)).digest()
     return str(uuid.UUID(bytes=digest[:16], version=5))
 
 
@@ -117,7 +120,7 @@ def _build_event(given: Mapping[str, Any], line: Line, defaults: Defaults, now: 
     for key in _OBJECTS:
         if isinstance(fields.get(key), dict):
             fields[key] = _without_nulls(fields[key])
-    fields.setdefault("event_id", build_event_id(line))
+    fields.setdefault("event_id", build_event_id(line, defaults.series))
     fields["event_time"] = _read_time(fields.get("event_time"))
     fields["action_source"] = _read_source(fields.get("action_source", defaults.action_source))
     for key in ("event_source_url", "referrer_url"):

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from bridge.errors import ConfigError
-from bridge.imports.lines import MAX_LINE, Line, read_lines
+from bridge.imports.lines import MAX_LINE, Line, LineReader
 from bridge.imports.table import Table
 
 Format = Literal["json", "csv"]
 
-FINGERPRINT_BYTES = 65_536  # of the beginning
 BUFFER_BYTES = 262_144
 
 _FORMATS: dict[str, Format] = {
@@ -27,8 +28,24 @@ _FORMATS: dict[str, Format] = {
 }
 
 
+class Place(NamedTuple):
+    """How far a source was read.
+
+    Attributes:
+        line: Lines before.
+        offset: Bytes before.
+        digest: SHA-256 of these bytes, hex.
+    """
+
+    line: int
+    offset: int
+    digest: str
+
+
 class Source:
     """Where events are read from.
+
+    Of a file as many bytes are read as it has now, so that one that grows comes to an end.
 
     Args:
         path: A file; ``None`` reads standard input.
@@ -38,9 +55,10 @@ class Source:
     Attributes:
         name: For people.
         size: Bytes; ``None`` for a stream, which cannot be read again.
-        fingerprint: SHA-256 of the beginning, hex; ``""`` for a stream.
         format: What the lines are.
         table: The columns of a CSV.
+        series: SHA-256 of its first event's line, hex: what tells it from other files, even when it
+            is renamed or grows; ``""`` if there is none.
 
     Raises:
         ConfigError: It cannot be read, or its first line is no header and no event.
@@ -58,40 +76,103 @@ class Source:
         status = os.fstat(self._stream.fileno())
         is_file = path is not None and stat.S_ISREG(status.st_mode)
         self.size = status.st_size if is_file else None
-        self._lines = read_lines(self._stream)
+        self._reader = LineReader(self._stream, self.size)
+        self._is_cut = False
         self.table: Table | None = None
         try:
-            self.fingerprint = self._read_fingerprint() if is_file else ""
-            self._first = self._read_first()
-            self.format = format_ or _tell_format(path, self._first)
+            first = self._read_first()
+            self.format = format_ or _tell_format(path, first)
             if self.format == "csv":
-                self.table = Table(self._first.content or b"", ignore_columns=ignore_columns)
+                self.table = Table(first.content or b"", ignore_columns=ignore_columns)
+            event = first if self.table is None else self._read_filled()
         except ConfigError:
             self.close()
             raise
+        self._head = [event] if event else []
+        self.series = hashlib.sha256(event.content or b"").hexdigest() if event else ""
 
-    def _read_fingerprint(self) -> str:
-        digest = hashlib.sha256(self._stream.read(FINGERPRINT_BYTES)).hexdigest()
-        self._stream.seek(0)
-        return digest
+    @property
+    def place(self) -> Place:
+        """How far it was read."""
+        return Place(self._reader.number, self._reader.offset, self._reader.digest)
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether the file is longer than when it was opened; what is new is not read."""
+        return self.size is not None and os.fstat(self._stream.fileno()).st_size > self.size
 
     def _read_first(self) -> Line:
         """Return the first line that is not blank."""
-        for line in self._lines:
-            if line.content != b"":
-                _check_first(line)
-                return line
-        raise ConfigError(f"{self.name} is empty")
+        first = self._read_filled()
+        if first is None:
+            raise ConfigError(f"{self.name} is empty")
+        _check_first(first)
+        if self._is_half(first):
+            raise ConfigError(f"{self.name} is still being written; import it once it is done")
+        return first
 
-    def read(self, *, number: int = 0, offset: int = 0) -> Iterator[Line]:
-        """Yield the lines behind line ``number``, which ends at ``offset``; blank ones too."""
-        if offset > self._first.end:
-            self._stream.seek(offset)
-            yield from read_lines(self._stream, number=number, offset=offset)
+    def _read_filled(self) -> Line | None:
+        return next((line for line in self._reader if line.content != b""), None)
+
+    def lock(self) -> None:
+        """Refuse to read the file while another process imports it, until it is closed.
+
+        The file itself is locked, since nothing of ours next to it lasts: the kernel lets go of it
+        however a process ends. On file systems that lock nothing, nothing is refused.
+        Source: Linux man-pages, flock(2), read 2026-11-24.
+
+        Raises:
+            ConfigError: Another process imports it.
+        """
+        if self.size is None:
             return
-        if self.table is None and offset < self._first.end:
-            yield self._first
-        yield from self._lines
+        try:
+            import fcntl  # here, since Windows has none
+
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno == errno.EWOULDBLOCK:
+                raise ConfigError(
+                    f"{self.name} is being imported already; wait until that has ended, or stop it"
+                ) from None
+
+    def go_to(self, offset: int) -> bool:
+        """Read on from ``offset``, and return whether a line begins there.
+
+        Everything before it is read once more, which tells ``place``.
+        """
+        self._stream.seek(0)
+        self._head = []
+        self._reader = LineReader(self._stream, self.size)
+        return self._reader.pass_over(offset)
+
+    def read(self) -> Iterator[Line]:
+        """Yield the lines that are left, blank ones too, but for half a one at the end."""
+        for line in itertools.chain(self._head, self._reader):
+            if self._is_half(line):
+                self._is_cut = True
+                return
+            yield line
+
+    def _is_half(self, line: Line) -> bool:
+        """Whether ``line`` was still being written when the file was opened."""
+        if line.end != self.size or not self.has_grown:
+            return False
+        return os.pread(self._stream.fileno(), 1, line.end - 1) != b"\n"
+
+    def check_end(self) -> None:
+        """Raise if what was read is not the whole of what the file held when it was opened.
+
+        Raises:
+            ConfigError: Its last line was still being written, or it was cut meanwhile.
+        """
+        if self._is_cut:
+            raise ConfigError(
+                f"{self.name} is still being written: all but its last line is imported; --restart"
+                " imports the rest once it is done"
+            )
+        if self.size is not None and self._reader.offset < self.size:
+            raise ConfigError(f"{self.name} has become shorter while it was read")
 
     def close(self) -> None:
         """Close the file."""

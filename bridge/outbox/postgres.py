@@ -15,10 +15,9 @@ from bridge.outbox import postgres_sql as sql
 from bridge.outbox.base import CAPACITY, REMEMBERED, Circuit, Counts, DeadLetter, Delivery, Key
 from bridge.outbox.postgres_caller import run_inside
 from bridge.outbox.postgres_database import Database
+from bridge.outbox.postgres_puts import Rows
 from bridge.outbox.postgres_room import Room
 from bridge.outbox.postgres_rows import (
-    Row,
-    Values,
     build_circuit,
     build_columns,
     build_keys,
@@ -88,36 +87,43 @@ class PostgresOutbox:
             return []
         async with self._database.limited(TIMEOUT) as limit:
             keys = [digest_key(each.key) for each in deliveries]
-            first: dict[bytes, Delivery] = {}
+            first: dict[bytes, tuple[Delivery, float]] = {}
             for key, delivery in zip(keys, deliveries, strict=True):
-                first.setdefault(key, delivery)
-            new = await self._store(build_columns(first, now), connection, limit)
+                first.setdefault(key, (delivery, now))
+            new = await self._store(first, connection, limit)
         answers = []
         for key in keys:
             answers.append(key in new)
             new.discard(key)
         return answers
 
-    async def _store(self, columns: Values, connection: Any, limit: asyncio.Timeout) -> set[bytes]:
-        """Return the keys of ``columns`` that are new."""
-        reserved = await self._reserve(columns["keys"])
+    async def _store(self, rows: Rows, connection: Any, limit: asyncio.Timeout) -> set[bytes]:
+        """Return the keys of ``rows`` that are new."""
+        reserved = await self._reserve(list(rows))
         stored = 0
         try:
-            rows: Sequence[Row]
             if connection is None:
-                rows = await self._database.fetch(sql.PUT, columns)
+                deadline = limit.when() or _loop_time()
+                new = await self._database.find_puts().store(rows, deadline)
             else:
-                # Their search path may lead elsewhere.
-                table = f"{await self._database.find_schema()}.bridge_deliveries"
-                statement = sql.PUT.replace("bridge_deliveries", table)
-                # From here on it is the caller's connection: a statement of theirs cut short would
-                # spoil their transaction, and how long it may take is theirs to say.
-                limit.reschedule(None)
-                rows = await run_inside(connection, statement, columns)
-            stored = min(reserved, len(rows))
+                new = await self._store_inside(rows, connection, limit)
+            stored = min(reserved, len(new))
         finally:
             self._room.settle(reserved, stored)
-        return {bytes(row[0]) for row in rows}
+        return new
+
+    async def _store_inside(
+        self, rows: Rows, connection: Any, limit: asyncio.Timeout
+    ) -> set[bytes]:
+        """Store ``rows`` in the caller's transaction."""
+        # Their search path may lead elsewhere.
+        table = f"{await self._database.find_schema()}.bridge_deliveries"
+        statement = sql.PUT.replace("bridge_deliveries", table)
+        # From here on it is the caller's connection: a statement of theirs cut short would spoil
+        # their transaction, and how long it may take is theirs to say.
+        limit.reschedule(None)
+        found = await run_inside(connection, statement, build_columns(rows))
+        return {bytes(row[0]) for row in found}
 
     async def _reserve(self, keys: Sequence[bytes]) -> int:
         """Keep room for those of ``keys`` that are new, at least; how much.

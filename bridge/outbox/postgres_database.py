@@ -6,13 +6,15 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import psycopg
 
 from bridge.errors import BridgeError, OutboxError, OutboxFullError
 from bridge.outbox import postgres_sql as sql
 from bridge.outbox.postgres_pool import Connection, Pool, Work
+from bridge.outbox.postgres_puts import PutQueue
 from bridge.outbox.postgres_rows import Row, Values
 from bridge.outbox.postgres_url import PostgresURL
 
@@ -25,6 +27,13 @@ FORBIDDEN = "42501"  # SQLSTATE insufficient_privilege
 MISSING = ("42P01", "3F000")  # SQLSTATE undefined_table, invalid_schema_name
 
 Result = TypeVar("Result")
+
+
+class Place(NamedTuple):
+    """What belongs to one event loop: its connections, and what waits to be put by them."""
+
+    pool: Pool
+    puts: PutQueue
 
 
 class Database:
@@ -40,17 +49,19 @@ class Database:
         self._max_connections = max_connections
         # By process too: a child must not speak on its parent's connections, nor close them. They
         # stay here, untouched.
-        self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
+        self._places: dict[tuple[int, asyncio.AbstractEventLoop], Place] = {}
 
     async def fetch(self, statement: str, values: Values) -> list[Row]:
         """Return the rows of ``statement``."""
+        return await self._fetch_from(self._find_place().pool, statement, values)
 
+    async def _fetch_from(self, pool: Pool, statement: str, values: Values) -> list[Row]:
         async def work(connection: Connection) -> list[Row]:
             cursor = connection.cursor(binary=True)
             await cursor.execute(statement.encode(), values)
             return [*await cursor.fetchall()]
 
-        return await self._run(work)
+        return await _run(pool, work)
 
     async def fetch_from_index(self, statement: str, values: Values) -> list[Row]:
         """Return the rows of ``statement``, which reads a whole index and no whole table."""
@@ -60,7 +71,7 @@ class Database:
                 await connection.execute(sql.INDEX_ONLY)
                 return [*await (await connection.execute(statement.encode(), values)).fetchall()]
 
-        return await self._run(work)
+        return await _run(self._find_place().pool, work)
 
     async def execute(self, statement: str, values: Values) -> int:
         """Return how many rows ``statement`` changed."""
@@ -68,44 +79,45 @@ class Database:
         async def work(connection: Connection) -> int:
             return (await connection.execute(statement.encode(), values)).rowcount
 
-        return await self._run(work)
+        return await _run(self._find_place().pool, work)
 
     async def find_schema(self) -> str:
         """Return where the tables are, quoted."""
-        if not self._find_pool().schema:
-            await self._run(_do_nothing)
-        return self._find_pool().schema
+        pool = self._find_place().pool
+        if not pool.schema:
+            await _run(pool, _do_nothing)
+        return pool.schema
 
     def find_lock(self) -> asyncio.Lock:
         """Return the lock of those who count, while the others wait for the number."""
-        return self._find_pool().counting
+        return self._find_place().pool.counting
+
+    def find_puts(self) -> PutQueue:
+        """Return what stores the puts of this event loop."""
+        return self._find_place().puts
 
     async def close(self) -> None:
         """Close this event loop's connections; a later call opens new ones."""
-        pool = self._pools.pop((os.getpid(), asyncio.get_running_loop()), None)
-        if pool is not None:
-            await pool.close()
+        place = self._places.pop((os.getpid(), asyncio.get_running_loop()), None)
+        if place is not None:
+            await place.puts.finish()
+            await place.pool.close()
 
-    def _find_pool(self) -> Pool:
-        """Return the connections of this process and event loop."""
+    def _find_place(self) -> Place:
+        """Return what belongs to this process and event loop."""
         here = (os.getpid(), asyncio.get_running_loop())
-        pool = self._pools.get(here)
-        if pool is None:
-            for pid, loop in list(self._pools):
+        place = self._places.get(here)
+        if place is None:
+            for pid, loop in list(self._places):
                 if pid == os.getpid() and loop.is_closed():
-                    self._pools.pop((pid, loop)).drop_idle()
-            pool = self._pools[here] = Pool(self._url.settings, self._max_connections)
-        return pool
+                    self._places.pop((pid, loop)).pool.drop_idle()
+            place = self._places[here] = self._build_place()
+        return place
 
-    async def _run(self, work: Work[Result]) -> Result:
-        """Run ``work``, again if PostgreSQL gave it up for another's sake."""
-        for _ in range(ATTEMPTS - 1):
-            try:
-                return await self._find_pool().run(work)
-            except psycopg.Error as error:
-                if error.sqlstate not in DEADLOCK:
-                    raise
-        return await self._find_pool().run(work)
+    def _build_place(self) -> Place:
+        pool = Pool(self._url.settings, self._max_connections)
+        fetch = partial(self._fetch_from, pool)
+        return Place(pool, PutQueue(str(self), fetch, self.limited, self._max_connections))
 
     @asynccontextmanager
     async def limited(self, patience: float = PATIENCE) -> AsyncIterator[asyncio.Timeout]:
@@ -125,8 +137,8 @@ class Database:
         if state == DISK_FULL:
             return OutboxFullError(f"outbox {self}: {_read_reason(error)}")
         if state in MISSING:
-            for pool in list(self._pools.values()):
-                pool.schema = ""  # the next call looks again
+            for place in list(self._places.values()):
+                place.pool.schema = ""  # the next call looks again
         hint = ""
         if state in (FORBIDDEN, *MISSING):
             hint = (
@@ -146,6 +158,17 @@ def _read_reason(error: Exception) -> str:
     primary = getattr(diagnosis, "message_primary", None)
     text = primary or str(error).strip().partition("\n")[0] or type(error).__name__
     return str(text)[:500]
+
+
+async def _run(pool: Pool, work: Work[Result]) -> Result:
+    """Run ``work``, again if PostgreSQL gave it up for another's sake."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await pool.run(work)
+        except psycopg.Error as error:
+            if error.sqlstate not in DEADLOCK:
+                raise
+    return await pool.run(work)
 
 
 async def _do_nothing(connection: Connection) -> None:

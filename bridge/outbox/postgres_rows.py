@@ -12,10 +12,10 @@ Values = Mapping[str, Any]
 Row = Sequence[Any]
 
 
-def build_columns(deliveries: Mapping[bytes, Delivery], now: float) -> Values:
-    """Return ``deliveries``, by the digests of their keys, as the arrays of ``PUT``."""
-    keys = sorted(deliveries)
-    rows = [deliveries[key] for key in keys]
+def build_columns(stored: Mapping[bytes, tuple[Delivery, float]]) -> Values:
+    """Return deliveries and when each is stored, by digest of the key, as the arrays of ``PUT``."""
+    keys = sorted(stored)
+    rows = [stored[key][0] for key in keys]
     return {
         "keys": keys,
         "destinations": [each.destination for each in rows],
@@ -24,8 +24,8 @@ def build_columns(deliveries: Mapping[bytes, Delivery], now: float) -> Values:
         "bodies": [each.body for each in rows],
         "dues": [float(each.due) for each in rows],
         "expires": [float(each.expires) for each in rows],
-        "now": float(now),
-        "forgotten": float(now - REMEMBERED),
+        "nows": [float(stored[key][1]) for key in keys],
+        "remembered": float(REMEMBERED),
     }
 
 

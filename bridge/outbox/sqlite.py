@@ -6,7 +6,8 @@ up nobody who stores one.
 
 A visitor's request waits for another process's transaction for ``REQUEST_PATIENCE`` at most; the
 sender, which has time, for ``PATIENCE``. The file keeps its size when it empties, and fills up
-again from within.
+again from within. The last 64 MiB of its disk, or an eighth of a small one, are kept for delivering
+what waits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bridge.errors import ConfigError, OutboxFullError
+from bridge.errors import ConfigError
 from bridge.outbox import sqlite_rows
 from bridge.outbox.base import CAPACITY, Circuit, Counts, DeadLetter, Delivery, Key
 from bridge.outbox.sqlite_file import OutboxFile
@@ -68,16 +69,10 @@ class SQLiteOutbox:
                 " PostgresOutbox with a connection to its database"
             )
         rows = sqlite_rows.build_rows(deliveries, now)
-        return await self._run(lambda file: self._store(file, rows), patience=REQUEST_PATIENCE)
-
-    def _store(self, file: OutboxFile, rows: Sequence[sqlite_rows.Row]) -> list[bool]:
-        stored = sqlite_rows.store_all(file, rows, self._capacity)
-        if stored is None:
-            raise OutboxFullError(
-                f"outbox {self._path} holds {file.held} of {self._capacity} deliveries: see why"
-                " they are not delivered, drop dead letters, or give it a larger capacity"
-            )
-        return stored
+        return await self._run(
+            lambda file: sqlite_rows.store_all(file, rows, self._capacity),
+            patience=REQUEST_PATIENCE,
+        )
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float

@@ -13,6 +13,7 @@ import sqlite3
 import time
 
 from bridge.errors import OutboxError, OutboxFullError
+from bridge.outbox.sqlite_disk import DiskRoom, measure_room
 
 SCHEMA_VERSION = 1
 LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread decides how many
@@ -90,19 +91,25 @@ class OutboxFile(sqlite3.Connection):
 
     Attributes:
         held: Deliveries waiting or dead, as far as this connection knows: ``count_held`` tells.
+        path: Of the file.
         identity: Device and inode of the file that was opened; ``None`` if it is none.
+        is_tight: Whether its disk has little room left, as far as this connection knows.
     """
 
     held: int = 0
+    path: str = ""
+    is_tight: bool = False
     identity: tuple[int, int] | None = None
     _counted_version: int | None = None
     _recount_at: float = 0.0
     _held_before: int = 0
     _cut_at: float = 0.0
+    _room: DiskRoom | None = None
 
     def begin(self, how: str) -> None:
         """Begin a transaction: ``IMMEDIATE`` to write, ``DEFERRED`` to read."""
         self._held_before = self.held
+        self._room = None
         self.execute(f"BEGIN {how}")
 
     def undo(self) -> None:
@@ -125,8 +132,17 @@ class OutboxFile(sqlite3.Connection):
             self._recount_at = time.monotonic() + RECOUNT
         return self.held
 
-    def cut_wal(self, path: str) -> None:
+    def find_room(self) -> DiskRoom:
+        """Return the room on the disk, as this transaction leaves it."""
+        if self._room is None:
+            self._room = measure_room(self, self.path)
+            self.is_tight = self._room.is_tight
+        return self._room
+
+    def cut_wal(self) -> None:
         """Cut the -wal file back if it outgrew ``MAX_WAL``; waits a moment for those who read.
+
+        Where the disk is nearly full, all of it is given back.
 
         SQLite starts it again by itself, but only when it finds nobody reading: of readers that
         follow each other without a gap it would grow for ever.
@@ -134,8 +150,8 @@ class OutboxFile(sqlite3.Connection):
         Source: sqlite.work, "SQLite WAL File Growth and Checkpointing Behavior Explained", read
         2026-11-24.
         """
-        size = read_size(f"{path}-wal")
-        if size > MAX_WAL and time.monotonic() >= self._cut_at:
+        size = read_size(f"{self.path}-wal")
+        if size > (0 if self.is_tight else MAX_WAL) and time.monotonic() >= self._cut_at:
             self._cut_at = time.monotonic() + CUT_WAL
             self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
@@ -171,7 +187,7 @@ def open_file(path: str) -> OutboxFile:
         file.execute(f"PRAGMA journal_size_limit = {MAX_WAL}")
         if _read_version(file) != SCHEMA_VERSION:
             _migrate(file, path)
-        file.identity = read_identity(path)
+        file.path, file.identity = path, read_identity(path)
     except BaseException:
         file.close()
         raise
@@ -231,13 +247,17 @@ def is_broken(error: Exception) -> bool:
     return _read_code(error) in _BROKEN
 
 
+def is_full(error: Exception) -> bool:
+    """Whether the disk has no room for it."""
+    return _read_code(error) == sqlite3.SQLITE_FULL
+
+
 def build_error(path: str, error: Exception) -> OutboxError:
     """Return ``error`` of the engine as ours, with what to do; one for each who waits."""
-    code = _read_code(error)
-    kind = OutboxFullError if code == sqlite3.SQLITE_FULL else OutboxError
     if isinstance(error, OutboxError):
         return type(error)(*error.args)
-    built = kind(f"outbox {path}: {error}{_HINTS.get(code, '')}")
+    kind = OutboxFullError if is_full(error) else OutboxError
+    built = kind(f"outbox {path}: {error}{_HINTS.get(_read_code(error), '')}")
     built.__cause__ = error
     return built
 

@@ -22,6 +22,7 @@ from bridge.outbox.sqlite_file import (
     OutboxFile,
     build_error,
     is_broken,
+    is_full,
     is_locked,
     open_file,
     read_identity,
@@ -140,6 +141,10 @@ class FileThread:
             _commit(file, jobs)
         except Exception as error:  # noqa: BLE001 - the same
             self._undo(file)
+            if is_full(error):
+                # What the -wal file holds may have its place in the file: then its room is free.
+                file.is_tight = True
+                self._tidy(file)
             return self._divide(jobs, error)
         _settle(jobs)
         self._tidy(file)
@@ -189,9 +194,10 @@ class FileThread:
         """Keep the -wal file small; what was committed is answered for already."""
         if self._how == "IMMEDIATE":
             try:
-                file.cut_wal(self._path)
+                file.cut_wal()
             except Exception as error:  # noqa: BLE001 - the thread must outlive any surprise
-                logger.warning("outbox %s: its -wal file stays large: %s", self._path, error)
+                if not is_full(error):  # whoever stores or claims is told so
+                    logger.warning("outbox %s: its -wal file stays large: %s", self._path, error)
 
     def _undo(self, file: OutboxFile) -> None:
         try:

@@ -28,7 +28,8 @@ reports: list[dict[str, Any]] = []
 bridge = Bridge(
     "a key of thirty-two characters or more",
     [Meta(pixel_id, "sandbox-token", graph_url=SANDBOX) for pixel_id in PIXELS],
-    pixel_script_url=f"{SANDBOX}/en_US/fbevents.js",
+    pixel_script_url=os.environ.get("PAGES_LIBRARY", f"{SANDBOX}/en_US/fbevents.js"),
+    allowed_origins=os.environ.get("PAGES_ORIGINS", "").split(),
     outbox=os.environ["PAGES_OUTBOX"],
     consent=Consent(default="pending") if "PAGES_ASKS" in os.environ else "granted",
     browser_hold=float(os.environ["PAGES_HOLD"]),

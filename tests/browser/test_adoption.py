@@ -183,6 +183,7 @@ async def test_after_the_library_later_events_are_met_and_the_first_view_stays_a
             assert_alike(action)
     [view] = await scene.sandbox.actions("PageView")
     assert (len(view["browser"]), len(view["server"])) == (1, 0)
+    assert [key for key in await scene.storage() if "PageView" in key] == []
     await assert_quiet(scene)
 
 
@@ -211,6 +212,15 @@ async def test_after_the_library_user_data_of_the_page_stays_and_nothing_warns(
     [lead] = [a for a in await scene.counted(Lead=1) if a["merged"]]
     assert lead["browser"][0]["external_id"] is None
     await assert_quiet(scene)
+
+
+async def test_after_the_library_of_another_pixel_ours_views_too(scene: Scene) -> None:
+    await scene.show(scene.snippet(OTHER_INIT + VIEW))
+    await scene.hits("PageView")
+    await scene.run(LATE)
+    hits = await scene.hits("PageView", "PageView")
+    assert [hit["id"] for hit in hits] == [OTHER_ID, ID]
+    await scene.counted(PageView=1)
 
 
 async def test_waiting_for_the_configuration_is_early_enough(scene: Scene) -> None:
@@ -291,6 +301,19 @@ async def test_pages_own_pixel_does_nothing_until_consent_is_granted(
     await assert_quiet(scene)
 
 
+async def test_user_data_of_the_page_is_kept_when_consent_comes_late(
+    open_scene: Any, asking_pages: str
+) -> None:
+    scene = await open_scene(asking_pages)
+    await scene.show(
+        scene.snippet(f"fbq('init', '{ID}', {{em: 'ada@example.com'}});" + VIEW) + OURS
+    )
+    await scene.page.wait_for_function("!!fbq.callMethod")
+    await scene.consent("grant")
+    [view] = await scene.counted(PageView=1)
+    assert "em" in view["browser"][0]["ud"]
+
+
 async def test_pages_own_pixel_drops_its_events_when_consent_is_denied(
     open_scene: Any, asking_pages: str
 ) -> None:
@@ -302,8 +325,8 @@ async def test_pages_own_pixel_drops_its_events_when_consent_is_denied(
     assert await scene.cookies() == {"_bridge_c"}
     await scene.consent("grant")
     await scene.run("fbq('track', 'Contact')")
-    [contact] = await scene.counted(Contact=1)
-    assert_alike(contact)
+    for action in await scene.counted(PageView=1, Contact=1):
+        assert_alike(action)
     await assert_quiet(scene)
 
 

@@ -115,30 +115,6 @@ async def test_card_payment_is_counted_by_the_providers_webhook(visit: Visit) ->
     assert copy["warnings"] == []
 
 
-async def test_page_from_a_cache_asks_the_server_who_the_visitor_is(
-    visit: Visit, context: BrowserContext
-) -> None:
-    await visit.open("/")
-    await visit.counted(PageView=1)
-    await context.clear_cookies(name="_bridge_x")
-    before = {cookie["name"]: cookie.get("value") for cookie in await context.cookies()}
-    await visit.page.evaluate(
-        """async () => {
-            delete window.bridge
-            const script = document.createElement('script')
-            script.src = '/_bridge/bridge.js?again'
-            document.head.append(script)
-            await new Promise((resolve) => script.addEventListener('load', resolve))
-            bridge.track('Contact')
-        }"""
-    )
-    [view, contact] = await visit.counted(PageView=1, Contact=1)
-    assert_alike(contact)
-    assert contact["browser"][0]["external_id"] == view["browser"][0]["external_id"]
-    after = {cookie["name"]: cookie.get("value") for cookie in await context.cookies()}
-    assert after["_fbp"] == before["_fbp"]
-
-
 async def test_views_of_a_single_page_app_have_one_id_each(visit: Visit) -> None:
     await visit.open("/")
     await visit.counted(PageView=1)

@@ -166,6 +166,19 @@ async def test_twin_that_the_server_does_not_know_is_not_fired(scene: Scene) -> 
     assert scene.errors == []
 
 
+async def test_twin_whose_cookie_comes_again_is_fired_once(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    again = "_bridge_t_0123456789ab=eyJuIjoiTGVhZCIsImkiOiJhIiwiZCI6e319; Path=/"  # Lead, a, {}
+    damaged = "_bridge_t_00damaged000=!; Path=/"
+    for _ in range(2):
+        await scene.run(f"document.cookie = '{damaged}'; document.cookie = '{again}'; fetch('/x')")
+        await scene.page.wait_for_function("!localStorage['_bridge.fired']?.includes('undefined')")
+        await scene.hits("PageView", "Lead")
+    await scene.run("bridge.track('Contact')")
+    await scene.hits("PageView", "Lead", "Contact")
+
+
 # Did it go out?
 
 
@@ -224,6 +237,13 @@ async def test_security_policy_that_blocks_is_told(scene: Scene, policy: str, st
     assert await scene.told(event_id) == state
 
 
+async def test_policy_that_only_reports_blocks_nothing(scene: Scene) -> None:
+    headers = {"content-security-policy-report-only": "script-src 'self'; img-src 'self'"}
+    await scene.page.goto(scene.address(OURS) + f"&headers={json.dumps(headers)}")
+    await scene.ready()
+    assert await scene.told(await scene.run("bridge.track('Lead')")) == "sent"
+
+
 async def test_state_is_told_from_a_page_that_is_left(scene: Scene) -> None:
     await scene.sandbox.fault("tr", hang=True, times=None)
     await scene.show(OURS)
@@ -263,6 +283,45 @@ async def test_event_waits_for_the_server(scene: Scene, fault: dict[str, Any]) -
     await track(scene, f"{{eventID: 'wait-{fault['status_code']}'}}")
     await scene.counted(PageView=1, Lead=1)
     await scene.page.wait_for_function("!Object.keys(localStorage).some((k) => k.includes('.q.'))")
+
+
+async def test_events_with_one_id_are_all_sent(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.ready()
+    await scene.run(
+        "for (const name of ['Lead', 'Contact']) bridge.track(name, {}, {eventID: 'x'})"
+    )
+    await scene.counted(PageView=1, Lead=1, Contact=1)
+
+
+async def test_event_that_is_never_taken_holds_up_no_other(scene: Scene) -> None:
+    await scene.fail_collect({"status_code": 400})
+    start = len(await scene.reports())
+    await scene.show(OURS)
+    await scene.ready()
+    await scene.run("for (const id of ['1', '2', '3']) bridge.track('Lead', {}, {eventID: id})")
+
+    async def told(count: int) -> list[list[str]]:
+        told = [[e["event_id"] for e in r["events"]] for r in (await scene.reports())[start:]]
+        return told if len(told) >= count else []
+
+    [first] = await poll(lambda: told(1))
+    await scene.run("dispatchEvent(new Event('online'))")
+    await scene.counted(PageView=1, Lead=3)
+    for after in (await told(2))[1:]:
+        assert len(after) < 2
+    assert first
+
+
+async def test_wait_that_no_timer_can_hold_is_shortened(scene: Scene) -> None:
+    await scene.page.add_init_script(
+        "const real = setTimeout; window.delays = [];"
+        "window.setTimeout = (work, ms) => { delays.push(ms); return real(work, ms) }"
+    )
+    await scene.fail_collect({"status_code": 429, "headers": {"retry-after": "9999999999"}})
+    await scene.show(OURS)
+    await scene.page.wait_for_function("Math.max(...delays) > 1e8")
+    assert await scene.run("Math.max(...delays) < 2 ** 31")
 
 
 async def test_event_of_a_closed_tab_is_sent_by_the_next_page(scene: Scene) -> None:
@@ -320,6 +379,45 @@ async def test_storage_that_refuses_costs_nothing_but_the_next_page(scene: Scene
     await track(scene, "{eventID: 'private'}")
     await scene.run("fetch('/order?id=private')")
     await scene.counted(PageView=1, Lead=1, Purchase=1)
+    assert scene.errors == []
+
+
+# Pages of another mind
+
+
+async def test_pages_own_variable_of_our_name_is_left_alone(scene: Scene) -> None:
+    await scene.show("<script>window.bridge = {open: () => 'mine'}</script>" + OURS + OURS)
+    await scene.counted(PageView=1)
+    assert await scene.run("bridge.open()") == "mine"
+    await scene.show("<p id=bridge>x</p>" + OURS)
+    await scene.ready()
+    await scene.counted(PageView=2)
+
+
+async def test_bad_calls_before_the_script_cost_no_other(scene: Scene) -> None:
+    calls = "bridge = [1, null, ['__proto__'], ['nothing'], ['track', 'Lead']]"
+    await scene.show(f"<script>{calls}</script>" + OURS + OURS)
+    await scene.counted(PageView=1, Lead=1)
+    assert scene.errors == []
+
+
+async def test_sandboxed_frame_is_left_in_peace(scene: Scene) -> None:
+    inner = scene.address(OURS + "<script>onpageshow = () => parent.postMessage(1, '*')</script>")
+    await scene.show(
+        "<script>addEventListener('message', () => { window.shown = true })</script>"
+        f'<iframe sandbox="allow-scripts" src="{inner.replace(chr(34), "&quot;")}"></iframe>'
+    )
+    await scene.page.wait_for_function("window.shown")
+    assert scene.errors == []
+
+
+@pytest.mark.parametrize("forged", ["eyJwIjoiMSJ9", "eyJwIjp7fX0", "NQ"])  # {"p":"1"} {"p":{}} 5
+async def test_forged_settings_throw_nothing(scene: Scene, forged: str) -> None:
+    await scene.page.context.add_cookies(
+        [{"name": "_bridge_x", "value": forged, "url": f"{scene.url}/deep"}]
+    )
+    await scene.show(OURS, "/deep/page")
+    await scene.ready()
     assert scene.errors == []
 
 

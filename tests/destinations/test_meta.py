@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bridge import ConfigError, UserData
 from bridge.destinations import Accepted, Meta, Paused, Rejected, Retry, Verdict
 from bridge.destinations.base import FAULTS
+from bridge.destinations.graph import ADVICE
 from bridge.events import parse_event
 from tests.factories import NOW, make_meta
 
@@ -140,6 +141,64 @@ def test_token_that_meta_quotes_is_taken_out() -> None:
     assert verdict.reason == "190: Malformed access token [access token] (fbtrace_id ?)"
 
 
+@pytest.mark.parametrize("text", [TOKEN, f"token={TOKEN[:13]}...", TOKEN.replace("-", "%2D")])
+@pytest.mark.parametrize("field", ["message", "error_user_msg", "fbtrace_id"])
+def test_token_is_taken_out_of_every_field(field: str, text: str) -> None:
+    answer = error(190)
+    answer["error"][field] = f"see {text}"
+    content = msgspec.json.encode(answer)
+    verdict = make_meta(access_token=TOKEN).read_response(401, {}, content)
+    assert isinstance(verdict, Paused)
+    assert TOKEN[:12] not in verdict.reason
+    assert "[access token]" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(
+            '{"error":{"code":190,"message":null,"is_transient":null,"fbtrace_id":null}}',
+            Paused("190:  (fbtrace_id ?)", "token", ADVICE["token"]),
+            id="nulls",
+        ),
+        pytest.param(
+            '{"error":{"code":"190","error_subcode":"463","message":{},"fbtrace_id":17}}',
+            Paused("190/463:  (fbtrace_id 17)", "token", ADVICE["token"]),
+            id="numbers as text, text as a number",
+        ),
+        pytest.param(
+            '{"error":{"code":100,"error_subcode":[],"message":"a \\ud800 b","x":"\\udc00"}}',
+            Rejected("100: a   b (fbtrace_id ?)"),
+            id="half a surrogate pair",
+        ),
+        pytest.param(
+            '{"error":{"code":100.0,"message":"a","error_data":"\\ud800"}}',
+            Rejected("100: a (fbtrace_id ?)"),
+            id="code with a point",
+        ),
+        pytest.param('{"error":{"code":true}}', Retry("0:  (fbtrace_id ?)"), id="code of no kind"),
+        pytest.param('{"error":"no"}', Retry("HTTP 400 without Graph's JSON"), id="error as text"),
+        pytest.param("[1]", Retry("HTTP 400 without Graph's JSON"), id="a list"),
+    ],
+)
+def test_error_with_fields_of_odd_types_is_still_understood(
+    content: str, expected: Verdict
+) -> None:
+    assert read(400, content.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "received"), [("0", 0), ("-3", -3), ("2", 2), ('"2"', 2), ("2.0", 2)]
+)
+def test_accepted_says_how_many_events_were_received(told: str, received: int) -> None:
+    assert read(200, b'{"events_received":%s}' % told.encode()) == Accepted(received=received)
+
+
+@pytest.mark.parametrize("told", ["null", "true", "[]", '"many"', "1.5", "1e999", "9" * 5000])
+def test_success_without_a_number_is_none(told: str) -> None:
+    assert isinstance(read(200, b'{"events_received":%s}' % told.encode()), Retry)
+
+
 @pytest.mark.parametrize(
     ("specs", "blamed"),
     [
@@ -234,14 +293,14 @@ def test_retry_after_as_a_date_counts_for_nothing_without_one_to_measure_by() ->
 )
 def test_usage_near_a_limit_slows_down(headers: dict[str, Any], after: float) -> None:
     told = {name: msgspec.json.encode(value).decode() for name, value in headers.items()}
-    assert read(200, {"events_received": 1}, told) == Accepted(after)
+    assert read(200, {"events_received": 1}, told) == Accepted(after, received=1)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "nonsense", "[" * 5000, '{"call_count":1e999}', "\ud800"]
 )
 def test_usage_that_cannot_be_read_counts_for_nothing(text: str) -> None:
-    assert read(200, {"events_received": 1}, {"x-app-usage": text}) == Accepted()
+    assert read(200, {"events_received": 1}, {"x-app-usage": text}) == Accepted(received=1)
 
 
 @pytest.mark.parametrize(
@@ -293,12 +352,34 @@ def test_no_answer_raises(status: int, content: bytes, headers: dict[str, str]) 
         ({"pixel_id": "1/../2"}, "pixel_id must be digits"),
         ({"access_token": " "}, "access_token is empty"),
         ({"graph_url": "graph.facebook.com"}, "graph_url must start"),
+        ({"graph_url": "http://127.0.0.1:99999"}, "graph_url must be like"),
+        ({"graph_url": "http://127.0.0.1:0"}, "graph_url must be like"),
+        ({"graph_url": "http://[::1"}, "graph_url must be like"),
+        ({"graph_url": "https://"}, "graph_url must be like"),
+        ({"graph_url": "https://graph.example/?a=1"}, "graph_url must be like"),
+        ({"graph_url": "https://graph.example/#"}, "graph_url must be like"),
+        ({"graph_url": "https://graph\u2028.example"}, "graph_url must be like"),
         ({"api_version": "26"}, "api_version must be like"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_meta(**changes)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hunter2@127.0.0.1:9",
+        "http://hunter2@127.0.0.1:99999",
+        "ftp://user:hunter2@graph.example",
+        "https://graph.example?access_token=hunter2",
+    ],
+)
+def test_password_in_the_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_meta(graph_url=url)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_pixel_id_may_be_a_number() -> None:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 import bridge.outbox.postgres
 from bridge import ConfigError, OutboxError, OutboxFullError
-from bridge.outbox import PostgresOutbox, postgres_room, postgres_sql
+from bridge.outbox import PostgresOutbox, postgres_puts, postgres_room, postgres_sql
 from bridge.outbox.base import REMEMBERED
 from tests.factories import NOW, make_delivery
 from tests.postgres_server import PostgresServer, running_server
@@ -300,18 +300,138 @@ async def test_duplicate_in_a_long_transaction_keeps_nobody_from_the_first(
     assert (await outbox.count(NOW))["meta:1"].delivered == 1
 
 
+@asynccontextmanager
+async def held(outbox: PostgresOutbox, url: str, event_id: str = "1") -> AsyncIterator[Any]:
+    """A transaction that has stored an event and does not end."""
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await outbox.put([make_delivery(event_id)], NOW, connection=connection)
+        yield connection
+
+
 async def test_put_waits_for_another_transactions_same_key_and_no_longer_than_it_may(
     outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with await psycopg.AsyncConnection.connect(server.url) as connection:
-        await outbox.put([make_delivery()], NOW, connection=connection)
-        patience(monkeypatch, 0.2)
-        with pytest.raises(OutboxError, match="no answer within"):
+    async with held(outbox, server.url) as connection:
+        monkeypatch.setattr(postgres_puts, "STALLED", 0.2)
+        with pytest.raises(OutboxError, match="another transaction has stored this event"):
             await outbox.put([make_delivery()], NOW)
-        patience(monkeypatch, 20)
-        waiting = asyncio.create_task(outbox.put([make_delivery()], NOW))
+        monkeypatch.setattr(postgres_puts, "STALLED", 20)
+        waiting = [asyncio.create_task(outbox.put([make_delivery()], NOW)) for _ in range(8)]
+        stored = await outbox.put([make_delivery("other")], NOW)
+        assert stored == [True]
         await connection.commit()
-        assert await waiting == [False]
+        assert await asyncio.gather(*waiting) == [[False]] * 8
+
+
+async def test_put_stores_what_another_transaction_rolled_back(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_puts, "STALLED", 20)
+    async with held(outbox, server.url) as connection:
+        waiting = [asyncio.create_task(outbox.put([make_delivery()], NOW)) for _ in range(8)]
+        await outbox.put([make_delivery("other")], NOW)
+        assert not any(each.done() for each in waiting)
+        await connection.rollback()
+        assert sorted(await asyncio.gather(*waiting)) == [[False]] * 7 + [[True]]
+
+
+async def test_puts_that_wait_for_a_transaction_hold_up_nobody_else(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_puts, "STALLED", 60)
+    monkeypatch.setattr(bridge.outbox.postgres, "TIMEOUT", 60)
+    async with held(outbox, server.url) as connection:
+        waiting = [
+            asyncio.create_task(
+                outbox.put([make_delivery(), make_delivery(str(i), destination="meta:2")], NOW)
+            )
+            for i in range(20)
+        ]
+        for i in range(50):
+            assert await outbox.put([make_delivery(f"other {i}")], NOW) == [True]
+            assert len(await claim(outbox)) == 1
+            await outbox.count(NOW)
+        assert not any(each.done() for each in waiting)
+        await connection.commit()
+        assert await asyncio.gather(*waiting) == [[False, True]] * 20
+
+
+async def test_put_that_gives_up_waiting_leaves_the_callers_transaction_alone(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    async with held(outbox, server.url, "mine") as connection:
+        row = await (await connection.execute("SHOW lock_timeout")).fetchone()
+        assert row == ("0",)
+
+
+def count_statements(admin: psycopg.Connection[Any]) -> Callable[[], int]:
+    """Counts the statements that store something."""
+    admin.execute(
+        "CREATE SEQUENCE statements;"
+        " CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM nextval('statements'); RETURN NULL; END $$;"
+        " CREATE TRIGGER note AFTER INSERT ON bridge_deliveries"
+        " FOR EACH STATEMENT EXECUTE FUNCTION note();"
+    )
+    query = "SELECT last_value FROM statements"
+    return lambda: int(admin.execute(query).fetchall()[0][0])
+
+
+async def test_puts_that_wait_at_the_same_moment_are_one_statement(
+    outbox: PostgresOutbox, admin: psycopg.Connection[Any]
+) -> None:
+    await outbox.count(NOW)
+    read = count_statements(admin)
+    puts = [
+        outbox.put([make_delivery(str(i), due=NOW + i), make_delivery(str(i % 50))], NOW + i)
+        for i in range(100)
+    ]
+    answers = await asyncio.gather(*puts)
+    assert answers == [[True, False]] * 50 + [[True, False]] * 50
+    assert read() == 1
+    assert len(await claim(outbox, NOW + 100)) == 100
+
+
+async def test_two_puts_of_one_key_in_one_statement_have_an_answer_each(
+    outbox: PostgresOutbox,
+) -> None:
+    puts = [
+        [make_delivery("1", body=b"first"), make_delivery("2")],
+        [make_delivery("1", body=b"second"), make_delivery("3")],
+        [make_delivery("3"), make_delivery("1")],
+    ]
+    answers = await asyncio.gather(*(outbox.put(each, NOW) for each in puts))
+    assert answers == [[True, True], [False, True], [False, False]]
+    claimed = await outbox.claim("meta:1", 10, now=NOW, lease=LEASE)
+    assert {each.event_id: each.body for each in claimed}["1"] == b"first"
+
+
+async def test_bad_put_of_a_group_fails_alone_and_whole(outbox: PostgresOutbox) -> None:
+    bad = [make_delivery("a\0b"), make_delivery("2", due="x")]
+    puts = [[make_delivery(str(i))] for i in range(20)]
+    groups = [*puts[:10], *([make_delivery("with"), each] for each in bad), *puts[10:]]
+    answers = await asyncio.gather(
+        *(outbox.put(each, NOW) for each in groups), return_exceptions=True
+    )
+    assert [type(each) for each in answers[10:12]] == [OutboxError] * 2
+    assert answers[:10] + answers[12:] == [[True]] * 20
+    assert set(await claim(outbox)) == {str(i) for i in range(20)}
+
+
+async def test_put_that_was_given_up_before_its_turn_is_not_stored(server: PostgresServer) -> None:
+    outbox = PostgresOutbox(server.url, max_connections=1)
+    await outbox.put([make_delivery("before")], NOW)
+    with server.frozen():
+        under_way = asyncio.create_task(outbox.put([make_delivery("1")], NOW))
+        await asyncio.sleep(0.01)  # its statement is on its way
+        given_up = asyncio.create_task(outbox.put([make_delivery("given up")], NOW))
+        await asyncio.sleep(0.01)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+    assert await under_way == [True]
+    assert await outbox.put([make_delivery("after")], NOW) == [True]
+    assert sorted(await claim(outbox)) == ["1", "after", "before"]
+    await outbox.close()
 
 
 def test_sqlalchemy_is_not_imported_for_those_who_do_not_use_it(server: PostgresServer) -> None:

@@ -602,6 +602,21 @@ async def test_refused_password_is_told_nowhere(
         assert repr(outbox) == f"RedisOutbox('redis://127.0.0.1:{server.port}/0', prefix='bridge')"
 
 
+async def test_missing_password_is_said_to_be_missing() -> None:
+    with running_redis_server("--requirepass", PASSWORD) as server:
+        async with opened(server.url) as outbox:
+            for work in (
+                outbox.put([make_delivery()], NOW),
+                outbox.put([make_delivery(body=bytes(30_000))], NOW),
+                outbox.count(NOW),
+                outbox.circuits(),
+            ):
+                with pytest.raises(OutboxError, match="the server wants a password: put it into"):
+                    await work
+        async with opened(f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0") as outbox:
+            assert await outbox.put([make_delivery()], NOW) == [True]
+
+
 async def test_server_that_quotes_the_password_is_not_quoted() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1000):

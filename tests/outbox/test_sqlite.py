@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -336,15 +336,59 @@ def run_mount(*arguments: str) -> bool:
     )
 
 
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """A disk of its own, which only root can have."""
+    folder.mkdir()
+    if not run_mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)):
+        pytest.skip("may not mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, which only root can have."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not run_mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)):
-        pytest.skip("may not mount a tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "1m") as folder:
+        yield folder
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "disk", "16m") as folder:
+        yield folder
+
+
+async def fill(outbox: SQLiteOutbox, name: str, *, body: bytes = bytes(2000)) -> list[str]:
+    """Put until nothing more is taken, twenty at once; what was stored."""
+    stored: list[str] = []
+    for group in range(1000):
+        ids = [f"{name} {group} {i}" for i in range(20)]
+        puts = (outbox.put([make_delivery(each, body=body)], NOW) for each in ids)
+        answers = await asyncio.gather(*puts, return_exceptions=True)
+        refused = [each for each in answers if isinstance(each, BaseException)]
+        assert all("is full; make room on its disk" in str(each) for each in refused), refused
+        stored += [each for each, answer in zip(ids, answers, strict=True) if answer == [True]]
+        if len(refused) == 20:
+            return stored
+    raise AssertionError("the disk does not fill up")
+
+
+def fill_up(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    assert shutil.disk_usage(ballast).free == 0
+
+
+async def drain(outbox: SQLiteOutbox) -> list[str]:
+    """Claim and ack until nothing is due; what was delivered."""
+    delivered = []
+    while claimed := await outbox.claim("meta:1", 1000, now=NOW, lease=LEASE):
+        await outbox.ack(claimed, NOW)
+        delivered += [each.event_id for each in claimed]
+    return delivered
 
 
 async def test_full_disk_is_full_until_there_is_room(small_disk: Path) -> None:
@@ -364,7 +408,82 @@ async def test_full_disk_is_full_until_there_is_room(small_disk: Path) -> None:
         assert "full; make room on its disk" in errors[0]
         ballast.unlink()
         assert await outbox.put([make_delivery("after", body=body)], NOW) == [True]
-        assert sorted(await claim_ids(outbox)) == sorted(["before", *stored, "after"])
+        assert sorted(await drain(outbox)) == sorted(["before", *stored, "after"])
+
+
+@pytest.mark.parametrize("size", [500, 2000, 9000, 250_000])
+async def test_disk_that_the_outbox_filled_is_emptied_by_delivering(disk: Path, size: int) -> None:
+    path, body = disk / "bridge.db", bytes(size)
+    async with opened(path) as outbox:
+        stored = await fill(outbox, "first", body=body)
+        assert len(stored) * size > 5_000_000
+    async with opened(path) as outbox:
+        assert sorted(await drain(outbox)) == sorted(stored)
+        assert (await outbox.count(NOW))["meta:1"].waiting == 0
+
+        async def stored_again() -> bool:
+            with suppress(OutboxFullError):
+                return await outbox.put([make_delivery("after", body=body)], NOW) == [True]
+            return False
+
+        await poll(stored_again, "room")
+
+
+async def test_emptied_file_fills_up_again_from_within(disk: Path) -> None:
+    async with opened(disk / "bridge.db") as outbox:
+        first = await fill(outbox, "first")
+        await drain(outbox)
+        again: list[str] = []
+
+        async def filled() -> bool:
+            again.extend(await fill(outbox, f"again {len(again)}"))
+            return len(again) > len(first) / 2
+
+        await poll(filled, "room in the file")
+        assert sorted(await drain(outbox)) == sorted(again)
+
+
+async def test_disk_that_others_filled_to_the_last_byte_loses_nothing(disk: Path) -> None:
+    ballast = disk / "ballast"
+    async with opened(disk / "bridge.db") as outbox:
+        stored = await fill(outbox, "first")
+        fill_up(ballast)
+        delivered: list[str] = []
+        with suppress(OutboxFullError):
+            delivered += await drain(outbox)
+        ballast.unlink()
+
+        async def emptied() -> bool:
+            with suppress(OutboxFullError):
+                claimed = await outbox.claim("meta:1", 1000, now=NOW + LEASE, lease=LEASE)
+                await outbox.ack(claimed, NOW)
+            return (await outbox.count(NOW))["meta:1"].waiting == 0
+
+        await poll(emptied, "all deliveries")
+        assert (await outbox.count(NOW))["meta:1"].delivered == len(stored)
+
+
+async def test_wal_gives_back_its_room_when_the_disk_is_full(disk: Path) -> None:
+    async with opened(disk / "bridge.db") as outbox:
+        await outbox.put([make_delivery(str(i), body=bytes(2000)) for i in range(400)], NOW)
+    async with opened(disk / "bridge.db") as outbox:
+        claimed = (await outbox.claim("meta:1", 200, now=NOW, lease=LEASE))[:50]
+        fill_up(disk / "ballast")
+        with pytest.raises(OutboxFullError):
+            await outbox.ack(claimed, NOW)
+
+        async def acked() -> bool:
+            with suppress(OutboxFullError):
+                await outbox.ack(claimed, NOW)
+            return (await outbox.count(NOW))["meta:1"].delivered == 50
+
+        await poll(acked, "room in the -wal file")
+
+
+async def test_event_known_already_is_no_loss_on_a_full_disk(disk: Path) -> None:
+    async with opened(disk / "bridge.db") as outbox:
+        stored = await fill(outbox, "first")
+        assert await outbox.put([make_delivery(stored[0], body=bytes(2000))], NOW) == [False]
 
 
 async def test_disk_full_from_the_start_is_an_outbox_error(small_disk: Path) -> None:
