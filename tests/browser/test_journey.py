@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext
+from playwright.async_api import Browser
 
 from bridge.sender import LEASE
 from tests.browser.conftest import HOST, PERSON, SHORT_HOLD, Visit, running_shop
