@@ -436,7 +436,8 @@ async def test_malformed_event_is_named_so_that_the_script_forgets_it(
         answer = await client.post(COLLECT, json={"events": events})
         assert answer.status_code == 200
         assert [each["event_id"] for each in answer.json()["refused"]] == ["bad"]
-    for odd in ({"event_name": "Lead"}, {"event_id": 5}, 1, []):
+    odd_ones: list[Any] = [{"event_name": "Lead"}, {"event_id": 5}, 1, []]
+    for odd in odd_ones:
         answer = await client.post(COLLECT, json={"events": [odd, EVENT]})
         assert answer.json()["stored"] == ["e-1"]
         assert [each["event_id"] for each in answer.json()["refused"]] == [""]
