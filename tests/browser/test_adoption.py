@@ -257,7 +257,8 @@ async def test_pages_that_allow_duplicate_views_have_each_of_theirs(scene: Scene
 async def test_blocked_pixel_of_a_page_still_has_its_server_copies(
     open_scene: Any, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    await sandbox.fault("fbevents", drop=True, times=None)
+    # Not before our script is there to see it.
+    await sandbox.fault("fbevents", drop=True, delay=1, times=None)
     with running_pages(tmp_path_factory.mktemp("pages"), sandbox.url, hold="0.2") as url:
         scene = await open_scene(url)
         await scene.show(scene.snippet(INIT + VIEW) + OURS)

@@ -441,7 +441,12 @@ async def test_a_thousand_route_changes_do_not_grow_memory(scene: Scene) -> None
     await scene.show(OURS)
     await scene.counted(PageView=1)
     session = await scene.page.context.new_cdp_session(scene.page)
-    sizes = []
+
+    async def measure() -> float:
+        await session.send("HeapProfiler.collectGarbage")
+        return float((await session.send("Runtime.getHeapUsage"))["usedSize"])
+
+    first = 0.0
     for _ in range(3):
         await scene.run(
             """async () => {
@@ -454,10 +459,13 @@ async def test_a_thousand_route_changes_do_not_grow_memory(scene: Scene) -> None
         await scene.page.wait_for_function(
             "!Object.keys(localStorage).some((k) => k.includes('.q.'))", timeout=60_000
         )
-        await session.send("HeapProfiler.collectGarbage")
-        usage = await session.send("Runtime.getHeapUsage")
-        sizes.append(usage["usedSize"])
-    assert sizes[2] < sizes[0] * 1.25, sizes
+        first = first or await measure()
+
+    async def is_small() -> bool:
+        return await measure() < first * 1.25
+
+    # What one collection leaves behind, the next may find.
+    await poll(is_small, f"a heap of no more than {first * 1.25:.0f} bytes")
 
 
 async def test_no_task_of_the_script_is_long(scene: Scene) -> None:
