@@ -49,7 +49,7 @@ def encode_by_bridge(directory: str) -> _Encode:
         "user_data": BUYER,
     }
     # What track() does before it stores.
-    return lambda: destination.encode(bridge._complete(given, visitor))
+    return lambda: destination.encode(*bridge._complete(given, visitor))
 
 
 def encode_by_sdk() -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 from bridge.consent import Choice
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events import STANDARD_EVENTS, is_event_name
-from bridge.properties import check_properties, copy_plain
+from bridge.properties import check_properties, copy_plain, read_numbers
 
 MAX_BODY = 65_536  # bytes; what browsers allow all keepalive requests in flight together
 MAX_EVENTS = 50  # of one request, and as many acknowledgements
@@ -30,8 +30,6 @@ _ESCAPE = re.compile(
     rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
-_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
-_NUMBERS = frozenset({"net_revenue", "num_items", "predicted_ltv", "value"})
 
 _Body = TypeVar("_Body")
 
@@ -175,25 +173,19 @@ def _check_numbers(value: object, path: str = "custom_data") -> None:
 def fit_properties(given: dict[str, Any]) -> dict[str, Any]:
     """Return what Meta's API takes of properties that a page wrote for the pixel, which takes all.
 
-    A number as text becomes one. What is of a wrong kind or personal, and a value without a
-    currency, is left out: the server copy without it is better than none.
+    A number as text becomes one. What is of a wrong kind, and a value without a currency, is left
+    out: the server copy without it is better than none.
 
     Source: Meta answers 2804023 to a ``value`` without ``currency``, and refuses the whole batch.
     """
     fitted: dict[str, Any] = {}
     for key, told in given.items():
+        beside = {"currency": given.get("currency")} if key == "value" else {}
         try:
-            one = copy_plain({key: _read_number(told) if key in _NUMBERS else told}, "custom_data")
-            beside = {"currency": given.get("currency")} if key == "value" else {}
-            check_properties({**beside, **one}, is_purchase=False)
+            one = copy_plain({**beside, key: told}, "custom_data")
+            read_numbers(one, "custom_data", is_spec=False)
+            check_properties(one, is_purchase=False)
         except InvalidEventError:
             continue
-        fitted |= one
+        fitted[key] = one[key]
     return fitted
-
-
-def _read_number(value: object) -> object:
-    """Return the number that the text ``value`` is; anything else as it is."""
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
-        return value
-    return float(value) if "." in value else int(value)

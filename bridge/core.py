@@ -28,6 +28,7 @@ from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
 from bridge.addresses import parse_networks
+from bridge.catalog import Catalog
 from bridge.collecting import EventNames
 from bridge.collecting import State as BrowserState
 from bridge.connection import SiteRules
@@ -35,7 +36,7 @@ from bridge.consent import Consent, State
 from bridge.cookies import MAX_AGE, parse_host
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
-from bridge.enrichment import complete_any, complete_event
+from bridge.enrichment import Completed, Enricher
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events import Event
 from bridge.identity import SessionSigner, read_keys
@@ -53,6 +54,7 @@ from bridge.seal import MAX_AGE as SEAL_MAX_AGE
 from bridge.seal import Sealer
 from bridge.sender import Sender
 from bridge.settings import build_from
+from bridge.tripwire import Tripwire
 from bridge.urls import PRIVATE_PARAMETERS, normalize_parameters
 from bridge.visitor import VISITOR, Visitor, current_visitor
 from bridge.visits import Visits
@@ -91,6 +93,8 @@ class Bridge:
             once, and ten times as many one address; 0 for no limit.
         allowed_origins: Origins other than our own whose pages may use our endpoints (CORS), such
             as ``https://www.example.com`` where we are on ``api.example.com``.
+        catalog: Names and parameters of events, Segment's and Meta's; with an app's own rows.
+        allow_personal: Properties that look like personal data and are none; see ``Tripwire``.
 
     Raises:
         ConfigError: A value that cannot be right; the message says which and why.
@@ -118,6 +122,8 @@ class Bridge:
         custom_events: str | Iterable[str] = (),
         rate_limit: float = RATE_LIMIT,
         allowed_origins: str | Iterable[str] = (),
+        catalog: Catalog | None = None,
+        allow_personal: str | Iterable[str] = (),
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
@@ -142,13 +148,22 @@ class Bridge:
         self._intake = Intake(self.outbox, self.destinations, self.counters, self.metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
-        self._pixel_ids = tuple(d.pixel_id for d in destinations if isinstance(d, Meta))
+        self.catalog = catalog or Catalog()
+        pixel_ids = [each.pixel_id for each in destinations if each.pixel_id is not None]
+        self._pixel_ids = tuple(dict.fromkeys(pixel_ids))
         self.script = Script(prefix, pixel_script_url)
         self.event_names = EventNames(custom_events)
         self.origins = Origins(allowed_origins)
         self.limits = Limits(rate_limit)
         self._sealer = Sealer(keys)
         self._phone_region = check_phone_support(phone_region) if phone_region else None
+        self._enricher = Enricher(
+            catalog=self.catalog,
+            tripwire=Tripwire(allow_personal),
+            phone_region=self._phone_region,
+            is_direct=any(isinstance(destination, Meta) for destination in destinations),
+            counters=self.counters,
+        )
         self.visits = Visits(
             SiteRules(
                 trusted_proxies=parse_networks(trusted_proxies),
@@ -325,7 +340,7 @@ class Bridge:
             NoVisitorError: Outside a request, without ``visitor``.
         """
         visitor = visitor or current_visitor()
-        return complete_any(event, visitor, phone_region=self._phone_region, now=time.time())
+        return self._enricher.complete_any(event, visitor, now=time.time())
 
     async def track(
         self,
@@ -373,9 +388,11 @@ class Bridge:
             "custom_data": properties,
             "user_data": user_data,
         }
-        event = self._complete(given, visitor)
+        completed = self._complete(given, visitor)
+        event = completed.event
         if self._is_skipped(visitor):
             return event
+        await self.introduce(visitor)
         # Before the event is stored: meanwhile the response may leave, or other twins fill it.
         twin = None
         if self._pixel_ids:
@@ -383,7 +400,7 @@ class Bridge:
         hold = self._browser_hold if twin else 0.0
         is_new: bool | None = False
         try:
-            is_new = await self._store(event, hold=hold, connection=connection)
+            is_new = await self._store(completed, hold=hold, connection=connection)
         finally:
             if twin is not None and is_new is False and twin in visitor.twins:
                 visitor.twins.remove(twin)
@@ -422,13 +439,21 @@ class Bridge:
             InvalidEventError: Meta would refuse it.
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
-        event = self._complete(fields, visitor)
+        event, told = self._complete(fields, visitor, is_fired=True)
         if self._is_skipped(visitor):
             return event
-        if await self._intake.put(event, hold=0.0) and state:
+        if await self._intake.put(event, told, hold=0.0) and state:
             self.note_browser_copy(state)
         self.sender.wake()
         return event
+
+    async def introduce(self, visitor: Visitor) -> None:
+        """Tell destinations that want it who ``visitor`` was identified as, if that is news."""
+        before = visitor.take_introduction()
+        if before is None or visitor.silence is not None or visitor.is_nobody:
+            return
+        await self._intake.introduce(visitor.identity, before)
+        self.sender.wake()
 
     def note_browser_copy(self, state: BrowserState) -> None:
         """Count what became of one browser copy."""
@@ -444,7 +469,12 @@ class Bridge:
         if visitor.silence is not None or visitor.is_nobody:
             return None
         delivery = await self.outbox.find(event_name, event_id)
-        return read_twin(delivery.body, visitor.identity.external_ids) if delivery else None
+        if delivery is None:
+            return None
+        by_name = {destination.name: destination for destination in self.destinations}
+        destination = by_name.get(delivery.destination)
+        copy = destination.read_copy(delivery.body, self.catalog) if destination else None
+        return read_twin(copy, visitor.identity.external_ids) if copy else None
 
     async def release(self, event_name: str, event_id: str) -> None:
         """Let a held server copy go: the script has fired its browser copy, or could not."""
@@ -482,18 +512,20 @@ class Bridge:
         self.counters[f"skipped_events.{visitor.silence}"] += 1
         return True
 
-    def _complete(self, given: Mapping[str, Any], visitor: Visitor) -> Event:
-        return complete_event(given, visitor, phone_region=self._phone_region, now=time.time())
+    def _complete(
+        self, given: Mapping[str, Any], visitor: Visitor, *, is_fired: bool = False
+    ) -> Completed:
+        return self._enricher.complete(given, visitor, now=time.time(), is_fired=is_fired)
 
-    async def _store(self, event: Event, *, hold: float, connection: Any) -> bool | None:
-        """Store ``event``; whether it is new, ``None`` if it is lost.
+    async def _store(self, completed: Completed, *, hold: float, connection: Any) -> bool | None:
+        """Store an event; whether it is new, ``None`` if it is lost.
 
         Not so in the caller's own transaction: who asked for both or neither is told.
         """
         if connection is None:
-            is_new = await self._intake.put_or_lose(event, hold=hold)
+            is_new = await self._intake.put_or_lose(*completed, hold=hold)
         else:
-            is_new = await self._intake.put(event, hold=hold, connection=connection)
+            is_new = await self._intake.put(*completed, hold=hold, connection=connection)
         self.sender.wake()
         return is_new
 

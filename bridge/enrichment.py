@@ -1,19 +1,26 @@
 """Enrichment: an event laid over what is known of its visitor. Pure but for the id it may make.
 
-What the caller set is never overwritten.
+What the caller set is never overwritten. Personal data among an event's properties is taken out,
+and what is in Segment's words is put into Meta's.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from bridge.destinations.segment import build_message
+from bridge.catalog import NOTHING, Catalog
+from bridge.destinations.base import Told
+from bridge.destinations.messages import complete_message
 from bridge.errors import InvalidEventError
-from bridge.events import Event, new_event_id, parse_event
-from bridge.normalize import build_user_data
+from bridge.events import STANDARD_EVENTS, Event, escape_unprintable, new_event_id, parse_event
+from bridge.normalize import read_user_data
+from bridge.properties import check_properties, copy_plain, read_numbers
+from bridge.tripwire import Tripwire
 from bridge.visitor import Visitor
 
 LIMITED_DATA_USE = {
@@ -22,59 +29,152 @@ LIMITED_DATA_USE = {
     "data_processing_options_state": 0,
 }
 
+logger = logging.getLogger("bridge.enrichment")
 
-def complete_any(
-    event: Mapping[str, Any], visitor: Visitor, *, phone_region: str | None, now: float
-) -> dict[str, Any]:
-    """Return ``event`` complete for the API that its shape names.
+
+class Completed(NamedTuple):
+    """An event, and how it was told.
+
+    Attributes:
+        event: In Meta's words, complete.
+        told: What other destinations need beside it.
+    """
+
+    event: Event
+    told: Told
+
+
+class Enricher:
+    """Completes events.
 
     Args:
-        event: With ``event_name`` a server event of Meta's, with ``event`` a track message of
-            Segment's.
-        visitor: Whose event it is.
+        catalog: Segment's names and Meta's.
+        tripwire: Finds personal data where none belongs.
         phone_region: ISO 3166-1 alpha-2 country of phone numbers without a country code.
-        now: Unix seconds.
-
-    Raises:
-        InvalidEventError: It is neither, or its API would refuse it.
+        is_direct: Whether Meta gets the events from us, whoever else does.
+        counters: Where ``removed_properties`` is counted.
     """
-    if "event_name" in event:
-        complete = complete_event(event, visitor, phone_region=phone_region, now=now)
-        built: dict[str, Any] = msgspec.to_builtins(complete)
-        return built
-    if "event" in event:
-        return build_message(
-            event,
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        tripwire: Tripwire,
+        phone_region: str | None,
+        is_direct: bool,
+        counters: Counter[str],
+    ) -> None:
+        self._catalog = catalog
+        self._tripwire = tripwire
+        self._phone_region = phone_region
+        self._is_direct = is_direct
+        self._counters = counters
+
+    def complete_any(
+        self, event: Mapping[str, Any], visitor: Visitor, *, now: float
+    ) -> dict[str, Any]:
+        """Return ``event`` complete for the API that its shape names.
+
+        Args:
+            event: With ``event_name`` a server event of Meta's, with ``event`` a track message of
+                Segment's.
+            visitor: Whose event it is.
+            now: Unix seconds.
+
+        Raises:
+            InvalidEventError: It is neither, or its API would refuse it.
+        """
+        if "event_name" in event:
+            completed = self.complete(event, visitor, now=now)
+            built: dict[str, Any] = msgspec.to_builtins(completed.event)
+            return built
+        if "event" not in event:
+            raise InvalidEventError(
+                "event", "expected event_name (Meta) or event (Segment) among its keys, got neither"
+            )
+        name = str(event["event"])
+        properties: dict[str, Any] = {}
+        if event.get("properties") is not None:
+            properties, _ = self._read_properties(name, event["properties"], "properties")
+        self._check_translation(name, properties)
+        return complete_message(
+            {**event, "properties": properties},
             visitor.identity,
             visitor.user_data,
             visitor.page_url,
+            referrer_url=visitor.referrer_url,
             limited=visitor.consent == "limited",
             now=now,
         )
-    raise InvalidEventError(
-        "event", "expected event_name (Meta) or event (Segment) among its keys, got neither"
-    )
 
+    def complete(
+        self, given: Mapping[str, Any], visitor: Visitor, *, now: float, is_fired: bool = False
+    ) -> Completed:
+        """Return the event of ``given``; keys with ``None`` are not set.
 
-def complete_event(
-    given: Mapping[str, Any], visitor: Visitor, *, phone_region: str | None, now: float
-) -> Event:
-    """Return the server event of ``given``, as ``complete_any``; keys with ``None`` are not set."""
-    fields = {key: value for key, value in given.items() if value is not None}
-    raw = fields.pop("user_data", {})
-    if not isinstance(raw, Mapping):
-        raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
-    user_data = build_user_data(raw, default_region=phone_region).over(visitor.user_data)
-    page_url = visitor.page_url
-    known: dict[str, Any] = {
-        "event_id": None if "event_id" in fields else new_event_id(),
-        "event_time": int(now),
-        # Meta refuses a website event without its page, and with it the whole batch.
-        "action_source": "website" if page_url else "other",
-        "event_source_url": page_url,
-        "referrer_url": visitor.referrer_url,
-    }
-    if visitor.consent == "limited" and "data_processing_options" not in fields:
-        known |= LIMITED_DATA_USE
-    known = {key: value for key, value in known.items() if value is not None}
-    return parse_event({**known, **fields}, user_data, now=now)
+        Args:
+            given: Keys of a server event; its name and ``custom_data`` may be in Segment's words.
+            visitor: Whose event it is.
+            now: Unix seconds.
+            is_fired: Its browser copy is out under this very name.
+
+        Raises:
+            InvalidEventError: Meta would refuse it; the message names the field.
+        """
+        fields = {key: value for key, value in given.items() if value is not None}
+        raw = fields.pop("user_data", {})
+        if not isinstance(raw, Mapping):
+            raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
+        own = read_user_data(raw, default_region=self._phone_region)
+        said, properties = "", NOTHING
+        custom_data: dict[str, Any] = {}
+        name = fields.get("event_name")
+        if "custom_data" in fields:
+            custom_data, is_spec = self._read_properties(name, fields["custom_data"], "custom_data")
+        else:
+            is_spec = self._is_spec(name)
+        if isinstance(name, str) and not is_fired:
+            self._catalog.check(name)
+            if is_spec:
+                said, properties = name, custom_data
+                fields["event_name"], custom_data = self._catalog.to_meta(name, custom_data)
+        page_url = visitor.page_url
+        known: dict[str, Any] = {
+            "event_id": None if "event_id" in fields else new_event_id(),
+            "event_time": int(now),
+            # Meta refuses a website event without its page, and with it the whole batch.
+            "action_source": "website" if page_url else "other",
+            "event_source_url": page_url,
+            "referrer_url": visitor.referrer_url,
+        }
+        if visitor.consent == "limited" and "data_processing_options" not in fields:
+            known |= LIMITED_DATA_USE
+        known = {key: value for key, value in known.items() if value is not None}
+        user_data = visitor.complete_user_data(own)
+        event = parse_event({**known, **fields}, user_data, now=now, custom_data=custom_data)
+        told = Told(self._catalog, visitor.identity, said, properties, self._is_direct)
+        return Completed(event, told)
+
+    def _is_spec(self, name: object) -> bool:
+        return isinstance(name, str) and self._catalog.find(name) is not None
+
+    def _read_properties(
+        self, name: object, told: object, path: str
+    ) -> tuple[dict[str, Any], bool]:
+        """Return a plain copy without personal data, and whether it is in Segment's words."""
+        properties = copy_plain(told, path)
+        if found := self._tripwire.clean(properties):
+            self._counters["removed_properties"] += len(found)
+            shown = escape_unprintable(name[:50]) if isinstance(name, str) else "an event"
+            paths = ", ".join(f"{each.path} ({each.kind})" for each in found)
+            logger.warning("%s: personal data is removed from its properties: %s", shown, paths)
+        is_spec = self._is_spec(name)
+        read_numbers(properties, path, is_spec=is_spec)
+        return properties, is_spec
+
+    def _check_translation(self, name: str, properties: dict[str, Any]) -> None:
+        """Refuse a track message that Meta would refuse at the end of Segment's way."""
+        self._catalog.check(name)
+        if self._is_spec(name) or name in STANDARD_EVENTS:
+            meta = self._catalog.to_meta(name, properties)
+            check_properties(meta.properties, is_purchase=meta.name == "Purchase")

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import msgspec
 
 from bridge.errors import InvalidEventError
-from bridge.properties import check_properties, copy_plain
+from bridge.lazy import lazy
+from bridge.properties import check_properties, copy_plain, read_numbers
 
 DAY = 86_400  # seconds
 MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
@@ -121,12 +122,12 @@ class UserData(
 
     def over(self, base: UserData) -> UserData:
         """Return these values, with ``base`` for every key not set here."""
-        missing = {
-            key: theirs
-            for key in self.__struct_fields__
-            if not getattr(self, key) and (theirs := getattr(base, key))
-        }
-        return msgspec.structs.replace(self, **missing) if missing else self
+        return UserData(**{**base.to_dict(), **self.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is set, by key."""
+        known: dict[str, Any] = msgspec.to_builtins(self)
+        return known
 
     def __repr__(self) -> str:
         known = [key for key in self.__struct_fields__ if getattr(self, key)]
@@ -134,7 +135,12 @@ class UserData(
 
 
 class Event(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    dict=True,
 ):
     """What happened: one object of the Conversions API's ``data`` list.
 
@@ -170,6 +176,11 @@ class Event(
     customer_segmentation: str | None = None
     advanced_measurement_table: str | None = None
 
+    @lazy
+    def encoded(self) -> bytes:
+        """The event as Meta takes it, JSON: what is measured is what is stored."""
+        return msgspec.json.encode(self)
+
     @property
     def expires(self) -> int:
         """When Meta stops accepting it, Unix seconds."""
@@ -202,7 +213,13 @@ def new_event_id() -> str:
     return str(uuid.uuid4())
 
 
-def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -> Event:
+def parse_event(
+    fields: Mapping[str, Any],
+    user_data: UserData,
+    *,
+    now: float,
+    custom_data: dict[str, Any] | None = None,
+) -> Event:
     """Return the event that ``fields`` describe, checked as Meta checks it.
 
     Args:
@@ -210,6 +227,7 @@ def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -
             or an aware datetime; a ``Decimal`` in ``custom_data`` becomes a number.
         user_data: Who did it, already hashed.
         now: Unix seconds.
+        custom_data: Instead of the one in ``fields``, if that was read and copied before.
 
     Raises:
         InvalidEventError: Meta would refuse it; the message names the field.
@@ -217,7 +235,11 @@ def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -
     checked = {**fields, "event_time": _event_time(fields.get("event_time"))}
     if "event_id" in checked:
         checked["event_id"] = _event_id(checked["event_id"])
-    for key in ("custom_data", "app_data", "original_event_data", "attribution_data"):
+    if custom_data is None and "custom_data" in checked:
+        custom_data = copy_plain(checked["custom_data"], "custom_data")
+        read_numbers(custom_data, "custom_data", is_spec=False)
+    checked["custom_data"] = custom_data or {}
+    for key in ("app_data", "original_event_data", "attribution_data"):
         if key in checked:
             checked[key] = copy_plain(checked[key], key)
     try:
@@ -284,7 +306,7 @@ def _check(event: Event, now: float) -> None:
 def _check_size(event: Event) -> None:
     """Refuse what is too large to travel with others, and what is no text at all."""
     try:
-        size = len(msgspec.json.encode(event))
+        size = len(event.encoded)
     except UnicodeEncodeError:
         raise InvalidEventError(_find_unencodable(event), "holds half a surrogate pair") from None
     if size > MAX_BYTES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 import zlib
 from collections.abc import Sequence
 
@@ -36,7 +37,7 @@ async def exchange(
 
     Ends within ``TOTAL_TIMEOUT`` seconds.
     """
-    request = destination.build_request(bodies)
+    request = destination.build_request(bodies, time.time())
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT):
             if destination.accepts_gzip and len(request.content) >= MIN_GZIP:

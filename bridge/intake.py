@@ -5,16 +5,38 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bridge.destinations.base import Destination
+from bridge.destinations.base import Destination, Told
 from bridge.errors import OutboxError
-from bridge.events import Event, escape_unprintable
+from bridge.events import MAX_AGE, Event, escape_unprintable
+from bridge.identity import Identity
 from bridge.metrics import Metrics
 from bridge.outbox.base import Delivery, Outbox
 
 logger = logging.getLogger("bridge.intake")
+
+
+def build_deliveries(
+    destinations: Sequence[Destination], event: Event, told: Told, *, due: float
+) -> list[Delivery]:
+    """Return one delivery of ``event`` for each destination.
+
+    Raises:
+        InvalidEventError: One of them would refuse it.
+    """
+    return [
+        Delivery(
+            destination=destination.name,
+            event_name=event.event_name,
+            event_id=event.event_id,
+            body=destination.encode(event, told),
+            due=due,
+            expires=event.expires,
+        )
+        for destination in destinations
+    ]
 
 
 class Intake:
@@ -40,29 +62,24 @@ class Intake:
         self._counters = counters
         self._metrics = metrics
 
-    async def put(self, event: Event, *, hold: float, connection: Any = None) -> bool:
+    async def put(self, event: Event, told: Told, *, hold: float, connection: Any = None) -> bool:
         """Store ``event``; whether it is new to any destination.
 
         Args:
             event: Complete.
+            told: How it was told.
             hold: Seconds until it may be sent.
             connection: The caller's own, in whose transaction it is stored.
 
         Raises:
+            InvalidEventError: A destination would refuse it.
             OutboxError: It could not be stored.
         """
         now = time.time()
-        deliveries = [
-            Delivery(
-                destination=destination.name,
-                event_name=event.event_name,
-                event_id=event.event_id,
-                body=destination.encode(event),
-                due=now + hold,
-                expires=event.expires,
-            )
-            for destination in self._destinations
-        ]
+        deliveries = build_deliveries(self._destinations, event, told, due=now + hold)
+        return await self._put(deliveries, now, connection)
+
+    async def _put(self, deliveries: list[Delivery], now: float, connection: Any) -> bool:
         stored = await self._outbox.put(deliveries, now, connection=connection)
         for delivery, is_new in zip(deliveries, stored, strict=True):
             kind = "stored" if is_new else "duplicates"
@@ -70,17 +87,46 @@ class Intake:
             self._metrics.counters[delivery.destination][kind] += 1
         return any(stored)
 
-    async def put_or_lose(self, event: Event, *, hold: float) -> bool | None:
+    async def put_or_lose(self, event: Event, told: Told, *, hold: float) -> bool | None:
         """Store ``event``; ``None`` if the outbox is broken, which no page must fail for.
 
         The loss is logged and counted; the browser's copy is then all that is left.
         """
         try:
-            return await self.put(event, hold=hold)
+            return await self.put(event, told, hold=hold)
         except OutboxError as error:
-            self._counters["lost"] += 1
-            for destination in self._destinations:
-                self._metrics.counters[destination.name]["lost"] += 1
-            name, event_id = map(escape_unprintable, (event.event_name, event.event_id))
-            logger.error("%s %s is lost: %s", name, event_id, error)
+            names = [destination.name for destination in self._destinations]
+            shown = map(escape_unprintable, (event.event_name, event.event_id))
+            self._lose(" ".join(shown), names, error)
             return None
+
+    async def introduce(self, known: Identity, before: Identity) -> None:
+        """Store what tells destinations who a visitor is; lost, as an event, if that fails.
+
+        The same words again are refused as an event is that repeats an id.
+        """
+        now = time.time()
+        deliveries = [
+            Delivery(
+                destination=destination.name,
+                event_name=f"${each.kind}",
+                event_id=each.fact,
+                body=each.body,
+                due=now,
+                expires=now + MAX_AGE,
+            )
+            for destination in self._destinations
+            for each in destination.introduce(known, before, now)
+        ]
+        if not deliveries:
+            return
+        try:
+            await self._put(deliveries, now, None)
+        except OutboxError as error:
+            self._lose("who a visitor is", [each.destination for each in deliveries], error)
+
+    def _lose(self, what: str, destinations: Iterable[str], error: OutboxError) -> None:
+        self._counters["lost"] += 1
+        for name in destinations:
+            self._metrics.counters[name]["lost"] += 1
+        logger.error("%s is lost: %s", what, error)

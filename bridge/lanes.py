@@ -63,7 +63,7 @@ class Lane:
         self._concurrency = concurrency
         self._max_bytes: int | None = None
         if destination.max_content is not None:
-            overhead = len(destination.build_request([]).content)
+            overhead = len(destination.build_request([], time.time()).content)
             self._max_bytes = destination.max_content - overhead
         most = self._max_bytes
         self._byte_budget = MAX_REQUEST if most is None else min(MAX_REQUEST, most)

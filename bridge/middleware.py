@@ -68,6 +68,7 @@ class BridgeMiddleware:
                 await self._endpoints(scope, receive, send_with_cookies, path)
             else:
                 await self.app(scope, receive, send_with_cookies)
+                await self.bridge.introduce(visitor)
         finally:
             VISITOR.reset(token)
             # The visitor knows its scope: left in it, each request would wait for the collector.

@@ -81,7 +81,14 @@ _LISTS = (list, tuple)
 def build_user_data(
     raw: Mapping[str, object], *, default_region: str | None = None, today: date | None = None
 ) -> UserData:
-    """Return ``raw`` as Meta's ``user_data``: normalised, hashed, bad values left out.
+    """Return ``raw`` as Meta's ``user_data``: see ``read_user_data``."""
+    return UserData(**read_user_data(raw, default_region=default_region, today=today))
+
+
+def read_user_data(
+    raw: Mapping[str, object], *, default_region: str | None = None, today: date | None = None
+) -> dict[str, Any]:
+    """Return ``raw`` under Meta's keys: normalised, hashed, bad values left out.
 
     ``{"email": " Mary@Example.com ", "zip": 94035}`` becomes ``em`` and ``zp``, one digest each.
 
@@ -118,7 +125,7 @@ def build_user_data(
             values[key] = list(dict.fromkeys(values[key] + results))[:MAX_ITEMS]
         else:
             values[key] = results
-    return UserData(**values)
+    return values
 
 
 def looks_like_email(text: str) -> bool:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import InvalidEventError
+from bridge.money import check_currency, read_amount
 
 MAX_DEPTH = 8  # nesting of custom_data
 MAX_KEYS = 200  # keys of one object in custom_data
@@ -50,7 +51,13 @@ _PROPERTY_TYPES: dict[str, tuple[Any, str]] = {
     "search_string": _TEXT,
 }
 
-_CURRENCY = re.compile(r"[A-Za-z]{3}")
+_AMOUNTS = ("value", "net_revenue", "predicted_ltv")
+_SPEC_AMOUNTS = (*_AMOUNTS, "revenue", "total", "price")
+_COUNTS = ("num_items",)
+_SPEC_COUNTS = (*_COUNTS, "quantity")
+_LINES = (("contents", "item_price"),)
+_SPEC_LINES = (*_LINES, ("products", "price"))
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 def copy_plain(value: object, path: str) -> dict[str, Any]:
@@ -70,6 +77,45 @@ def copy_plain(value: object, path: str) -> dict[str, Any]:
     return plain
 
 
+def read_numbers(properties: dict[str, Any], path: str, *, is_spec: bool) -> None:
+    """Turn amounts and counts that are text into numbers, and the currency into upper case.
+
+    Args:
+        properties: A plain copy; changed in place.
+        path: What they are called, for the message.
+        is_spec: They are in Segment's words rather than in Meta's.
+
+    Raises:
+        InvalidEventError: A text is no amount, or could be two; there is no such currency.
+    """
+    currency = properties.get("currency")
+    if isinstance(currency, str):
+        properties["currency"] = currency = check_currency(currency.strip(), f"{path}.currency")
+    for key in _SPEC_AMOUNTS if is_spec else _AMOUNTS:
+        if isinstance(told := properties.get(key), str):
+            properties[key] = read_amount(told, f"{path}.{key}", currency)
+    _read_counts(properties, path, _SPEC_COUNTS if is_spec else _COUNTS)
+    for key, price in _SPEC_LINES if is_spec else _LINES:
+        lines = properties.get(key)
+        for i, line in enumerate(lines) if isinstance(lines, list) else ():
+            if not isinstance(line, dict):
+                continue
+            _read_counts(line, f"{path}.{key}[{i}]", ("quantity",))
+            if isinstance(told := line.get(price), str):
+                line[price] = read_amount(told, f"{path}.{key}[{i}].{price}", currency)
+
+
+def _read_counts(told: dict[str, Any], path: str, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        count = told.get(key)
+        if isinstance(count, str):
+            if not _COUNT.fullmatch(count.strip()):
+                raise InvalidEventError(f"{path}.{key}", "expected a whole number")
+            told[key] = int(count)
+        elif isinstance(count, float) and count.is_integer():
+            told[key] = int(count)
+
+
 def check_properties(properties: dict[str, Any], *, is_purchase: bool) -> None:
     """Check ``custom_data``: one property that Meta refuses refuses the whole batch.
 
@@ -78,9 +124,12 @@ def check_properties(properties: dict[str, Any], *, is_purchase: bool) -> None:
     """
     _check_kinds(properties)
     _check_money(properties, is_purchase=is_purchase)
-    for i, item in enumerate(properties.get("contents") or []):
+    contents = properties.get("contents")
+    for i, item in enumerate(contents or ()):
         if not isinstance(item, dict) or item.get("id") in (None, ""):
             raise InvalidEventError(f"custom_data.contents[{i}].id", "required, is missing")
+    if is_purchase and contents == [] and not properties.get("content_ids"):
+        raise InvalidEventError("custom_data.contents", "is empty: of what is it a purchase?")
 
 
 def _plain(value: object, path: str, depth: int) -> Any:
@@ -176,18 +225,18 @@ def _check_money(properties: dict[str, Any], *, is_purchase: bool) -> None:
     if is_purchase and value is None:
         raise InvalidEventError("custom_data.value", "required for Purchase, is missing")
     if value is not None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            kind = type(value).__name__
             raise InvalidEventError(
-                "custom_data.value",
-                f"expected a number of 0 or more, got {type(value).__name__}"
-                if not isinstance(value, int | float)
-                else "expected a number of 0 or more",
+                "custom_data.value", f"expected a number of 0 or more, got {kind}"
             )
+        if value < 0:
+            raise InvalidEventError("custom_data.value", "expected a number of 0 or more")
         if currency is None:
             raise InvalidEventError(
                 "custom_data.currency", "required beside value, is missing; such as EUR"
             )
-    if currency is not None and not (isinstance(currency, str) and _CURRENCY.fullmatch(currency)):
+    if currency is not None and not isinstance(currency, str):
         raise InvalidEventError(
-            "custom_data.currency", "expected three letters of ISO 4217, such as EUR"
+            "custom_data.currency", f"expected text, got {type(currency).__name__}"
         )

@@ -14,6 +14,7 @@ import msgspec
 
 from bridge.consent import State
 from bridge.cookies import TWIN_COOKIE_PREFIX, encode_base64url
+from bridge.destinations.base import ServerCopy
 from bridge.events import Event
 
 TWIN_MAX_AGE = 3600  # seconds; a page without the script may stand in between, a payment's say
@@ -77,31 +78,14 @@ def build_twins(event: Event) -> list[Twin]:
     return [twin for twin in twins if len(encode_readable(twin)) <= MAX_TWIN_LENGTH]
 
 
-class _Who(msgspec.Struct):
-    external_id: list[str] = []
-
-
-class _Body(msgspec.Struct):
-    """What a stored server copy tells of its twin."""
-
-    event_name: str
-    event_id: str
-    user_data: _Who
-    custom_data: dict[str, Any] = {}
-
-
-def read_twin(body: bytes, external_ids: Iterable[str]) -> Twin | None:
+def read_twin(copy: ServerCopy, external_ids: Iterable[str]) -> Twin | None:
     """Return the twin of a server copy, or ``None`` if that is somebody else's.
 
     Args:
-        body: The server copy, encoded for Meta.
+        copy: What is stored.
         external_ids: The visitor's; one of them must stand in it.
     """
-    try:
-        copy = msgspec.json.decode(body, type=_Body)
-    except (msgspec.MsgspecError, ValueError):
-        return None  # another destination's shape: nothing in it says whose it is
-    if set(external_ids).isdisjoint(copy.user_data.external_id):
+    if set(external_ids).isdisjoint(copy.external_ids):
         return None
     return Twin(copy.event_name, copy.event_id, _shorten(copy.custom_data))
 

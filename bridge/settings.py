@@ -12,7 +12,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from starlette.datastructures import Secret
 
 from bridge.consent import Consent
+from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
+from bridge.destinations.segment import Segment
 from bridge.errors import ConfigError
 
 REQUIRED = "required"
@@ -33,7 +35,7 @@ class Option(NamedTuple):
     """
 
     variable: str
-    of: Literal["Bridge", "Meta", "Consent"]
+    of: Literal["Bridge", "Meta", "Segment", "Consent"]
     argument: str
     parse: Callable[[str], Any]
     meaning: str
@@ -57,14 +59,37 @@ def _parse_keys(text: str) -> list[Secret]:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("BRIDGE_PIXEL_ID", "Meta", "pixel_id", str, "The pixel or dataset id.", REQUIRED),
+    Option(
+        "BRIDGE_PIXEL_ID",
+        "Meta",
+        "pixel_id",
+        str,
+        "The pixel or dataset id; with Segment alone, of the pixel that pages have.",
+        "none",
+    ),
     Option(
         "BRIDGE_ACCESS_TOKEN",
         "Meta",
         "access_token",
         Secret,
-        "Conversions API token, from Events Manager.",
-        REQUIRED,
+        "Conversions API token, from Events Manager; needed unless events go to Segment alone.",
+        "none",
+    ),
+    Option(
+        "BRIDGE_SEGMENT_WRITE_KEY",
+        "Segment",
+        "write_key",
+        Secret,
+        "Write key of a Segment source: events go there too, or there alone.",
+        "none",
+    ),
+    Option(
+        "BRIDGE_SEGMENT_URL",
+        "Segment",
+        "region",
+        str,
+        "Where the Segment workspace lives: us, eu, or the API's base address.",
+        "us",
     ),
     Option(
         "BRIDGE_SECRET_KEY",
@@ -195,6 +220,14 @@ OPTIONS: tuple[Option, ...] = (
         "none",
     ),
     Option(
+        "BRIDGE_ALLOW_PERSONAL",
+        "Bridge",
+        "allow_personal",
+        _parse_list,
+        "Properties that look like personal data and are none; separated by commas.",
+        "none",
+    ),
+    Option(
         "BRIDGE_RATE_LIMIT",
         "Bridge",
         "rate_limit",
@@ -291,12 +324,10 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
         ConfigError: A variable is missing or wrong; the message names it.
     """
     _check_names(environ)
-    arguments: dict[str, dict[str, Any]] = {"Bridge": {}, "Meta": {}, "Consent": {}}
+    arguments: dict[str, dict[str, Any]] = {"Bridge": {}, "Meta": {}, "Segment": {}, "Consent": {}}
     for option in OPTIONS:
         text = environ.get(option.variable, "").strip()
         if not text:
-            if option.default == REQUIRED:
-                raise ConfigError(f"{option.variable} is not set: {option.meaning}")
             continue
         try:
             arguments[option.of][option.argument] = option.parse(text)
@@ -305,7 +336,32 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
         except ValueError:
             raise ConfigError(f"{option.variable}: expected a number, got {text[:40]!r}") from None
     try:
-        consent, meta = Consent(**arguments["Consent"]), Meta(**arguments["Meta"])
+        consent = Consent(**arguments["Consent"])
+        destinations = _build_destinations(arguments["Meta"], arguments["Segment"])
     except ConfigError as error:
         raise _name_variable(error) from None
-    return {**arguments["Bridge"], "consent": consent, "destinations": [meta]}
+    for option in OPTIONS:
+        if option.default == REQUIRED and option.argument not in arguments[option.of]:
+            raise ConfigError(f"{option.variable} is not set: {option.meaning}")
+    return {**arguments["Bridge"], "consent": consent, "destinations": destinations}
+
+
+def _build_destinations(meta: dict[str, Any], segment: dict[str, Any]) -> list[Destination]:
+    """Return where events go: to Meta, to Segment, or to both.
+
+    Raises:
+        ConfigError: To neither, or something that is needed is missing.
+    """
+    destinations: list[Destination] = []
+    if "access_token" in meta or "write_key" not in segment:
+        for option in OPTIONS:
+            if option.argument in ("pixel_id", "access_token") and option.argument not in meta:
+                raise ConfigError(f"{option.variable} is not set: {option.meaning}")
+        destinations.append(Meta(**meta))
+    if "write_key" in segment:
+        # Meta's own pixel is the pages' already.
+        pixel_id = None if destinations else meta.get("pixel_id")
+        destinations.append(Segment(**segment, pixel_id=pixel_id))
+    elif segment:
+        raise ConfigError("BRIDGE_SEGMENT_WRITE_KEY is not set, and BRIDGE_SEGMENT_URL is")
+    return destinations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,7 @@ class Visitor:
         self._ignored = ignored
         self._choice: Choice | None = None
         self._forgotten = False
+        self._unintroduced: Identity | None = None
         self._response_started = capture is None
         self._is_settled = is_settled
         if is_settled and stored is not None:
@@ -183,19 +185,27 @@ class Visitor:
     @property
     def user_data(self) -> UserData:
         """All that is known of the visitor, as Meta's ``user_data``."""
+        return self.complete_user_data({})
+
+    def complete_user_data(self, given: Mapping[str, Any]) -> UserData:
+        """Return what an event is given, over all that is known of the visitor.
+
+        Args:
+            given: By Meta's keys, normalised and hashed.
+        """
         if self.is_nobody:
-            return UserData()
-        identity = self.identity
-        ip = self._capture.connection.client_ip if self._capture else None
-        user_agent = self._capture.user_agent if self._capture else None
-        known = UserData(
-            external_id=identity.external_ids,
-            client_ip_address=prefer_ip(ip, identity.client_ip),
-            client_user_agent=user_agent or identity.user_agent,
-            fbp=identity.fbp,
-            fbc=identity.fbc,
-        )
-        return known.over(identity.user_data)
+            return UserData(**given)
+        identity, capture = self.identity, self._capture
+        ip = capture.connection.client_ip if capture else None
+        known = {
+            **identity.user_data.to_dict(),
+            "external_id": identity.external_ids,
+            "client_ip_address": prefer_ip(ip, identity.client_ip),
+            "client_user_agent": (capture and capture.user_agent) or identity.user_agent,
+            "fbp": identity.fbp,
+            "fbc": identity.fbc,
+        }
+        return UserData(**{**{key: value for key, value in known.items() if value}, **given})
 
     # What handlers do with it
 
@@ -211,7 +221,14 @@ class Visitor:
         )
         if known.external_id != before and self.identity.user_id is None:
             known = msgspec.structs.replace(known, is_page_anonymous=True)
+        if known != self.identity:
+            self._unintroduced = self._unintroduced or self.identity
         self.identity = known
+
+    def take_introduction(self) -> Identity | None:
+        """Return who the visitor was before ``identify`` told news; ``None`` if there are none."""
+        before, self._unintroduced = self._unintroduced, None
+        return before
 
     def set_consent(self, choice: Choice) -> None:
         """Keep the visitor's choice, for this request and those after it.
@@ -240,6 +257,7 @@ class Visitor:
         self.identity = NOBODY
         self.twins.clear()
         self._forgotten = True
+        self._unintroduced = None
 
     def seal(self) -> str:
         """Return the visitor as a URL-safe token of at most 500 characters: see ``Bridge.unseal``.

@@ -96,7 +96,11 @@ async def test_enrich_hashes_raw_user_data(visitor: Visitor) -> None:
 async def test_enrich_completes_a_segment_message(bridge: Bridge, visitor: Visitor) -> None:
     identify("42", visitor=visitor)
     message = enrich(
-        {"event": "Order Completed", "properties": {"revenue": 5}, "context": {"ip": "8.8.8.8"}},
+        {
+            "event": "Order Completed",
+            "properties": {"revenue": "$5", "currency": "usd"},
+            "context": {"ip": "8.8.8.8"},
+        },
         visitor=visitor,
     )
     assert message["type"] == "track"
@@ -108,6 +112,7 @@ async def test_enrich_completes_a_segment_message(bridge: Bridge, visitor: Visit
     assert message["properties"] | {"event_id": ""} == {
         "event_id": "",
         "revenue": 5,
+        "currency": "USD",
         "action_source": "website",
         "fbp": fbp,
         "fbc": fbc,
@@ -338,7 +343,7 @@ def test_environment_makes_a_bridge() -> None:
     assert bridge.prefix == "/x"
     [meta] = bridge.destinations
     assert meta.name == "meta:123"
-    assert meta.build_request([]).url.startswith("http://127.0.0.1:1/")
+    assert meta.build_request([], 0.0).url.startswith("http://127.0.0.1:1/")
 
 
 @pytest.mark.parametrize("missing", ENVIRON)

@@ -66,7 +66,7 @@ def test_event_is_written_with_metas_keys() -> None:
         pytest.param({"custom_data": {"currency": "EUR"}}, "custom_data.value", id="no value"),
         pytest.param({"custom_data": {"value": 1}}, "custom_data.currency", id="no currency"),
         pytest.param(
-            {"custom_data": {"value": "1", "currency": "EUR"}}, "custom_data.value", id="text"
+            {"custom_data": {"value": "1,000", "currency": "EUR"}}, "custom_data.value", id="text"
         ),
         pytest.param(
             {"custom_data": {"value": -1, "currency": "EUR"}}, "custom_data.value", id="negative"
@@ -103,8 +103,11 @@ def test_event_is_written_with_metas_keys() -> None:
                 ("content_category", ["a"], "content_category"),
                 ("search_string", 1, "search_string"),
                 ("delivery_category", "drone", "delivery_category"),
-                ("email", "ada@example.com", "email"),
-                ("First-Name", "Ada", "First-Name"),
+                ("currency", "EURO", "currency"),
+                ("currency", "XXY", "currency"),
+                ("contents", [], "contents"),
+                ("value", -1, "value"),
+                ("value", "-1", "value"),
             ]
         ),
         pytest.param(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from bridge.catalog import Catalog
+from bridge.destinations.base import Told
 from bridge.events import UserData, parse_event
 from bridge.intake import Intake
 from bridge.metrics import Metrics
@@ -19,7 +21,7 @@ async def test_event_that_is_lost_cannot_rearrange_the_log(
     intake = Intake(outbox, [meta], counters, Metrics([meta.name]))
     fields = {"event_name": "A\u202eB", "event_id": "a\u2028b", "action_source": "other"}
     event = parse_event({**fields, "event_time": unix_now()}, UserData(), now=unix_now())
-    assert await intake.put_or_lose(event, hold=0) is None
+    assert await intake.put_or_lose(event, Told(Catalog()), hold=0) is None
     await outbox.close()
     assert counters["lost"] == 1
     assert "A\\u202eB a\\u2028b is lost: " in caplog.text

@@ -12,10 +12,12 @@ import httpx
 import msgspec
 import typer
 
+from bridge.catalog import Catalog
 from bridge.cli.origin import App, load_bridge
 from bridge.cli.screen import open_console, say
 from bridge.core import Bridge
 from bridge.destinations import Accepted, Destination, Paused, Rejected, Request, Retry, Verdict
+from bridge.destinations.base import Told
 from bridge.errors import ConfigError, OutboxError
 from bridge.events import Event, UserData, new_event_id
 from bridge.exchange import TIMEOUT, exchange
@@ -126,7 +128,7 @@ async def _probe(outbox: Outbox) -> None:
 
 async def _send_test(destination: Destination, code: str, report: _Report) -> None:
     tested = _Tested(destination, code)
-    body = destination.encode(_build_test_event(time.time()))
+    body = destination.encode(_build_test_event(time.time()), Told(Catalog()))
     certificates = await asyncio.to_thread(httpx.create_ssl_context)
     async with httpx.AsyncClient(
         timeout=TIMEOUT, follow_redirects=False, verify=certificates
@@ -179,11 +181,14 @@ class _Tested:
         self.batch_size = 1
         self.max_content = destination.max_content
         self.accepts_gzip = False
+        self.pixel_id = destination.pixel_id
         self.encode = destination.encode
+        self.introduce = destination.introduce
+        self.read_copy = destination.read_copy
 
-    def build_request(self, bodies: Sequence[bytes]) -> Request:
+    def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
         """Return the destination's request with the code in it."""
-        request = self._destination.build_request(bodies)
+        request = self._destination.build_request(bodies, now)
         parameters = msgspec.json.decode(request.content)
         self.secrets = [str(parameters[key]) for key in ("access_token",) if key in parameters]
         content = msgspec.json.encode({**parameters, "test_event_code": self._code})

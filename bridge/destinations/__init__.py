@@ -10,5 +10,16 @@ from bridge.destinations.base import (
     Verdict,
 )
 from bridge.destinations.meta import Meta
+from bridge.destinations.segment import Segment
 
-__all__ = ["Accepted", "Destination", "Meta", "Paused", "Rejected", "Request", "Retry", "Verdict"]
+__all__ = [
+    "Accepted",
+    "Destination",
+    "Meta",
+    "Paused",
+    "Rejected",
+    "Request",
+    "Retry",
+    "Segment",
+    "Verdict",
+]

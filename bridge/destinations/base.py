@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
+from bridge.catalog import Catalog, Translated
 from bridge.events import Event
+from bridge.identity import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,61 @@ class Request:
     url: str
     content: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How an event was told: what a destination of another language than Meta's needs beside it.
+
+    Attributes:
+        catalog: Translates.
+        identity: Whose it is, with the site's own ids; ``None`` if no visitor's.
+        name: What the app called it, if in Segment's words.
+        properties: What it said with that name, without personal data.
+        is_direct: Whether Meta gets the event from us as well.
+    """
+
+    catalog: Catalog
+    identity: Identity | None = None
+    name: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    is_direct: bool = False
+
+    def spell(self, event: Event) -> Translated:
+        """Return ``event`` in Segment's words, as the app said it where it did so."""
+        return self.catalog.to_spec(
+            event.event_name, event.custom_data, said=self.name, properties=self.properties
+        )
+
+
+class Introduction(NamedTuple):
+    """A message that tells who a visitor is.
+
+    Attributes:
+        kind: ``identify`` or ``alias``.
+        fact: The same for the same visitor and the same words.
+        body: As ``encode`` returns one.
+    """
+
+    kind: str
+    fact: str
+    body: bytes
+
+
+class ServerCopy(NamedTuple):
+    """What an encoded event tells of its browser copy.
+
+    Attributes:
+        event_name: As both copies carry it.
+        event_id: As both copies carry it.
+        external_ids: Whose it is, SHA-256 hex.
+        custom_data: In Meta's words.
+    """
+
+    event_name: str
+    event_id: str
+    external_ids: Sequence[str]
+    custom_data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +167,45 @@ class Destination(Protocol):
         """Whether it is documented to take requests with ``Content-Encoding: gzip``."""
         ...
 
-    def encode(self, event: Event) -> bytes:
-        """Return ``event`` as one JSON object of a request's body."""
+    @property
+    def pixel_id(self) -> str | None:
+        """The pixel whose hits are the browser copies of what goes here, if there is one."""
         ...
 
-    def build_request(self, bodies: Sequence[bytes]) -> Request:
-        """Return the request that carries ``bodies``, each made by ``encode``."""
+    def encode(self, event: Event, told: Told) -> bytes:
+        """Return ``event`` as one JSON object of a request's body.
+
+        Raises:
+            InvalidEventError: The destination would refuse it, whatever Meta says.
+        """
+        ...
+
+    def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
+        """Return what tells who a visitor is; nothing where the events themselves do.
+
+        Args:
+            known: Who the visitor is now.
+            before: Who it was.
+            now: Unix seconds.
+        """
+        ...
+
+    def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
+        """Return what ``body``, made by ``encode``, tells of its browser copy.
+
+        Args:
+            body: As it was stored.
+            catalog: As it was when the event was encoded.
+        """
+        ...
+
+    def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
+        """Return the request that carries ``bodies``, each made by ``encode``.
+
+        Args:
+            bodies: At most ``batch_size``.
+            now: Unix seconds.
+        """
         ...
 
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:

@@ -13,17 +13,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from bridge.destinations.base import Accepted, Paused, Rejected, Retry, Verdict
+from bridge.destinations.waiting import MAX_RETRY_AFTER, read_retry_after
 from bridge.destinations.words import clean_words
 
 MAX_REASON = 500  # characters of Meta's words that are kept
 MAX_TRACE = 100  # characters of Meta's name for the exchange
-MAX_RETRY_AFTER = 3600.0  # seconds
 LIMIT_PAUSE = 60.0  # seconds after a rate limit without a word on how long; the full tier's block
 BLOCK_PAUSE = 300.0  # seconds after a temporary block: "wait and retry"
 NEAR_LIMIT = 80.0  # per cent of a rate limit from which we slow down
@@ -114,7 +113,7 @@ def read_answer(status: int, headers: Mapping[str, str], content: bytes, *, secr
         secret: The access token, which must not be shown.
     """
     usage = read_usage(headers)
-    after = _read_retry_after(headers)
+    after = read_retry_after(headers)
     if after is None and usage.regain:
         after = min(usage.regain, MAX_RETRY_AFTER)
     try:
@@ -257,21 +256,3 @@ def _slow_down(usage: Usage) -> float:
         return min(usage.regain, MAX_RETRY_AFTER)
     over = max(0.0, min(usage.percent, 100.0) - NEAR_LIMIT)
     return LIMIT_PAUSE * over / (100.0 - NEAR_LIMIT)
-
-
-def _read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return ``Retry-After`` in seconds, at most an hour.
-
-    A date is measured against the answer's own ``Date``, so that our clock does not matter; without
-    one it counts for nothing.
-
-    Source: RFC 9110, 10.2.3 Retry-After and 6.6.1 Date, read 2026-11-24.
-    """
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value[:9]), MAX_RETRY_AFTER)
-    try:
-        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER)

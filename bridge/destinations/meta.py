@@ -10,19 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.datastructures import Secret
 
-from bridge.destinations.base import Request, Verdict
+from bridge.catalog import Catalog
+from bridge.destinations.addresses import check_base_url
+from bridge.destinations.base import Introduction, Request, ServerCopy, Told, Verdict
 from bridge.destinations.graph import read_answer
 from bridge.errors import ConfigError
 from bridge.events import Event
+from bridge.identity import Identity
 
 GRAPH_URL = "https://graph.facebook.com"
 API_VERSION = "v26.0"
-_BASE_URL = re.compile(r"(?!.*[?#\\])[!-~]{1,2048}")
 BATCH_SIZE = 1000  # "You can send up to 1,000 events in data"
 
 
@@ -56,7 +57,7 @@ class Meta:
             raise ConfigError(f"pixel_id must be digits, got {self.pixel_id[:40]!r}")
         if access_token is None or not str(access_token).strip():
             raise ConfigError("access_token is empty; make one in Events Manager, pixel settings")
-        _check_url(graph_url)
+        check_base_url(graph_url, "graph_url", f"like {GRAPH_URL}")
         if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", api_version):
             raise ConfigError(f"api_version must be like {API_VERSION}, got {api_version!r}")
         self.name = f"meta:{self.pixel_id}"
@@ -73,11 +74,24 @@ class Meta:
             parameters["partner_agent"] = partner_agent
         self._tail = b"]," + msgspec.json.encode(parameters)[1:]
 
-    def encode(self, event: Event) -> bytes:
+    def encode(self, event: Event, told: Told | None = None) -> bytes:
         """Return ``event`` as one object of ``data``."""
-        return msgspec.json.encode(event)
+        return event.encoded
 
-    def build_request(self, bodies: Sequence[bytes]) -> Request:
+    def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
+        """Return nothing: every event says whose it is."""
+        return ()
+
+    def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
+        """Return what an object of ``data`` tells of its browser copy; ``None`` if it is none."""
+        try:
+            read = msgspec.json.decode(body, type=_Body)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        ids = read.user_data.external_id
+        return ServerCopy(read.event_name, read.event_id, ids, read.custom_data)
+
+    def build_request(self, bodies: Sequence[bytes], now: float = 0.0) -> Request:
         """Return the POST that carries ``bodies``, at most 1000."""
         return Request(
             url=self._url,
@@ -93,18 +107,14 @@ class Meta:
         return f"Meta({self.pixel_id!r})"
 
 
-def _check_url(url: str) -> None:
-    """Refuse a base address that no request can be sent to; one with a password is not shown."""
-    if "@" in url:
-        raise ConfigError("graph_url must not hold a user name or password, which logs would show")
-    shown = url.partition("?")[0][:200]
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"graph_url must start with http(s)://, got {shown!r}")
-    try:
-        parts = urlsplit(url)
-        # Reading a port over 65535 raises.
-        is_address = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address or not _BASE_URL.fullmatch(url):
-        raise ConfigError(f"graph_url must be like {GRAPH_URL}, got {shown!r}")
+class _Who(msgspec.Struct, frozen=True):
+    external_id: list[str] = []
+
+
+class _Body(msgspec.Struct):
+    """What a stored server copy tells of its twin."""
+
+    event_name: str
+    event_id: str
+    user_data: _Who = _Who()
+    custom_data: dict[str, Any] = {}

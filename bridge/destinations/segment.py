@@ -1,118 +1,234 @@
-"""Segment's track message, completed with the visitor's identifiers.
+"""Segment's tracking API: events as messages of ``/v1/batch``.
 
-The envelope is portable: Segment's own Meta destinations look for the click and browser id in
-different places, so they stand in ``properties`` and in ``context``. The event's shared id is
-``properties.event_id``; ``messageId`` is another thing, an idempotency key that Segment drops when
-it comes twice within 24 hours, worldwide.
+Segment answers 200 to nearly everything, also to what it drops: above 2500 messages a request,
+above 32 KB a message, or when a message id comes twice. So the limits are kept here, and each
+message id is derived from what makes a delivery unique: a request that is sent again after a
+cut-off answer is dropped there, and no other customer's messages can have the same ids.
 
-Source: Segment, "Spec: Common fields", "Spec: Track", "Handling duplicate data"; Facebook
-Conversions API destinations, read 2026-11-23.
+Source: Segment, "HTTP API" and "Product limits", read 2026-11-25; sizes as in its own Python
+library, segmentio/analytics-python 2.3.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import uuid
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit
 
-from bridge.errors import InvalidEventError
-from bridge.events import MAX_NAME_LENGTH, UserData, new_event_id
-from bridge.identity import Identity
+import msgspec
+from starlette.datastructures import Secret
 
-_KEYS = frozenset(
-    {
-        "anonymousId",
-        "context",
-        "event",
-        "integrations",
-        "messageId",
-        "properties",
-        "sentAt",
-        "timestamp",
-        "type",
-        "userId",
-    }
+from bridge.catalog import Catalog
+from bridge.destinations.addresses import check_base_url
+from bridge.destinations.base import (
+    Accepted,
+    Introduction,
+    Paused,
+    Rejected,
+    Request,
+    Retry,
+    ServerCopy,
+    Told,
+    Verdict,
 )
+from bridge.destinations.messages import (
+    PAGE_VIEW,
+    build_alias,
+    build_identify,
+    build_message,
+    format_time,
+)
+from bridge.destinations.waiting import read_retry_after
+from bridge.destinations.words import clean_words
+from bridge.errors import ConfigError, InvalidEventError
+from bridge.events import Event
+from bridge.identity import Identity
+from bridge.rules import hash_external_id
 
-# Where RudderStack and Segment's classic destination look for it.
-_LIMITED_DATA_USE: dict[str, Any] = {"dataProcessingOptions": [["LDU"], 0, 0]}
+REGIONS = {
+    "us": "https://api.segment.io",
+    "eu": "https://events.eu1.segmentapis.com",
+}
+BATCH_SIZE = 2500  # messages; above that the answer is 200 and all of them are dropped
+MAX_CONTENT = 475_000  # bytes of a request; 500 KB are allowed
+MAX_MESSAGE = 32_000  # bytes of one message
+MAX_REASON = 300  # characters of an answer that are shown
+
+# Names are case-sensitive. A server's message reaches these two of Segment's Meta destinations.
+META_INTEGRATIONS = ("Facebook Conversions API (Actions)", "Facebook Conversions API")
+
+_WRITE_KEY = re.compile(r"[!-9;-~]{1,200}")  # no colon: the key is the user of Basic auth
+_RETRIED = frozenset({408, 410, 425, 429, 460})
 
 
-def build_message(
-    given: Mapping[str, Any],
-    identity: Identity,
-    user_data: UserData,
-    page_url: str | None,
-    *,
-    limited: bool,
-    now: float,
-) -> dict[str, Any]:
-    """Return the track message ``given``, with all that is known laid under what it says.
+class Segment:
+    """One source's HTTP tracking API.
 
     Args:
-        given: A track message; ``event`` is its name.
-        identity: Whose ids it carries.
-        user_data: The visitor's identifiers.
-        page_url: The page it happened on.
-        limited: Meta's Limited Data Use applies.
-        now: Unix seconds.
+        write_key: Of the source; kept out of URLs, logs and ``repr``.
+        region: Where the workspace lives, ``us`` or ``eu``, or the API's base address: a proxy's,
+            or the sandbox's.
+        pixel_id: The pixel that Segment's Meta destination sends to: the script fires its browser
+            copies. Leave it out where the page's own pixel does, or where there is none.
+        integrations: Further switches for every message, such as ``{"Amplitude": False}``.
+        alias: Whether a login sends ``alias`` beside ``identify``.
 
     Raises:
-        InvalidEventError: A key is unknown, or one has the wrong type.
+        ConfigError: A value that cannot be right.
     """
-    fields = {key: value for key, value in given.items() if value is not None}
-    for key in fields:
-        if key not in _KEYS:
-            raise InvalidEventError(key, "Segment knows no such key; your own go into properties")
-    name = fields.get("event")
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
-        raise InvalidEventError("event", f"expected 1 to {MAX_NAME_LENGTH} characters")
-    known = {"anonymousId": identity.anonymous_id, "userId": identity.user_id}
-    ids = {key: value for key, value in known.items() if value}
-    return {
-        "type": "track",
-        "messageId": str(uuid.uuid4()),
-        "timestamp": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
-        **ids,
-        **fields,
-        "properties": {
-            "event_id": new_event_id(),
-            "action_source": "website",
-            **_browser_ids(user_data),
-            **_object(fields, "properties"),
-        },
-        "context": (_LIMITED_DATA_USE if limited else {})
-        | _build_context(_object(fields, "context"), user_data, page_url),
-    }
+
+    def __init__(
+        self,
+        write_key: str | Secret | None,
+        *,
+        region: str = "us",
+        pixel_id: str | int | None = None,
+        integrations: Mapping[str, Any] | None = None,
+        alias: bool = True,
+    ) -> None:
+        key = "" if write_key is None else str(write_key).strip()
+        if not _WRITE_KEY.fullmatch(key):
+            raise ConfigError("write_key is empty or malformed; see the source's settings")
+        base = REGIONS.get(region.lower(), region)
+        check_base_url(base, "region", f"us, eu or like {REGIONS['us']}")
+        self.pixel_id = None if pixel_id is None else str(pixel_id)
+        if self.pixel_id is not None and not re.fullmatch(r"[0-9]{1,20}", self.pixel_id):
+            raise ConfigError(f"pixel_id must be digits, got {self.pixel_id[:40]!r}")
+        digest = hashlib.sha256(f"pixel-bridge {key}".encode()).digest()
+        self.name = f"segment:{digest.hex()[:8]}"
+        self.batch_size = BATCH_SIZE
+        self.max_content: int | None = MAX_CONTENT
+        self.accepts_gzip = True
+        self._namespace = uuid.UUID(bytes=digest[:16])
+        self._write_key = key
+        self._url = f"{base.rstrip('/').removesuffix('/v1')}/v1/batch"
+        self._integrations = dict(integrations or {})
+        self._alias = alias
+        basic = base64.b64encode(f"{key}:".encode()).decode()
+        self._headers = {"content-type": "application/json", "authorization": f"Basic {basic}"}
+
+    def derive_message_id(self, kind: str, event_id: str) -> str:
+        """Return the message id of a delivery: the same whenever it is sent, nobody else's."""
+        return str(uuid.uuid5(self._namespace, f"{kind}\n{event_id}"))
+
+    def encode(self, event: Event, told: Told) -> bytes:
+        """Return ``event`` as a track message, a view of a page as a page message.
+
+        Raises:
+            InvalidEventError: It is larger than Segment takes.
+        """
+        name, properties = told.spell(event)
+        message_id = self.derive_message_id(event.event_name, event.event_id)
+        message = build_message(event, name, properties, told.identity, message_id)
+        if integrations := self._build_integrations(event, told):
+            message["integrations"] = integrations
+        body = msgspec.json.encode(message)
+        if len(body) > MAX_MESSAGE:
+            raise InvalidEventError(
+                "event",
+                f"expected at most {MAX_MESSAGE:,} bytes as Segment's message, got {len(body):,};"
+                " shorten its texts or lists",
+            )
+        return body
+
+    def _build_integrations(self, event: Event, told: Told) -> dict[str, Any]:
+        """Return which of Segment's destinations may have the message.
+
+        What we send to Meta ourselves goes there once.
+        """
+        if told.is_direct:
+            return {**dict.fromkeys(META_INTEGRATIONS, False), **self._integrations}
+        if event.data_processing_options:
+            limited = {"dataProcessingOptions": [event.data_processing_options, 0, 0]}
+            return {META_INTEGRATIONS[1]: limited, **self._integrations}
+        return self._integrations
+
+    def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
+        """Return an identify message; with it an alias if an anonymous visitor logged in."""
+        content = msgspec.json.encode([known.anonymous_id, known.user_id, known.user_data])
+        fact = hashlib.sha256(content).hexdigest()
+        message_id = self.derive_message_id("$identify", fact)
+        messages = [build_identify(known, known.user_data, message_id, now)]
+        if self._alias and known.user_id and not before.user_id:
+            joined = f"{known.anonymous_id}\n{known.user_id}"
+            messages.append(build_alias(known, self.derive_message_id("$alias", joined), now))
+        switches = {"integrations": self._integrations} if self._integrations else {}
+        return [
+            Introduction(each["type"], each["messageId"], msgspec.json.encode(each | switches))
+            for each in messages
+        ]
+
+    def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
+        """Return what a message tells of its browser copy; ``None`` if it is none of ours."""
+        try:
+            message = msgspec.json.decode(body, type=_Message)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        properties = dict(message.properties)
+        event_id = properties.pop("event_id", None)
+        name = PAGE_VIEW if message.type == "page" else message.event
+        if not isinstance(event_id, str) or name is None:
+            return None
+        ids = [message.user_id, message.anonymous_id]
+        name, custom_data = catalog.to_meta(name, properties)
+        return ServerCopy(name, event_id, [hash_external_id(i) for i in ids if i], custom_data)
+
+    def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
+        """Return the POST that carries ``bodies``, at most 2500.
+
+        ``sentAt`` is when it leaves: Segment corrects clocks by it.
+        """
+        head = {"sentAt": format_time(now), "context": {"library": _LIBRARY}}
+        return Request(
+            url=self._url,
+            content=msgspec.json.encode(head)[:-1] + b',"batch":[' + b",".join(bodies) + b"]}",
+            headers=self._headers,
+        )
+
+    def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
+        """Return what Segment's answer means for the whole request; never raises.
+
+        Source: Segment, "HTTP API", Errors; which it tries again: segmentio/analytics-next, Node.
+        """
+        words = clean_words(
+            content[:4096].decode("utf-8", "replace"), MAX_REASON, secret=self._write_key
+        )
+        reason = f"HTTP {status}: {words}" if words else f"HTTP {status}"
+        if status == 200:
+            return Accepted()
+        if status in _RETRIED or status >= 500:
+            return Retry(reason, read_retry_after(headers))
+        if status in (401, 403) or "write key" in words.lower() or "writekey" in words.lower():
+            return Paused(reason, "token", "check BRIDGE_SEGMENT_WRITE_KEY and the region")
+        if status in (400, 413):
+            return Rejected(reason)
+        if status == 404:
+            return Paused(reason, "account", "check BRIDGE_SEGMENT_URL")
+        return Retry(reason) if status < 400 else Paused(reason, "unknown")
+
+    def __repr__(self) -> str:
+        return f"Segment({self.name!r})"
 
 
-def _build_context(
-    given: dict[str, Any], user_data: UserData, page_url: str | None
-) -> dict[str, Any]:
-    known = {
-        "channel": "server",
-        "ip": user_data.client_ip_address,
-        "userAgent": user_data.client_user_agent,
-        **_browser_ids(user_data),
-    }
-    context = {key: value for key, value in known.items() if value is not None} | given
-    if page_url is not None:
-        parts = urlsplit(page_url)
-        search = f"?{parts.query}" if parts.query else ""
-        page = {"url": page_url, "path": parts.path or "/", "search": search}
-        context["page"] = page | _object(given, "page")
-    return context
+def _read_version() -> str:
+    try:
+        return version("pixel-bridge")
+    except PackageNotFoundError:
+        return "0"  # run from a copy that was never installed
 
 
-def _browser_ids(user_data: UserData) -> dict[str, str]:
-    known = {"fbp": user_data.fbp, "fbc": user_data.fbc}
-    return {key: value for key, value in known.items() if value is not None}
+_LIBRARY = {"name": "pixel-bridge", "version": _read_version()}
 
 
-def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = fields.get(key, {})
-    if not isinstance(value, Mapping):
-        raise InvalidEventError(key, f"expected an object, got {type(value).__name__}")
-    return {name: item for name, item in value.items() if item is not None}
+class _Message(msgspec.Struct):
+    """What a stored message tells of its browser copy."""
+
+    type: str
+    properties: dict[str, Any] = {}
+    event: str | None = None
+    user_id: str | None = msgspec.field(name="userId", default=None)
+    anonymous_id: str | None = msgspec.field(name="anonymousId", default=None)

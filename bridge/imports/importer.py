@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bridge.destinations.base import Destination
+from bridge.catalog import Catalog
+from bridge.destinations.base import Destination, Told
+from bridge.destinations.meta import Meta
 from bridge.errors import InvalidEventError
 from bridge.events import Event
 from bridge.imports.lines import Line
@@ -17,6 +19,7 @@ from bridge.imports.progress import Progress, ProgressFile, Tally
 from bridge.imports.record import Defaults, Rejection, build_rejection, read_event
 from bridge.imports.rejects import Rejects
 from bridge.imports.source import Source
+from bridge.intake import build_deliveries
 from bridge.outbox.base import Counts, Delivery, Outbox
 
 BATCH_LINES = 1000
@@ -79,6 +82,8 @@ class Importer:
     ) -> None:
         self._source = source
         self._destinations = tuple(destinations)
+        is_direct = any(isinstance(destination, Meta) for destination in destinations)
+        self._told = Told(Catalog(), is_direct=is_direct)
         self._outbox = outbox
         self._progress_file = progress_file
         self._rejects = rejects
@@ -190,17 +195,7 @@ class Importer:
                 self.reasons[reason] += 1
 
     def _encode(self, event: Event, now: float) -> list[Delivery]:
-        return [
-            Delivery(
-                destination=destination.name,
-                event_name=event.event_name,
-                event_id=event.event_id,
-                body=destination.encode(event),
-                due=now,
-                expires=event.expires,
-            )
-            for destination in self._destinations
-        ]
+        return build_deliveries(self._destinations, event, self._told, due=now)
 
     async def _store(self, batch: _Batch) -> None:
         await asyncio.to_thread(self._rejects.write, batch.rejections)

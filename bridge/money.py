@@ -1,0 +1,140 @@
+"""Amounts as people and shop systems write them → numbers, and the currencies there are. Pure.
+
+What could mean two amounts is refused: ``1,234`` and ``1.234`` are one thousand to some and one and
+a bit to others, and a purchase counted a thousand times too high steers an ad budget.
+
+Source: ISO 4217 (SIX, "List one", read 2026-11-25); Segment's destinations, which strip a leading
+``$``: segmentio/analytics.js-integrations, facebook-pixel.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bridge.errors import InvalidEventError
+
+MAX_AMOUNT_LENGTH = 40  # characters of an amount as text
+
+# In use, and of those withdrawn since 2015 the ones that orders may still be told in.
+CURRENCIES = frozenset(
+    re.findall(
+        "[A-Z]{3}",
+        """
+        AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN
+        BWP BYN BZD CAD CDF CHF CLF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR
+        FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD
+        JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT
+        MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG
+        QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS
+        TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF
+        YER ZAR ZMW ZWG CUC HRK SLL ZWL
+        """,
+    )
+)
+
+_DOLLARS = frozenset(
+    re.findall(
+        "[A-Z]{3}",
+        """
+        ARS AUD BBD BMD BND BRL BSD BZD CAD CLP COP CUC CUP CVE DOP FJD GYD HKD JMD KYD LRD MOP
+        MXN NAD NIO NZD SBD SGD SRD TOP TTD TWD USD UYU WST XCD ZWG ZWL
+        """,
+    )
+)
+SYMBOLS: dict[str, frozenset[str]] = {
+    "$": _DOLLARS,
+    "€": frozenset({"EUR"}),
+    "£": frozenset({"EGP", "FKP", "GBP", "GIP", "LBP", "SDG", "SHP", "SSP", "SYP"}),
+    "¥": frozenset({"CNY", "JPY"}),
+    "₹": frozenset({"INR"}),
+    "₩": frozenset({"KPW", "KRW"}),
+    "₺": frozenset({"TRY"}),
+    "₽": frozenset({"RUB"}),
+    "₫": frozenset({"VND"}),
+    "₴": frozenset({"UAH"}),
+    "₪": frozenset({"ILS"}),
+    "฿": frozenset({"THB"}),
+    "zł": frozenset({"PLN"}),
+}
+
+_CODE = re.compile(r"[A-Za-z]{3}")
+_PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+# A separator between groups of three digits, the same throughout, and another before the rest.
+_GROUPED = re.compile(
+    r"[0-9]{1,3}(?:([,.'\u2019 \u00a0\u202f])[0-9]{3})(?:\1[0-9]{3})*(?:([.,])[0-9]+)?"
+)
+_DECIMAL_COMMA = re.compile(r"[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})")
+_MARK = re.compile(r"([^0-9\s.,'\u2019-]{1,4})\s*(.*)|(.*?)\s*([^0-9\s.,'\u2019-]{1,4})", re.DOTALL)
+
+
+def read_amount(told: str, path: str, currency: object = None) -> int | float:
+    """Return the amount that the text ``told`` is: ``"$1,234.50"`` is ``1234.5``.
+
+    Args:
+        told: A number, or one with a currency's sign or code at one end and separators between
+            thousands.
+        path: Of the field, for the message.
+        currency: ISO 4217 code of the amount, if known; a sign of another currency is refused.
+
+    Raises:
+        InvalidEventError: It is no amount, is below zero, or could be two.
+    """
+    text = told.strip()
+    if len(text) > MAX_AMOUNT_LENGTH:
+        raise InvalidEventError(path, f"expected an amount of at most {MAX_AMOUNT_LENGTH} digits")
+    if not text.isascii() or not text[:1].isdigit() or not text[-1:].isdigit():
+        text = _drop_mark(text, path, currency)
+    if text.startswith(("-", "(", "\u2212")):
+        raise InvalidEventError(path, "expected an amount of 0 or more")
+    return _parse(text, path)
+
+
+def check_currency(told: str, path: str) -> str:
+    """Return the ISO 4217 code ``told`` in upper case, which all destinations take.
+
+    Raises:
+        InvalidEventError: There is no such currency.
+
+    Source: Segment's Facebook Conversions API (Actions) refuses lower case.
+    """
+    code = told.upper() if told.isascii() else ""
+    if code not in CURRENCIES:
+        raise InvalidEventError(path, "expected a currency's ISO 4217 code, such as EUR")
+    return code
+
+
+def _drop_mark(text: str, path: str, currency: object) -> str:
+    """Return ``text`` without the currency's sign or code at one of its ends."""
+    match = _MARK.fullmatch(text)
+    if match is None:
+        return text
+    mark, amount = (match[1], match[2]) if match[1] else (match[4], match[3])
+    if mark.upper() in CURRENCIES:
+        meant = frozenset({mark.upper()})
+    else:
+        # US$ and C$ are dollars too.
+        meant = SYMBOLS.get("$" if mark.endswith("$") else mark, frozenset())
+    if not meant:
+        raise InvalidEventError(path, "expected a number of 0 or more, with a currency's sign")
+    if isinstance(currency, str) and currency.upper() not in meant:
+        raise InvalidEventError(path, f"has the sign of another currency than {currency[:3]}")
+    return amount.strip()
+
+
+def _parse(text: str, path: str) -> int | float:
+    if _PLAIN.fullmatch(text):
+        whole, _, rest = text.partition(".")
+        if len(rest) == 3 and len(whole) <= 3 and not whole.startswith("0"):
+            raise InvalidEventError(path, "could be thousands or decimals; pass a number")
+    elif match := _GROUPED.fullmatch(text):
+        separator, point = match[1], match[2]
+        if separator == point:
+            raise InvalidEventError(path, "could be thousands or decimals; pass a number")
+        if point is None and separator in ",." and text.count(separator) == 1:
+            raise InvalidEventError(path, "could be thousands or decimals; pass a number")
+        text = text.replace(separator, "").replace(point or ".", ".")
+    elif _DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
+    else:
+        raise InvalidEventError(path, "expected a number of 0 or more")
+    return float(text) if "." in text else int(text)
