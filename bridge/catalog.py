@@ -367,6 +367,8 @@ def _check_mapping(mapping: object) -> EventMapping:
     for name in (row.spec, row.meta, *row.aliases):
         if not is_event_name(name):
             raise ConfigError(f"mappings must have names of 1 to 100 characters, got {name!r}")
+    if row.spec in STANDARD_EVENTS:
+        raise ConfigError(f"mappings: {row.spec} is Meta's own name, and means what Meta says")
     if row.lines not in _LINES:
         raise ConfigError(f"mappings: lines must be {', '.join(_LINES)}, got {row.lines!r}")
     return row

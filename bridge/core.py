@@ -36,6 +36,7 @@ from bridge.consent import Consent, State
 from bridge.cookies import MAX_AGE, parse_host
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
+from bridge.destinations.segment import Segment
 from bridge.enrichment import Completed, Enricher
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events import Event
@@ -151,7 +152,10 @@ class Bridge:
         self.catalog = catalog or Catalog()
         pixel_ids = [each.pixel_id for each in destinations if each.pixel_id is not None]
         self._pixel_ids = tuple(dict.fromkeys(pixel_ids))
-        self.script = Script(prefix, pixel_script_url)
+        # Pages speak the language that the server does.
+        is_spoken = catalog is not None or any(isinstance(each, Segment) for each in destinations)
+        table = self.catalog.to_json() if is_spoken else None
+        self.script = Script(prefix, pixel_script_url, table=table)
         self.event_names = EventNames(custom_events)
         self.origins = Origins(allowed_origins)
         self.limits = Limits(rate_limit)

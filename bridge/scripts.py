@@ -27,18 +27,20 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/
 _NONCE = re.compile(r"[A-Za-z0-9+/_-]{1,200}={0,2}")  # CSP's own grammar: it is put into a header
 
 
-def _read_script() -> bytes:
-    """Return the script, from the wheel or from the source tree; minified where it was built."""
+def _read_script(name: str) -> bytes:
+    """Return a script, from the wheel or from the source tree; minified where it was built."""
     package = Path(__file__).parent
     for folder in (package / "static", package.parent / "static"):
-        for name in ("bridge.min.js", "bridge.js"):
-            if (folder / name).exists():
-                return (folder / name).read_bytes()
-    raise FileNotFoundError("static/bridge.js is missing from this installation of pixel-bridge")
+        for path in (folder / f"{name}.min.js", folder / f"{name}.js"):
+            if path.exists():
+                return path.read_bytes()
+    raise FileNotFoundError(f"static/{name}.js is missing from this installation of pixel-bridge")
 
 
 # Read from disk here, since the first use is on the event loop.
-SCRIPT = _read_script()
+SCRIPT = _read_script("bridge")
+CATALOG_SCRIPT = _read_script("catalog")
+_TABLE = b"__BRIDGE_CATALOG__"
 
 
 class ScriptTag(str):
@@ -58,6 +60,7 @@ class Script:
         prefix: Path it is served below, such as ``/_bridge``.
         pixel_script_url: Where it loads the pixel's library from. It is written into the script: a
             cookie could be set by any subdomain, and would name a script.
+        table: The catalog as JSON, where pages may use Segment's names too; written in as well.
 
     Attributes:
         content: What is served.
@@ -66,8 +69,12 @@ class Script:
         path: Where this content stays for ever.
     """
 
-    def __init__(self, prefix: str, pixel_script_url: str = PIXEL_SCRIPT_URL) -> None:
+    def __init__(
+        self, prefix: str, pixel_script_url: str = PIXEL_SCRIPT_URL, *, table: str | None = None
+    ) -> None:
         self.content = SCRIPT.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())
+        if table is not None:
+            self.content = CATALOG_SCRIPT.replace(_TABLE, table.encode()) + b"\n" + self.content
         self.zipped = gzip.compress(self.content, 9, mtime=0)
         self.version = hashlib.sha256(self.content).hexdigest()[:16]
         self.path = f"{prefix}/bridge.{self.version}.js"

@@ -1,0 +1,144 @@
+// Segment's event names and properties → Meta's, by the server's own table: `bridge/catalog.py`.
+// Served in front of bridge.js, in the same file, where the app speaks Segment's language. So the
+// pixel is told the same name and parameters as the server copy carries.
+;(() => {
+  /**
+   * @typedef {Record<string, any>} Properties
+   * @typedef {[names: string[], meta: string, value: string[], lines: 0 | 1 | 2,
+   *   rename: Record<string, string>, counts: 0 | 1]} Row lines: none, the event itself, products
+   * @typedef {{ rows: Row[], ids: string[], lines: 0 | 1 }} Table
+   */
+
+  /** @type {Table} */
+  // @ts-expect-error: the server writes the table here
+  const table = __BRIDGE_CATALOG__
+  const page = /** @type {any} */ (window)
+  if (page._bridge) return
+
+  const ENVELOPE = /^(action_source|event_id|external_id|fbc|fbp)$/
+  const AMOUNTS = ['value', 'net_revenue', 'predicted_ltv', 'revenue', 'total', 'price']
+  const COUNTS = ['num_items', 'quantity']
+
+  /** @param {unknown} value */
+  const isTold = (value) => value != null && value !== ''
+
+  // As the server reads amounts, but for what it alone can know: what is no amount is left out.
+  /** @param {unknown} told */
+  const readAmount = (told) => {
+    if (typeof told !== 'string') return told
+    const text = told.trim().replace(/^[^\d.,\s-]{1,4}\s*|\s*[^\d.,\s-]{1,4}$/g, '')
+    const isPlain = /^\d+(\.\d+)?$/.test(text) && !/^[1-9]\d{0,2}\.\d{3}$/.test(text)
+    if (isPlain) return +text
+    if (/^\d{1,3}(,\d{3})+\.\d+$|^\d{1,3}(,\d{3}){2,}$/.test(text)) return +text.replace(/,/g, '')
+    return undefined
+  }
+
+  /** @param {Properties} told @param {string[]} amounts */
+  const readNumbers = (told, amounts) => {
+    for (const key of amounts) if (key in told) told[key] = readAmount(told[key])
+    for (const key of COUNTS) if (/^\d{1,9}$/.test(told[key])) told[key] = +told[key]
+  }
+
+  /** @param {Properties} product its line is taken out of it */
+  const takeLine = (product) => {
+    /** @type {Properties} */
+    const line = {}
+    const key = table.ids.find((each) => isTold(product[each]))
+    if (key) line.id = String(product[key])
+    line.quantity = product.quantity ?? 1
+    if (product.price != null) line.item_price = product.price
+    if (product.delivery_category != null) line.delivery_category = product.delivery_category
+    for (const each of [key || '', 'quantity', 'price', 'delivery_category']) delete product[each]
+    return line
+  }
+
+  /** @param {Row} row @param {Properties} rest @returns {Properties[] | undefined} */
+  const takeContents = ([, meta, , lines], rest) => {
+    if (!lines || 'contents' in rest || 'content_ids' in rest) return
+    const products = rest.products ?? (meta === 'ViewContent' ? [] : undefined)
+    delete rest.products
+    if (!products || (lines === 1 && !products.length))
+      return lines === 1 && table.ids.some((key) => rest[key]) ? [takeLine(rest)] : undefined
+    if (!Array.isArray(products)) return
+    return products
+      .map((/** @type {Properties} */ product) => {
+        const copy = { ...product }
+        readNumbers(copy, ['price'])
+        return takeLine(copy)
+      })
+      .filter((/** @type {Properties} */ line) => line.id)
+  }
+
+  /** @param {Row} row @param {Properties[]} contents @param {unknown} category */
+  const describe = ([, meta, , , , counts], contents, category) => {
+    if (contents[0]) {
+      const quantities = contents.map(({ quantity }) => (table.lines ? 1 : quantity))
+      const total = quantities.reduce((sum, each) => sum + (Number.isInteger(each) ? each : 1), 0)
+      return {
+        content_type: 'product',
+        content_ids: contents.map(({ id }) => id),
+        contents,
+        ...(counts && { num_items: total }),
+      }
+    }
+    if (meta !== 'ViewContent' || typeof category !== 'string') return { contents }
+    return {
+      content_type: 'product_group',
+      content_ids: [category],
+      contents: [{ id: category, quantity: 1 }],
+    }
+  }
+
+  /** @param {Row} row @param {Properties} properties */
+  const translate = (row, properties) => {
+    const [, , values, , rename] = row
+    const entries = Object.entries(properties).filter(([key]) => !ENVELOPE.test(key))
+    const rest = Object.fromEntries(entries)
+    readNumbers(rest, AMOUNTS)
+    if (typeof rest.currency === 'string') rest.currency = rest.currency.trim().toUpperCase()
+    /** @type {Properties} */
+    const built = {}
+    const usable = values.filter((key) => key !== 'price' || rest.currency)
+    const chosen = usable.find((key) => rest[key] != null)
+    if (chosen) {
+      built.value = rest[chosen]
+      if (chosen !== 'price') delete rest[chosen]
+    }
+    for (const [ours, theirs] of Object.entries(rename)) {
+      if (rest[ours] != null) built[theirs] = rest[ours]
+      delete rest[ours]
+    }
+    const contents = takeContents(row, rest)
+    if (contents) Object.assign(built, describe(row, contents, built.content_category))
+    if (chosen === 'price') delete rest.price
+    return { ...built, ...rest, ...(chosen && { value: built.value }) }
+  }
+
+  /** @type {Map<string, Row>} */
+  const rows = new Map()
+  for (const row of table.rows) for (const name of row[0]) rows.set(name, row)
+
+  /** @param {any} name @param {any} properties @returns {[any, any]} */
+  const spell = (name, properties) => {
+    const row = rows.get(String(name).toLowerCase().replace(/[ _-]/g, ''))
+    return row ? [row[1], translate(row, Object(properties))] : [name, properties]
+  }
+
+  /** @param {any} call one made before the script was here */
+  const respell = (call) => {
+    if (call?.[0] === 'track') call.splice(1, 2, ...spell(call[1], call[2]))
+  }
+  if (Array.isArray(page.bridge)) page.bridge.forEach(respell)
+
+  // After the script below has run, and before any other.
+  queueMicrotask(() => {
+    const api = page._bridge
+    if (!api) return
+    const { track } = api
+    api.track = (
+      /** @type {any} */ name,
+      /** @type {any} */ properties,
+      /** @type {any} */ options,
+    ) => track(...spell(name, properties), options)
+  })
+})()
