@@ -23,10 +23,13 @@ from bridge.sandbox.forms import parse_form
 from bridge.sandbox.graph import MAX_BODY_BYTES, Accepted, judge, parse_body
 from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
 from bridge.sandbox.refusal import Refusal
+from bridge.sandbox.segment import BATCHES, MAX_BATCH_BYTES, TYPES, parse_call
+from bridge.sandbox.segment_messages import Message, judge_messages
 from bridge.sandbox.stream import VersionStream
 
 DEFAULT_PIXEL_ID = "1234567890123456"
 DEFAULT_ACCESS_TOKEN = "sandbox-token"  # noqa: S105  (not a secret: it opens the sandbox only)
+DEFAULT_WRITE_KEY = "sandbox-write-key"
 MAX_HIT_BYTES = 1024 * 1024  # of a hit's body
 
 _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -35,9 +38,10 @@ _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA
 class Sandbox:
     """The state behind the routes: who may send, what arrived, what shall fail."""
 
-    def __init__(self, pixel_ids: Sequence[str], access_token: str) -> None:
+    def __init__(self, pixel_ids: Sequence[str], access_token: str, write_key: str) -> None:
         self.pixel_ids = tuple(pixel_ids)
         self.access_token = access_token
+        self.write_key = write_key
         self.ledger = Ledger()
         self.faults = Faults()
 
@@ -100,6 +104,33 @@ class Sandbox:
                 field = f"data[{index}]"
                 return Refusal(message=f"Param {field} is refused on demand", field=field)
         return verdict
+
+    async def receive_messages(self, request: Request) -> Response:
+        """Take one message or a batch of them, as Segment's HTTP Tracking API does."""
+        now = time.time()
+        path = request.path_params["call"]
+        if path not in TYPES and path not in BATCHES:
+            return _json({"success": False, "message": f"no such call: {path}"}, 404)
+        call = parse_call(
+            path,
+            request.headers.get("content-type", ""),
+            request.headers.get("content-encoding", ""),
+            request.headers.get("authorization", ""),
+            await _read_body(request, MAX_BATCH_BYTES),
+        )
+        if isinstance(call, str):
+            self.ledger.refuse_message(request.url.path, call, now)
+            return _json({"success": False, "message": call}, 400)
+        for message in judge_messages(call, self.write_key, now):
+            self._deliver(message, now)
+        return _json({"success": True})
+
+    def _deliver(self, message: Message, now: float) -> None:
+        if message.dropped is None and self.ledger.messages.is_repeat(
+            message.content["messageId"], now
+        ):
+            message = msgspec.structs.replace(message, dropped="duplicate_message_id")
+        self.ledger.add_message(message, None, now)
 
     async def receive_hit(self, request: Request) -> Response:
         """Record a pixel's hit and answer with an image, whatever it was."""
@@ -186,14 +217,16 @@ def create_app(
     *,
     pixel_ids: Sequence[str] = (DEFAULT_PIXEL_ID,),
     access_token: str = DEFAULT_ACCESS_TOKEN,
+    write_key: str = DEFAULT_WRITE_KEY,
 ) -> Starlette:
     """Return the sandbox as an ASGI application.
 
     Args:
         pixel_ids: The pixels that exist in it.
         access_token: The token that may write to them.
+        write_key: The write key of the one source that Segment has.
     """
-    sandbox = Sandbox(pixel_ids, access_token)
+    sandbox = Sandbox(pixel_ids, access_token, write_key)
     events = "/{version}/{pixel_id}/events"
     return Starlette(
         routes=[
@@ -207,6 +240,7 @@ def create_app(
             Route("/api/faults", sandbox.list_faults, methods=["GET"]),
             Route("/api/faults", sandbox.add_fault, methods=["POST"]),
             Route("/api/faults", sandbox.clear_faults, methods=["DELETE"]),
+            Route("/v1/{call}", sandbox.receive_messages, methods=["POST"]),
             Route(events, sandbox.receive_events, methods=["POST"]),
         ],
         middleware=[Middleware(FaultMiddleware, faults=sandbox.faults)],
