@@ -23,8 +23,8 @@ from bridge.sandbox.forms import parse_form
 from bridge.sandbox.graph import MAX_BODY_BYTES, Accepted, judge, parse_body
 from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
 from bridge.sandbox.refusal import Refusal
-from bridge.sandbox.segment import BATCHES, MAX_BATCH_BYTES, TYPES, parse_call
-from bridge.sandbox.segment_messages import Message, judge_messages
+from bridge.sandbox.segment import BATCHES, MAX_BATCH_BYTES, TYPES
+from bridge.sandbox.segment_source import Source
 from bridge.sandbox.stream import VersionStream
 
 DEFAULT_PIXEL_ID = "1234567890123456"
@@ -41,8 +41,8 @@ class Sandbox:
     def __init__(self, pixel_ids: Sequence[str], access_token: str, write_key: str) -> None:
         self.pixel_ids = tuple(pixel_ids)
         self.access_token = access_token
-        self.write_key = write_key
         self.ledger = Ledger()
+        self.source = Source(write_key, self.pixel_ids, self.ledger)
         self.faults = Faults()
 
     async def receive_events(self, request: Request) -> Response:
@@ -107,30 +107,12 @@ class Sandbox:
 
     async def receive_messages(self, request: Request) -> Response:
         """Take one message or a batch of them, as Segment's HTTP Tracking API does."""
-        now = time.time()
-        path = request.path_params["call"]
-        if path not in TYPES and path not in BATCHES:
-            return _json({"success": False, "message": f"no such call: {path}"}, 404)
-        call = parse_call(
-            path,
-            request.headers.get("content-type", ""),
-            request.headers.get("content-encoding", ""),
-            request.headers.get("authorization", ""),
-            await _read_body(request, MAX_BATCH_BYTES),
-        )
-        if isinstance(call, str):
-            self.ledger.refuse_message(request.url.path, call, now)
-            return _json({"success": False, "message": call}, 400)
-        for message in judge_messages(call, self.write_key, now):
-            self._deliver(message, now)
+        body = await _read_body(request, MAX_BATCH_BYTES)
+        path = request.url.path.rpartition("/")[2]
+        refusal = self.source.receive(path, request.headers, body, time.time())
+        if refusal is not None:
+            return _json({"success": False, "message": refusal}, 400)
         return _json({"success": True})
-
-    def _deliver(self, message: Message, now: float) -> None:
-        if message.dropped is None and self.ledger.messages.is_repeat(
-            message.content["messageId"], now
-        ):
-            message = msgspec.structs.replace(message, dropped="duplicate_message_id")
-        self.ledger.add_message(message, None, now)
 
     async def receive_hit(self, request: Request) -> Response:
         """Record a pixel's hit and answer with an image, whatever it was."""
@@ -222,12 +204,13 @@ def create_app(
     """Return the sandbox as an ASGI application.
 
     Args:
-        pixel_ids: The pixels that exist in it.
+        pixel_ids: The pixels that exist in it, one or more; Segment's messages go to the first.
         access_token: The token that may write to them.
         write_key: The write key of the one source that Segment has.
     """
     sandbox = Sandbox(pixel_ids, access_token, write_key)
     events = "/{version}/{pixel_id}/events"
+    calls = [f"/v1/{call}" for call in (*TYPES, *BATCHES)]
     return Starlette(
         routes=[
             *(Route(path, sandbox.send_file) for path in _FILES),
@@ -240,7 +223,7 @@ def create_app(
             Route("/api/faults", sandbox.list_faults, methods=["GET"]),
             Route("/api/faults", sandbox.add_fault, methods=["POST"]),
             Route("/api/faults", sandbox.clear_faults, methods=["DELETE"]),
-            Route("/v1/{call}", sandbox.receive_messages, methods=["POST"]),
+            *(Route(path, sandbox.receive_messages, methods=["POST"]) for path in calls),
             Route(events, sandbox.receive_events, methods=["POST"]),
         ],
         middleware=[Middleware(FaultMiddleware, faults=sandbox.faults)],

@@ -23,16 +23,18 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """What Segment's destination for Meta made of a message.
 
     Attributes:
-        outcome: ``"delivered"``; ``"refused"`` by the destination or by Meta; ``"off"`` by the
-            message's ``integrations``; ``"none"`` if no mapping is for it.
+        outcome: ``"delivered"``; ``"refused"`` by the destination, or ``"refused_by_meta"``;
+            ``"off"`` by the message's ``integrations``; ``"none"`` if no mapping is for it.
         reason: Why it was refused.
         event_name, event_id: Of the event that Meta was sent.
+        warnings: What is lost on the way.
     """
 
     outcome: str
     reason: str | None = None
     event_name: str | None = None
     event_id: str | None = None
+    warnings: list[str] = []
 
 
 class MessageLog:
