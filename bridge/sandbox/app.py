@@ -190,6 +190,8 @@ _FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/segment.js": ("segment.js", "text/javascript"),
+    "/elements.js": ("elements.js", "text/javascript"),
     "/en_US/fbevents.js": ("fbevents.js", "text/javascript"),
 }
 _CONFIG = ("config.js", "text/javascript")

@@ -71,6 +71,7 @@ class MessageLog:
 
     def add(self, message: Message, delivery: Delivery | None, now: float) -> None:
         """Record a message, and what its destination made of it if it was not dropped."""
+        self._counters["entries"] += 1
         self._counters["received"] += message.count
         if message.dropped is not None:
             self._reasons[message.dropped] += message.count
@@ -79,6 +80,7 @@ class MessageLog:
         content = message.content if isinstance(message.content, dict) else {}
         self._entries.appendleft(
             {
+                "number": self._counters["entries"],
                 "received_at_ms": int(now * 1000),
                 "type": content.get("type"),
                 "event": content.get("event"),

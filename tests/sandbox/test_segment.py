@@ -14,6 +14,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from playwright.async_api import Browser, expect
 
 from bridge.sandbox import DEFAULT_WRITE_KEY as KEY
 from bridge.sandbox import create_app
@@ -464,6 +465,35 @@ async def test_listing_is_bounded_and_newest_first(caller: Caller) -> None:
     assert [message["message_id"] for message in report["messages"]] == ["3999", "3998", "3997"]
     assert report["counters"]["received"] == 4000
     assert len((await caller.read())["messages"]) == 2000
+
+
+async def test_page_shows_messages_as_they_come_and_as_text(browser: Browser, port: int) -> None:
+    url = f"http://127.0.0.1:{port}"
+    markup = "<img src=x onerror='document.title=1'>"
+    body = {"writeKey": KEY, "batch": [make_message(event=markup, messageId="m" * 99)]}
+    async with AsyncClient(base_url=url, trust_env=False) as client:
+        await client.delete("/api/events")
+        async with await browser.new_context(viewport={"width": 390, "height": 800}) as context:
+            page = await context.new_page()
+            await page.goto(url)
+            await expect(page.locator("#empty")).to_be_visible()
+            await expect(page.locator("#segment")).to_be_hidden()
+            await client.post(BATCH, json={**body, "writeKey": ""})
+            await expect(page.locator("#segment-refused")).to_contain_text("Refused with 400")
+            await client.post(BATCH, json=body)
+            await expect(page.locator("#messages .name")).to_have_text(f"{markup} track")
+            await client.post(BATCH, json=body)
+            dropped = page.locator("#messages .badge.bad").first
+            await expect(dropped).to_have_text("Dropped: duplicate_message_id")
+            await expect(page.locator("#segment-counters")).to_contain_text("2 messages")
+            await expect(page.locator("#none")).to_be_visible()
+            await page.locator("#messages summary").first.click()
+            await expect(page.locator("#messages pre").first).to_contain_text(markup)
+            width = await page.evaluate("document.documentElement.scrollWidth")
+            assert width == 390
+            await page.locator("#reset").click()
+            await expect(page.locator("#segment")).to_be_hidden()
+            assert await page.title() == "Sandbox events"
 
 
 # Faults
