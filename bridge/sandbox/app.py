@@ -111,7 +111,7 @@ class Sandbox:
         path = request.url.path.rpartition("/")[2]
         refusal = self.source.receive(path, request.headers, body, time.time())
         if refusal is not None:
-            return _json({"success": False, "message": refusal}, 400)
+            return _json({"success": False, "code": "bad_request", "message": refusal}, 400)
         return _json({"success": True})
 
     async def receive_hit(self, request: Request) -> Response:

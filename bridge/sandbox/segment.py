@@ -22,7 +22,9 @@ import msgspec
 TYPES = ("track", "identify", "page", "screen", "group", "alias")
 BATCHES = ("batch", "import")
 """``import`` "is an alias for v1/batch": segmentio/analytics-php, issue 96."""
-MAX_BODY_BYTES = 32_000  # of a single call; KB read as 1000 bytes, as analytics-go does
+# A KB is 1000 bytes here, as in analytics-go; analytics-python goes to 32 * 1024. What passes by
+# the smaller reading passes by both.
+MAX_BODY_BYTES = 32_000  # of a single call
 MAX_ITEM_BYTES = 32_000  # of one message in a batch
 MAX_BATCH_BYTES = 500_000  # of a batch's body
 MAX_ITEMS = 2500  # messages of a batch

@@ -527,7 +527,11 @@ async def test_refusing_one_event_is_for_graph(caller: Caller) -> None:
 
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=8,
 )
@@ -538,6 +542,35 @@ KEYS = (
 MESSAGES = st.dictionaries(
     st.sampled_from(KEYS), JSON_VALUES | st.sampled_from(["track", "page", "2026-11-25T10:00:00Z"])
 )
+
+
+PROPERTIES = st.fixed_dictionaries(
+    {"action_source": st.sampled_from(["website", "email"])},
+    optional=dict.fromkeys(
+        (
+            *("event_id", "currency", "revenue", "price", "quantity", "product_id", "products"),
+            *("query", "fbp", "fbc"),
+        ),
+        JSON_VALUES | st.sampled_from(["EUR", "1", 1, [{"product_id": 1}]]),
+    ),
+)
+CONTEXTS = st.dictionaries(st.sampled_from(["ip", "userAgent", "page"]), JSON_VALUES) | st.builds(
+    lambda traits: {"userAgent": "UA", "page": {"url": "https://a.example/"}, "traits": traits},
+    st.dictionaries(st.sampled_from(["email", "phone", "birthday", "address"]), JSON_VALUES),
+)
+NAMES = ("Order Completed", "Product Added", "Product Viewed", "Products Searched", "Lead")
+
+
+@settings(max_examples=300, deadline=None)
+@given(event=st.sampled_from(NAMES), properties=PROPERTIES, context=CONTEXTS)
+def test_no_message_is_a_fault_of_the_destination(
+    event: str, properties: dict[str, Any], context: dict[str, Any]
+) -> None:
+    message = make_message(event=event, properties=properties, context=context, writeKey=KEY)
+    ledger = Ledger()
+    headers = {"content-type": "application/json"}
+    Source(KEY, ["1"], ledger).receive("track", headers, json.dumps(message).encode(), NOW)
+    msgspec.json.encode(ledger.report())
 
 
 @settings(max_examples=300, deadline=None)
