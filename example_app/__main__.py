@@ -17,7 +17,7 @@ import uvicorn
 from bridge.errors import ConfigError
 from example_app.app import create_app
 from example_app.sandbox import SANDBOX_HOST, running_sandbox
-from example_app.settings import SANDBOX_PORT, read_settings
+from example_app.settings import DESTINATIONS, SANDBOX_PORT, read_settings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,11 +27,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--with-sandbox", action="store_true", help="start the sandbox as well")
     parser.add_argument("--sandbox-port", type=int, default=SANDBOX_PORT)
+    parser.add_argument("--to", choices=DESTINATIONS, help="where events go: meta by default")
     options = parser.parse_args(argv)
 
-    settings = read_settings(os.environ, sandbox_port=options.sandbox_port)
-    if options.with_sandbox and settings.sandbox_url is None:
-        parser.error("--with-sandbox is for the shop without BRIDGE_ACCESS_TOKEN: unset it")
+    environ = {**os.environ, **({"SHOP_SENDS_TO": options.to} if options.to else {})}
+    try:
+        settings = read_settings(environ, sandbox_port=options.sandbox_port)
+    except ConfigError as error:
+        parser.error(str(error))
+    if settings.sandbox_url is None and (options.with_sandbox or options.to):
+        parser.error(
+            "--with-sandbox and --to are for the shop without BRIDGE_ACCESS_TOKEN and"
+            " BRIDGE_SEGMENT_WRITE_KEY: unset them"
+        )
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     # Told to stop or left by its terminal, the shop ends as with Ctrl-C, and so ends the sandbox.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""The sandbox as a child process: a stand-in for Meta that shows what it was sent."""
+"""The sandbox as a child process: a stand-in for Meta and for Segment that shows what it was sent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+from example_app.settings import ACCESS_TOKEN, WRITE_KEY
 
 SANDBOX_HOST = "127.0.0.1"
 STARTS_WITHIN = 15.0  # seconds
@@ -28,7 +30,8 @@ def running_sandbox(port: int, settings: Mapping[str, str]) -> Iterator[None]:
         "--host": SANDBOX_HOST,
         "--port": str(port),
         "--pixel-id": settings["BRIDGE_PIXEL_ID"],
-        "--access-token": settings["BRIDGE_ACCESS_TOKEN"],
+        "--access-token": settings.get("BRIDGE_ACCESS_TOKEN", ACCESS_TOKEN),
+        "--write-key": settings.get("BRIDGE_SEGMENT_WRITE_KEY", WRITE_KEY),
     }
     words = [word for option in options.items() for word in option]
     sandbox = subprocess.Popen(  # noqa: S603 - our own command, no shell
