@@ -52,6 +52,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         user_data: What ``identify`` was told, hashed.
         is_page_anonymous: The visitor was identified since the last page load; the pixel there
             keeps the anonymous external id it was given first.
+        is_segments: The anonymous id is that of Segment's analytics.js.
     """
 
     anonymous_id: str = msgspec.field(name="a")
@@ -64,6 +65,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     page_url: str | None = msgspec.field(name="l", default=None)
     user_data: UserData = msgspec.field(name="d", default=UserData())
     is_page_anonymous: bool = msgspec.field(name="n", default=False)
+    is_segments: bool = msgspec.field(name="s", default=False)
 
     @lazy
     def external_id(self) -> str:

@@ -32,8 +32,11 @@ def meet(
     """Return who made this request: the stored identity brought up to date, or a new one.
 
     The anonymous id comes from the session, else from Segment's cookie, else it is derived from a
-    valid ``_fbp`` so that parallel first requests agree, else it is random.
+    valid ``_fbp`` so that parallel first requests agree, else it is random. Where Segment's cookie
+    turns up later, or changes, it is followed.
     """
+    if stored is not None and capture.ajs_anonymous_id not in (None, stored.anonymous_id):
+        stored = _follow_segment(capture, stored)
     now_ms = int(now * 1000)
     cookies, connection = capture.cookies, capture.connection
     kept = stored.fbc if stored else None
@@ -53,6 +56,7 @@ def meet(
             client_ip=connection.client_ip,
             user_agent=capture.user_agent,
             page_url=capture.page_url,
+            is_segments=capture.ajs_anonymous_id is not None,
         )
     changes: dict[str, Any] = {}
     if fbp != stored.fbp:
@@ -72,6 +76,28 @@ def meet(
         if stored.is_page_anonymous and capture.is_page_load:
             changes["is_page_anonymous"] = False
     return msgspec.structs.replace(stored, **changes) if changes else stored
+
+
+def _follow_segment(capture: Capture, stored: Identity) -> Identity:
+    """Return ``stored`` under the anonymous id of analytics.js.
+
+    An id of its own that changes means ``reset()``, or ``identify`` of another user. After a reset
+    there is no user id either, and whoever was known here is not any more. An id that is new here
+    came with analytics.js itself, and is taken over where a page begins: the pixel keeps the
+    external id it was given first for the life of a page.
+
+    Source: Segment, "Identity: Analytics.js", Clear traits: reset() makes a new anonymous id and
+    removes the user's.
+    """
+    anonymous_id = capture.ajs_anonymous_id or stored.anonymous_id
+    if not stored.is_segments and not capture.is_page_load:
+        return stored
+    followed = msgspec.structs.replace(stored, anonymous_id=anonymous_id, is_segments=True)
+    if not stored.is_segments or capture.cookies.text(b"ajs_user_id"):
+        return followed
+    return msgspec.structs.replace(
+        followed, user_id=None, user_data=UserData(), is_page_anonymous=False
+    )
 
 
 def prefer_ip(seen: str | None, stored: str | None) -> str | None:

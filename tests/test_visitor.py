@@ -27,6 +27,7 @@ from bridge import (
     track,
 )
 from bridge.outbox import SQLiteOutbox
+from bridge.rules import hash_external_id
 from bridge.visitor import prefer_ip
 from tests.factories import CLIENT, NAVIGATION, make_bridge, make_client, make_scope, unix_now
 
@@ -430,3 +431,60 @@ async def test_nobody_cannot_be_sealed(open_site: Any) -> None:
 async def test_token_that_is_none_is_refused(open_site: Any) -> None:
     with pytest.raises(InvalidTokenError):
         open_site().bridge.unseal("nonsense")
+
+
+# Segment's analytics.js on the page
+
+
+async def external_id(site: Site, **headers: str) -> str:
+    answer = await site.get("/", **headers)
+    [found] = answer.json()["user_data"]["external_id"]
+    return str(found)
+
+
+async def test_anonymous_id_of_analytics_js_is_ours_from_the_first_request(open_site: Any) -> None:
+    site = open_site()
+    site.client.cookies.set(
+        "ajs_anonymous_id", "%220b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77%22", domain="shop.example.com"
+    )
+    assert await external_id(site) == hash_external_id("0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77")
+
+
+async def test_analytics_js_that_comes_later_is_taken_over_where_a_page_begins(
+    open_site: Any,
+) -> None:
+    site = open_site()
+    first = await external_id(site)
+    site.client.cookies.set(
+        "ajs_anonymous_id", "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77", domain="shop.example.com"
+    )
+    assert (await site.fetch()).json()["user_data"]["external_id"] == [first]
+    assert await external_id(site) == hash_external_id("0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77")
+
+
+async def test_reset_of_analytics_js_makes_a_stranger(open_site: Any) -> None:
+    site = open_site()
+    site.client.cookies.set(
+        "ajs_anonymous_id", "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77", domain="shop.example.com"
+    )
+    await site.get("/")
+    await site.get("/login")
+    assert await external_id(site) == hash_external_id("User 42")
+    site.client.cookies.set(
+        "ajs_anonymous_id", "5a2f6c1b-6f0d-4c8b-8d0e-0b7b2f4e9e77", domain="shop.example.com"
+    )
+    assert await external_id(site) == hash_external_id("5a2f6c1b-6f0d-4c8b-8d0e-0b7b2f4e9e77")
+
+
+async def test_another_user_at_analytics_js_is_no_reset(open_site: Any) -> None:
+    site = open_site()
+    site.client.cookies.set(
+        "ajs_anonymous_id", "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77", domain="shop.example.com"
+    )
+    await site.get("/")
+    await site.get("/login")
+    site.client.cookies.set(
+        "ajs_anonymous_id", "5a2f6c1b-6f0d-4c8b-8d0e-0b7b2f4e9e77", domain="shop.example.com"
+    )
+    site.client.cookies.set("ajs_user_id", "User%2042", domain="shop.example.com")
+    assert await external_id(site) == hash_external_id("User 42")
