@@ -15,7 +15,7 @@ import pytest
 
 import bridge
 from bridge import Bridge, Consent
-from bridge.destinations import Meta
+from bridge.destinations import Meta, Segment
 from bridge.outbox import SQLiteOutbox
 from bridge.scripts import SCRIPT
 from bridge.settings import OPTIONS
@@ -72,8 +72,9 @@ def test_every_option_is_in_the_table_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("kind", "without"),
     [
-        (Bridge, {"destinations", "ignore", "consent"}),
+        (Bridge, {"destinations", "ignore", "consent", "catalog"}),
         (Meta, set()),
+        (Segment, {"pixel_id", "integrations", "alias"}),
         (Consent, {"resolve", "meanings"}),
     ],
 )

@@ -1,4 +1,4 @@
-"""``pixel-bridge check``: settings, outbox, and Meta's answer to a test event; what to fix."""
+"""``pixel-bridge check``: settings, outbox, and what destinations answer; what to fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from bridge.catalog import Catalog
 from bridge.cli.origin import App, load_bridge
 from bridge.cli.screen import open_console, say
 from bridge.core import Bridge
-from bridge.destinations import Accepted, Destination, Paused, Rejected, Request, Retry, Verdict
+from bridge.destinations import (
+    Accepted,
+    Destination,
+    Meta,
+    Paused,
+    Rejected,
+    Request,
+    Retry,
+    Verdict,
+)
 from bridge.destinations.base import Told
 from bridge.errors import ConfigError, OutboxError
 from bridge.events import Event, UserData, new_event_id
@@ -41,8 +50,8 @@ TestEventCode = Annotated[
 def run_check(app: App = None, test_event_code: TestEventCode = None) -> None:
     """Check the settings, the outbox, the pixel and the token; say what to fix.
 
-    Sends one event named PixelBridgeCheck, if there is a test event code. Exits with 1 if
-    something failed.
+    Sends Meta one event named PixelBridgeCheck, if there is a test event code, and Segment an
+    empty batch. Exits with 1 if something failed.
     """
     report = _Report()
     try:
@@ -88,7 +97,9 @@ async def _check(bridge: Bridge, code: str | None, report: _Report) -> None:
     finally:
         await bridge.outbox.close()
     for destination in bridge.destinations:
-        if code:
+        if not isinstance(destination, Meta):
+            await _knock(destination, report)
+        elif code:
             await _send_test(destination, code, report)
         else:
             report.skip(
@@ -126,15 +137,31 @@ async def _probe(outbox: Outbox) -> None:
     await outbox.drop([each.key for each in claimed])
 
 
+async def _knock(destination: Destination, report: _Report) -> None:
+    """Ask a destination that has no test events with a request that holds none."""
+    verdict = await _ask(destination, [])
+    if isinstance(verdict, Accepted | Rejected):
+        report.good(
+            destination.name,
+            "answers; it takes any key, so look for events in the source's debugger",
+        )
+    else:
+        _tell(verdict, destination.name, report, ())
+
+
 async def _send_test(destination: Destination, code: str, report: _Report) -> None:
     tested = _Tested(destination, code)
     body = destination.encode(_build_test_event(time.time()), Told(Catalog()))
+    verdict = await _ask(tested, [body])
+    _tell(verdict, destination.name, report, tested.secrets)
+
+
+async def _ask(destination: Destination, bodies: Sequence[bytes]) -> Verdict:
     certificates = await asyncio.to_thread(httpx.create_ssl_context)
     async with httpx.AsyncClient(
         timeout=TIMEOUT, follow_redirects=False, verify=certificates
     ) as client:
-        verdict = await exchange(client, tested, [body])
-    _tell(verdict, destination.name, report, tested.secrets)
+        return await exchange(client, destination, bodies)
 
 
 def _tell(verdict: Verdict, name: str, report: _Report, secrets: Sequence[str]) -> None:
