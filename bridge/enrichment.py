@@ -97,8 +97,11 @@ class Enricher:
         if event.get("properties") is not None:
             properties, _ = self._read_properties(name, event["properties"], "properties")
         self._check_translation(name, properties)
+        given = {**event, "properties": properties}
+        if visitor.silence is not None and given.get("integrations") is None:
+            given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
         return complete_message(
-            {**event, "properties": properties},
+            given,
             visitor.identity,
             visitor.user_data,
             visitor.page_url,

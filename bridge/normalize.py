@@ -11,12 +11,12 @@ Source: Meta, "Customer Information Parameters", read 2026-11-23.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import ipaddress
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -53,7 +53,7 @@ _HAS_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Meta's parameter builder puts a mark behind what it hashed, and behind an IP address.
 _MARK = re.compile(r"\.(?:AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8})\Z")
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}")
-_SHA256_OF_NOTHING = hashlib.sha256(b"").hexdigest()
+_SHA256_OF_NOTHING = sha256(b"").hexdigest()
 _EMAIL_INSIDE = re.compile(r"[^\s@](?:@|%40)[^\s@%]+\.[^\s@%]")
 _LEAD_ID = re.compile(r"[1-9][0-9]{14,16}")
 _LOGIN_ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -68,14 +68,17 @@ class _Field(NamedTuple):
         key: Meta's.
         read: Takes a value, returns what is sent: ``None`` if the value is blank.
         many: Whether the value may be a list, and is sent as one.
+        rule: What a text becomes before it is hashed, if it is.
     """
 
     key: str
     read: _Read
     many: bool
+    rule: Rule | None = None
 
 
 _LISTS = (list, tuple)
+_SHORTEST_DIGEST = 32  # characters: MD5's, which is refused
 
 
 def build_user_data(
@@ -116,10 +119,24 @@ def read_user_data(
         field = _FIELDS.get(name)
         if field is None:
             raise _unknown(name)
-        if not (results := _read(name, field, value, options)):
+        key, read, many, rule = field
+        results: list[str | int]
+        try:
+            if rule is not None and type(value) is str and len(value) < _SHORTEST_DIGEST:
+                # What nearly all values are; the same as ``read`` does, in fewer steps.
+                text = value.strip(SPACE)
+                results = [_sha256(rule(text.lower(), options))] if text else []
+            elif many and isinstance(value, _LISTS):
+                results = _read_list(name, field, value, options)
+            else:
+                result = read(value, options)
+                results = [] if result is None else [result]
+        except RefusedError as refused:
+            _log.warning("user_data.%s: dropped %d of %d: %s", name, 1, 1, str(refused))
             continue
-        key = field.key
-        if not field.many:
+        if not results:
+            continue
+        if not many:
             values[key] = results[0]
         elif key in values:
             values[key] = list(dict.fromkeys(values[key] + results))[:MAX_ITEMS]
@@ -146,11 +163,10 @@ def _unknown(name: object) -> InvalidEventError:
     return InvalidEventError(f"user_data.{name}", f"Meta knows no such key; {hint}")
 
 
-def _read(name: str, field: _Field, value: object, options: Options) -> list[str | int]:
-    """Return what is to be sent for ``value``, without duplicates; log once what is not."""
-    if not (field.many and isinstance(value, _LISTS)):
-        return _read_one(name, field, value, options)
-    items = value
+def _read_list(
+    name: str, field: _Field, items: Sequence[object], options: Options
+) -> list[str | int]:
+    """Return what is to be sent for ``items``, without duplicates; log once what is not."""
     results: list[str | int] = []
     refusal, dropped = "", 0
     for item in items[:MAX_ITEMS]:
@@ -166,16 +182,6 @@ def _read(name: str, field: _Field, value: object, options: Options) -> list[str
     if dropped:
         _log.warning("user_data.%s: dropped %d of %d: %s", name, dropped, len(items), refusal)
     return results
-
-
-def _read_one(name: str, field: _Field, value: object, options: Options) -> list[str | int]:
-    """Do as ``_read`` does with a single value, which nearly all are."""
-    try:
-        result = field.read(value, options)
-    except RefusedError as refused:
-        _log.warning("user_data.%s: dropped %d of %d: %s", name, 1, 1, str(refused))
-        return []
-    return [] if result is None else [result]
 
 
 # Readers: a value → what is sent.
@@ -204,19 +210,19 @@ def _sha256(text: str) -> str:
     if not text:
         raise RefusedError("nothing is left after removing punctuation and spaces")
     try:
-        return hashlib.sha256(text.encode()).hexdigest()
+        return sha256(text.encode()).hexdigest()
     except UnicodeEncodeError:
         raise RefusedError("not valid Unicode") from None
 
 
-def _hashed(rule: Rule, *also: type) -> _Read:
+def _hashed(rule: Rule, also: tuple[type, ...]) -> _Read:
     """Return a reader of text, or of types in ``also``, that applies ``rule`` and hashes."""
 
     def read(value: object, options: Options) -> str | None:
         text = _text(value, also).strip(SPACE)
         if not text:
             return None
-        if len(text) >= 32 and (digest := _digest(text)):
+        if len(text) >= _SHORTEST_DIGEST and (digest := _digest(text)):
             return digest
         return _sha256(rule(text.lower(), options))
 
@@ -301,24 +307,23 @@ def _read_user_agent(value: object, _: Options) -> str | None:
     return _valid_unicode(text).strip(SPACE) or None
 
 
-_HASHED: dict[str, _Read] = {
-    "em": _hashed(normalize_email),
-    "ph": _hashed(normalize_phone, int),
-    "fn": _hashed(normalize_name),
-    "ln": _hashed(normalize_name),
-    "db": _hashed(normalize_birth_date, int, date),
-    "ge": _hashed(normalize_gender),
-    "ct": _hashed(normalize_city),
-    "st": _hashed(normalize_state),
-    "zp": _hashed(normalize_zip, int),
-    "country": _hashed(normalize_country),
-    "external_id": _read_external_id,
-    "f5first": _hashed(build_name_start(5)),
-    "f5last": _hashed(build_name_start(5)),
-    "fi": _hashed(build_name_start(1)),
-    "dobd": _hashed(build_birth_part(1, 31), int),
-    "dobm": _hashed(build_birth_part(1, 12), int),
-    "doby": _hashed(normalize_birth_year, int),
+_RULES: dict[str, tuple[Rule, tuple[type, ...]]] = {  # and the types that it takes beside text
+    "em": (normalize_email, ()),
+    "ph": (normalize_phone, (int,)),
+    "fn": (normalize_name, ()),
+    "ln": (normalize_name, ()),
+    "db": (normalize_birth_date, (int, date)),
+    "ge": (normalize_gender, ()),
+    "ct": (normalize_city, ()),
+    "st": (normalize_state, ()),
+    "zp": (normalize_zip, (int,)),
+    "country": (normalize_country, ()),
+    "f5first": (build_name_start(5), ()),
+    "f5last": (build_name_start(5), ()),
+    "fi": (build_name_start(1), ()),
+    "dobd": (build_birth_part(1, 31), (int,)),
+    "dobm": (build_birth_part(1, 12), (int,)),
+    "doby": (normalize_birth_year, (int,)),
 }
 _PLAIN: dict[str, _Read] = {
     "client_ip_address": _read_ip,
@@ -351,7 +356,11 @@ _READABLE = {
     "zip_code": "zp",
     "postal_code": "zp",
 }
-_FIELDS = {key: _Field(key, read, key in _HASHED) for key, read in (_HASHED | _PLAIN).items()}
+_FIELDS = {
+    **{key: _Field(key, _hashed(*rule), many=True, rule=rule[0]) for key, rule in _RULES.items()},
+    "external_id": _Field("external_id", _read_external_id, many=True),
+    **{key: _Field(key, read, many=False) for key, read in _PLAIN.items()},
+}
 _FIELDS |= {name: _FIELDS[key] for name, key in _READABLE.items()}
 USER_DATA_KEYS = frozenset(_FIELDS)
 """Every key that ``build_user_data`` takes: Meta's and the readable ones."""

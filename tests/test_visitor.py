@@ -488,3 +488,14 @@ async def test_another_user_at_analytics_js_is_no_reset(open_site: Any) -> None:
     )
     site.client.cookies.set("ajs_user_id", "User%2042", domain="shop.example.com")
     assert await external_id(site) == hash_external_id("User 42")
+
+
+async def test_track_message_of_a_silent_visitor_goes_nowhere_and_names_nobody(
+    open_site: Any,
+) -> None:
+    site = open_site(consent="denied")
+    visitor = site.bridge.visit(make_scope("/"))
+    message = enrich({"event": "Signed Up"}, visitor=visitor)
+    assert message["integrations"] == {"All": False}
+    assert message["anonymousId"] == message["messageId"]
+    assert not {"ip", "userAgent", "fbp", "traits"} & message["context"].keys()
