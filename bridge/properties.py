@@ -83,7 +83,7 @@ def _build_plain_type(depth: int) -> Any:
 
 
 _Fields: Any = Annotated[
-    dict[_Text, _build_plain_type(MAX_DEPTH - 1)],
+    dict[_Text, _build_plain_type(MAX_DEPTH - 1)],  # type: ignore[misc]
     msgspec.Meta(max_length=MAX_KEYS),
 ]
 # In a struct, whose type msgspec looks through only once.
