@@ -409,6 +409,15 @@ INNOCENT: list[dict[str, Any]] = [
     {"note": "AB123456C"},
     {"note": "12345678Z"},
     {"note": "DE12 ABCD EFGH IJKL"},
+    {"note": "4111111111111112"},
+    {"note": 4111111111111112},
+    {"note": "9999 1111 1111 1111"},
+    {"note": "DE88 3704 0044 0532 0130 00"},
+    {"note": "1 85 05 78 006 084 90"},
+    {"note": "111.444.777-36"},
+    {"note": "111.111.111-11"},
+    {"note": "RASKIABCDEFGHIJKLMNOP12"},
+    {"note": "NEAA" + "b1" * 60},
     {"size": "1200 x 800 x 400 mm", "note": "300 400 1200"},
     {"note": "LEGO 10307 Eiffel Tower, 10001 pieces"},
     {"note": "iPhone 15 Pro Max 256GB (2023) 6.7 inch"},
@@ -508,6 +517,11 @@ def test_allowed_path_leads_into_an_object_that_would_go_whole() -> None:
     cleaned, found = clean(properties, "address.city", "address.x.y", "address.l[].a")
     assert cleaned == {"address": {"city": "Berlin", "x": {"y": 1}, "l": [{"a": 1}]}}
     assert found == ["address.x.z key", "address.l[0].b key", "address.c key"]
+
+
+def test_allowed_key_counts_in_a_url() -> None:
+    properties = {"image": "https://cdn.example/shirt.jpg?token=abc"}
+    assert clean(properties, "token") == (properties, [])
 
 
 def test_allowed_text_may_be_given_alone() -> None:
