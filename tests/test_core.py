@@ -466,3 +466,36 @@ def test_environment_says_whether_to_send(text: str, expected: bool) -> None:
     message = "BRIDGE_RUN_SENDER: expected true or false, got 'maybe'"
     with pytest.raises(ConfigError, match=message):
         Bridge.from_env({**environ, "BRIDGE_RUN_SENDER": "maybe"})
+
+
+async def test_personal_data_among_properties_is_taken_out_with_one_line(
+    bridge: Bridge, visitor: Visitor, outbox: SQLiteOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    properties = {
+        "email": "ada@example.com",
+        "note": "call +49 170 1234567",
+        "gift": {"to": ["fern", "bob@example.com"]},
+        "order_id": "4111111111111111",
+        "content_ids": ["+49 170 1234567"],
+    }
+    event = await bridge.track("Lead", properties, visitor=visitor)
+    assert event.custom_data == {
+        "gift": {"to": ["fern"]},
+        "order_id": "4111111111111111",
+        "content_ids": ["+49 170 1234567"],
+    }
+    [line] = [r.getMessage() for r in caplog.records if r.name == "bridge.enrichment"]
+    assert all(path in line for path in ("email", "note", "gift.to[1]"))
+    assert not any(value in line for value in ("ada@", "bob@", "1234567"))
+    assert bridge.counters["removed_properties"] == 3
+
+
+async def test_app_says_what_is_not_personal(outbox: SQLiteOutbox) -> None:
+    bridge = make_bridge(outbox, allow_personal=["gender"])
+    event = bridge.enrich(
+        {"event_name": "Lead", "custom_data": {"gender": "women", "phone": "+49 170 1234567"}},
+        visitor=bridge.visit(make_scope("/")),
+    )
+    assert event["custom_data"] == {"gender": "women"}
+    with pytest.raises(ConfigError):
+        make_bridge(outbox, allow_personal=[""])
