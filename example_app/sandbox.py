@@ -1,4 +1,4 @@
-"""The sandbox as a child process: a stand-in for Meta and for Segment that shows what it was sent."""
+"""The sandbox as a child process: it stands in for Meta and Segment, and shows what it was sent."""
 
 from __future__ import annotations
 
