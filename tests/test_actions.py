@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.destinations.actions import Refusal, build_default
+from tests.servers import ROOT
 
 USER_AGENT = "Mozilla/5.0"
 PRODUCT = {"product_id": "fern", "sku": "F-1", "name": "Fern", "price": 24, "quantity": 2}
@@ -211,7 +213,7 @@ def test_values_become_the_type_that_is_asked_for() -> None:
         ),
         (
             "Product Viewed",
-            {"properties": {**PRODUCT, "currency": "UGX"}},
+            {"properties": {**PRODUCT, "currency": "XCG"}},
             "currency",
             "properties.currency",
         ),
@@ -297,3 +299,15 @@ def test_any_message_gives_a_payload_or_a_refusal(
 ) -> None:
     message = make_message(event, properties=properties, context=context, userId=user_id)
     assert isinstance(build_default(message), dict | Refusal)
+
+
+CASES = json.loads((ROOT / "tests/data/segment_actions.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[str(i) for i in range(len(CASES))])
+def test_it_is_what_the_published_destination_makes(case: dict[str, Any]) -> None:
+    built = build_default(case["message"])
+    if "error" in case:
+        assert isinstance(built, Refusal), case["error"]
+    else:
+        assert built == case["payload"]

@@ -171,7 +171,7 @@ REMARKS: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
         "currency_refused",
         "error",
         "properties.currency",
-        {"event": "Product Added", "properties": {**CART, "currency": "UGX"}},
+        {"event": "Product Added", "properties": {**CART, "currency": "XCG"}},
         {},
     ),
     # (b) rules that bite: Search with only query
