@@ -12,7 +12,8 @@ from bridge.errors import (
     OutboxFullError,
 )
 from bridge.events import Event, UserData
-from bridge.handlers import enrich, identify, logout, track, track_sync
+from bridge.explaining import Explanation
+from bridge.handlers import enrich, explain, identify, logout, track, track_sync
 from bridge.middleware import BridgeMiddleware
 from bridge.visitor import Visitor, current_visitor
 
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigError",
     "Consent",
     "Event",
+    "Explanation",
     "InvalidEventError",
     "InvalidTokenError",
     "NoVisitorError",
@@ -34,6 +36,7 @@ __all__ = [
     "Visitor",
     "current_visitor",
     "enrich",
+    "explain",
     "identify",
     "logout",
     "track",

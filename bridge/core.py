@@ -40,6 +40,7 @@ from bridge.destinations.segment import Segment
 from bridge.enrichment import Completed, Enricher
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events import Event
+from bridge.explaining import EXAMPLE, Explainer, Explanation
 from bridge.identity import SessionSigner, read_keys
 from bridge.intake import Intake
 from bridge.limits import Limits
@@ -161,12 +162,21 @@ class Bridge:
         self.limits = Limits(rate_limit)
         self._sealer = Sealer(keys)
         self._phone_region = check_phone_support(phone_region) if phone_region else None
+        tripwire = Tripwire(allow_personal)
+        is_direct = any(isinstance(destination, Meta) for destination in destinations)
         self._enricher = Enricher(
             catalog=self.catalog,
-            tripwire=Tripwire(allow_personal),
+            tripwire=tripwire,
             phone_region=self._phone_region,
-            is_direct=any(isinstance(destination, Meta) for destination in destinations),
+            is_direct=is_direct,
             counters=self.counters,
+        )
+        self._explainer = Explainer(
+            catalog=self.catalog,
+            tripwire=tripwire,
+            phone_region=self._phone_region,
+            is_direct=is_direct,
+            segment=next((each for each in destinations if isinstance(each, Segment)), None),
         )
         self.visits = Visits(
             SiteRules(
@@ -345,6 +355,25 @@ class Bridge:
         """
         visitor = visitor or current_visitor()
         return self._enricher.complete_any(event, visitor, now=time.time())
+
+    def explain(self, event: Mapping[str, Any], *, visitor: Visitor | None = None) -> Explanation:
+        """Return ``event`` as it would go out: to Meta, to Segment, and from Segment to Meta.
+
+        Both are shown, whichever is configured, with what there is to know. Nothing is stored,
+        sent, counted or logged.
+
+        Args:
+            event: As for ``enrich``, in either shape: ``event_name`` with ``custom_data``, as
+                ``track`` sends it, or ``event`` with ``properties``.
+            visitor: Whose event it is; the current request's by default, else an example.
+
+        Raises:
+            InvalidEventError: It would be refused; the message names the field.
+        """
+        visitor = visitor or VISITOR.get()
+        if visitor is None:
+            visitor = Visitor(self, None, stored=EXAMPLE, consent="granted", ignored=None)
+        return self._explainer.explain(event, visitor, now=time.time())
 
     async def track(
         self,

@@ -1,19 +1,43 @@
-"""What handlers call: ``enrich``, ``track``, ``identify`` and ``logout`` of the current visitor."""
+"""What handlers call: ``enrich``, ``track``, ``identify`` and ``logout`` of the current visitor.
+
+``explain`` may be called anywhere.
+"""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
+from bridge.core import Bridge
+from bridge.destinations.segment import Segment
 from bridge.events import Event
-from bridge.visitor import Visitor, current_visitor
+from bridge.explaining import Explanation
+from bridge.visitor import VISITOR, Visitor, current_visitor
 
 
 def enrich(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> dict[str, Any]:
     """Return ``event`` completed for its API: see ``Bridge.enrich``."""
     visitor = visitor or current_visitor()
     return visitor.bridge.enrich(event, visitor=visitor)
+
+
+def explain(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> Explanation:
+    """Return ``event`` as it would go out: see ``Bridge.explain``.
+
+    Outside a request and without ``visitor`` it is explained by the default settings.
+    """
+    visitor = visitor or VISITOR.get()
+    bridge = visitor.bridge if visitor else _build_example()
+    return bridge.explain(event, visitor=visitor)
+
+
+@lru_cache(maxsize=1)
+def _build_example() -> Bridge:
+    """Return a bridge with the default settings, which never sends or stores anything."""
+    return Bridge(secrets.token_hex(32), [Segment("example")])
 
 
 async def track(

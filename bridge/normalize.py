@@ -145,6 +145,39 @@ def read_user_data(
     return values
 
 
+def sift_user_data(
+    raw: Mapping[str, object], *, default_region: str | None = None
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Return what ``read_user_data`` takes of ``raw``, and why it leaves out the rest, by key.
+
+    Nothing is logged, nor changed; the reasons do not hold the values.
+
+    Raises:
+        InvalidEventError: A key that Meta does not know.
+    """
+    options = Options(default_region, None)
+    taken: dict[str, object] = {}
+    refused: dict[str, str] = {}
+    for name, value in raw.items():
+        field = _FIELDS.get(name)
+        if field is None:
+            raise _unknown(name)
+        is_list = field.many and isinstance(value, _LISTS)
+        kept: list[object] = []
+        for item in value if field.many and isinstance(value, _LISTS) else [value]:
+            try:
+                field.read(item, options)
+            except RefusedError as error:
+                refused[name] = str(error)
+            else:
+                kept.append(item)
+        if len(kept) > MAX_ITEMS:
+            refused[name] = f"more than {MAX_ITEMS}"
+        if kept:
+            taken[name] = kept[:MAX_ITEMS] if is_list else value
+    return taken, refused
+
+
 def looks_like_email(text: str) -> bool:
     """Return whether ``text`` is or contains an e-mail address, ``@`` possibly as ``%40``.
 

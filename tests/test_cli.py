@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import io
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -128,7 +134,7 @@ Run = Callable[..., Said]
 @pytest.mark.parametrize(
     "argv",
     [["check"], ["status"], ["dead"], ["dead", "list"], ["dead", "show"], ["dead", "retry"],
-     ["dead", "drop"], ["worker"], ["import"]],
+     ["dead", "drop"], ["worker"], ["import"], ["explain"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_command_has_help(run: Run, argv: list[str]) -> None:
@@ -764,3 +770,158 @@ def test_memory_does_not_grow_with_the_file(folder: Path, monkeypatch: pytest.Mo
         )
         peaks.append(int(result.stdout.splitlines()[-1]))
     assert peaks[1] < 1.1 * peaks[0]
+
+
+# explain
+
+ADDED = {
+    "event": "Product Added",
+    "properties": {"product_id": "fern", "price": 24, "currency": "EUR"},
+}
+
+
+def test_explain_shows_all_three_side_by_side_without_settings(run: Run, folder: Path) -> None:
+    said = run("explain", "--event", "Purchase", "--property", "value=59",
+               "--property", "currency=eur", "--property", "order_id=A-1")  # fmt: skip
+    assert said.code == 0
+    titles = said.out.splitlines()[0]
+    for title in ("Meta, from us", "Segment", "Meta, from Segment by default"):
+        assert title in titles
+    assert '"event_name": "Purchase"' in said.out
+    assert '"event": "Order Completed"' in said.out
+    assert "currency: 'eur' becomes 'EUR'" in said.out
+    assert "\x1b" not in said.out
+    assert not said.err
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("place", ["argument", "file", "stdin", "dash"])
+def test_explain_reads_an_event(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    text = json.dumps(ADDED)
+    (folder / "event.json").write_text(f"\ufeff{text}\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    argv = {"argument": [text], "file": ["event.json"], "stdin": [], "dash": ["-"]}[place]
+    said = run("explain", *argv, "--json")
+    assert said.code == 0
+    told = json.loads(said.out)
+    assert told["meta"]["event_name"] == "AddToCart"
+    assert told["segment"]["event"] == "Product Added"
+    assert told["actions"]["payload"]["custom_data"]["value"] == 24
+    assert {"level", "code", "path", "words"} == set(told["warnings"][0])
+
+
+def test_explain_tells_what_segment_refuses(run: Run) -> None:
+    said = run("explain", "--event", "Search", "--property", "search_string=fern")
+    assert said.code == 0
+    assert "refused: properties.product_id" in said.out
+    assert "[search_without_product]" in said.out
+
+
+def run_on_terminal(columns: int, *argv: str) -> str:
+    """Run a command in a process of its own, on a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    hidden = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+    environ = {name: value for name, value in os.environ.items() if name not in hidden}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", *argv],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError), open(ours, "rb", buffering=0) as terminal:
+        while chunk := terminal.read(65_536):
+            written += chunk
+    assert process.wait(WAIT_DEADLINE) == 0
+    return written.decode()
+
+
+def test_explain_puts_one_below_the_other_on_a_narrow_terminal() -> None:
+    wide, narrow = (run_on_terminal(columns, "explain", json.dumps(ADDED)) for columns in (160, 80))
+    assert "Segment" in next(line for line in wide.splitlines() if "Meta, from us" in line)
+    assert "Segment" not in next(line for line in narrow.splitlines() if "Meta, from us" in line)
+    assert "\x1b[" in wide
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", narrow).splitlines())) <= 80
+
+
+def test_explain_exits_with_1_if_the_event_is_refused(run: Run) -> None:
+    said = run("explain", "--event", "Purchase")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == "refused: custom_data.value: required for Purchase, is missing\n"
+    said = run("explain", "--event", "Purchase", "--json")
+    assert said.code == 1
+    assert json.loads(said.out)["error"]["field"] == "custom_data.value"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
+def test_explain_shows_no_personal_value(run: Run, form: list[str]) -> None:
+    email, phone = "mary@example.com", "+49 170 1234567"
+    for event in (
+        {"event_name": "PageView", "user_data": {"email": email, "phone": phone}},
+        {"event": "Lead", "context": {"traits": {"email": email, "phone": phone}}},
+        {"event_name": "Lead", "user_data": {"birthday": email, "phone": email}},
+        {"event_name": "Lead", "user_data": {"email": email}, "event_id": email},
+    ):
+        said = run("explain", json.dumps(event), *form)
+        for value in (email, phone, "491701234567"):
+            assert value not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["{"], "expected one event as JSON"),
+        (['{"event": "Lead"} {}'], "expected one event as JSON"),
+        (["[" * 100_000], "expected one event as JSON"),
+        (["{" + " " * 10], "expected one event as JSON"),
+        (["missing.json"], "cannot read missing.json: No such file"),
+        (["."], "cannot read .: Is a directory"),
+        (["large.json"], "of at most 262,144 bytes"),
+        (["{}", "--event", "Lead"], "not both"),
+        (["{}", "--property", "a=1"], "--property goes with --event"),
+        (["--event", "Lead", "--property", "a"], "--property must be like value=59"),
+        (["--event", "Lead", "--app", "nothing:here"], "no module"),
+    ],
+)
+def test_explain_says_what_it_cannot_read(
+    run: Run, folder: Path, argv: list[str], words: str
+) -> None:
+    (folder / "large.json").write_bytes(b" " * 262_145)
+    said = run("explain", *argv)
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err
+
+
+def test_explain_takes_the_settings_where_there_are_some(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    said = run("explain", "--event", "PageView", "--json")
+    assert "switched_off" in said.out
+    monkeypatch.delenv("BRIDGE_SECRET_KEY")
+    said = run("explain", "--event", "PageView", "--json")
+    assert said.code == 0
+    assert "explains without your settings: BRIDGE_SECRET_KEY" in said.err
+    assert "switched_off" not in said.out
+
+
+def test_explain_uses_the_bridge_of_the_app(run: Run, folder: Path) -> None:
+    (folder / "explained_shop.py").write_text(
+        textwrap.dedent(
+            f"""
+            from bridge import Bridge
+            from bridge.catalog import Catalog, EventMapping
+            from bridge.destinations import Segment
+            bridge = Bridge({SECRET!r}, [Segment("key")],
+                            catalog=Catalog([EventMapping("Quiz Finished", "Quiz")]))
+            """
+        )
+    )
+    said = run("explain", "--event", "quiz_finished", "--app", "explained_shop:bridge", "--json")
+    assert json.loads(said.out)["meta"]["event_name"] == "Quiz"

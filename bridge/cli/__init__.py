@@ -20,6 +20,7 @@ except ImportError:
 
 from bridge.cli.check import run_check
 from bridge.cli.dead import dead_letters
+from bridge.cli.explain import explain_event
 from bridge.cli.importing import import_events
 from bridge.cli.sandbox import run_sandbox
 from bridge.cli.status import show_status
@@ -40,6 +41,7 @@ commands.command("status")(show_status)
 commands.add_typer(dead_letters, name="dead")
 commands.command("worker")(run_worker)
 commands.command("import")(import_events)
+commands.command("explain")(explain_event)
 commands.command("sandbox")(run_sandbox)
 
 

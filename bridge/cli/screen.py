@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.highlighter import JSONHighlighter
 from rich.table import Table
 from rich.text import Text
 
@@ -69,6 +70,36 @@ def _print(what: RenderableType, *, stderr: bool = False) -> None:
 def say_json(value: Any) -> None:
     """Write ``value`` as JSON, for programs."""
     say(json.dumps(value, indent=2))
+
+
+def say_blocks(blocks: Sequence[tuple[str, str]], *, side_by_side: int) -> None:
+    """Write texts under their titles: side by side if there is room, else one below the other.
+
+    Args:
+        blocks: Title and text, which may be JSON.
+        side_by_side: Columns of the terminal that make room.
+
+    Raises:
+        ConfigError, BrokenPipeError: As ``say`` does.
+    """
+    highlight = JSONHighlighter() if sys.stdout.isatty() else Text
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    if open_console().width >= side_by_side:
+        for title, _ in blocks:
+            table.add_column(title, overflow="fold", ratio=1, vertical="top")
+        table.expand = True
+        table.add_row(*(highlight(plain(text)) for _, text in blocks))
+        _print(table)
+        return
+    for title, text in blocks:
+        _print(Text(title, style="bold"))
+        _print(highlight(plain(text)))
+        say("")
+
+
+def say_marked(mark: str, style: str, text: str) -> None:
+    """Write one line with a coloured mark ahead; raises as ``say`` does."""
+    _print(Text.assemble((mark, style), " ", plain(text)))
 
 
 def build_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Table:

@@ -121,12 +121,7 @@ class Segment:
         Raises:
             InvalidEventError: It is larger than Segment takes.
         """
-        name, properties = told.spell(event)
-        message_id = self.derive_message_id(event.event_name, event.event_id)
-        message = build_message(event, name, properties, told.identity, message_id)
-        if integrations := self._build_integrations(event, told):
-            message["integrations"] = integrations
-        body = msgspec.json.encode(message)
+        body = msgspec.json.encode(self.build(event, told))
         if len(body) > MAX_MESSAGE:
             raise InvalidEventError(
                 "event",
@@ -134,6 +129,15 @@ class Segment:
                 " shorten its texts or lists",
             )
         return body
+
+    def build(self, event: Event, told: Told) -> dict[str, Any]:
+        """Return ``event`` as the message that ``encode`` encodes, of whatever size."""
+        name, properties = told.spell(event)
+        message_id = self.derive_message_id(event.event_name, event.event_id)
+        message = build_message(event, name, properties, told.identity, message_id)
+        if integrations := self._build_integrations(event, told):
+            message["integrations"] = integrations
+        return message
 
     def _build_integrations(self, event: Event, told: Told) -> dict[str, Any]:
         """Return which of Segment's destinations may have the message.

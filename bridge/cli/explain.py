@@ -1,0 +1,157 @@
+"""``pixel-bridge explain``: one event as it would go out, beside what Segment makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import msgspec
+import typer
+
+from bridge.cli.origin import App, load_bridge
+from bridge.cli.screen import say, say_blocks, say_json, say_marked
+from bridge.destinations.actions import Refusal
+from bridge.errors import ConfigError, InvalidEventError
+from bridge.events import MAX_BYTES
+from bridge.explaining import Explanation
+from bridge.handlers import explain
+
+REFUSED = 1  # exit code
+SIDE_BY_SIDE = 132  # columns of a terminal
+
+_MARKS = {"error": ("error:", "bold red"), "warning": ("warning:", "yellow"), "info": ("-", "dim")}
+
+Source = Annotated[
+    str | None,
+    typer.Argument(metavar="[EVENT]", help="JSON, a file that holds it, or - for stdin."),
+]
+Properties = Annotated[
+    list[str] | None,
+    typer.Option("--property", metavar="KEY=VALUE", help="With --event; JSON or plain text."),
+]
+
+
+def explain_event(
+    source: Source = None,
+    event: Annotated[
+        str | None, typer.Option("--event", metavar="NAME", help="Its name, instead of JSON.")
+    ] = None,
+    properties: Properties = None,
+    app: App = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Show one event as Meta gets it, as Segment gets it, and what Segment sends on to Meta.
+
+    Nothing is sent or stored, and no settings are needed. The last is what the destination
+    "Facebook Conversions API (Actions)" sends by its default mapping. Exits with 1 if we would
+    refuse the event.
+    """
+    told = _read_event(source, event, properties or [])
+    tell = _find_explain(app)
+    try:
+        explanation = tell(told)
+    except InvalidEventError as error:
+        if as_json:
+            say_json({"error": {"field": error.field, "reason": error.reason}})
+        else:
+            say(f"refused: {error}", stderr=True)
+        raise typer.Exit(REFUSED) from None
+    if as_json:
+        say_json(explanation.to_dict())
+    else:
+        _say(explanation)
+
+
+def _find_explain(app: str | None) -> Callable[[Any], Explanation]:
+    """Return what explains: the app's bridge, or one with the default settings."""
+    if app is None and not any(name.startswith("BRIDGE_") for name in os.environ):
+        return explain
+    try:
+        return load_bridge(app).explain
+    except ConfigError as error:
+        if app is not None:
+            raise
+        say(f"explains without your settings: {error}", stderr=True)
+        return explain
+
+
+def _say(explanation: Explanation) -> None:
+    actions = explanation.actions
+    if isinstance(actions, Refusal):
+        theirs = f"refused: {actions.path}: {actions.reason}"
+    else:
+        theirs = _format(actions)
+    blocks = [
+        ("Meta, from us", _format(explanation.meta)),
+        ("Segment", _format(explanation.segment)),
+        ("Meta, from Segment by default", theirs),
+    ]
+    say_blocks(blocks, side_by_side=SIDE_BY_SIDE)
+    say("")
+    for level, code, path, words in explanation.warnings:
+        mark, style = _MARKS[level]
+        place = f"{path}: " if path else ""
+        say_marked(mark, style, f"{place}{words} [{code}]")
+
+
+def _format(payload: dict[str, Any]) -> str:
+    return json.dumps(payload, indent=2, ensure_ascii=False)
+
+
+# What is explained
+
+
+def _read_event(source: str | None, name: str | None, properties: list[str]) -> Any:
+    """Return the event that the command line tells of.
+
+    Raises:
+        ConfigError: It tells of none, of two, or of what is no JSON.
+    """
+    if name is not None:
+        if source is not None:
+            raise ConfigError("give --event or JSON, not both")
+        return {"event_name": name, "custom_data": dict(map(_read_property, properties))}
+    if properties:
+        raise ConfigError("--property goes with --event")
+    if source is None and sys.stdin.isatty():
+        raise ConfigError("give an event: JSON, a file, - for stdin, or --event NAME")
+    if source is not None and source.lstrip().startswith(("{", "[")):
+        return _decode(source.encode("utf-8", "surrogateescape"))
+    if source in (None, "-"):
+        return _decode(_read_bounded(sys.stdin.buffer))
+    try:
+        with Path(source).open("rb") as file:
+            return _decode(_read_bounded(file))
+    except OSError as error:
+        raise ConfigError(f"cannot read {source}: {error.strerror}") from None
+
+
+def _read_property(text: str) -> tuple[str, Any]:
+    key, separator, told = text.partition("=")
+    if not separator or not key:
+        raise ConfigError("--property must be like value=59")
+    try:
+        return key, msgspec.json.decode(told)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return key, told
+
+
+def _read_bounded(stream: BinaryIO) -> bytes:
+    content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"expected one event, of at most {MAX_BYTES:,} bytes")
+    return content
+
+
+def _decode(content: bytes) -> Any:
+    try:
+        return msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
+    except RecursionError:
+        raise ConfigError("expected one event as JSON: nested too deeply") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        # Its words hold a place, never what stands there.
+        raise ConfigError(f"expected one event as JSON: {error}") from None
