@@ -15,10 +15,10 @@ import msgspec
 
 from bridge.catalog import NOTHING, Catalog
 from bridge.destinations.base import Told
-from bridge.destinations.messages import complete_message
+from bridge.destinations.messages import complete_message, read_traits
 from bridge.errors import InvalidEventError
 from bridge.events import STANDARD_EVENTS, Event, escape_unprintable, new_event_id, parse_event
-from bridge.normalize import read_user_data
+from bridge.normalize import looks_like_email, read_user_data
 from bridge.properties import check_properties, copy_plain, read_numbers
 from bridge.tripwire import Tripwire
 from bridge.visitor import Visitor
@@ -92,23 +92,53 @@ class Enricher:
             raise InvalidEventError(
                 "event", "expected event_name (Meta) or event (Segment) among its keys, got neither"
             )
-        name = str(event["event"])
-        properties: dict[str, Any] = {}
-        if event.get("properties") is not None:
-            properties, _ = self._read_properties(name, event["properties"], "properties")
-        self._check_translation(name, properties)
-        given = {**event, "properties": properties}
+        given = dict(event)
+        name = str(given["event"])
+        self._catalog.check(name)
+        if given.get("properties") is not None:
+            given["properties"] = self._complete_properties(name, given["properties"])
+        elif name == "Purchase" or self._is_spec(name):
+            given["properties"] = self._complete_properties(name, {})
+        own = self._hash_traits(given)
+        if looks_like_email(str(given.get("userId", ""))):
+            raise InvalidEventError("userId", "is an e-mail address; pass your own id")
         if visitor.silence is not None and given.get("integrations") is None:
             given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
         return complete_message(
             given,
             visitor.identity,
-            visitor.user_data,
+            visitor.complete_user_data(own),
             visitor.page_url,
             referrer_url=visitor.referrer_url,
             limited=visitor.consent == "limited",
             now=now,
         )
+
+    def _complete_properties(self, name: str, told: object) -> dict[str, Any]:
+        """Return a track message's properties, with what Segment's Meta destinations insist on.
+
+        Raises:
+            InvalidEventError: Meta would refuse the event at the end of Segment's way.
+        """
+        properties, is_spec = self._read_properties(name, told, "properties")
+        if not is_spec and name not in STANDARD_EVENTS:
+            return properties
+        meta = self._catalog.to_meta(name, properties)
+        check_properties(meta.properties, is_purchase=meta.name == "Purchase")
+        if not is_spec:
+            return properties
+        return self._catalog.to_spec(*meta, said=name, properties=properties).properties
+
+    def _hash_traits(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return a person's traits as Meta's user data, hashed, taken out of ``message``."""
+        context = message.get("context")
+        traits = context.get("traits") if isinstance(context, Mapping) else None
+        if not isinstance(context, Mapping) or not isinstance(traits, Mapping):
+            return {}
+        person, rest = read_traits(copy_plain(traits, "context.traits"))
+        self._tripwire.clean(rest)
+        message["context"] = {**context, "traits": rest}
+        return read_user_data(person, default_region=self._phone_region)
 
     def complete(
         self, given: Mapping[str, Any], visitor: Visitor, *, now: float, is_fired: bool = False
@@ -174,10 +204,3 @@ class Enricher:
         is_spec = self._is_spec(name)
         read_numbers(properties, path, is_spec=is_spec)
         return properties, is_spec
-
-    def _check_translation(self, name: str, properties: dict[str, Any]) -> None:
-        """Refuse a track message that Meta would refuse at the end of Segment's way."""
-        self._catalog.check(name)
-        if self._is_spec(name) or name in STANDARD_EVENTS:
-            meta = self._catalog.to_meta(name, properties)
-            check_properties(meta.properties, is_purchase=meta.name == "Purchase")

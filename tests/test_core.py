@@ -112,6 +112,7 @@ async def test_enrich_completes_a_segment_message(bridge: Bridge, visitor: Visit
     assert message["properties"] | {"event_id": ""} == {
         "event_id": "",
         "revenue": 5,
+        "total": 5,
         "currency": "USD",
         "action_source": "website",
         "fbp": fbp,
@@ -129,6 +130,26 @@ async def test_enrich_completes_a_segment_message(bridge: Bridge, visitor: Visit
             "search": "?fbclid=A",
         },
     }
+
+
+async def test_traits_of_a_segment_message_leave_hashed_only(visitor: Visitor) -> None:
+    traits = {
+        "email": "Ada@Example.com",
+        "first_name": "Ada",
+        "name": "Ada Lovelace",
+        "plan": "gold",
+        "note": "ada@example.com",
+        "address": {"city": "London", "street": "1 Some Street"},
+    }
+    message = enrich({"event": "Trial Started", "context": {"traits": traits}}, visitor=visitor)
+    sent = message["context"]["traits"]
+    assert "ada" not in str(message).lower()
+    assert "street" not in str(message).lower()
+    assert sent.keys() == {"email", "firstName", "first_name", "address", "plan"}
+    assert sent["plan"] == "gold"
+    assert all(len(v) == 64 for v in (sent["email"], sent["firstName"], sent["address"]["city"]))
+    with pytest.raises(InvalidEventError, match="userId"):
+        enrich({"event": "Trial Started", "userId": "ada@example.com"}, visitor=visitor)
 
 
 async def test_enrich_overwrites_nothing_of_a_segment_message(visitor: Visitor) -> None:

@@ -56,6 +56,9 @@ _ADDRESS: dict[str, tuple[str, ...]] = {
     "country": ("country",),
 }
 
+# A person's, and nothing that Meta's rules make a digest of.
+_UNHASHED = frozenset({"age", "avatar", "name", "username"})
+
 # Where RudderStack and Segment's classic destination look for it.
 _LIMITED_DATA_USE: dict[str, Any] = {"dataProcessingOptions": [["LDU"], 0, 0]}
 
@@ -87,6 +90,22 @@ def build_traits(user_data: UserData) -> dict[str, Any]:
     if address := _spell(user_data, _ADDRESS):
         traits["address"] = address
     return traits
+
+
+def read_traits(traits: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what ``traits`` say of a person, under Meta's keys, and the others.
+
+    What is personal and cannot be hashed is in neither.
+    """
+    told = {key: value for key, value in traits.items() if key not in _UNHASHED}
+    address = told.pop("address", None)
+    person: dict[str, Any] = {}
+    for names, source in ((_TRAITS, told), (_ADDRESS, address)):
+        for key, theirs in names.items():
+            for name in theirs if isinstance(source, dict) else ():
+                if (value := source.pop(name, None)) is not None:
+                    person[key] = value
+    return person, told
 
 
 def _spell(user_data: UserData, names: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
