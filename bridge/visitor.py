@@ -280,11 +280,12 @@ class Visitor:
             signer: Writes the session cookie.
         """
         self._response_started = True
-        if not self.has_chosen and (
-            self._ignored or not self.capture.is_meeting_place or not self.has_news
-        ):
+        if not self.has_news:
             return []
-        cookies = SetCookies(self.capture)
+        capture = self.capture
+        if not self.has_chosen and (self._ignored or not capture.is_meeting_place):
+            return []
+        cookies = SetCookies(capture)
         if self._choice is not None:
             cookies.set_choice(self._choice)
         if self._forgotten or self.consent == "denied":
