@@ -186,9 +186,8 @@ class Capture:
         connection = self.connection
         if connection.host is None:
             return None
-        return self.clean_url(
-            b"%b://%b%b" % (connection.scheme.encode(), connection.authority, path)
-        )
+        scheme = b"https://" if connection.scheme == "https" else b"http://"
+        return clean_url(scheme + connection.authority + path, self._rules.private_parameters)
 
     @lazy
     def referer(self) -> str | None:

@@ -73,9 +73,8 @@ class BridgeMiddleware:
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)
 
-def _add_cookies(
-    message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool
-) -> None:
+
+def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool) -> None:
     """Add what the visitor must keep; a response that others may be shown gets nothing.
 
     Args:

@@ -34,14 +34,15 @@ def meet(
     valid ``_fbp`` so that parallel first requests agree, else it is random.
     """
     now_ms = int(now * 1000)
-    cookies, connection = capture.cookies, capture.connection
-    kept = stored.fbc if stored else None
-    fbc = cookies.fbc or kept
-    if capture.click_id is not None:
-        fbc = renew_fbc(fbc, capture.click_id, connection.cookie_domain.subdomain_index, now_ms)
-    fbp = cookies.fbp or (stored.fbp if stored else None)
+    cookies, connection, click_id = capture.cookies, capture.connection, capture.click_id
+    index = connection.cookie_domain.subdomain_index
+    fbp, fbc = cookies.fbp, cookies.fbc
+    if stored is not None:
+        fbp, fbc = fbp or stored.fbp, fbc or stored.fbc
+    if click_id is not None:
+        fbc = renew_fbc(fbc, click_id, index, now_ms)
     if fbp is None:
-        fbp = new_fbp(connection.cookie_domain.subdomain_index, now_ms)
+        fbp = new_fbp(index, now_ms)
     if stored is None:
         known = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None
         return Identity(

@@ -165,7 +165,7 @@ class Visits:
             return speculation
         # A browser keeps SameSite=Lax cookies back here: a known visitor would look like a new one,
         # who never denied anything, and be overwritten by the answer.
-        if capture.is_cross_site_post and not capture.cookies.header:
+        if not capture.cookies.header and capture.is_cross_site_post:
             return "cross_site_post"
         if stored is None and capture.user_agent and is_bot(capture.user_agent):
             return "bot"
