@@ -58,8 +58,10 @@ class Capture:
         method: The HTTP method, upper-case.
         scope: The ASGI scope.
         root_path: Where the app is mounted.
+        path: The path asked for, below the app's mount.
         headers: The request's, lower-case; of one that came twice, what counts.
         cookies: What the ``Cookie`` header holds for us.
+        is_navigation: Whether the browser is about to show the answer as a page.
     """
 
     def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
@@ -67,12 +69,18 @@ class Capture:
         headers: dict[bytes, bytes] = dict(raw)
         if len(headers) != len(raw):
             headers = _join(raw)
+        mode = headers.get(b"sec-fetch-mode")
         self.method: str = scope["method"]
         self.scope = scope
         # Read now: a router writes its own mounts into the same scope.
         self.root_path: str = scope.get("root_path", "")
+        self.path: str = scope["path"].removeprefix(self.root_path)
         self.headers = headers
         self.cookies = read_cookies(headers.get(b"cookie", b""))
+        if mode is None:
+            self.is_navigation = b"text/html" in headers.get(b"accept", b"")
+        else:
+            self.is_navigation = mode == b"navigate"
         self._rules = rules
 
     @lazy
@@ -80,18 +88,12 @@ class Capture:
         """Address, scheme and host."""
         return Connection(self.scope, self.headers, self._rules)
 
-    @property
-    def path(self) -> str:
-        """The path asked for, below the app's mount."""
-        path: str = self.scope["path"].removeprefix(self.root_path)
-        return path
-
     def read_header(self, name: bytes) -> str | None:
         """Return a header's text."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    @lazy
+    @property
     def ajs_anonymous_id(self) -> str | None:
         """Segment's anonymous id: analytics.js writes it bare, its classic version JSON-quoted."""
         raw = self.cookies.text(b"ajs_anonymous_id")
@@ -139,15 +141,7 @@ class Capture:
 
     # What is asked for
 
-    @lazy
-    def is_navigation(self) -> bool:
-        """Whether the browser is about to show the answer as a page."""
-        mode = self.headers.get(b"sec-fetch-mode")
-        if mode is not None:
-            return mode == b"navigate"
-        return b"text/html" in self.headers.get(b"accept", b"")
-
-    @lazy
+    @property
     def is_page_load(self) -> bool:
         """Whether a new page begins with the answer: not a form's POST, which ends one."""
         return self.is_navigation and self.method in ("GET", "HEAD")
@@ -176,14 +170,14 @@ class Capture:
         origin = self.headers.get(b"origin")
         return origin is not None and not self.connection.is_same_site(origin)
 
-    @lazy
+    @property
     def url(self) -> str | None:
         """The URL asked for, as the visitor saw it; ``None`` without a valid host."""
         raw = self.scope.get("raw_path") or self.scope["path"].encode("utf-8", "replace")
         path, query = raw.partition(b"?")[0], self.scope.get("query_string", b"")
         return self._build_url(path + b"?" + query if query else path)
 
-    @lazy
+    @property
     def site_url(self) -> str | None:
         """The address of the site, as the visitor saw it; ``None`` without a valid host."""
         return self._build_url(b"/")
@@ -192,9 +186,8 @@ class Capture:
         connection = self.connection
         if connection.host is None:
             return None
-        return self.clean_url(
-            b"%b://%b%b" % (connection.scheme.encode(), connection.authority, path)
-        )
+        scheme = b"https://" if connection.scheme == "https" else b"http://"
+        return clean_url(scheme + connection.authority + path, self._rules.private_parameters)
 
     @lazy
     def referer(self) -> str | None:

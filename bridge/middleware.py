@@ -42,12 +42,10 @@ class BridgeMiddleware:
         """Handle HTTP and lifespan; pass everything else, WebSockets too."""
         if scope["type"] == "lifespan":
             await _Lifespan(self.app, self.bridge, receive, send).run(scope)
-        elif scope["type"] == "http":
-            await self._handle(scope, receive, send)
-        else:
+            return
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
-
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         outer = scope.get("bridge")
         if isinstance(outer, Visitor) and outer.bridge is self.bridge:
             await self.app(scope, receive, send)  # added twice: one visitor is enough
@@ -58,7 +56,9 @@ class BridgeMiddleware:
 
         async def send_with_cookies(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._add_cookies(visitor, message)
+                lines = visitor.start_response(self.bridge.signer)
+                if lines:
+                    _add_cookies(message, lines, is_choice=visitor.has_chosen)
             await send(message)
 
         token = VISITOR.set(visitor)
@@ -74,22 +74,26 @@ class BridgeMiddleware:
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)
 
-    def _add_cookies(self, visitor: Visitor, message: MutableMapping[str, Any]) -> None:
-        """Add what the visitor must keep; a response that others may be shown gets nothing."""
-        lines = visitor.start_response(self.bridge.signer)
-        if not lines:
-            return
-        headers = message["headers"] = list(message.get("headers", ()))
-        caching = [(k, v) for k, v in headers if k.lower() in _CACHE_HEADERS]
-        if visitor.has_chosen:
-            # A choice must not get lost; the response is this visitor's alone.
-            headers[:] = [pair for pair in headers if pair not in caching]
-            headers.append((b"cache-control", b"private, no-store"))
-        elif message["status"] == 304 or (caching and _is_shared(caching)):
-            return
-        elif not _UNSHARED & _read_directives(caching, b"cache-control"):
-            headers.append((b"cache-control", b"private"))
-        headers += [(b"set-cookie", line) for line in lines]
+
+def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool) -> None:
+    """Add what the visitor must keep; a response that others may be shown gets nothing.
+
+    Args:
+        message: The response's start.
+        lines: Values of ``Set-Cookie``.
+        is_choice: The visitor has chosen something, which must not get lost.
+    """
+    headers = message["headers"] = list(message.get("headers", ()))
+    caching = [pair for pair in headers if pair[0].lower() in _CACHE_HEADERS]
+    if is_choice:
+        # The response is this visitor's alone.
+        headers[:] = [pair for pair in headers if pair not in caching]
+        headers.append((b"cache-control", b"private, no-store"))
+    elif message["status"] == 304 or (caching and _is_shared(caching)):
+        return
+    elif not caching or not _UNSHARED & _read_directives(caching, b"cache-control"):
+        headers.append((b"cache-control", b"private"))
+    headers += [(b"set-cookie", line) for line in lines]
 
 
 def _is_shared(caching: list[tuple[bytes, bytes]]) -> bool:
@@ -103,8 +107,6 @@ def _is_shared(caching: list[tuple[bytes, bytes]]) -> bool:
 
 def _read_directives(headers: list[tuple[bytes, bytes]], name: bytes) -> set[bytes]:
     """Return the directives of a caching header, lower-case."""
-    if not headers:
-        return set()
     text = b",".join(value for key, value in headers if key.lower() == name).lower()
     return {directive.strip() for directive in text.split(b",")} - {b""}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from bridge.capture import Capture
 from bridge.consent import CHOICE_MAX_AGE, Choice
 from bridge.cookies import (
@@ -9,12 +12,31 @@ from bridge.cookies import (
     MAX_AGE,
     READABLE_COOKIE,
     SESSION_COOKIE,
+    build_attributes,
     build_set_cookie,
     parse_browser_id,
 )
 from bridge.readable import TWIN_MAX_AGE, Twin, encode_readable, is_twin_cookie
 
 _OURS = (SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc")
+
+
+class _Attributes(NamedTuple):
+    """What follows the value in the lines of one place, by kind of cookie."""
+
+    session: bytes
+    readable: bytes
+    browser_id: bytes
+
+
+@lru_cache(maxsize=256)
+def _list_attributes(domain: str | None, secure: bool) -> _Attributes:
+    return _Attributes(
+        build_attributes(MAX_AGE, domain, secure=secure, http_only=True),
+        build_attributes(MAX_AGE, domain, secure=secure),
+        # Without Secure, as the pixel sets them.
+        build_attributes(MAX_AGE, domain),
+    )
 
 
 class SetCookies:
@@ -29,21 +51,15 @@ class SetCookies:
 
     def __init__(self, capture: Capture) -> None:
         self.lines: list[bytes] = []
+        connection = capture.connection
         self._shown = capture.cookies
-        self._place = capture.connection.cookie_domain
-        self._secure = capture.connection.scheme == "https"
+        self._place = connection.cookie_domain
+        self._secure = connection.scheme == "https"
+        self._attributes = _list_attributes(self._place.domain, self._secure)
 
-    def _set(
-        self, name: bytes, value: str, max_age: int = MAX_AGE, *, http_only: bool = False
-    ) -> None:
-        line = build_set_cookie(
-            name,
-            value,
-            max_age=max_age,
-            domain=self._place.domain,
-            secure=self._secure,
-            http_only=http_only,
-        )
+    def _set(self, name: bytes, value: str, max_age: int) -> None:
+        domain, secure = self._place.domain, self._secure
+        line = build_set_cookie(name, value, max_age=max_age, domain=domain, secure=secure)
         self.lines.append(line)
 
     def set_choice(self, choice: Choice) -> None:
@@ -52,11 +68,11 @@ class SetCookies:
 
     def set_session(self, value: str) -> None:
         """Keep the signed session."""
-        self._set(SESSION_COOKIE, value, http_only=True)
+        self.lines.append(b"%b=%b%b" % (SESSION_COOKIE, value.encode(), self._attributes.session))
 
     def set_browser_id(self, name: bytes, value: str) -> None:
-        """Give the browser a ``_fbp`` or ``_fbc``; without Secure, as the pixel sets them."""
-        self.lines.append(build_set_cookie(name, value, max_age=MAX_AGE, domain=self._place.domain))
+        """Give the browser a ``_fbp`` or ``_fbc``."""
+        self.lines.append(b"%b=%b%b" % (name, value.encode("ascii"), self._attributes.browser_id))
 
     def renew_browser_id(self, name: bytes, value: str) -> None:
         """Renew what the browser has.
@@ -69,8 +85,9 @@ class SetCookies:
 
     def set_readable(self, value: str, *, renew: bool) -> None:
         """Tell the script what it must know, unless it was told."""
-        if renew or self._shown.readable != value.encode():
-            self._set(READABLE_COOKIE, value)
+        text = value.encode()
+        if renew or self._shown.readable != text:
+            self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, text, self._attributes.readable))
 
     def set_twin(self, twin: Twin) -> None:
         """Let a twin ride to the script."""

@@ -115,8 +115,8 @@ def clean_url(raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS) -> str |
     if not _SAFE.fullmatch(query):
         return None
     pairs = query.replace(";", "&").split("&")
-    kept = [pair for pair in pairs if pair and _may_leave(pair, private)]
-    return f"{clean}?{'&'.join(kept)}" if kept else clean
+    kept = "&".join([pair for pair in pairs if pair and _may_leave(pair, private)])
+    return f"{clean}?{kept}" if kept else clean
 
 
 @lru_cache(maxsize=4096)

@@ -38,14 +38,15 @@ def meet(
     if stored is not None and capture.ajs_anonymous_id not in (None, stored.anonymous_id):
         stored = _follow_segment(capture, stored)
     now_ms = int(now * 1000)
-    cookies, connection = capture.cookies, capture.connection
-    kept = stored.fbc if stored else None
-    fbc = cookies.fbc or kept
-    if capture.click_id is not None:
-        fbc = renew_fbc(fbc, capture.click_id, connection.cookie_domain.subdomain_index, now_ms)
-    fbp = cookies.fbp or (stored.fbp if stored else None)
+    cookies, connection, click_id = capture.cookies, capture.connection, capture.click_id
+    index = connection.cookie_domain.subdomain_index
+    fbp, fbc = cookies.fbp, cookies.fbc
+    if stored is not None:
+        fbp, fbc = fbp or stored.fbp, fbc or stored.fbc
+    if click_id is not None:
+        fbc = renew_fbc(fbc, click_id, index, now_ms)
     if fbp is None:
-        fbp = new_fbp(connection.cookie_domain.subdomain_index, now_ms)
+        fbp = new_fbp(index, now_ms)
     if stored is None:
         known = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None
         return Identity(
@@ -324,11 +325,12 @@ class Visitor:
             signer: Writes the session cookie.
         """
         self._response_started = True
-        if not self.has_chosen and (
-            self._ignored or not self.capture.is_meeting_place or not self.has_news
-        ):
+        if not self.has_news:
             return []
-        cookies = SetCookies(self.capture)
+        capture = self.capture
+        if not self.has_chosen and (self._ignored or not capture.is_meeting_place):
+            return []
+        cookies = SetCookies(capture)
         if self._choice is not None:
             cookies.set_choice(self._choice)
         if self._forgotten or self.consent == "denied":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import HTTPConnection
 
 from bridge.bots import is_bot
-from bridge.capture import SPECULATION_HEADERS, Capture
+from bridge.capture import Capture
 from bridge.connection import PROXY_HEADERS, SiteRules
 from bridge.consent import Consent, State
 from bridge.events import DAY
@@ -31,21 +31,13 @@ REMEMBERED = 2048  # Cookie headers with requests that changed nothing
 SITUATIONS = 8  # of these for each header
 MAX_SITUATION_LENGTH = 2000  # characters of one
 
-# What a known visitor's identity and consent may depend on, beside what proxies tell.
-_HEADERS = (
-    b"host",
-    b"user-agent",
-    b"referer",
-    b"sec-gpc",
-    *sorted(SPECULATION_HEADERS),
-)
-
 logger = logging.getLogger("bridge.visits")
 
 
 def _list_headers(rules: SiteRules, consent_header: bytes) -> tuple[bytes, ...]:
+    """Return the headers to look at because of how the bridge is set up."""
     told = (rules.client_ip_header, *PROXY_HEADERS) if rules.trusted_proxies else ()
-    return (*_HEADERS, *told, *([consent_header] if consent_header else []))
+    return (*told, *([consent_header] if consent_header else []))
 
 
 def _is_short(situation: tuple[Any, ...]) -> bool:
@@ -79,8 +71,7 @@ class Visits:
         self._consent = consent
         self._header = consent.header_name
         self._cookie = consent.cookie_name
-        self._excluded = frozenset(path.rstrip("/") for path in exclude_paths)
-        self._below_excluded = tuple(f"{path}/" for path in self._excluded)
+        self._excluded = tuple({f"{path.rstrip('/')}/" for path in exclude_paths})
         self._ignore = ignore
         self._counters = counters
         # What the app's own callables look at is not known.
@@ -126,7 +117,7 @@ class Visits:
 
     def _describe(self, capture: Capture) -> tuple[Any, ...]:
         """Return all of the request, its cookies aside, that ``_look`` looks at."""
-        scope = capture.scope
+        scope, read = capture.scope, capture.headers.get
         client = scope.get("client")
         query = scope.get("query_string", b"")
         page: object
@@ -141,7 +132,15 @@ class Visits:
             capture.is_navigation,
             self._excludes(capture.path),
             page,
-            *map(capture.headers.get, self._telling),
+            read(b"host"),
+            read(b"user-agent"),
+            read(b"referer"),
+            read(b"sec-gpc"),
+            read(b"purpose"),
+            read(b"sec-purpose"),
+            read(b"x-moz"),
+            read(b"x-purpose"),
+            tuple(map(read, self._telling)) if self._telling else None,
         )
 
     def decide(self, capture: Capture, choice: str | None) -> State:
@@ -155,7 +154,7 @@ class Visits:
         )
 
     def _excludes(self, path: str) -> bool:
-        return path in self._excluded or path.startswith(self._below_excluded)
+        return f"{path}/".startswith(self._excluded)
 
     def _find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
         """Return why the request is no visitor's; a known visitor's user agent is not parsed."""
@@ -166,7 +165,7 @@ class Visits:
             return speculation
         # A browser keeps SameSite=Lax cookies back here: a known visitor would look like a new one,
         # who never denied anything, and be overwritten by the answer.
-        if capture.is_cross_site_post and not capture.cookies.header:
+        if not capture.cookies.header and capture.is_cross_site_post:
             return "cross_site_post"
         if stored is None and capture.user_agent and is_bot(capture.user_agent):
             return "bot"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from bridge.cookies import (
     CookieDomain,
     build_fbc,
     build_set_cookie,
+    encode_base64url,
     find_cookie_domain,
     new_fbp,
     parse_browser_id,
@@ -193,3 +196,8 @@ def test_host_of_any_bytes_is_safe_in_a_header(raw: bytes) -> None:
 )
 def test_cookie_is_found_by_its_whole_name(header: bytes, expected: bytes | None) -> None:
     assert read_cookie(header, b"_fbp") == expected
+
+
+@given(st.binary(max_size=100))
+def test_base64_of_any_bytes_is_url_safe_and_unpadded(data: bytes) -> None:
+    assert encode_base64url(data) == base64.urlsafe_b64encode(data).rstrip(b"=")

@@ -158,6 +158,18 @@ async def test_excluded_path_meets_nobody(open_site: Any, paths: str | list[str]
     assert len(await site.stored()) == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "is_met"),
+    [("/internal", False), ("/internal/", False), ("/internal/a", False), ("/internals", True)],
+)
+async def test_excluded_path_is_itself_and_all_below_it(
+    open_site: Any, path: str, is_met: bool
+) -> None:
+    site = open_site(exclude_paths="/internal")
+    await site.get(path)
+    assert bool(site.cookies) == is_met
+
+
 async def test_rule_that_fails_costs_nobody_a_page(open_site: Any) -> None:
     def fail(connection: Any) -> str | None:
         raise KeyError("x")
