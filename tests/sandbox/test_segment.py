@@ -19,9 +19,9 @@ from playwright.async_api import Browser, expect
 from bridge.sandbox import DEFAULT_WRITE_KEY as KEY
 from bridge.sandbox import create_app
 from bridge.sandbox.ledger import Ledger
-from bridge.sandbox.message_log import MessageLog
+from bridge.sandbox.message_log import MAX_MESSAGES, MAX_REFUSALS, MessageLog
 from bridge.sandbox.segment import Call
-from bridge.sandbox.segment_messages import judge_messages
+from bridge.sandbox.segment_messages import Message, judge_messages
 from bridge.sandbox.segment_source import Source
 
 BATCH = "/v1/batch"
@@ -315,6 +315,12 @@ async def test_call_names_the_type(caller: Caller, call: str) -> None:
     assert "writeKey" not in got["message"]
 
 
+async def test_write_key_of_a_message_is_not_shown(caller: Caller) -> None:
+    [got] = await caller.send(make_message(writeKey=KEY))
+    assert got["verdict"] == "accepted"
+    assert "writeKey" not in got["message"]
+
+
 async def test_import_is_batch_and_other_calls_do_not_exist(caller: Caller) -> None:
     body = {"writeKey": KEY, "batch": [make_message()]}
     assert (await caller.post(body, "/v1/import")).status_code == 200
@@ -330,6 +336,18 @@ async def test_message_id_counts_once_in_24_hours_whatever_its_source(caller: Ca
     assert (await caller.read())["counters"]["dropped_by"] == {"duplicate_message_id": 2}
     await caller.client.delete("/api/events")
     assert (await caller.send(make_message()))[0]["reason"] is None
+
+
+def test_log_is_bounded() -> None:
+    log = MessageLog()
+    for number in range(MAX_MESSAGES + 1):
+        log.add(Message(content={"messageId": str(number)}), None, NOW)
+    for number in range(MAX_REFUSALS + 1):
+        log.refuse("/v1/batch", str(number), NOW)
+    report = log.report(limit=10**6)
+    assert len(report["messages"]) == MAX_MESSAGES
+    assert len(report["refused"]) == MAX_REFUSALS
+    assert report["counters"]["received"] == MAX_MESSAGES + 1
 
 
 def test_message_id_is_forgotten_after_24_hours() -> None:

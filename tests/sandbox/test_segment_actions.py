@@ -181,6 +181,11 @@ def test_integrations_turn_it_off(integrations: dict[str, Any], outcome: str | N
         ("Order Completed", {"revenue": "inf"}, "value must be a number"),
         ("Order Completed", {"revenue": 10**400}, "value must be a number"),
         ("Order Completed", {"products": [{}]}, "contents[0] must include an 'id' parameter."),
+        (
+            "Order Completed",
+            {"products": [{"product_id": ""}]},
+            "contents[0] must include an 'id' parameter.",
+        ),
         ("Order Completed", {"products": [PRODUCT, 7]}, "contents[1] must be an object"),
         ("Order Completed", {"products": "x"}, "contents[0] must be an object"),
         (
