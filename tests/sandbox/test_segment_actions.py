@@ -104,7 +104,7 @@ def test_order_becomes_a_purchase_by_the_default_mapping() -> None:
         ),
         (
             "Product Viewed",
-            {"product_id": 507, "currency": "EUR"},
+            {"product_id": 507.0, "currency": "EUR"},
             "ViewContent",
             {"currency": "EUR", "contents": [{"id": "507"}], "content_ids": ["507"]},
         ),
@@ -179,6 +179,8 @@ def test_integrations_turn_it_off(integrations: dict[str, Any], outcome: str | N
         ("Order Completed", {"revenue": "$5"}, "value must be a number"),
         ("Order Completed", {"revenue": ""}, "value must be a number"),
         ("Order Completed", {"revenue": "inf"}, "value must be a number"),
+        ("Order Completed", {"revenue": True}, "value must be a number"),
+        ("Order Completed", {"revenue": None}, "missing the required field 'value'"),
         ("Order Completed", {"revenue": 10**400}, "value must be a number"),
         ("Order Completed", {"products": [{}]}, "contents[0] must include an 'id' parameter."),
         (
