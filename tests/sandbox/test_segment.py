@@ -142,6 +142,7 @@ async def test_gzip_is_undone(caller: Caller) -> None:
         pytest.param({}, b'{"batch":\xff}', 400, id="HTTP API, Errors: Invalid JSON, no UTF-8"),
         pytest.param({}, b'{"batch":' + b"[" * 99_999, 400, id="deep and open"),
         pytest.param({}, {"batch": {}}, 400, id="HTTP API, Batch: an array"),
+        pytest.param({}, b'{"writeKey":"x","batch":7,"batch":[]}', 400, id="twice"),
         pytest.param({}, {"context": [[[[[[]]]]]] * 3}, 200, id="nested"),
     ],
 )
