@@ -58,12 +58,16 @@ def run_sandbox(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket, or end the command with a message if there is none to be had."""
+    """Return a socket that takes connections, or end the command with a message if none can.
+
+    It takes them before the server runs, so that an address that was printed is never refused.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()
     except OSError as error:
         listener.close()
         typer.echo(f"cannot listen on {host}, port {port}: {error.strerror}; try --port", err=True)

@@ -102,7 +102,10 @@ def _read_batch(write_key: str, decoded: dict[str, Any], plain: bytes) -> Call |
     items = decoded.pop("batch", [])
     if not isinstance(items, list):
         return "invalid JSON: batch must be an array"
-    raw = msgspec.json.decode(plain, type=_RawItems).batch
+    try:
+        raw = msgspec.json.decode(plain, type=_RawItems).batch
+    except msgspec.DecodeError as error:  # a key that comes twice is looked at twice
+        return f"invalid JSON: {error}"
     for index, item in enumerate(raw):
         if len(bytes(item)) > MAX_ITEM_BYTES:
             return f"batch[{index}] must be at most {MAX_ITEM_BYTES} bytes"

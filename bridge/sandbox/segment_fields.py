@@ -1,5 +1,8 @@
 """Fields of a Segment destination: values from a message, as the fields' kinds want them.
 
+Stricter than Segment in two things that nobody can want: ``null`` is a missing value, and a boolean
+is no number, where Segment's coercion makes 0 or 1 of them.
+
 Source: segmentio/action-destinations, ``core/src/mapping-kit``, ``core/src/schema-validation``
 (coercion) and ``facebook-conversions-api/shared/functions`` (hashing), read 2026-11-25.
 """

@@ -216,14 +216,19 @@ def _format_time(moment: float) -> str:
 
 
 def _find_warnings(content: Mapping[str, Any], now: float) -> Iterator[str]:
-    """Yield what should not have been sent: a clock that is off, and raw personal data.
+    """Yield what should not have been sent: a clock that is off, raw personal data.
 
-    The second is no rule of Segment's, which wants raw traits: it is ours, only digests may leave.
+    The last is no rule of Segment's, which wants raw traits: it is ours, only digests may leave.
+
+    Source: "HTTP API Source", Collecting IP Address, for ``context.direct``.
     """
     sent = parse_time(content.get("sentAt"))
     if sent is not None and abs(now - sent) > MAX_SKEW and "originalTimestamp" in content:
         yield f"sentAt is {now - sent:.0f} s off: the event's time is moved by as much"
-    groups = {"context.traits": content.get("context", {}).get("traits")}
+    context = content.get("context", {})
+    if context.get("direct"):
+        yield "context.direct: Segment takes the caller's address, on a server the server's own"
+    groups = {"context.traits": context.get("traits")}
     if content["type"] != "group":  # a group's name and address are a company's
         groups["traits"] = content.get("traits")
     for at, traits in groups.items():
@@ -231,7 +236,7 @@ def _find_warnings(content: Mapping[str, Any], now: float) -> Iterator[str]:
             if PERSONAL.fullmatch(path) and value is not None and not _is_digest(value):
                 yield f"{at}.{path} is raw personal data: only SHA-256 digests may leave"
     for path, value in walk(dict(content)):
-        if isinstance(value, str) and _EMAIL.search(value):
+        if isinstance(value, str) and ("@" in value or "%40" in value) and _EMAIL.search(value):
             yield f"{path} holds what looks like an e-mail address"
 
 

@@ -8,6 +8,7 @@
  * @typedef {{
  *   received_at_ms: number, via: string | null, event: any, warnings: string[],
  * }} ServerCopy
+ * @typedef {{ received_at_ms: number, via?: string | null }} Arrival
  * @typedef {{
  *   pixel_id: string, event_name: string, event_id: string | null, counted: number,
  *   merged: boolean, merged_by: string | null, why_not: string | null, mismatches: string[],
@@ -97,14 +98,19 @@ function formatValue(action) {
   return text + ' ' + String(data.currency || '').toUpperCase()
 }
 
+/** @param {Arrival} copy */
+function formatArrival({ received_at_ms, via }) {
+  return formatTime(received_at_ms) + (via ? ' via ' + via : '')
+}
+
 /**
  * @param {string} title
- * @param {{ received_at_ms: number }[]} copies
+ * @param {Arrival[]} copies
  * @param {string[]} warnings
  * @param {(copy: any) => any} show
  */
 function buildCopies(title, copies, warnings, show) {
-  const times = copies.map((copy) => formatTime(copy.received_at_ms)).join(', ')
+  const times = copies.map(formatArrival).join(', ')
   const side = build('div', '', build('h3', '', title + ' ', build('small', '', times)))
   if (warnings.length) {
     side.append(build('ul', '', ...warnings.map((warning) => build('li', '', warning))))

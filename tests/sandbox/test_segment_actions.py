@@ -104,7 +104,7 @@ def test_order_becomes_a_purchase_by_the_default_mapping() -> None:
         ),
         (
             "Product Viewed",
-            {"product_id": 507, "currency": "EUR"},
+            {"product_id": 507.0, "currency": "EUR"},
             "ViewContent",
             {"currency": "EUR", "contents": [{"id": "507"}], "content_ids": ["507"]},
         ),
@@ -179,8 +179,15 @@ def test_integrations_turn_it_off(integrations: dict[str, Any], outcome: str | N
         ("Order Completed", {"revenue": "$5"}, "value must be a number"),
         ("Order Completed", {"revenue": ""}, "value must be a number"),
         ("Order Completed", {"revenue": "inf"}, "value must be a number"),
+        ("Order Completed", {"revenue": True}, "value must be a number"),
+        ("Order Completed", {"revenue": None}, "missing the required field 'value'"),
         ("Order Completed", {"revenue": 10**400}, "value must be a number"),
         ("Order Completed", {"products": [{}]}, "contents[0] must include an 'id' parameter."),
+        (
+            "Order Completed",
+            {"products": [{"product_id": ""}]},
+            "contents[0] must include an 'id' parameter.",
+        ),
         ("Order Completed", {"products": [PRODUCT, 7]}, "contents[1] must be an object"),
         ("Order Completed", {"products": "x"}, "contents[0] must be an object"),
         (
@@ -291,9 +298,9 @@ async def client() -> AsyncIterator[AsyncClient]:
 
 
 async def track(client: AsyncClient, *message: Any, **changes: Any) -> dict[str, Any]:
-    """Send a message that happened now, and return what the sandbox says of it."""
-    body = {**make_message(*message, **changes), "writeKey": DEFAULT_WRITE_KEY}
-    del body["timestamp"]
+    """Send a message that happened now by default, and return what the sandbox says of it."""
+    body = make_message(*message, **{"timestamp": None, **changes})
+    body["writeKey"] = DEFAULT_WRITE_KEY
     answer = await client.post("/v1/track", json=body)
     assert answer.json() == {"success": True}
     [newest, *_] = (await client.get("/api/events")).json()["segment"]["messages"]
@@ -352,6 +359,9 @@ async def test_meta_may_refuse_what_the_destination_sends(client: AsyncClient) -
     got = await track(client, "Purchase")
     assert got["destination"]["outcome"] == "refused_by_meta"
     assert got["destination"]["reason"] == "A Purchase event needs a value in custom_data"
+    got = await track(client, messageId="m-2", timestamp="2020-01-01T00:00:00Z")
+    assert got["destination"]["outcome"] == "refused_by_meta"
+    assert got["destination"]["reason"].startswith("The event happened more than 7 days ago")
     assert await read_actions(client) == []
 
 
