@@ -1,4 +1,4 @@
-"""``pixel-bridge sandbox``: the stand-in for Meta, served."""
+"""``pixel-bridge sandbox``: the stand-in for Meta and Segment, served."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from bridge.sandbox import DEFAULT_ACCESS_TOKEN, DEFAULT_PIXEL_ID, create_app
+from bridge.sandbox import (
+    DEFAULT_ACCESS_TOKEN,
+    DEFAULT_PIXEL_ID,
+    DEFAULT_WRITE_KEY,
+    create_app,
+)
 
 GRACE = 1  # seconds that open requests are given when the process is told to stop
 
@@ -26,18 +31,23 @@ def run_sandbox(
     access_token: Annotated[
         str, typer.Option(help="The token that may send events.")
     ] = DEFAULT_ACCESS_TOKEN,
+    write_key: Annotated[
+        str, typer.Option(help="The write key of Segment's source.")
+    ] = DEFAULT_WRITE_KEY,
 ) -> None:
-    """Run a stand-in for Meta's servers, with a page that shows the events."""
+    """Run a stand-in for Meta's and Segment's servers, with a page that shows the events."""
     pixel_ids = pixel_id or [DEFAULT_PIXEL_ID]
     listener = _listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    print(f"Sandbox for Meta: {url}  (events page; stop with Ctrl-C)", flush=True)
+    print(f"Sandbox for Meta and Segment: {url}  (events page; stop with Ctrl-C)", flush=True)
     print(f"  pixel id      {', '.join(pixel_ids)}", flush=True)
     print(f"  access token  {access_token}", flush=True)
     print(f"  server events POST {url}/v26.0/{pixel_ids[0]}/events", flush=True)
     print(f"  pixel script  {url}/en_US/fbevents.js", flush=True)
+    print(f"  write key     {write_key}", flush=True)
+    print(f"  Segment       POST {url}/v1/batch", flush=True)
     config = uvicorn.Config(
-        create_app(pixel_ids=pixel_ids, access_token=access_token),
+        create_app(pixel_ids=pixel_ids, access_token=access_token, write_key=write_key),
         log_level="warning",
         access_log=False,
         lifespan="off",

@@ -1,9 +1,15 @@
-"""A stand-in for Meta's servers: Graph endpoint, pixel hits, pixel library, and an events page.
+"""A stand-in for Meta's and Segment's servers, and an events page.
 
-It marks our homework, so it is written from Meta's documents and from measurements of the pixel,
-as strict as they are, and imports nothing else of this package.
+Graph endpoint, pixel hits, pixel library; HTTP Tracking API, and its destination for Meta. It marks
+our homework, so it is written from the documents and from measurements of the pixel, as strict as
+they are, and imports nothing else of this package.
 """
 
-from bridge.sandbox.app import DEFAULT_ACCESS_TOKEN, DEFAULT_PIXEL_ID, create_app
+from bridge.sandbox.app import (
+    DEFAULT_ACCESS_TOKEN,
+    DEFAULT_PIXEL_ID,
+    DEFAULT_WRITE_KEY,
+    create_app,
+)
 
-__all__ = ["DEFAULT_ACCESS_TOKEN", "DEFAULT_PIXEL_ID", "create_app"]
+__all__ = ["DEFAULT_ACCESS_TOKEN", "DEFAULT_PIXEL_ID", "DEFAULT_WRITE_KEY", "create_app"]

@@ -23,10 +23,13 @@ from bridge.sandbox.forms import parse_form
 from bridge.sandbox.graph import MAX_BODY_BYTES, Accepted, judge, parse_body
 from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
 from bridge.sandbox.refusal import Refusal
+from bridge.sandbox.segment import BATCHES, MAX_BATCH_BYTES, TYPES
+from bridge.sandbox.segment_source import Source
 from bridge.sandbox.stream import VersionStream
 
 DEFAULT_PIXEL_ID = "1234567890123456"
 DEFAULT_ACCESS_TOKEN = "sandbox-token"  # noqa: S105  (not a secret: it opens the sandbox only)
+DEFAULT_WRITE_KEY = "sandbox-write-key"
 MAX_HIT_BYTES = 1024 * 1024  # of a hit's body
 
 _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -35,10 +38,11 @@ _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA
 class Sandbox:
     """The state behind the routes: who may send, what arrived, what shall fail."""
 
-    def __init__(self, pixel_ids: Sequence[str], access_token: str) -> None:
+    def __init__(self, pixel_ids: Sequence[str], access_token: str, write_key: str) -> None:
         self.pixel_ids = tuple(pixel_ids)
         self.access_token = access_token
         self.ledger = Ledger()
+        self.source = Source(write_key, self.pixel_ids, self.ledger)
         self.faults = Faults()
 
     async def receive_events(self, request: Request) -> Response:
@@ -100,6 +104,15 @@ class Sandbox:
                 field = f"data[{index}]"
                 return Refusal(message=f"Param {field} is refused on demand", field=field)
         return verdict
+
+    async def receive_messages(self, request: Request) -> Response:
+        """Take one message or a batch of them, as Segment's HTTP Tracking API does."""
+        body = await _read_body(request, MAX_BATCH_BYTES)
+        path = request.url.path.rpartition("/")[2]
+        refusal = self.source.receive(path, request.headers, body, time.time())
+        if refusal is not None:
+            return _json({"success": False, "code": "bad_request", "message": refusal}, 400)
+        return _json({"success": True})
 
     async def receive_hit(self, request: Request) -> Response:
         """Record a pixel's hit and answer with an image, whatever it was."""
@@ -177,6 +190,8 @@ _FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/segment.js": ("segment.js", "text/javascript"),
+    "/elements.js": ("elements.js", "text/javascript"),
     "/en_US/fbevents.js": ("fbevents.js", "text/javascript"),
 }
 _CONFIG = ("config.js", "text/javascript")
@@ -186,15 +201,18 @@ def create_app(
     *,
     pixel_ids: Sequence[str] = (DEFAULT_PIXEL_ID,),
     access_token: str = DEFAULT_ACCESS_TOKEN,
+    write_key: str = DEFAULT_WRITE_KEY,
 ) -> Starlette:
     """Return the sandbox as an ASGI application.
 
     Args:
-        pixel_ids: The pixels that exist in it.
+        pixel_ids: The pixels that exist in it, one or more; Segment's messages go to the first.
         access_token: The token that may write to them.
+        write_key: The write key of the one source that Segment has.
     """
-    sandbox = Sandbox(pixel_ids, access_token)
+    sandbox = Sandbox(pixel_ids, access_token, write_key)
     events = "/{version}/{pixel_id}/events"
+    calls = [f"/v1/{call}" for call in (*TYPES, *BATCHES)]
     return Starlette(
         routes=[
             *(Route(path, sandbox.send_file) for path in _FILES),
@@ -207,6 +225,7 @@ def create_app(
             Route("/api/faults", sandbox.list_faults, methods=["GET"]),
             Route("/api/faults", sandbox.add_fault, methods=["POST"]),
             Route("/api/faults", sandbox.clear_faults, methods=["DELETE"]),
+            *(Route(path, sandbox.receive_messages, methods=["POST"]) for path in calls),
             Route(events, sandbox.receive_events, methods=["POST"]),
         ],
         middleware=[Middleware(FaultMiddleware, faults=sandbox.faults)],

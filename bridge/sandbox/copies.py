@@ -95,9 +95,14 @@ def parse_hit(
 
 
 def build_server_copy(
-    pixel_id: str, event: Mapping[str, Any], warnings: list[str], now: float
+    pixel_id: str,
+    event: Mapping[str, Any],
+    warnings: list[str],
+    now: float,
+    *,
+    via: str | None = None,
 ) -> Copy:
-    """Return the copy in an event that Graph has taken."""
+    """Return the copy in an event that Graph has taken, ``via`` naming another's server."""
     user_data = event["user_data"]
     external_ids = user_data.get("external_id", [])
     return Copy(
@@ -112,7 +117,12 @@ def build_server_copy(
         fbp=user_data.get("fbp", ""),
         fbc=user_data.get("fbc", ""),
         url=event.get("event_source_url", ""),
-        detail={"received_at_ms": int(now * 1000), "event": event, "warnings": warnings},
+        detail={
+            "received_at_ms": int(now * 1000),
+            "via": via,
+            "event": event,
+            "warnings": warnings,
+        },
     )
 
 

@@ -16,24 +16,28 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 POLL = 0.1  # seconds between looks at whether the client or the server is leaving
 MAX_PAD = 64 * 1024 * 1024  # bytes
-UNAVAILABLE = msgspec.json.encode(
-    {
-        "error": {
-            "message": "Service temporarily unavailable",
-            "type": "OAuthException",
-            "code": 2,
-            "is_transient": True,
-            "fbtrace_id": "sandbox-fault",
+DEFAULT_BODIES = {
+    "events": msgspec.json.encode(
+        {
+            "error": {
+                "message": "Service temporarily unavailable",
+                "type": "OAuthException",
+                "code": 2,
+                "is_transient": True,
+                "fbtrace_id": "sandbox-fault",
+            }
         }
-    }
-)
+    ),
+    "segment": b'{"success":false}',
+}
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A failure that the next requests meet.
 
     Attributes:
-        path: Which requests: the Graph endpoint, the pixel's hits, the library, its configuration.
+        path: Which requests: the Graph endpoint, the pixel's hits, the library, its configuration,
+            Segment's calls.
         times: Requests it is for; ``None`` until cleared.
         status, headers, body: The answer instead of the real one; 500 if no other field is set.
         delay: Seconds to wait before anything else.
@@ -47,7 +51,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         after: Do the work first, then fail: the answer is lost, not the request.
     """
 
-    path: Literal["events", "tr", "fbevents", "config"]
+    path: Literal["events", "tr", "fbevents", "config", "segment"]
     times: int | None = 1
     status: int | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
@@ -68,6 +72,8 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"times must be 1 or more, or null, got {self.times}")
         if self.status is not None and not 200 <= self.status <= 599:
             raise ValueError(f"status must be 200 to 599, got {self.status}")
+        if self.refuse is not None and self.path != "events":
+            raise ValueError(f"refuse is for the path events, got {self.path}")
         if min(self.delay, self.truncate or 0, self.pad, self.trickle) < 0:
             raise ValueError("delay, truncate, pad and trickle must not be negative")
         if self.pad > MAX_PAD:
@@ -164,6 +170,8 @@ def name_path(scope: Scope) -> str:
         return "tr"
     if path.endswith("/fbevents.js"):
         return "fbevents"
+    if path.startswith("/v1/"):
+        return "segment"
     return "config" if path.startswith("/signals/config/") else ""
 
 
@@ -218,11 +226,10 @@ async def _discard(message: Message) -> None:
 
 async def _answer(fault: Fault, send: Send) -> None:
     status = fault.status or (200 if fault.body is not None else 500)
-    graph = fault.path == "events"
-    default = UNAVAILABLE if graph else b""
+    default = DEFAULT_BODIES.get(fault.path, b"")
     body = default if fault.body is None else fault.body.encode()
     headers = {
-        "content-type": "application/json" if graph else "text/plain",
+        "content-type": "application/json" if default else "text/plain",
         "content-length": str(len(body)),
         "access-control-allow-origin": "*",
         **{name.lower(): value for name, value in fault.headers.items()},

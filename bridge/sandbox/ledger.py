@@ -10,7 +10,9 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 from bridge.sandbox.copies import OTHER, Copy, Side
+from bridge.sandbox.message_log import Delivery, MessageLog
 from bridge.sandbox.pairing import WINDOW, Action, Explainer, find_mismatches, match_person
+from bridge.sandbox.segment_messages import Message
 
 MAX_ACTIONS = 2000  # actions kept with full bodies
 MAX_KEYS = 200_000  # event ids remembered beyond that
@@ -26,6 +28,7 @@ class Ledger:
 
     Attributes:
         version: Grows with every change, for those who wait for one.
+        messages: What arrived for Segment.
     """
 
     def __init__(self) -> None:
@@ -38,6 +41,7 @@ class Ledger:
         self.version += 1
 
     def _clear(self) -> None:
+        self.messages = MessageLog()
         self._actions: deque[Action] = deque()
         self._by_id: OrderedDict[tuple[str, str, str], Action] = OrderedDict()
         self._by_person: defaultdict[_Person, list[Action]] = defaultdict(list)
@@ -98,6 +102,16 @@ class Ledger:
             }
         )
 
+    def add_message(self, message: Message, delivery: Delivery | None, now: float) -> None:
+        """Record a message to Segment, and what its destination made of it."""
+        self.version += 1
+        self.messages.add(message, delivery, now)
+
+    def refuse_message(self, path: str, reason: str, now: float) -> None:
+        """Record a call of Segment's that was answered with 400."""
+        self.version += 1
+        self.messages.refuse(path, reason, now)
+
     def count(self, name: str) -> None:
         """Add one to a plain counter, such as ``"malformed_hits"``."""
         self.version += 1
@@ -107,7 +121,7 @@ class Ledger:
         """Return everything that is kept, newest first, as the API and the events page show it.
 
         Args:
-            limit: Actions to list; the counters always cover all.
+            limit: Actions, and messages, to list; the counters always cover all.
         """
         explainer = Explainer(self._actions)
         newest = list(self._actions)[: -limit - 1 : -1]
@@ -115,6 +129,7 @@ class Ledger:
             "actions": [_describe(action, explainer.explain(action)) for action in newest],
             "counters": self._count_all(),
             "requests": list(self._requests),
+            "segment": self.messages.report(limit),
         }
 
     def _count_all(self) -> dict[str, Any]:

@@ -152,6 +152,8 @@ async def test_both_copies_become_one_action(client: AsyncClient) -> None:
     [
         ("/", "text/html", "<!doctype html>"),
         ("/page.js", "text/javascript", "/**"),
+        ("/segment.js", "text/javascript", "/**\n * Segment's part"),
+        ("/elements.js", "text/javascript", "/** What"),
         ("/page.css", "text/css", ":root"),
         ("/en_US/fbevents.js", "text/javascript", "/**\n * A stand-in"),
         (f"/signals/config/{ID}?v=2", "text/javascript", "/**\n * A pixel's configuration"),

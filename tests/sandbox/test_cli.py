@@ -22,7 +22,7 @@ def test_help_names_the_command_and_its_options(capsys: pytest.CaptureFixture[st
     assert "sandbox" in capsys.readouterr().out
     assert main(["sandbox", "--help"]) == 0
     output = capsys.readouterr().out
-    for option in ("--host", "--port", "--pixel-id", "--access-token"):
+    for option in ("--host", "--port", "--pixel-id", "--access-token", "--write-key"):
         assert option in output
 
 
@@ -48,7 +48,7 @@ def test_missing_extra_is_said_plainly(missing: str) -> None:
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[str]]:
-    options = ["--pixel-id", "42", "--access-token", "secret"]
+    options = ["--pixel-id", "42", "--access-token", "secret", "--write-key", "key-1"]
     with subprocess.Popen(
         [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -61,11 +61,13 @@ def test_sandbox_runs_and_stops_at_once_with_the_page_open(
     process: subprocess.Popen[str], name: signal.Signals
 ) -> None:
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(5)]
-    url = lines[0].split()[3]
+    lines = [process.stdout.readline() for _ in range(7)]
+    url = lines[0].split()[5]
     assert "42" in lines[1]
     assert "secret" in lines[2]
     assert f"{url}/v26.0/42/events" in lines[3]
+    assert "key-1" in lines[5]
+    assert f"{url}/v1/batch" in lines[6]
     opened = threading.Event()
 
     def look() -> None:

@@ -1,0 +1,89 @@
+"""A source in Segment: takes calls, keeps what they said, and sends messages on to Meta."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bridge.sandbox.copies import build_server_copy
+from bridge.sandbox.graph import LATEST_VERSION, judge
+from bridge.sandbox.ledger import Ledger
+from bridge.sandbox.message_log import Delivery
+from bridge.sandbox.refusal import Refusal
+from bridge.sandbox.segment import parse_call
+from bridge.sandbox.segment_actions import Declined, build_meta_event
+from bridge.sandbox.segment_messages import Message, judge_messages
+
+_VERSION = "v{}.{}".format(*LATEST_VERSION)
+_TOKEN = "segment"  # noqa: S105  (Segment's own; nothing but the judge sees it)
+
+
+class Source:
+    """The one source there is, with its destination for Meta switched on."""
+
+    def __init__(self, write_key: str, pixel_ids: Sequence[str], ledger: Ledger) -> None:
+        self._write_key = write_key
+        self._pixel_id = pixel_ids[0]
+        self._ledger = ledger
+
+    def receive(self, path: str, headers: Mapping[str, str], body: bytes, now: float) -> str | None:
+        """Take a call, and return why it is answered with 400, ``None`` if it is with 200.
+
+        Args:
+            path: The last part of the path.
+            headers: Of the request, names in lower case.
+            body: As it arrived, empty if it was too long.
+            now: Unix seconds.
+        """
+        call = parse_call(
+            path,
+            headers.get("content-type", ""),
+            headers.get("content-encoding", ""),
+            headers.get("authorization", ""),
+            body,
+        )
+        if isinstance(call, str):
+            self._ledger.refuse_message(f"/v1/{path}", call, now)
+            return call
+        for message in judge_messages(call, self._write_key, now):
+            self._receive_message(message, now)
+        return None
+
+    def _receive_message(self, message: Message, now: float) -> None:
+        delivery = None
+        if message.dropped is None:
+            if self._ledger.messages.is_repeat(message.content["messageId"], now):
+                message = msgspec.structs.replace(message, dropped="duplicate_message_id")
+            else:
+                delivery = self._deliver(message.content, now)
+        self._ledger.add_message(message, delivery, now)
+
+    def _deliver(self, content: dict[str, Any], now: float) -> Delivery:
+        built = build_meta_event(content)
+        if isinstance(built, Declined):
+            return Delivery(outcome=built.outcome, reason=built.reason)
+        event = built.event
+        delivery = Delivery(
+            outcome="delivered",
+            event_name=event["event_name"],
+            event_id=event.get("event_id"),
+            warnings=built.warnings,
+        )
+        verdict = judge(
+            _VERSION,
+            self._pixel_id,
+            {"data": [event]},
+            _TOKEN,
+            pixel_ids=(self._pixel_id,),
+            access_token=_TOKEN,
+            now=now,
+        )
+        if isinstance(verdict, Refusal):
+            return msgspec.structs.replace(
+                delivery, outcome="refused_by_meta", reason=verdict.message
+            )
+        copy = build_server_copy(self._pixel_id, event, verdict.warnings[0], now, via="Segment")
+        self._ledger.add(copy)
+        return delivery
