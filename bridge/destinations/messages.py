@@ -24,6 +24,7 @@ from bridge.events import Event, UserData, is_event_name, new_event_id
 from bridge.identity import Identity
 
 PAGE_VIEW = "PageView"
+PAGE_KEYS = frozenset({"url", "path", "search", "referrer"})  # of a page message's properties
 
 _KEYS = frozenset(
     {

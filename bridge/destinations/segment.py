@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 from starlette.datastructures import Secret
 
-from bridge.catalog import Catalog
+from bridge.catalog import ENVELOPE, Catalog
 from bridge.destinations.addresses import check_base_url
 from bridge.destinations.base import (
     Accepted,
@@ -36,6 +36,7 @@ from bridge.destinations.base import (
     Verdict,
 )
 from bridge.destinations.messages import (
+    PAGE_KEYS,
     PAGE_VIEW,
     build_alias,
     build_identify,
@@ -168,9 +169,11 @@ class Segment:
             message = msgspec.json.decode(body, type=_Message)
         except (msgspec.MsgspecError, ValueError):
             return None
-        properties = dict(message.properties)
-        event_id = properties.pop("event_id", None)
-        name = PAGE_VIEW if message.type == "page" else message.event
+        event_id = message.properties.get("event_id")
+        is_page = message.type == "page"
+        envelope = ENVELOPE | PAGE_KEYS if is_page else ENVELOPE
+        properties = {k: told for k, told in message.properties.items() if k not in envelope}
+        name = PAGE_VIEW if is_page else message.event
         if not isinstance(event_id, str) or name is None:
             return None
         ids = [message.user_id, message.anonymous_id]
