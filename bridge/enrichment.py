@@ -15,7 +15,8 @@ import msgspec
 
 from bridge.catalog import NOTHING, Catalog
 from bridge.destinations.base import Told
-from bridge.destinations.messages import complete_message
+from bridge.destinations.messages import ADDRESS, TRAITS
+from bridge.destinations.track_message import complete_message
 from bridge.errors import InvalidEventError
 from bridge.events import STANDARD_EVENTS, Event, escape_unprintable, new_event_id, parse_event
 from bridge.normalize import read_user_data
@@ -96,9 +97,9 @@ class Enricher:
         properties: dict[str, Any] = {}
         if event.get("properties") is not None:
             properties, _ = self._read_properties(name, event["properties"], "properties")
-        self._check_translation(name, properties)
+        properties = self._complete_properties(name, properties)
         return complete_message(
-            {**event, "properties": properties},
+            {**event, "properties": properties, "context": self._read_context(event, name)},
             visitor.identity,
             visitor.user_data,
             visitor.page_url,
@@ -163,18 +164,59 @@ class Enricher:
     ) -> tuple[dict[str, Any], bool]:
         """Return a plain copy without personal data, and whether it is in Segment's words."""
         properties = copy_plain(told, path)
-        if found := self._tripwire.clean(properties):
-            self._counters["removed_properties"] += len(found)
-            shown = escape_unprintable(name[:50]) if isinstance(name, str) else "an event"
-            paths = ", ".join(f"{each.path} ({each.kind})" for each in found)
-            logger.warning("%s: personal data is removed from its properties: %s", shown, paths)
+        self._clean(name, properties)
         is_spec = self._is_spec(name)
         read_numbers(properties, path, is_spec=is_spec)
         return properties, is_spec
 
-    def _check_translation(self, name: str, properties: dict[str, Any]) -> None:
-        """Refuse a track message that Meta would refuse at the end of Segment's way."""
+    def _clean(self, name: object, told: dict[str, Any]) -> None:
+        """Take personal data out of ``told``, and say once where it was."""
+        if found := self._tripwire.clean(told):
+            self._counters["removed_properties"] += len(found)
+            shown = escape_unprintable(name[:50]) if isinstance(name, str) else "an event"
+            paths = ", ".join(f"{each.path} ({each.kind})" for each in found)
+            logger.warning("%s: personal data is removed from its properties: %s", shown, paths)
+
+    def _complete_properties(self, name: str, properties: dict[str, Any]) -> dict[str, Any]:
+        """Return a track message's properties with what Segment's Meta destination looks for.
+
+        Raises:
+            InvalidEventError: Meta would refuse it at the end of Segment's way.
+        """
         self._catalog.check(name)
-        if self._is_spec(name) or name in STANDARD_EVENTS:
-            meta = self._catalog.to_meta(name, properties)
-            check_properties(meta.properties, is_purchase=meta.name == "Purchase")
+        is_spec = self._is_spec(name)
+        if not is_spec and name not in STANDARD_EVENTS:
+            return properties
+        meta = self._catalog.to_meta(name, properties)
+        check_properties(meta.properties, is_purchase=meta.name == "Purchase")
+        if not is_spec:
+            return properties
+        return self._catalog.to_spec(*meta, said=name, properties=properties).properties
+
+    def _read_context(self, event: Mapping[str, Any], name: str) -> object:
+        """Return a track message's context, its traits hashed in both spellings."""
+        context = event.get("context")
+        if not isinstance(context, Mapping) or context.get("traits") is None:
+            return context
+        traits = copy_plain(context["traits"], "traits")
+        address = traits.pop("address", None)
+        hashed = self._hash_traits(traits, TRAITS)
+        if isinstance(address, dict):
+            hashed_address = self._hash_traits(address, ADDRESS)
+            hashed["address"] = {**address, **hashed_address}
+        self._clean(name, traits)
+        return {**context, "traits": {**traits, **hashed}}
+
+    def _hash_traits(
+        self, traits: dict[str, Any], names: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, Any]:
+        """Return a person's own traits as digests, taken out of ``traits``."""
+        hashed: dict[str, Any] = {}
+        for key, theirs in names.items():
+            told = [traits.pop(name) for name in theirs if name in traits]
+            values = [value for value in told if value is not None]
+            if digests := values and read_user_data(
+                {key: values[0]}, default_region=self._phone_region
+            ).get(key):
+                hashed |= dict.fromkeys(theirs, digests[0])
+        return hashed

@@ -112,6 +112,7 @@ async def test_enrich_completes_a_segment_message(bridge: Bridge, visitor: Visit
     assert message["properties"] | {"event_id": ""} == {
         "event_id": "",
         "revenue": 5,
+        "total": 5,
         "currency": "USD",
         "action_source": "website",
         "fbp": fbp,

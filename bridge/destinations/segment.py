@@ -36,16 +36,20 @@ from bridge.destinations.base import (
     Verdict,
 )
 from bridge.destinations.messages import (
+    META_INTEGRATIONS,
     PAGE_KEYS,
     PAGE_VIEW,
     build_alias,
+    build_data_use,
     build_identify,
     build_message,
+    encode_message,
     format_time,
+    read_data_use,
 )
 from bridge.destinations.waiting import read_retry_after
 from bridge.destinations.words import clean_words
-from bridge.errors import ConfigError, InvalidEventError
+from bridge.errors import ConfigError
 from bridge.events import Event
 from bridge.identity import Identity
 from bridge.rules import hash_external_id
@@ -56,11 +60,7 @@ REGIONS = {
 }
 BATCH_SIZE = 2500  # messages; above that the answer is 200 and all of them are dropped
 MAX_CONTENT = 475_000  # bytes of a request; 500 KB are allowed
-MAX_MESSAGE = 32_000  # bytes of one message
 MAX_REASON = 300  # characters of an answer that are shown
-
-# Names are case-sensitive. A server's message reaches these two of Segment's Meta destinations.
-META_INTEGRATIONS = ("Facebook Conversions API (Actions)", "Facebook Conversions API")
 
 _WRITE_KEY = re.compile(r"[!-9;-~]{1,200}")  # no colon: the key is the user of Basic auth
 _RETRIED = frozenset({408, 410, 425, 429, 460})
@@ -107,6 +107,8 @@ class Segment:
         self._namespace = uuid.UUID(bytes=digest[:16])
         self._write_key = key
         self._url = f"{base.rstrip('/').removesuffix('/v1')}/v1/batch"
+        if not _are_switches(integrations):
+            raise ConfigError('integrations must be like {"Amplitude": False}')
         self._integrations = dict(integrations or {})
         self._alias = alias
         basic = base64.b64encode(f"{key}:".encode()).decode()
@@ -127,14 +129,7 @@ class Segment:
         message = build_message(event, name, properties, told.identity, message_id)
         if integrations := self._build_integrations(event, told):
             message["integrations"] = integrations
-        body = msgspec.json.encode(message)
-        if len(body) > MAX_MESSAGE:
-            raise InvalidEventError(
-                "event",
-                f"expected at most {MAX_MESSAGE:,} bytes as Segment's message, got {len(body):,};"
-                " shorten its texts or lists",
-            )
-        return body
+        return encode_message(message)
 
     def _build_integrations(self, event: Event, told: Told) -> dict[str, Any]:
         """Return which of Segment's destinations may have the message.
@@ -143,10 +138,7 @@ class Segment:
         """
         if told.is_direct:
             return {**dict.fromkeys(META_INTEGRATIONS, False), **self._integrations}
-        if event.data_processing_options:
-            limited = {"dataProcessingOptions": [event.data_processing_options, 0, 0]}
-            return {META_INTEGRATIONS[1]: limited, **self._integrations}
-        return self._integrations
+        return {**build_data_use(read_data_use(event)), **self._integrations}
 
     def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
         """Return an identify message; with it an alias if an anonymous visitor logged in."""
@@ -195,16 +187,17 @@ class Segment:
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
         """Return what Segment's answer means for the whole request; never raises.
 
-        Source: Segment, "HTTP API", Errors; which it tries again: segmentio/analytics-next, Node.
+        Source: Segment, "HTTP API", Errors and Rate limits; what is tried again, and that any 2xx
+        is success: segmentio/analytics-next, Node. A redirect is none here: nobody followed it.
         """
         words = clean_words(
             content[:4096].decode("utf-8", "replace"), MAX_REASON, secret=self._write_key
         )
         reason = f"HTTP {status}: {words}" if words else f"HTTP {status}"
-        if status == 200:
+        if 200 <= status < 300:
             return Accepted()
         if status in _RETRIED or status >= 500:
-            return Retry(reason, read_retry_after(headers))
+            return Retry(reason, read_retry_after(headers, "x-ratelimit-reset"))
         if status in (401, 403) or "write key" in words.lower() or "writekey" in words.lower():
             return Paused(reason, "token", "check BRIDGE_SEGMENT_WRITE_KEY and the region")
         if status in (400, 413):
@@ -215,6 +208,12 @@ class Segment:
 
     def __repr__(self) -> str:
         return f"Segment({self.name!r})"
+
+
+def _are_switches(integrations: object) -> bool:
+    if integrations is None:
+        return True
+    return isinstance(integrations, Mapping) and all(isinstance(k, str) for k in integrations)
 
 
 def _read_version() -> str:
