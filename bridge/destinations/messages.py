@@ -62,7 +62,7 @@ def read_data_use(event: Event) -> DataUse | None:
 
 def build_data_use(data_use: DataUse | None) -> dict[str, Any]:
     """Return the switch in which Segment's classic destination looks for it."""
-    return {META_INTEGRATIONS[1]: {"dataProcessingOptions": data_use}} if data_use else {}
+    return {META_INTEGRATIONS[1]: {"dataProcessingOptions": [*data_use]}} if data_use else {}
 
 
 def format_time(seconds: float) -> str:
@@ -120,7 +120,7 @@ def build_context(
         "page": _build_page(page_url, referrer_url),
         "traits": build_traits(user_data),
         # Where RudderStack looks for it.
-        "dataProcessingOptions": data_use,
+        "dataProcessingOptions": data_use and [*data_use],
     }
     return {key: value for key, value in known.items() if value}
 
