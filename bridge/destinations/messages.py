@@ -185,13 +185,19 @@ def build_identify(
     identity: Identity, user_data: UserData, message_id: str, now: float
 ) -> dict[str, Any]:
     """Return what joins the anonymous id, the user id and hashed traits."""
+    seen = UserData(
+        client_ip_address=identity.client_ip,
+        client_user_agent=identity.user_agent,
+        fbp=identity.fbp,
+        fbc=identity.fbc,
+    )
     return {
         "type": "identify",
         "messageId": message_id,
         "timestamp": format_time(now),
         **build_ids(identity, user_data, message_id),
         "traits": build_traits(user_data),
-        "context": build_context(user_data, identity.page_url),
+        "context": build_context(user_data.over(seen), identity.page_url),
     }
 
 

@@ -8,6 +8,7 @@ import logging
 import re
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from bridge import Bridge, ConfigError, InvalidEventError, UserData
 from bridge.batches import cut
 from bridge.catalog import Catalog
 from bridge.destinations import Accepted, Paused, Rejected, Retry, Segment, Verdict
-from bridge.destinations.base import FAULTS, Told
+from bridge.destinations.base import FAULTS, Introduction, Told
 from bridge.enrichment import Enricher
 from bridge.events import STANDARD_EVENTS, Event, parse_event
 from bridge.identity import Identity
@@ -258,6 +259,50 @@ def test_page_view_is_a_page_message() -> None:
     }
     assert message["context"]["page"] == page
     assert message["properties"].items() >= page.items()
+
+
+# Who a visitor is
+
+
+async def test_introduction_is_what_the_documents_say(bridge: Bridge) -> None:
+    known = make_golden_visitor(bridge).identity
+    before = make_golden_visitor(bridge, is_known=False).identity
+    messages = [msgspec.json.decode(each.body) for each in introduce(known, before)]
+    ids = [uuid.UUID(message.pop("messageId")) for message in messages]
+    assert len(set(ids)) == 2
+    assert messages == [ENVELOPE["identify"], ENVELOPE["alias"]]
+
+
+def introduce(known: Identity, before: Identity, **changes: Any) -> Sequence[Introduction]:
+    return Segment(KEY, **changes).introduce(known, before, NOW)
+
+
+def test_same_words_are_the_same_fact_whenever_they_are_said() -> None:
+    before = msgspec.structs.replace(ADA, user_id=None)
+    [identify, alias] = introduce(ADA, before)
+    moved = msgspec.structs.replace(ADA, page_url="https://shop.example.com/", renewed_at=0)
+    assert [each.fact for each in introduce(moved, before)] == [identify.fact, alias.fact]
+    named = msgspec.structs.replace(ADA, user_data=UserData(em=["b" * 64]))
+    assert introduce(named, ADA)[0].fact != identify.fact
+    others = {each.fact for each in Segment("another-key").introduce(ADA, before, NOW)}
+    assert others.isdisjoint({identify.fact, alias.fact})
+
+
+@pytest.mark.parametrize(
+    ("known", "before", "alias", "kinds"),
+    [
+        (ADA, None, True, ["identify", "alias"]),
+        (ADA, None, False, ["identify"]),
+        (ADA, "ada", True, ["identify"]),
+        (ADA, "eve", True, ["identify"]),
+        (msgspec.structs.replace(ADA, user_id=None), None, True, ["identify"]),
+    ],
+)
+def test_alias_goes_with_the_first_user_id_alone(
+    known: Identity, before: str | None, alias: bool, kinds: list[str]
+) -> None:
+    was = msgspec.structs.replace(ADA, user_id=before)
+    assert [each.kind for each in introduce(known, was, alias=alias)] == kinds
 
 
 # Who else gets it
