@@ -356,8 +356,8 @@ def _build_destinations(meta: dict[str, Any], segment: dict[str, Any]) -> list[D
         raise ConfigError("BRIDGE_SEGMENT_WRITE_KEY is not set, and BRIDGE_SEGMENT_URL is")
     if not segment and "pixel_id" not in meta and "access_token" not in meta:
         raise ConfigError(
-            "BRIDGE_PIXEL_ID is not set, nor is BRIDGE_SEGMENT_WRITE_KEY: events go to Meta's pixel,"
-            " with BRIDGE_ACCESS_TOKEN, or to a Segment source"
+            "BRIDGE_PIXEL_ID is not set, nor is BRIDGE_SEGMENT_WRITE_KEY: events go to a pixel of"
+            " Meta's, with BRIDGE_ACCESS_TOKEN, or to a Segment source"
         )
     destinations: list[Destination] = []
     if "access_token" in meta or "write_key" not in segment:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import Bridge, ConfigError, InvalidEventError
@@ -314,6 +314,7 @@ def as_the_spec_says(name: str, said: dict[str, Any]) -> dict[str, Any]:
     return {key: told for key, told in said.items() if key not in left_out}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(SPEC_TO_META)), SPEC_PROPERTIES)
 def test_round_trip_over_meta_keeps_what_both_can_say(name: str, said: dict[str, Any]) -> None:
     said = as_the_spec_says(name, said)
@@ -335,6 +336,7 @@ def test_round_trip_over_meta_keeps_what_both_can_say(name: str, said: dict[str,
             assert line["quantity"] == product.get("quantity", 1)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(SPEC_TO_META)), SPEC_PROPERTIES)
 def test_message_says_all_that_the_app_said_and_leads_back(name: str, said: dict[str, Any]) -> None:
     said = as_the_spec_says(name, said)
@@ -345,6 +347,7 @@ def test_message_says_all_that_the_app_said_and_leads_back(name: str, said: dict
     assert agrees(meta.properties, catalog.to_meta(*spec).properties)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(STANDARD_EVENTS)), META_PROPERTIES)
 def test_round_trip_over_segment_keeps_metas_words(name: str, data: dict[str, Any]) -> None:
     spec = catalog.to_spec(name, data)

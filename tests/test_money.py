@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge import InvalidEventError
@@ -150,6 +150,7 @@ LOOKS_LIKE_MONEY = st.text("0123456789.,'\u2019 \u00a0-+()$€£EUR", max_size=1
 NUMBER_LIKE = st.from_regex(r"[0-9]{1,4}([.,' ][0-9]{1,4}){0,3}", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50) | LOOKS_LIKE_MONEY | NUMBER_LIKE, st.sampled_from([None, "EUR", "USD"]))
 @example("9" * 40, None)
 @example("0." + "9" * 30, None)
@@ -165,6 +166,7 @@ def test_any_text_is_an_amount_with_its_own_digits_or_is_refused(
     assert float(amount) in readings(told)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 999), st.integers(0, 999), st.sampled_from(".,"), st.sampled_from(["", "$"]))
 def test_three_digits_behind_one_separator_are_always_refused(
     whole: int, rest: int, separator: str, mark: str
@@ -173,6 +175,7 @@ def test_three_digits_behind_one_separator_are_always_refused(
         read_amount(f"{mark}{whole}{separator}{rest:03}", "revenue")
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 10**9),
     st.integers(0, 99),
@@ -188,6 +191,7 @@ def test_number_written_without_doubt_reads_back(
     assert read_amount(written, "revenue") == float(f"{whole}.{cents:02}")
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e14).map(lambda number: round(number, 2)) | st.integers(0, 10**15 - 1))
 def test_number_as_python_writes_it_reads_back_or_is_refused(number: float) -> None:
     text = str(number)
@@ -225,6 +229,7 @@ def test_currencies_are_codes_and_signs_are_of_some() -> None:
     assert not CURRENCIES & {"XAU", "XAG", "XTS", "XXX", "XDR"}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=6))
 def test_any_text_is_a_currency_or_is_refused(told: str) -> None:
     try:
