@@ -49,7 +49,7 @@ from bridge.destinations.messages import (
 )
 from bridge.destinations.waiting import read_retry_after
 from bridge.destinations.words import clean_words
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, InvalidEventError
 from bridge.events import Event
 from bridge.identity import Identity
 from bridge.rules import hash_external_id
@@ -169,7 +169,11 @@ class Segment:
         if not isinstance(event_id, str) or name is None:
             return None
         ids = [message.user_id, message.anonymous_id]
-        name, custom_data = catalog.to_meta(name, properties)
+        try:
+            name, custom_data = catalog.to_meta(name, properties)
+        except InvalidEventError:
+            # Said in Meta's words, with a property of the app's own where Segment has products.
+            return None
         return ServerCopy(name, event_id, [hash_external_id(i) for i in ids if i], custom_data)
 
     def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
