@@ -11,8 +11,8 @@ Value of a purchase A number: ``revenue``, else ``value``, else ``total``. ``rev
                     and shipping out, and Segment's own destination reads nothing else; so it gets
                     ``revenue`` and ``total`` always.
 Value of a product  ``value``, else ``price``: what one costs, as Segment's destinations read it.
-Product id          ``product_id``, else ``id``, else ``sku``: Segment's order. Others begin with
-                    ``sku``; the catalog of the ads decides, so it can be configured.
+Product id          ``product_id``, else ``sku``, else ``id``: Segment's cloud order. Others begin
+                    with ``sku``; the catalog of the ads decides, so it can be configured.
 num_items           The sum of quantities: Meta's "number of items when checkout was initiated".
                     Segment's classic pixel counts lines; that can be configured.
 content_ids         A list of texts, also of one: a bare text is read by some and refused by others.
@@ -47,8 +47,9 @@ NOTHING: Mapping[str, Any] = {}
 _LINES: tuple[Lines, ...] = ("none", "self", "products")
 _LINE_WORDS = {"id": "product_id", "item_price": "price"}
 _SEPARATORS = dict.fromkeys(map(ord, " _-"))
+_STANDARD_LOWER = frozenset(name.lower() for name in STANDARD_EVENTS)
 # Not of the event but of its way; Segment has no other place for them.
-_ENVELOPE = frozenset({"action_source", "event_id", "external_id", "fbc", "fbp"})
+ENVELOPE = frozenset({"action_source", "event_id", "external_id", "fbc", "fbp"})
 
 
 class EventMapping(NamedTuple):
@@ -159,20 +160,22 @@ class Catalog:
         self,
         mappings: Iterable[EventMapping] = (),
         *,
-        product_id: str | Iterable[str] = ("product_id", "id", "sku"),
+        product_id: str | Iterable[str] = ("product_id", "sku", "id"),
         num_items: Literal["quantities", "lines"] = "quantities",
         forbid_unknown: bool = False,
     ) -> None:
         own = [_check_mapping(mapping) for mapping in mappings]
-        self._product_ids = (product_id,) if isinstance(product_id, str) else tuple(product_id)
-        if not self._product_ids or not all(isinstance(key, str) for key in self._product_ids):
+        keys = [product_id] if isinstance(product_id, str) else product_id
+        if not _are_texts(keys) or not keys:
             raise ConfigError("product_id must be names of properties, such as product_id and sku")
+        self._product_ids = tuple(keys)
         if num_items not in ("quantities", "lines"):
             raise ConfigError(f"num_items must be quantities or lines, got {num_items!r}")
         self._counts_lines = num_items == "lines"
         self._forbids_unknown = forbid_unknown
         replaced = {_fold(row.spec) for row in own}
-        self._rows = [*(row for row in EVENTS if _fold(row.spec) not in replaced), *own]
+        kept = [row for row in EVENTS if replaced.isdisjoint(_list_keys(row))]
+        self._rows = [*kept, *own]
         self._by_name = {key: row for row in self._rows for key in _list_keys(row)}
         self._by_meta = {row.meta: row for row in reversed(self._rows)}
         # Names come from apps, which have few; one that makes them up must not fill memory.
@@ -213,16 +216,20 @@ class Catalog:
         row = self._find(name)
         if row is None:
             return Translated(name, dict(properties))
-        rest = {key: told for key, told in properties.items() if key not in _ENVELOPE}
+        rest = {
+            key: told
+            for key, told in properties.items()
+            if told is not None and key not in ENVELOPE
+        }
         built: dict[str, Any] = {}
         # Meta takes an amount beside its currency only; a price alone is none yet.
         usable = [key for key in row.value if key != "price" or rest.get("currency")]
-        chosen = next((key for key in usable if rest.get(key) is not None), None)
+        chosen = next((key for key in usable if key in rest), None)
         if chosen is not None:
             built["value"] = rest[chosen] if chosen == "price" else rest.pop(chosen)
         for ours, theirs in row.rename.items():
-            if (told := rest.pop(ours, None)) is not None:
-                built[theirs] = told
+            if ours in rest:
+                built[theirs] = rest.pop(ours)
         contents = self._take_contents(row, rest)
         if contents is not None:
             built |= _describe(row, contents, built.get("content_category"))
@@ -243,29 +250,27 @@ class Catalog:
         products = rest.pop("products", [] if row.meta == "ViewContent" else None)
         if products is None or (row.lines == "self" and not products):
             told = row.lines == "self" and any(rest.get(key) for key in self._product_ids)
-            return [self._take_line(rest)] if told else None
+            return [self._take_line(rest, "properties")] if told else None
         if not isinstance(products, list):
             raise InvalidEventError(
                 "properties.products", f"expected a list, got {type(products).__name__}"
             )
         contents = []
         for i, product in enumerate(products):
-            line = self._take_line(dict(product)) if isinstance(product, Mapping) else {}
+            path = f"properties.products[{i}]"
+            line = self._take_line(dict(product), path) if isinstance(product, Mapping) else {}
             if "id" not in line:
-                raise InvalidEventError(
-                    f"properties.products[{i}]",
-                    f"expected an object with {' or '.join(self._product_ids)}",
-                )
+                expected = " or ".join(self._product_ids)
+                raise InvalidEventError(path, f"expected an object with {expected}")
             contents.append(line)
         return contents
 
-    def _take_line(self, product: dict[str, Any]) -> dict[str, Any]:
+    def _take_line(self, product: dict[str, Any], path: str) -> dict[str, Any]:
         """Return one line of ``contents``, taken out of ``product``."""
         line: dict[str, Any] = {}
         key = next((key for key in self._product_ids if product.get(key) not in (None, "")), None)
         if key is not None:
-            told = product.pop(key)
-            line["id"] = told if isinstance(told, str) else str(told)
+            line["id"] = _read_id(product.pop(key), f"{path}.{key}")
         quantity = product.pop("quantity", None)
         line["quantity"] = 1 if quantity is None else quantity
         for ours, theirs in (("price", "item_price"), ("delivery_category", "delivery_category")):
@@ -304,31 +309,36 @@ class Catalog:
         if said:
             row = self._find(said) or row
             products = _join_lines(properties.get("products"), spelled.properties.get("products"))
-            told = {**properties, "products": products} if products else dict(properties)
+            told = {key: each for key, each in properties.items() if each not in (None, "")}
+            if products:
+                told["products"] = products
             return Translated(row.spec, {**spelled.properties, **told})
         return spelled
 
     def _spell(self, row: EventMapping, custom_data: Mapping[str, Any]) -> Translated:
         rest = dict(custom_data)
         is_group = rest.get("content_type") == "product_group"
-        lines = _take_lines(rest) if row.lines != "none" else []
+        is_view = row.meta == "ViewContent"
+        lines = _take_lines(rest, is_view=is_view) if row.lines != "none" else []
         if row.spec == "Product Viewed" and (len(lines) > 1 or is_group):
             row = self._by_name[_fold("Product List Viewed")]
         built: dict[str, Any] = {}
         value = rest.pop("value", None)
         if value is not None:
-            keys = ("revenue", "total") if "total" in row.value else ("value",)
-            built |= dict.fromkeys(keys, value)
+            built |= dict.fromkeys(_name_value(row), value)
         for ours, theirs in row.rename.items():
             if theirs in rest:
                 built[ours] = rest.pop(theirs)
         if lines and row.lines == "self":
             built |= lines[0]
-        if row.lines == "self" and "price" in row.value and value is not None:
+        if "price" in row.value and "price" not in rest and value is not None:
             built.setdefault("price", value)
         if lines and (row.lines == "products" or len(lines) > 1):
             built["products"] = lines
-        return Translated(row.spec, {**built, **rest})
+        if "total" in rest:
+            built.pop("total", None)
+        # What Segment's destinations read must be what Meta was told.
+        return Translated(row.spec, {**rest, **built})
 
     # For the script
 
@@ -364,14 +374,43 @@ def _check_mapping(mapping: object) -> EventMapping:
     if not isinstance(mapping, EventMapping):
         raise ConfigError(f"mappings must be EventMapping objects, got {type(mapping).__name__}")
     row = mapping._replace(meta=mapping.meta or mapping.spec)
+    for key, kind in (("aliases", list | tuple), ("value", list | tuple), ("rename", Mapping)):
+        if not isinstance(getattr(row, key), kind):
+            got = type(getattr(row, key)).__name__
+            raise ConfigError(f"mappings: {key} of {row.spec!r} must hold names, got {got}")
     for name in (row.spec, row.meta, *row.aliases):
         if not is_event_name(name):
             raise ConfigError(f"mappings must have names of 1 to 100 characters, got {name!r}")
+        if name not in STANDARD_EVENTS and name.lower() in _STANDARD_LOWER and name != row.spec:
+            raise ConfigError(f"mappings: Meta's names are case-sensitive, got {name!r}")
     if row.spec in STANDARD_EVENTS:
-        raise ConfigError(f"mappings: {row.spec} is Meta's own name, and means what Meta says")
+        raise ConfigError(f"mappings: {row.spec} is Meta's own name, which no row can change")
+    if not _are_texts(row.value) or not _are_texts([*row.rename, *row.rename.values()]):
+        raise ConfigError(f"mappings: value and rename of {row.spec!r} must name properties")
     if row.lines not in _LINES:
         raise ConfigError(f"mappings: lines must be {', '.join(_LINES)}, got {row.lines!r}")
     return row
+
+
+def _are_texts(values: object) -> bool:
+    """Whether ``values`` is a list of texts, none of them empty."""
+    return isinstance(values, list | tuple) and all(isinstance(v, str) and v for v in values)
+
+
+def _name_value(row: EventMapping) -> tuple[str, ...]:
+    """Return what Segment calls the value of an event."""
+    if "total" in row.value:
+        return ("revenue", "total")
+    return ("value",) if "value" in row.value or not row.value else row.value[:1]
+
+
+def _read_id(told: object, path: str) -> str:
+    """Return a product's id as text, as all who read it take it."""
+    if isinstance(told, float) and told.is_integer():
+        told = int(told)
+    if isinstance(told, bool) or not isinstance(told, str | int):
+        raise InvalidEventError(path, f"expected text, got {type(told).__name__}")
+    return str(told)
 
 
 def _fold(name: str) -> str:
@@ -399,30 +438,39 @@ def _describe(
     if contents:
         ids = [line["id"] for line in contents if "id" in line]
         return {"content_type": "product", "content_ids": ids, "contents": contents}
-    if row.meta == "ViewContent" and isinstance(category, str):
-        group = {"id": category, "quantity": 1}
-        return {"content_type": "product_group", "content_ids": [category], "contents": [group]}
-    return {"contents": contents}
+    if row.meta != "ViewContent":
+        return {"contents": contents}
+    if not isinstance(category, str) or not category:
+        return {}
+    group = {"id": category, "quantity": 1}
+    return {"content_type": "product_group", "content_ids": [category], "contents": [group]}
 
 
 def _join_lines(told: object, spelled: object) -> list[dict[str, Any]] | None:
     """Return products as they were told, each with its id under the name that all know."""
     if not isinstance(told, list) or not isinstance(spelled, list) or len(told) != len(spelled):
         return None
-    return [{**ours, **theirs} for ours, theirs in zip(spelled, told, strict=True)]
+    return [
+        {**ours, **{key: each for key, each in theirs.items() if each not in (None, "")}}
+        for ours, theirs in zip(spelled, told, strict=True)
+    ]
 
 
-def _take_lines(rest: dict[str, Any]) -> list[dict[str, Any]]:
+def _take_lines(rest: dict[str, Any], *, is_view: bool) -> list[dict[str, Any]]:
     """Return Segment's ``products``, taken out of Meta's words."""
-    contents, ids = rest.pop("contents", None), rest.pop("content_ids", None)
+    contents, ids = rest.pop("contents", None) or [], rest.pop("content_ids", None) or []
+    lines = [_spell_line(line) for line in contents if isinstance(line, Mapping)]
+    known = {line["product_id"] for line in lines}
+    lines += [{"product_id": str(told)} for told in ids if str(told) not in known]
     if rest.get("content_type") == "product":
         del rest["content_type"]
-    elif rest.get("content_type") == "product_group" and ids == [rest.get("content_category")]:
+    # A list of which only the category was known.
+    group = {"product_id": rest.get("content_category"), "quantity": 1}
+    is_group = is_view and rest.get("content_type") == "product_group"
+    if is_group and [{"quantity": 1, **line} for line in lines] == [group]:
         del rest["content_type"]
         return []
-    if isinstance(contents, list) and contents:
-        return [_spell_line(line) for line in contents if isinstance(line, Mapping)]
-    return [{"product_id": str(told)} for told in ids] if isinstance(ids, list) else []
+    return lines
 
 
 def _spell_line(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import msgspec
 
 from bridge.catalog import NOTHING, Catalog
 from bridge.destinations.base import Told
-from bridge.destinations.messages import complete_message, read_traits
+from bridge.destinations.messages import read_traits
+from bridge.destinations.track_message import complete_message
 from bridge.errors import InvalidEventError
 from bridge.events import STANDARD_EVENTS, Event, escape_unprintable, new_event_id, parse_event
 from bridge.normalize import looks_like_email, read_user_data
@@ -28,6 +29,8 @@ LIMITED_DATA_USE = {
     "data_processing_options_country": 0,
     "data_processing_options_state": 0,
 }
+
+_IDS = ("userId", "anonymousId", "messageId")
 
 logger = logging.getLogger("bridge.enrichment")
 
@@ -95,13 +98,12 @@ class Enricher:
         given = dict(event)
         name = str(given["event"])
         self._catalog.check(name)
+        _refuse_email_ids(given)
         if given.get("properties") is not None:
             given["properties"] = self._complete_properties(name, given["properties"])
         elif name == "Purchase" or self._is_spec(name):
             given["properties"] = self._complete_properties(name, {})
-        own = self._hash_traits(given)
-        if looks_like_email(str(given.get("userId", ""))):
-            raise InvalidEventError("userId", "is an e-mail address; pass your own id")
+        own = self._hash_traits(name, given)
         if visitor.silence is not None and given.get("integrations") is None:
             given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
         return complete_message(
@@ -129,14 +131,14 @@ class Enricher:
             return properties
         return self._catalog.to_spec(*meta, said=name, properties=properties).properties
 
-    def _hash_traits(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _hash_traits(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
         """Return a person's traits as Meta's user data, hashed, taken out of ``message``."""
         context = message.get("context")
         traits = context.get("traits") if isinstance(context, Mapping) else None
         if not isinstance(context, Mapping) or not isinstance(traits, Mapping):
             return {}
         person, rest = read_traits(copy_plain(traits, "context.traits"))
-        self._tripwire.clean(rest)
+        self._clean(name, rest)
         message["context"] = {**context, "traits": rest}
         return read_user_data(person, default_region=self._phone_region)
 
@@ -196,11 +198,29 @@ class Enricher:
     ) -> tuple[dict[str, Any], bool]:
         """Return a plain copy without personal data, and whether it is in Segment's words."""
         properties = copy_plain(told, path)
-        if found := self._tripwire.clean(properties):
+        self._clean(name, properties)
+        is_spec = self._is_spec(name)
+        read_numbers(properties, path, is_spec=is_spec)
+        return properties, is_spec
+
+    def _clean(self, name: object, told: dict[str, Any]) -> None:
+        """Take personal data out of ``told``, and say once where it was."""
+        if found := self._tripwire.clean(told):
             self._counters["removed_properties"] += len(found)
             shown = escape_unprintable(name[:50]) if isinstance(name, str) else "an event"
             paths = ", ".join(f"{each.path} ({each.kind})" for each in found)
             logger.warning("%s: personal data is removed from its properties: %s", shown, paths)
-        is_spec = self._is_spec(name)
-        read_numbers(properties, path, is_spec=is_spec)
-        return properties, is_spec
+
+
+def _refuse_email_ids(message: Mapping[str, Any]) -> None:
+    """Refuse a track message with an e-mail address as an id: it would be sent in the clear.
+
+    Raises:
+        InvalidEventError: It has one.
+    """
+    properties = message.get("properties")
+    told = properties.get("event_id") if isinstance(properties, Mapping) else None
+    ids = {"properties.event_id": told, **{key: message.get(key) for key in _IDS}}
+    for path, value in ids.items():
+        if isinstance(value, str) and looks_like_email(value):
+            raise InvalidEventError(path, "is an e-mail address; pass an id of your own")

@@ -234,7 +234,7 @@ def parse_event(
     """
     checked = {**fields, "event_time": _event_time(fields.get("event_time"))}
     if "event_id" in checked:
-        checked["event_id"] = _event_id(checked["event_id"])
+        checked["event_id"] = read_event_id(checked["event_id"])
     if custom_data is None and "custom_data" in checked:
         custom_data = copy_plain(checked["custom_data"], "custom_data")
         read_numbers(custom_data, "custom_data", is_spec=False)
@@ -274,23 +274,25 @@ def _event_time(value: object) -> object:
     return value
 
 
-def _event_id(value: object) -> str:
+def read_event_id(value: object, path: str = "event_id") -> str:
+    """Return an event's id as text; an order's may be a number.
+
+    Raises:
+        InvalidEventError: It can be no id, or holds an e-mail address.
+    """
     text = str(value) if isinstance(value, int | uuid.UUID) else value
     if not isinstance(text, str) or isinstance(value, bool) or not is_event_id(text):
         raise InvalidEventError(
-            "event_id", "expected 1 to 200 characters of text or a number, no control characters"
+            path, "expected 1 to 200 characters of text or a number, no control characters"
         )
+    _refuse_email(text, path)
     return text
 
 
 def _check(event: Event, now: float) -> None:
     if not is_event_name(event.event_name):
         raise InvalidEventError("event_name", "expected 1 to 100 characters, none of them control")
-    for key in ("event_name", "event_id"):
-        if _holds_email(getattr(event, key)):
-            raise InvalidEventError(
-                key, "holds an e-mail address, which would be sent in the clear"
-            )
+    _refuse_email(event.event_name, "event_name")
     standard = _STANDARD_LOWER.get(event.event_name.lower(), event.event_name)
     if standard != event.event_name:
         raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
@@ -325,9 +327,10 @@ def _find_unencodable(event: Event) -> str:
     return "event"
 
 
-def _holds_email(text: str) -> bool:
+def _refuse_email(text: str, path: str) -> None:
     # The pattern is tried at every place of a text; most have neither sign.
-    return ("@" in text or "%40" in text) and _EMAIL.search(text) is not None
+    if ("@" in text or "%40" in text) and _EMAIL.search(text):
+        raise InvalidEventError(path, "holds an e-mail address, which would be sent in the clear")
 
 
 def _check_time(event: Event, now: float) -> None:

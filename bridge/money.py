@@ -14,6 +14,7 @@ import re
 from bridge.errors import InvalidEventError
 
 MAX_AMOUNT_LENGTH = 40  # characters of an amount as text
+MAX_DIGITS = 15  # before the decimals; JSON's readers keep no more of a number
 
 # In use, and of those withdrawn since 2015 the ones that orders may still be told in.
 CURRENCIES = frozenset(
@@ -55,6 +56,17 @@ SYMBOLS: dict[str, frozenset[str]] = {
     "₪": frozenset({"ILS"}),
     "฿": frozenset({"THB"}),
     "zł": frozenset({"PLN"}),
+    "US$": frozenset({"USD"}),
+    "A$": frozenset({"AUD"}),
+    "AU$": frozenset({"AUD"}),
+    "C$": frozenset({"CAD", "NIO"}),
+    "CA$": frozenset({"CAD"}),
+    "HK$": frozenset({"HKD"}),
+    "MX$": frozenset({"MXN"}),
+    "NT$": frozenset({"TWD"}),
+    "NZ$": frozenset({"NZD"}),
+    "R$": frozenset({"BRL"}),
+    "S$": frozenset({"SGD"}),
 }
 
 _CODE = re.compile(r"[A-Za-z]{3}")
@@ -112,8 +124,7 @@ def _drop_mark(text: str, path: str, currency: object) -> str:
     if mark.upper() in CURRENCIES:
         meant = frozenset({mark.upper()})
     else:
-        # US$ and C$ are dollars too.
-        meant = SYMBOLS.get("$" if mark.endswith("$") else mark, frozenset())
+        meant = SYMBOLS.get(mark, frozenset())
     if not meant:
         raise InvalidEventError(path, "expected a number of 0 or more, with a currency's sign")
     if isinstance(currency, str) and currency.upper() not in meant:
@@ -137,4 +148,6 @@ def _parse(text: str, path: str) -> int | float:
         text = text.replace(",", ".")
     else:
         raise InvalidEventError(path, "expected a number of 0 or more")
+    if len(text.partition(".")[0].lstrip("0")) > MAX_DIGITS:
+        raise InvalidEventError(path, f"expected at most {MAX_DIGITS} digits")
     return float(text) if "." in text else int(text)

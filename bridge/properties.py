@@ -92,8 +92,8 @@ _Plain: Any = msgspec.defstruct("_Plain", [("properties", _Fields)])
 
 class _Line(msgspec.Struct):
     id: Annotated[str, msgspec.Meta(min_length=1)] | int
-    quantity: int | None = None
-    item_price: float | None = None
+    quantity: Annotated[int, msgspec.Meta(ge=0)] = 1
+    item_price: _Amount = 0.0
 
 
 class _Standard(msgspec.Struct):
@@ -201,6 +201,7 @@ def check_properties(properties: dict[str, Any], *, is_purchase: bool) -> None:
     for i, item in enumerate(contents or ()):
         if not isinstance(item, dict) or item.get("id") in (None, ""):
             raise InvalidEventError(f"custom_data.contents[{i}].id", "required, is missing")
+        _check_item(item, f"custom_data.contents[{i}]")
     if is_purchase and contents == [] and not properties.get("content_ids"):
         raise InvalidEventError("custom_data.contents", "is empty: of what is it a purchase?")
 
@@ -211,6 +212,18 @@ def _is_complete(standard: _Standard, *, is_purchase: bool) -> bool:
         return not is_purchase
     is_about_something = standard.contents != [] or bool(standard.content_ids)
     return standard.currency is not None and (is_about_something or not is_purchase)
+
+
+def _check_item(item: dict[str, Any], path: str) -> None:
+    quantity, price = item.get("quantity", 1), item.get("item_price", 0)
+    if not _is_number(quantity, int) or quantity < 0:
+        raise InvalidEventError(f"{path}.quantity", "expected a whole number of 0 or more")
+    if not _is_number(price, int | float) or price < 0:
+        raise InvalidEventError(f"{path}.item_price", "expected a number of 0 or more")
+
+
+def _is_number(value: object, kinds: Any) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _plain(value: object, path: str, depth: int) -> Any:

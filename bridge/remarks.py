@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from bridge.destinations.actions import TRACK, Refusal
-from bridge.destinations.segment import MAX_MESSAGE, META_INTEGRATIONS
+from bridge.destinations.messages import MAX_MESSAGE, META_INTEGRATIONS
 from bridge.events import STANDARD_EVENTS
 from bridge.rules import SHA256
 

@@ -352,6 +352,13 @@ def _build_destinations(meta: dict[str, Any], segment: dict[str, Any]) -> list[D
     Raises:
         ConfigError: To neither, or something that is needed is missing.
     """
+    if segment and "write_key" not in segment:
+        raise ConfigError("BRIDGE_SEGMENT_WRITE_KEY is not set, and BRIDGE_SEGMENT_URL is")
+    if not segment and "pixel_id" not in meta and "access_token" not in meta:
+        raise ConfigError(
+            "BRIDGE_PIXEL_ID is not set, nor is BRIDGE_SEGMENT_WRITE_KEY: events go to a pixel of"
+            " Meta's, with BRIDGE_ACCESS_TOKEN, or to a Segment source"
+        )
     destinations: list[Destination] = []
     if "access_token" in meta or "write_key" not in segment:
         for option in OPTIONS:
@@ -362,6 +369,4 @@ def _build_destinations(meta: dict[str, Any], segment: dict[str, Any]) -> list[D
         # Meta's own pixel is the pages' already.
         pixel_id = None if destinations else meta.get("pixel_id")
         destinations.append(Segment(**segment, pixel_id=pixel_id))
-    elif segment:
-        raise ConfigError("BRIDGE_SEGMENT_WRITE_KEY is not set, and BRIDGE_SEGMENT_URL is")
     return destinations

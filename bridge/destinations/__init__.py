@@ -11,6 +11,7 @@ from bridge.destinations.base import (
 )
 from bridge.destinations.meta import Meta
 from bridge.destinations.segment import Segment
+from bridge.destinations.track_message import to_arguments
 
 __all__ = [
     "Accepted",
@@ -22,4 +23,5 @@ __all__ = [
     "Retry",
     "Segment",
     "Verdict",
+    "to_arguments",
 ]

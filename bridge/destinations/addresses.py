@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from bridge.errors import ConfigError
 
+SCHEMES = ("http", "https")
+
 _BASE_URL = re.compile(r"(?!.*[?#\\])[!-~]{1,2048}")
 
 
@@ -26,12 +28,10 @@ def check_base_url(url: str, argument: str, expected: str) -> None:
             f"{argument} must not hold a user name or password, which logs would show"
         )
     shown = url.partition("?")[0][:200]
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"{argument} must start with http(s)://, got {shown!r}")
     try:
         parts = urlsplit(url)
         # Reading a port over 65535 raises.
-        is_address = bool(parts.hostname) and parts.port != 0
+        is_address = bool(parts.hostname) and parts.port != 0 and parts.scheme in SCHEMES
     except ValueError:
         is_address = False
     if not is_address or not _BASE_URL.fullmatch(url):

@@ -13,35 +13,23 @@ Alias", "Handling duplicate data"; Facebook Conversions API destinations, read 2
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from bridge.errors import InvalidEventError
-from bridge.events import Event, UserData, is_event_name, new_event_id
+from bridge.events import Event, UserData
 from bridge.identity import Identity
 
+MAX_MESSAGE = 32_000  # bytes; the documents' "32 KB", by the reading that all take
 PAGE_VIEW = "PageView"
-
-_KEYS = frozenset(
-    {
-        "anonymousId",
-        "context",
-        "event",
-        "integrations",
-        "messageId",
-        "properties",
-        "sentAt",
-        "timestamp",
-        "type",
-        "userId",
-    }
-)
+PAGE_KEYS = frozenset({"url", "path", "search", "referrer"})  # of a page message's properties
 
 # Both spellings where Segment's destinations differ: the cloud's and the browser's.
-_TRAITS: dict[str, tuple[str, ...]] = {
+TRAITS: dict[str, tuple[str, ...]] = {
     "em": ("email",),
     "ph": ("phone",),
     "fn": ("firstName", "first_name"),
@@ -49,7 +37,7 @@ _TRAITS: dict[str, tuple[str, ...]] = {
     "db": ("birthday",),
     "ge": ("gender",),
 }
-_ADDRESS: dict[str, tuple[str, ...]] = {
+ADDRESS: dict[str, tuple[str, ...]] = {
     "ct": ("city",),
     "st": ("state",),
     "zp": ("postalCode", "postal_code"),
@@ -59,8 +47,25 @@ _ADDRESS: dict[str, tuple[str, ...]] = {
 # A person's, and nothing that Meta's rules make a digest of.
 _UNHASHED = frozenset({"age", "avatar", "name", "username"})
 
-# Where RudderStack and Segment's classic destination look for it.
-_LIMITED_DATA_USE: dict[str, Any] = {"dataProcessingOptions": [["LDU"], 0, 0]}
+# Names are case-sensitive. A server's message reaches these two of Segment's Meta destinations.
+META_INTEGRATIONS = ("Facebook Conversions API (Actions)", "Facebook Conversions API")
+
+# Meta's options, country and state; zeros let Meta locate the visitor.
+DataUse = tuple[list[str], int, int]
+LIMITED: DataUse = (["LDU"], 0, 0)
+
+
+def read_data_use(event: Event) -> DataUse | None:
+    """Return what Meta is told of how data may be used; ``None`` if nothing limits it."""
+    if not event.data_processing_options:
+        return None
+    country, state = event.data_processing_options_country, event.data_processing_options_state
+    return event.data_processing_options, country or 0, state or 0
+
+
+def build_data_use(data_use: DataUse | None) -> dict[str, Any]:
+    """Return the switch in which Segment's classic destination looks for it."""
+    return {META_INTEGRATIONS[1]: {"dataProcessingOptions": [*data_use]}} if data_use else {}
 
 
 def format_time(seconds: float) -> str:
@@ -86,8 +91,8 @@ def build_ids(identity: Identity | None, user_data: UserData, fallback: str) -> 
 
 def build_traits(user_data: UserData) -> dict[str, Any]:
     """Return what is known of a person, each value a SHA-256 digest."""
-    traits = _spell(user_data, _TRAITS)
-    if address := _spell(user_data, _ADDRESS):
+    traits = _spell(user_data, TRAITS)
+    if address := _spell(user_data, ADDRESS):
         traits["address"] = address
     return traits
 
@@ -100,7 +105,7 @@ def read_traits(traits: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
     told = {key: value for key, value in traits.items() if key not in _UNHASHED}
     address = told.pop("address", None)
     person: dict[str, Any] = {}
-    for names, source in ((_TRAITS, told), (_ADDRESS, address)):
+    for names, source in ((TRAITS, told), (ADDRESS, address)):
         for key, theirs in names.items():
             for name in theirs if isinstance(source, dict) else ():
                 if (value := source.pop(name, None)) is not None:
@@ -117,7 +122,10 @@ def _spell(user_data: UserData, names: Mapping[str, tuple[str, ...]]) -> dict[st
 
 
 def build_context(
-    user_data: UserData, page_url: str | None, referrer_url: str | None, *, limited: bool
+    user_data: UserData,
+    page_url: str | None,
+    referrer_url: str | None = None,
+    data_use: DataUse | None = None,
 ) -> dict[str, Any]:
     """Return ``context``: where an event happened, and the identifiers of the browser.
 
@@ -127,12 +135,12 @@ def build_context(
         "channel": "server",
         "ip": user_data.client_ip_address,
         "userAgent": user_data.client_user_agent,
-        **_browser_ids(user_data),
+        **build_browser_ids(user_data),
         "page": _build_page(page_url, referrer_url),
         "traits": build_traits(user_data),
+        # Where RudderStack looks for it.
+        "dataProcessingOptions": data_use and [*data_use],
     }
-    if limited:
-        known |= _LIMITED_DATA_USE
     return {key: value for key, value in known.items() if value}
 
 
@@ -145,7 +153,8 @@ def _build_page(page_url: str | None, referrer_url: str | None) -> dict[str, str
     return page | ({"referrer": referrer_url} if referrer_url else {})
 
 
-def _browser_ids(user_data: UserData) -> dict[str, str]:
+def build_browser_ids(user_data: UserData) -> dict[str, str]:
+    """Return the browser and the click id, where they are known."""
     known = {"fbp": user_data.fbp, "fbc": user_data.fbc}
     return {key: value for key, value in known.items() if value is not None}
 
@@ -168,10 +177,7 @@ def build_message(
     """
     user_data = event.user_data
     context = build_context(
-        user_data,
-        event.event_source_url,
-        event.referrer_url,
-        limited=bool(event.data_processing_options),
+        user_data, event.event_source_url, event.referrer_url, read_data_use(event)
     )
     message: dict[str, Any] = {
         "type": "track",
@@ -183,7 +189,7 @@ def build_message(
             **properties,
             "event_id": event.event_id,
             "action_source": event.action_source,
-            **_browser_ids(user_data),
+            **build_browser_ids(user_data),
         },
         "context": context,
     }
@@ -198,13 +204,19 @@ def build_identify(
     identity: Identity, user_data: UserData, message_id: str, now: float
 ) -> dict[str, Any]:
     """Return what joins the anonymous id, the user id and hashed traits."""
+    seen = UserData(
+        client_ip_address=identity.client_ip,
+        client_user_agent=identity.user_agent,
+        fbp=identity.fbp,
+        fbc=identity.fbc,
+    )
     return {
         "type": "identify",
         "messageId": message_id,
         "timestamp": format_time(now),
         **build_ids(identity, user_data, message_id),
         "traits": build_traits(user_data),
-        "context": build_context(user_data, identity.page_url, None, limited=False),
+        "context": build_context(user_data.over(seen), identity.page_url),
     }
 
 
@@ -220,60 +232,17 @@ def build_alias(identity: Identity, message_id: str, now: float) -> dict[str, An
     }
 
 
-def complete_message(
-    given: Mapping[str, Any],
-    identity: Identity,
-    user_data: UserData,
-    page_url: str | None,
-    *,
-    referrer_url: str | None,
-    limited: bool,
-    now: float,
-) -> dict[str, Any]:
-    """Return the track message ``given``, with all that is known laid under what it says.
-
-    Args:
-        given: A track message; ``event`` is its name.
-        identity: Whose ids it carries.
-        user_data: The visitor's identifiers.
-        page_url: The page it happened on.
-        referrer_url: The page before that one.
-        limited: Meta's Limited Data Use applies.
-        now: Unix seconds.
+def encode_message(message: Mapping[str, Any]) -> bytes:
+    """Return ``message`` as JSON.
 
     Raises:
-        InvalidEventError: A key is unknown, or one has the wrong type.
+        InvalidEventError: It is larger than Segment takes.
     """
-    fields = {key: value for key, value in given.items() if value is not None}
-    for key in fields:
-        if key not in _KEYS:
-            raise InvalidEventError(key, "Segment knows no such key; your own go into properties")
-    if not is_event_name(fields.get("event")):
-        raise InvalidEventError("event", "expected 1 to 100 characters, none of them control")
-    message_id = str(uuid.uuid4())
-    context = build_context(user_data, page_url, referrer_url, limited=limited)
-    told = _object(fields, "context")
-    for key in ("page", "traits"):
-        if key in told and key in context:
-            told[key] = {**context[key], **_object(told, key)}
-    return {
-        "type": "track",
-        "messageId": message_id,
-        "timestamp": format_time(now),
-        **build_ids(identity, user_data, message_id),
-        **fields,
-        "properties": {
-            "event_id": new_event_id(),
-            "action_source": "website",
-            **_browser_ids(user_data),
-            **_object(fields, "properties"),
-        },
-        "context": {**context, **told},
-    }
-
-
-def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = fields.get(key, {})
-    if not isinstance(value, Mapping):
-        raise InvalidEventError(key, f"expected an object, got {type(value).__name__}")
-    return {name: item for name, item in value.items() if item is not None}
+    body = msgspec.json.encode(message)
+    if len(body) > MAX_MESSAGE:
+        raise InvalidEventError(
+            "event",
+            f"expected at most {MAX_MESSAGE:,} bytes as Segment's message, got {len(body):,};"
+            " shorten its texts or lists",
+        )
+    return body

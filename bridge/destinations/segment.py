@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 from starlette.datastructures import Secret
 
-from bridge.catalog import Catalog
+from bridge.catalog import ENVELOPE, Catalog
 from bridge.destinations.addresses import check_base_url
 from bridge.destinations.base import (
     Accepted,
@@ -36,11 +36,16 @@ from bridge.destinations.base import (
     Verdict,
 )
 from bridge.destinations.messages import (
+    META_INTEGRATIONS,
+    PAGE_KEYS,
     PAGE_VIEW,
     build_alias,
+    build_data_use,
     build_identify,
     build_message,
+    encode_message,
     format_time,
+    read_data_use,
 )
 from bridge.destinations.waiting import read_retry_after
 from bridge.destinations.words import clean_words
@@ -55,11 +60,7 @@ REGIONS = {
 }
 BATCH_SIZE = 2500  # messages; above that the answer is 200 and all of them are dropped
 MAX_CONTENT = 475_000  # bytes of a request; 500 KB are allowed
-MAX_MESSAGE = 32_000  # bytes of one message
 MAX_REASON = 300  # characters of an answer that are shown
-
-# Names are case-sensitive. A server's message reaches these two of Segment's Meta destinations.
-META_INTEGRATIONS = ("Facebook Conversions API (Actions)", "Facebook Conversions API")
 
 _WRITE_KEY = re.compile(r"[!-9;-~]{1,200}")  # no colon: the key is the user of Basic auth
 _RETRIED = frozenset({408, 410, 425, 429, 460})
@@ -106,6 +107,8 @@ class Segment:
         self._namespace = uuid.UUID(bytes=digest[:16])
         self._write_key = key
         self._url = f"{base.rstrip('/').removesuffix('/v1')}/v1/batch"
+        if not _are_switches(integrations):
+            raise ConfigError('integrations must be like {"Amplitude": False}')
         self._integrations = dict(integrations or {})
         self._alias = alias
         basic = base64.b64encode(f"{key}:".encode()).decode()
@@ -121,14 +124,7 @@ class Segment:
         Raises:
             InvalidEventError: It is larger than Segment takes.
         """
-        body = msgspec.json.encode(self.build(event, told))
-        if len(body) > MAX_MESSAGE:
-            raise InvalidEventError(
-                "event",
-                f"expected at most {MAX_MESSAGE:,} bytes as Segment's message, got {len(body):,};"
-                " shorten its texts or lists",
-            )
-        return body
+        return encode_message(self.build(event, told))
 
     def build(self, event: Event, told: Told) -> dict[str, Any]:
         """Return ``event`` as the message that ``encode`` encodes, of whatever size."""
@@ -146,10 +142,7 @@ class Segment:
         """
         if told.is_direct:
             return {**dict.fromkeys(META_INTEGRATIONS, False), **self._integrations}
-        if event.data_processing_options:
-            limited = {"dataProcessingOptions": [event.data_processing_options, 0, 0]}
-            return {META_INTEGRATIONS[1]: limited, **self._integrations}
-        return self._integrations
+        return {**build_data_use(read_data_use(event)), **self._integrations}
 
     def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
         """Return an identify message; with it an alias if an anonymous visitor logged in."""
@@ -172,13 +165,19 @@ class Segment:
             message = msgspec.json.decode(body, type=_Message)
         except (msgspec.MsgspecError, ValueError):
             return None
-        properties = dict(message.properties)
-        event_id = properties.pop("event_id", None)
-        name = PAGE_VIEW if message.type == "page" else message.event
+        event_id = message.properties.get("event_id")
+        is_page = message.type == "page"
+        envelope = ENVELOPE | PAGE_KEYS if is_page else ENVELOPE
+        properties = {k: told for k, told in message.properties.items() if k not in envelope}
+        name = PAGE_VIEW if is_page else message.event
         if not isinstance(event_id, str) or name is None:
             return None
         ids = [message.user_id, message.anonymous_id]
-        name, custom_data = catalog.to_meta(name, properties)
+        try:
+            name, custom_data = catalog.to_meta(name, properties)
+        except InvalidEventError:
+            # Said in Meta's words, with a property of the app's own where Segment has products.
+            return None
         return ServerCopy(name, event_id, [hash_external_id(i) for i in ids if i], custom_data)
 
     def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
@@ -196,16 +195,17 @@ class Segment:
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
         """Return what Segment's answer means for the whole request; never raises.
 
-        Source: Segment, "HTTP API", Errors; which it tries again: segmentio/analytics-next, Node.
+        Source: Segment, "HTTP API", Errors and Rate limits; what is tried again, and that any 2xx
+        is success: segmentio/analytics-next, Node. A redirect is none here: nobody followed it.
         """
         words = clean_words(
             content[:4096].decode("utf-8", "replace"), MAX_REASON, secret=self._write_key
         )
         reason = f"HTTP {status}: {words}" if words else f"HTTP {status}"
-        if status == 200:
+        if 200 <= status < 300:
             return Accepted()
         if status in _RETRIED or status >= 500:
-            return Retry(reason, read_retry_after(headers))
+            return Retry(reason, read_retry_after(headers, "x-ratelimit-reset"))
         if status in (401, 403) or "write key" in words.lower() or "writekey" in words.lower():
             return Paused(reason, "token", "check BRIDGE_SEGMENT_WRITE_KEY and the region")
         if status in (400, 413):
@@ -216,6 +216,12 @@ class Segment:
 
     def __repr__(self) -> str:
         return f"Segment({self.name!r})"
+
+
+def _are_switches(integrations: object) -> bool:
+    if integrations is None:
+        return True
+    return isinstance(integrations, Mapping) and all(isinstance(k, str) for k in integrations)
 
 
 def _read_version() -> str:

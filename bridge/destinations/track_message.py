@@ -1,0 +1,181 @@
+"""A track message that an app writes itself: completed, and handed to Segment's own library. Pure.
+
+What Segment would drop without a word is refused here: it answers 200 to a message without an id,
+with a number as one, or over its size.
+
+Source: Segment, "Spec: Common fields" and "Spec: Track", read 2026-11-25; its library for Python,
+segmentio/analytics-python 2.4, ``Client.track``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, get_args
+
+from bridge.destinations.messages import (
+    LIMITED,
+    build_browser_ids,
+    build_context,
+    build_data_use,
+    build_ids,
+    encode_message,
+    format_time,
+)
+from bridge.errors import InvalidEventError
+from bridge.events import (
+    ActionSource,
+    UserData,
+    is_event_name,
+    new_event_id,
+    read_event_id,
+)
+from bridge.identity import Identity
+from bridge.properties import copy_plain
+
+MAX_ID = 99  # characters of a message id; the documents say fewer than 100
+
+_KEYS = frozenset(
+    {
+        "anonymousId",
+        "context",
+        "event",
+        "integrations",
+        "messageId",
+        "properties",
+        "sentAt",
+        "timestamp",
+        "type",
+        "userId",
+    }
+)
+_ARGUMENTS = {
+    "anonymousId": "anonymous_id",
+    "context": "context",
+    "event": "event",
+    "integrations": "integrations",
+    "messageId": "message_id",
+    "properties": "properties",
+    "userId": "user_id",
+}
+
+
+def complete_message(
+    given: Mapping[str, Any],
+    identity: Identity,
+    user_data: UserData,
+    page_url: str | None,
+    *,
+    referrer_url: str | None,
+    limited: bool,
+    now: float,
+) -> dict[str, Any]:
+    """Return the track message ``given``, with all that is known laid under what it says.
+
+    Args:
+        given: A track message; ``event`` is its name.
+        identity: Whose ids it carries.
+        user_data: The visitor's identifiers.
+        page_url: The page it happened on.
+        referrer_url: The page before that one.
+        limited: Meta's Limited Data Use applies.
+        now: Unix seconds.
+
+    Raises:
+        InvalidEventError: A key is unknown, has the wrong type, or it is larger than Segment takes.
+    """
+    fields = {key: value for key, value in given.items() if value is not None}
+    for key in fields:
+        if key not in _KEYS:
+            raise InvalidEventError(key, "Segment knows no such key; your own go into properties")
+    if not is_event_name(fields.get("event")):
+        raise InvalidEventError("event", "expected 1 to 100 characters, none of them control")
+    if fields.get("type", "track") != "track":
+        raise InvalidEventError("type", "expected track; other calls have no event")
+    for key in ("anonymousId", "messageId", "userId"):
+        if key in fields:
+            fields[key] = _read_id(fields[key], key)
+    for key in ("sentAt", "timestamp"):
+        if key in fields:
+            fields[key] = _read_time(fields[key], key)
+    message_id = str(uuid.uuid4())
+    data_use = LIMITED if limited else None
+    context = build_context(user_data, page_url, referrer_url, data_use)
+    told = _object(fields, "context")
+    for key in ("page", "traits"):
+        if key in told and key in context:
+            told[key] = {**context[key], **_object(told, key)}
+    integrations = {**build_data_use(data_use), **_object(fields, "integrations")}
+    properties = {
+        "event_id": new_event_id(),
+        # Meta refuses a website event without its page.
+        "action_source": "website" if page_url else "other",
+        **build_browser_ids(user_data),
+        **_object(fields, "properties"),
+    }
+    properties["event_id"] = read_event_id(properties["event_id"], "properties.event_id")
+    if properties["action_source"] not in get_args(ActionSource):
+        sources = ", ".join(get_args(ActionSource))
+        raise InvalidEventError("properties.action_source", f"expected one of {sources}")
+    message = {
+        "type": "track",
+        "messageId": message_id,
+        "timestamp": format_time(now),
+        **build_ids(identity, user_data, message_id),
+        # An empty id counts as one: the external id would be lost.
+        **{key: value for key, value in fields.items() if value != ""},
+        "properties": properties,
+        "context": {**context, **told},
+    }
+    if integrations:
+        message["integrations"] = integrations
+    encode_message(message)
+    return message
+
+
+def to_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a track message as the arguments of ``track`` in Segment's own library for Python.
+
+    ``analytics.track(**to_arguments(enrich({"event": "Order Completed", …})))``
+
+    Args:
+        message: What ``enrich`` returned: a track message with the keys of Segment's HTTP API.
+
+    Raises:
+        InvalidEventError: It is no track message.
+    """
+    if not is_event_name(message.get("event")):
+        raise InvalidEventError("event", "expected a track message, as enrich returns one")
+    arguments = {ours: message[key] for key, ours in _ARGUMENTS.items() if key in message}
+    if (told := message.get("timestamp")) is not None:
+        arguments["timestamp"] = datetime.fromisoformat(_read_time(told, "timestamp"))
+    # The library writes its own name into it.
+    arguments["context"] = {**arguments.get("context", {})}
+    return arguments
+
+
+def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
+    plain = copy_plain(fields.get(key, {}), key)
+    return {name: item for name, item in plain.items() if item is not None}
+
+
+def _read_id(told: object, key: str) -> str:
+    if isinstance(told, int | uuid.UUID) and not isinstance(told, bool):
+        told = str(told)
+    if not isinstance(told, str):
+        raise InvalidEventError(key, f"expected text, got {type(told).__name__}")
+    if key == "messageId" and len(told) > MAX_ID:
+        raise InvalidEventError(key, f"expected at most {MAX_ID} characters, got {len(told)}")
+    return told
+
+
+def _read_time(told: object, key: str) -> str:
+    """Return a time as ISO 8601; one without a zone would be taken for another."""
+    try:
+        time = datetime.fromisoformat(told) if isinstance(told, str) else told
+    except ValueError:
+        time = None
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise InvalidEventError(key, "expected ISO 8601 with a zone, or a datetime with one")
+    return told if isinstance(told, str) else format_time(time.timestamp())

@@ -1,0 +1,90 @@
+"""Where events go, by the environment: to Meta, to Segment, to both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge import Bridge, ConfigError
+from bridge.destinations import Meta, Segment
+from tests.factories import SECRET
+
+BASE = {"BRIDGE_SECRET_KEY": SECRET}
+META = {"BRIDGE_PIXEL_ID": "123", "BRIDGE_ACCESS_TOKEN": "token"}
+SEGMENT = {"BRIDGE_SEGMENT_WRITE_KEY": "write-key-of-the-source"}
+
+
+def build(*parts: dict[str, str], **more: str) -> Bridge:
+    environ: dict[str, str] = dict(BASE)
+    for part in (*parts, more):
+        environ |= part
+    return Bridge.from_env(environ)
+
+
+def kinds(bridge: Bridge) -> list[Any]:
+    return [type(destination) for destination in bridge.destinations]
+
+
+def test_meta_alone() -> None:
+    bridge = build(META)
+    assert kinds(bridge) == [Meta]
+    assert [each.pixel_id for each in bridge.destinations] == ["123"]
+
+
+@pytest.mark.parametrize(
+    ("more", "pixel_id", "url"),
+    [
+        ({}, None, "https://api.segment.io/v1/batch"),
+        ({"BRIDGE_PIXEL_ID": "123"}, "123", "https://api.segment.io/v1/batch"),
+        ({"BRIDGE_SEGMENT_URL": "eu"}, None, "https://events.eu1.segmentapis.com/v1/batch"),
+        ({"BRIDGE_SEGMENT_URL": "http://127.0.0.1:9"}, None, "http://127.0.0.1:9/v1/batch"),
+    ],
+)
+def test_segment_alone(more: dict[str, str], pixel_id: str | None, url: str) -> None:
+    bridge = build(SEGMENT, more)
+    assert kinds(bridge) == [Segment]
+    [segment] = bridge.destinations
+    assert segment.pixel_id == pixel_id
+    assert segment.build_request([], 0.0).url == url
+
+
+def test_both() -> None:
+    bridge = build(META, SEGMENT)
+    assert kinds(bridge) == [Meta, Segment]
+    # One pixel, which the pages have from Meta's half.
+    assert [each.pixel_id for each in bridge.destinations] == ["123", None]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "BRIDGE_PIXEL_ID is not set, nor is BRIDGE_SEGMENT_WRITE_KEY"),
+        ([{"BRIDGE_PIXEL_ID": "123"}], "BRIDGE_ACCESS_TOKEN is not set"),
+        ([{"BRIDGE_ACCESS_TOKEN": "token"}], "BRIDGE_PIXEL_ID is not set"),
+        ([SEGMENT, {"BRIDGE_ACCESS_TOKEN": "token"}], "BRIDGE_PIXEL_ID is not set"),
+        ([META, {"BRIDGE_SEGMENT_URL": "eu"}], "BRIDGE_SEGMENT_WRITE_KEY is not set"),
+        ([{"BRIDGE_SEGMENT_URL": "eu"}], "BRIDGE_SEGMENT_WRITE_KEY"),
+        (
+            [SEGMENT, {"BRIDGE_SEGMENT_URL": "asia"}],
+            "BRIDGE_SEGMENT_URL: region must be us, eu or like https://api.segment.io, got 'asia'",
+        ),
+        ([{"BRIDGE_SEGMENT_WRITE_KEY": "a b"}], "BRIDGE_SEGMENT_WRITE_KEY: write_key"),
+        ([SEGMENT, {"BRIDGE_PIXEL_ID": "abc"}], "BRIDGE_PIXEL_ID: pixel_id must be digits"),
+        ([{"BRIDGE_SEGMENT_WRITEKEY": "k"}], "did you mean BRIDGE_SEGMENT_WRITE_KEY"),
+    ],
+)
+def test_environment_that_leads_nowhere_says_what_is_missing(
+    parts: list[dict[str, str]], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(*parts)
+
+
+def test_write_key_is_in_no_error_and_no_repr() -> None:
+    key = SEGMENT["BRIDGE_SEGMENT_WRITE_KEY"]
+    bridge = build(META, SEGMENT)
+    assert key not in repr([bridge, *bridge.destinations])
+    with pytest.raises(ConfigError) as caught:
+        build({"BRIDGE_SEGMENT_WRITE_KEY": f"{key}:"})
+    assert key not in str(caught.value)
