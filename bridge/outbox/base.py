@@ -32,6 +32,7 @@ class Delivery:
         due: When it may be claimed, Unix seconds.
         expires: When the destination stops accepting it, Unix seconds.
         attempts: How often it was claimed.
+        place: Where the engine that gave it out keeps it, which spares a search; a hint, no more.
     """
 
     destination: str
@@ -41,6 +42,7 @@ class Delivery:
     due: float
     expires: float
     attempts: int = 0
+    place: int | None = field(default=None, repr=False, compare=False)
 
     @property
     def key(self) -> Key:

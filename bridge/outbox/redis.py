@@ -80,6 +80,7 @@ class Keyspace:
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
+        self.deliveries = self._build("deliveries")
         self.destinations = self._build("destinations")
         self.circuits = self._build("circuits")
 
@@ -156,19 +157,27 @@ class RedisOutbox:
     ) -> list[Delivery]:
         """Take up to ``limit`` due deliveries, oldest due first; due again after ``lease``.
 
-        A claim whose answer was lost is repeated: what it took is due again after its lease.
+        A claim whose answer was lost is repeated: what it took is due again after its lease. So is
+        what was taken when the records cannot be read after it.
         """
         if limit < 1:
             return []
         due = now + lease
         keys = self._keys.of([destination])
-        rows = await self._link.run(scripts.CLAIM, keys, [_score(now), _score(due), limit])
-        claimed, unreadable = [], []
-        for digest, record, attempts in rows:
+        answer = await self._link.run(scripts.CLAIM, keys, [_score(now), _score(due), limit])
+        digests, attempts = answer[::2], answer[1::2]
+        records = await self._read_records(digests)
+        claimed, unreadable, missing = [], [], []
+        for digest, record, count in zip(digests, records, attempts, strict=True):
+            if record is None:
+                missing.append(digest)
+                continue
             try:
-                claimed.append(parse_record(digest, record, due=due, attempts=attempts))
+                claimed.append(parse_record(digest, record, due=due, attempts=count))
             except UnreadableRecordError:
                 unreadable.append(digest)
+        if missing:
+            await self._link.run(scripts.DISCARD, keys, missing)
         if unreadable:
             await self._set_aside(destination, unreadable)
         return claimed
@@ -330,6 +339,13 @@ class RedisOutbox:
             args += (lanes[key[0]], build_digest(key), build_event_digest(key[2]))
         moved = await self._link.run(script, self._keys.of(lanes), args, repeatable=repeatable)
         return int(moved or 0)
+
+    async def _read_records(self, digests: Sequence[bytes]) -> Sequence[bytes | None]:
+        """Return the record of each; ``None`` where there is none."""
+        found: Sequence[bytes | None] = []
+        if digests:
+            found = await self._link.execute("HMGET", self._keys.deliveries, *digests)
+        return found
 
     async def _set_aside(self, destination: str, digests: list[bytes]) -> None:
         _log.error(

@@ -160,35 +160,46 @@ return answers
     flags="",
 )
 
-# now, end of the lease, limit. A digest without a record is nothing to deliver: it goes.
+# now, end of the lease, limit. Gives digests, each with its attempts. The records are asked for
+# afterwards: Lua would keep a copy of each, and finds its texts by some thirty of their letters, so
+# that a thousand like records are compared with each other, one by one.
 CLAIM = _build_script(
     """
 local lane, answer = LANES[1], {}
 
-local function claim_once(digest)
-    local attempts = redis.pcall('HINCRBY', ATTEMPTS, digest, 1)
-    if type(attempts) == 'number' then return attempts end
-    redis.call('HSET', ATTEMPTS, digest, 1)
-    return 1
+local function count_next(text)
+    local attempts = tonumber(text or 0)
+    local is_count = attempts and attempts >= 0 and attempts < 1e9 and attempts % 1 == 0
+    return (is_count and attempts or 0) + 1
 end
 
 each(redis.call('ZRANGE', lane.due, '-inf', ARGV[2], 'BYSCORE', 'LIMIT', 0, ARGV[4]),
 function(chunk)
-    local leases = {}
+    local leases, attempts = {}, {}
     redis.call('ZREM', lane.held, unpack(chunk))
-    for i, record in ipairs(redis.call('HMGET', DELIVERIES, unpack(chunk))) do
-        local digest = chunk[i]
-        if record then
-            answer[#answer + 1] = {digest, record, claim_once(digest)}
-            leases[#leases + 1] = ARGV[3]
-            leases[#leases + 1] = digest
-        else
-            end_wait(lane, digest)
-        end
+    for i, text in ipairs(redis.call('HMGET', ATTEMPTS, unpack(chunk))) do
+        local digest, count = chunk[i], count_next(text)
+        answer[#answer + 1] = digest
+        answer[#answer + 1] = count
+        attempts[2 * i - 1], attempts[2 * i] = digest, count
+        leases[2 * i - 1], leases[2 * i] = ARGV[3], digest
     end
-    if #leases > 0 then redis.call('ZADD', lane.due, unpack(leases)) end
+    redis.call('HSET', ATTEMPTS, unpack(attempts))
+    redis.call('ZADD', lane.due, unpack(leases))
 end)
 return answer
+"""
+)
+
+# digests, of the first lane: one without a record is nothing to deliver, and goes.
+DISCARD = _build_script(
+    """
+for i = 2, #ARGV do
+    if redis.call('HEXISTS', DELIVERIES, ARGV[i]) == 0 then
+        end_wait(LANES[1], ARGV[i])
+        redis.call('HDEL', ATTEMPTS, ARGV[i])
+    end
+end
 """
 )
 

@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 from bridge.errors import ConfigError
 from bridge.outbox import sqlite_rows
 from bridge.outbox.base import CAPACITY, Circuit, Counts, DeadLetter, Delivery, Key
-from bridge.outbox.sqlite_file import OutboxFile
-from bridge.outbox.sqlite_thread import FileThread, How, build_job
+from bridge.outbox.sqlite_file import OutboxFile, build_error
+from bridge.outbox.sqlite_thread import FileThread, How, Job, build_job
 
 REQUEST_PATIENCE = (
     5.0  # seconds that put and release wait for a locked file, and a request with them
@@ -49,6 +49,8 @@ class SQLiteOutbox:
             raise ConfigError(f"capacity must be at least 1, got {capacity}")
         self._path = str(path)
         self._capacity = capacity
+        # What this turn of an event loop has asked for: handed over together when the turn ends.
+        self._asked: dict[tuple[asyncio.AbstractEventLoop, int, How], list[Job]] = {}
         # By process too: threads do not survive a fork, and a child that uses or closes what its
         # parent opened may damage the file. It stays here, untouched.
         # Source: sqlite3-ruby, adr/2024-09-fork-safety.md, read 2026-11-24.
@@ -78,24 +80,22 @@ class SQLiteOutbox:
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
         """Take up to ``limit`` due deliveries, oldest due first; due again after ``lease``."""
-        return await self._run(
+        rows = await self._run(
             lambda file: sqlite_rows.claim_due(file, destination, limit, now, lease)
         )
+        return sqlite_rows.read_claimed(rows, now + lease)
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         """Mark as delivered, drop the bodies, and forget keys older than 48 hours."""
-        keys = [delivery.key for delivery in deliveries]
-        await self._run(lambda file: sqlite_rows.ack_all(file, keys, now))
+        await self._run(lambda file: sqlite_rows.ack_all(file, deliveries, now))
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
         """Make claimed deliveries due at ``due``."""
-        keys = [delivery.key for delivery in deliveries]
-        await self._run(lambda file: sqlite_rows.retry_all(file, keys, due))
+        await self._run(lambda file: sqlite_rows.retry_all(file, deliveries, due))
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
         """Move to the dead letters."""
-        keys = [delivery.key for delivery in deliveries]
-        await self._run(lambda file: sqlite_rows.bury_all(file, keys, reason, now))
+        await self._run(lambda file: sqlite_rows.bury_all(file, deliveries, reason, now))
 
     async def release(self, event_name: str, event_id: str, now: float) -> int:
         """End the hold of an event's deliveries never claimed yet; how many there were."""
@@ -153,6 +153,9 @@ class SQLiteOutbox:
 
     async def close(self) -> None:
         """Let both threads finish what is queued and close; a later call opens the file again."""
+        loop = asyncio.get_running_loop()
+        for key in [key for key in self._asked if key[0] is loop]:
+            self._hand_over(key)
         mine = [
             self._threads.pop(key, None) for key in list(self._threads) if key[0] == os.getpid()
         ]
@@ -172,16 +175,35 @@ class SQLiteOutbox:
         how: How = "IMMEDIATE" if self._path == ":memory:" else "DEFERRED"
         return await self._submit(how, work, patience)
 
-    async def _submit(
+    def _submit(
         self, how: How, work: Callable[[OutboxFile], Result], patience: float
-    ) -> Result:
+    ) -> asyncio.Future[Result]:
+        """Have ``work`` done by a thread, together with all that this turn of the loop asks for.
+
+        Were each handed over at once, the thread would commit the first while the others are still
+        on their way, and stop at every statement for the interpreter, which the loop holds.
+        """
         job = build_job(work, patience)
-        key = (os.getpid(), how)
-        # A thread that close() has just stopped takes nothing more; the next one does.
-        while not self._find_thread(key).submit(job):
-            pass
-        result: Result = await job.future
-        return result
+        key = (job.loop, os.getpid(), how)
+        asked = self._asked.get(key)
+        if asked is None:
+            self._asked[key] = [job]
+            job.loop.call_soon(self._hand_over, key)
+        else:
+            asked.append(job)
+        return job.future
+
+    def _hand_over(self, key: tuple[asyncio.AbstractEventLoop, int, How]) -> None:
+        """Give what was asked for to its thread."""
+        jobs = self._asked.pop(key, [])
+        try:
+            # A thread that close() has just stopped takes nothing more; the next one does.
+            while jobs and not self._find_thread(key[1:]).submit(*jobs):
+                pass
+        except RuntimeError as error:  # no more threads can be started
+            for job in jobs:
+                job.error = build_error(self._path, error)
+                job.settle()
 
     def _find_thread(self, key: tuple[int, How]) -> FileThread:
         found = self._threads.get(key)

@@ -94,12 +94,14 @@ class OutboxFile(sqlite3.Connection):
         path: Of the file.
         identity: Device and inode of the file that was opened; ``None`` if it is none.
         is_tight: Whether its disk has little room left, as far as this connection knows.
+        storing: The cursor of all puts: making one takes as long as a tenth of a put.
     """
 
     held: int = 0
     path: str = ""
     is_tight: bool = False
     identity: tuple[int, int] | None = None
+    storing: sqlite3.Cursor
     _counted_version: int | None = None
     _recount_at: float = 0.0
     _held_before: int = 0
@@ -188,6 +190,7 @@ def open_file(path: str) -> OutboxFile:
         if _read_version(file) != SCHEMA_VERSION:
             _migrate(file, path)
         file.path, file.identity = path, read_identity(path)
+        file.storing = file.cursor()
     except BaseException:
         file.close()
         raise

@@ -6,7 +6,7 @@ Every function runs within a transaction of its caller's.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -17,12 +17,12 @@ from bridge.outbox.sqlite_file import OutboxFile
 
 FORGET_AT_ONCE = 2000  # delivered keys that one ack forgets at most
 
-Row = Mapping[str, Any]
+Row = tuple[str, str, str, bytes, float, float, float]  # what _INSERT takes
+ClaimedRow = tuple[str, str, str, bytes, float, int, int]  # what _CLAIM gives
 
 _INSERT = """
 INSERT INTO deliveries (destination, event_name, event_id, body, due, expires, stored_at)
-VALUES (:destination, :event_name, :event_id, :body, :due, :expires, :now)
-ON CONFLICT DO NOTHING
+VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 
 _REPLACE = """
@@ -43,27 +43,21 @@ _CLAIM = f"""
 _LEASE = "UPDATE deliveries SET due = ?, attempts = attempts + 1 WHERE id = ?"
 
 # A settled row stays settled, whatever a worker whose lease ran out still says of it.
-_ACK = """
-UPDATE deliveries SET due = NULL, body = NULL, settled_at = :now
-WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
-  AND due IS NOT NULL
-"""
+_BY_KEY = "WHERE event_id = ? AND event_name = ? AND destination = ? AND due IS NOT NULL"
+# The plus keeps SQLite from searching by the key what lies at a known place; a place that another
+# row has taken meanwhile is seen.
+_BY_PLACE = (
+    "WHERE +event_id = ? AND +event_name = ? AND +destination = ? AND due IS NOT NULL AND id = ?"
+)
+
+_ACK = "UPDATE deliveries SET due = NULL, body = NULL, settled_at = ?"
 
 # Without its body it would keep its page, nearly empty, until it is forgotten in 48 hours. Moved to
 # the end it leaves the page free for others, at three times the cost.
 _ACK_AND_MOVE = _ACK.replace("SET ", "SET id = (SELECT max(id) + 1 FROM deliveries), ")
 
-_RETRY = """
-UPDATE deliveries SET due = :due
-WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
-  AND due IS NOT NULL
-"""
-
-_BURY = """
-UPDATE deliveries SET due = NULL, settled_at = :now, reason = :reason
-WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
-  AND due IS NOT NULL
-"""
+_RETRY = "UPDATE deliveries SET due = ?"
+_BURY = "UPDATE deliveries SET due = NULL, settled_at = ?, reason = ?"
 
 _FORGET = """
 DELETE FROM deliveries WHERE id IN (
@@ -130,14 +124,15 @@ _CIRCUITS = "SELECT destination, state, reason, since, until FROM circuits"
 def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
     """Return ``deliveries`` as ``store_all`` takes them."""
     return [
-        {
-            **_name(delivery.key),
-            "body": delivery.body,
-            "due": delivery.due,
-            "expires": delivery.expires,
-            "now": now,
-            "forgotten": now - REMEMBERED,
-        }
+        (
+            delivery.destination,
+            delivery.event_name,
+            delivery.event_id,
+            delivery.body,
+            delivery.due,
+            delivery.expires,
+            now,
+        )
         for delivery in deliveries
     ]
 
@@ -150,7 +145,7 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool
     """
     before = file.count_held()
     room = file.find_room()
-    has_disk = room.take(len(rows), sum(len(row["body"]) for row in rows))
+    has_disk = room.take(len(rows), sum(len(row[3]) for row in rows))
     if has_disk and before + len(rows) <= capacity:
         return [_store(file, row) for row in rows]
     # How many keys are new shows when they are stored: those we know already need no room.
@@ -176,16 +171,32 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool
 
 
 def _store(file: OutboxFile, row: Row) -> bool:
-    for statement in (_INSERT, _REPLACE_FORGOTTEN):
-        if file.execute(statement, row).rowcount == 1:
-            file.held += 1
-            return True
-    return file.execute(_REPLACE_DEAD, row).rowcount == 1
+    if file.storing.execute(_INSERT, row).rowcount == 1:
+        file.held += 1
+        return True
+    return _replace(file, row)
+
+
+def _replace(file: OutboxFile, row: Row) -> bool:
+    """Store ``row`` in place of what is forgotten or dead; false if its key is neither."""
+    destination, event_name, event_id, body, due, expires, now = row
+    values = {
+        **_name((destination, event_name, event_id)),
+        "body": body,
+        "due": due,
+        "expires": expires,
+        "now": now,
+        "forgotten": now - REMEMBERED,
+    }
+    if file.execute(_REPLACE_FORGOTTEN, values).rowcount == 1:
+        file.held += 1
+        return True
+    return file.execute(_REPLACE_DEAD, values).rowcount == 1
 
 
 def claim_due(
     file: OutboxFile, destination: str, limit: int, now: float, lease: float
-) -> list[Delivery]:
+) -> list[ClaimedRow]:
     """Take what is due, oldest first, and make it due again after ``lease``.
 
     No more than what can be written, and its ack after it; one at least.
@@ -204,27 +215,49 @@ def claim_due(
             if size > room.claim_size:
                 break
     file.executemany(_LEASE, [(now + lease, row[6]) for row in rows])
-    return [_read_delivery(row, due=now + lease, attempts=row[5] + 1) for row in rows]
+    return rows
 
 
-def ack_all(file: OutboxFile, keys: Sequence[Key], now: float) -> None:
+def read_claimed(rows: Sequence[ClaimedRow], due: float) -> list[Delivery]:
+    """Return what ``claim_due`` took, due again at ``due``."""
+    return [_read_delivery(row, due=due, attempts=row[5] + 1, place=row[6]) for row in rows]
+
+
+def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> None:
     """Mark as delivered, without their bodies; forget some of the keys older than 48 hours."""
     is_tight = file.find_room().is_tight
-    statement = _ACK_AND_MOVE if is_tight else _ACK
-    file.held -= file.executemany(statement, [{**_name(key), "now": now} for key in keys]).rowcount
+    file.held -= _change(file, _ACK_AND_MOVE if is_tight else _ACK, (now,), deliveries)
     # Each that is forgotten may lie on a page of its own, and that page is written.
-    most = 2 * len(keys) if is_tight else FORGET_AT_ONCE
+    most = 2 * len(deliveries) if is_tight else FORGET_AT_ONCE
     file.execute(_FORGET, (now - REMEMBERED, most))
 
 
-def retry_all(file: OutboxFile, keys: Sequence[Key], due: float) -> None:
+def retry_all(file: OutboxFile, deliveries: Sequence[Delivery], due: float) -> None:
     """Make due at ``due``."""
-    file.executemany(_RETRY, [{**_name(key), "due": due} for key in keys])
+    _change(file, _RETRY, (due,), deliveries)
 
 
-def bury_all(file: OutboxFile, keys: Sequence[Key], reason: str, now: float) -> None:
+def bury_all(file: OutboxFile, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
     """Make dead letters."""
-    file.executemany(_BURY, [{**_name(key), "reason": reason, "now": now} for key in keys])
+    _change(file, _BURY, (now, reason), deliveries)
+
+
+def _change(
+    file: OutboxFile, change: str, values: tuple[Any, ...], deliveries: Sequence[Delivery]
+) -> int:
+    """Do ``change``, which takes ``values``, to those that wait; how many did.
+
+    Each is looked for at its place first, which takes half the time of finding its key. If any is
+    not there, all are looked for by their keys.
+    """
+    names = [(each.event_id, each.event_name, each.destination) for each in deliveries]
+    places = [(*values, *name, each.place) for name, each in zip(names, deliveries, strict=True)]
+    changed = file.executemany(f"{change} {_BY_PLACE}", places).rowcount
+    if changed < len(places):
+        changed += file.executemany(
+            f"{change} {_BY_KEY}", [(*values, *name) for name in names]
+        ).rowcount
+    return changed
 
 
 def release_held(file: OutboxFile, event_name: str, event_id: str, now: float) -> int:
@@ -309,7 +342,9 @@ def _name(key: Key) -> dict[str, Any]:
     return {"destination": key[0], "event_name": key[1], "event_id": key[2]}
 
 
-def _read_delivery(row: Sequence[Any], *, due: float, attempts: int) -> Delivery:
+def _read_delivery(
+    row: Sequence[Any], *, due: float, attempts: int, place: int | None = None
+) -> Delivery:
     return Delivery(
         destination=row[0],
         event_name=row[1],
@@ -318,6 +353,7 @@ def _read_delivery(row: Sequence[Any], *, due: float, attempts: int) -> Delivery
         due=due,
         expires=row[4],
         attempts=attempts,
+        place=place,
     )
 
 

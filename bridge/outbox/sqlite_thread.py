@@ -28,7 +28,7 @@ from bridge.outbox.sqlite_file import (
     read_identity,
 )
 
-MAX_GROUP = 2000  # jobs of one commit
+MAX_GROUP = 2000  # jobs of one commit, and what was handed over with the last of them
 
 Work = Callable[[OutboxFile], Any]
 How = Literal["IMMEDIATE", "DEFERRED"]
@@ -83,21 +83,26 @@ class FileThread:
     def __init__(self, path: str, how: How) -> None:
         self._path = path
         self._how = how
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
         self._file: OutboxFile | None = None
         self._stopped = False
         self._lock = threading.Lock()  # of _stopped; held for an instant
         self._thread: threading.Thread | None = None
 
-    def submit(self, job: Job) -> bool:
-        """Have ``job`` done; false if the thread was stopped."""
+    def submit(self, *jobs: Job) -> bool:
+        """Have ``jobs`` done; false if the thread was stopped.
+
+        Raises:
+            RuntimeError: It is not running yet, and cannot be started.
+        """
         with self._lock:
             if self._stopped:
                 return False
-            self._jobs.put(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="bridge-outbox", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="bridge-outbox", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._jobs.put(jobs)
         return True
 
     def stop(self) -> None:
@@ -120,11 +125,11 @@ class FileThread:
         """Add what has queued up to ``waiting``; whether there will be nothing more."""
         ended = False
         while not waiting or (len(waiting) < MAX_GROUP and not self._jobs.empty()):
-            job = self._jobs.get()
-            if job is None:
+            jobs = self._jobs.get()
+            if jobs is None:
                 ended = True
                 break
-            waiting.append(job)
+            waiting += jobs
         return ended
 
     def _work_off(self, jobs: list[Job]) -> list[Job]:

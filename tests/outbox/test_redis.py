@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -515,6 +515,39 @@ async def test_record_that_was_lost_is_stored_again(outbox: RedisOutbox, raw: Ra
     await lose_record(raw)
     assert await outbox.put([make_delivery("bad")], NOW) == [True]
     assert await claim(outbox) == ["bad"]
+
+
+async def test_claim_costs_the_server_no_more_commands_for_more_deliveries(
+    outbox: RedisOutbox, raw: Raw
+) -> None:
+    await outbox.put([make_delivery(str(i)) for i in range(300)], NOW)
+    await outbox.claim("meta:1", 1, now=NOW, lease=LEASE)  # the server knows the script
+    calls = []
+    for limit in (9, 290):
+        await raw.config_resetstat()
+        assert len(await outbox.claim("meta:1", limit, now=NOW, lease=LEASE)) == limit
+        calls.append(
+            {name: each["calls"] for name, each in (await raw.info("commandstats")).items()}
+        )
+    assert calls[0] == calls[1]
+    assert calls[0]["cmdstat_hmget"] == 2
+
+
+async def test_record_put_anew_meanwhile_is_not_discarded(outbox: RedisOutbox, raw: Raw) -> None:
+    """What a claim found without a record may have one by the time it is to be discarded."""
+    await outbox.put([make_delivery("1"), make_delivery("2")], NOW)
+    read = outbox._read_records
+
+    async def read_none(digests: Sequence[bytes]) -> Sequence[bytes | None]:
+        return [None for _ in await read(digests)]
+
+    outbox._read_records = read_none  # type: ignore[method-assign]
+    await raw.hdel("{bridge}:deliveries", build_digest(make_delivery("1").key))
+    assert await outbox.claim("meta:1", 9, now=NOW, lease=LEASE) == []
+    outbox._read_records = read  # type: ignore[method-assign]
+    [claimed] = await outbox.claim("meta:1", 9, now=NOW + LEASE, lease=LEASE)
+    assert (claimed.event_id, claimed.attempts) == ("2", 2)
+    assert await raw.hkeys("{bridge}:attempts") == [build_digest(make_delivery("2").key)]
 
 
 @pytest.mark.parametrize("garbage", ["many", "1.5", "9223372036854775807", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import re
@@ -191,6 +192,76 @@ async def test_stopped_thread_takes_no_job_that_it_would_not_do(path: Path) -> N
     assert thread.submit(build_job(lambda _: None, 1.0))
     await asyncio.to_thread(thread.stop)
     assert not thread.submit(build_job(lambda _: None, 1.0))
+
+
+async def test_close_finishes_what_was_asked_for_just_before(path: Path) -> None:
+    outbox = SQLiteOutbox(path)
+    put = asyncio.ensure_future(outbox.put([make_delivery("1")], NOW))
+    counted = asyncio.ensure_future(outbox.count(NOW))
+    closed = asyncio.ensure_future(outbox.close())
+    await closed
+    assert await put == [True]
+    await counted
+    assert [each.name for each in threading.enumerate() if each.name == "bridge-outbox"] == []
+
+
+async def test_puts_fail_while_no_thread_can_be_started(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with opened(path) as outbox:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            puts = [outbox.put([make_delivery(str(i))], NOW) for i in range(2)]
+            answers = await asyncio.gather(*puts, return_exceptions=True)
+        message = f"outbox {path}: can't start new thread"
+        assert [(type(each), str(each)) for each in answers] == [(OutboxError, message)] * 2
+        assert await outbox.put([make_delivery("1")], NOW) == [True]
+
+
+# Where a claimed delivery lies
+
+
+async def test_claimed_delivery_is_found_where_it_lay(outbox: SQLiteOutbox) -> None:
+    await outbox.put([make_delivery(str(i)) for i in range(3)], NOW)
+    claimed = await outbox.claim("meta:1", 3, now=NOW, lease=LEASE)
+    statements: list[str] = []
+    await outbox._run(lambda file: file.set_trace_callback(statements.append))
+    await outbox.ack(claimed[:1], NOW)
+    await outbox.bury(claimed[1:2], "refused", NOW)
+    await outbox.retry(claimed[2:], NOW)
+    changes = [each for each in statements if each.startswith("UPDATE")]
+    assert [bool(re.search(r"AND id = \d", each)) for each in changes] == [True] * 3
+    assert await outbox.count(NOW) == {"meta:1": Counts(waiting=1, delivered=1, dead=1, oldest=NOW)}
+
+
+@pytest.mark.parametrize("place", [None, 2, 99], ids=["unknown", "another's", "nobody's"])
+async def test_claimed_delivery_is_found_by_its_key_when_its_place_is_wrong(
+    outbox: SQLiteOutbox, place: int | None
+) -> None:
+    await outbox.put([make_delivery(str(i)) for i in range(4)], NOW)
+    claimed = await outbox.claim("meta:1", 4, now=NOW, lease=LEASE)
+    claimed[0] = dataclasses.replace(claimed[0], place=place)
+    await outbox.ack(claimed[:1], NOW)
+    assert await outbox._run(lambda file: file.held) == 3
+    assert await claim_ids(outbox, NOW + LEASE) == ["1", "2", "3"]
+
+
+async def test_stale_worker_leaves_alone_what_took_the_place(outbox: SQLiteOutbox) -> None:
+    await outbox.put([make_delivery("1")], NOW)
+    stale = await outbox.claim("meta:1", 1, now=NOW, lease=LEASE)
+    await outbox.bury(stale, "refused", NOW)
+    await outbox.drop([stale[0].key])
+    await outbox.put([make_delivery("2")], NOW)
+    [other] = await outbox.claim("meta:1", 1, now=NOW, lease=LEASE)
+    assert other.place == stale[0].place
+    await outbox.ack(stale, NOW)
+    await outbox.bury(stale, "refused", NOW)
+    await outbox.retry(stale, NOW + 5)
+    assert await outbox.count(NOW) == {"meta:1": Counts(waiting=1, oldest=NOW)}
+    assert await outbox.next_due("meta:1") == NOW + LEASE
 
 
 async def test_wait_that_was_given_up_harms_nobody(outbox: SQLiteOutbox, path: Path) -> None:
@@ -768,6 +839,15 @@ def test_new_file_and_one_brought_up_to_date_have_the_same_schema(tmp_path: Path
         (
             rows._CLAIM,
             "SEARCH deliveries USING INDEX deliveries_due (destination=? AND due<?)",
+        ),
+        (
+            f"{rows._ACK} {rows._BY_PLACE}",
+            "SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)",
+        ),
+        (
+            f"{rows._RETRY} {rows._BY_KEY}",
+            "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1"
+            " (event_id=? AND event_name=? AND destination=?)",
         ),
         (
             rows._NEXT_DUE,
