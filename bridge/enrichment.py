@@ -100,8 +100,9 @@ class Enricher:
         elif name == "Purchase" or self._is_spec(name):
             given["properties"] = self._complete_properties(name, {})
         own = self._hash_traits(given)
-        if looks_like_email(str(given.get("userId", ""))):
-            raise InvalidEventError("userId", "is an e-mail address; pass your own id")
+        for key in ("userId", "anonymousId", "messageId"):
+            if looks_like_email(str(given.get(key, ""))):
+                raise InvalidEventError(key, "is an e-mail address; pass your own id")
         if visitor.silence is not None and given.get("integrations") is None:
             given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
         return complete_message(
@@ -133,7 +134,7 @@ class Enricher:
         """Return a person's traits as Meta's user data, hashed, taken out of ``message``."""
         context = message.get("context")
         traits = context.get("traits") if isinstance(context, Mapping) else None
-        if not isinstance(context, Mapping) or not isinstance(traits, Mapping):
+        if not isinstance(context, Mapping) or traits is None:
             return {}
         person, rest = read_traits(copy_plain(traits, "context.traits"))
         self._tripwire.clean(rest)
