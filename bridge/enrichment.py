@@ -135,7 +135,7 @@ class Enricher:
         """Return a person's traits as Meta's user data, hashed, taken out of ``message``."""
         context = message.get("context")
         traits = context.get("traits") if isinstance(context, Mapping) else None
-        if not isinstance(context, Mapping) or not isinstance(traits, Mapping):
+        if not isinstance(context, Mapping) or traits is None:
             return {}
         person, rest = read_traits(copy_plain(traits, "context.traits"))
         self._clean(name, rest)

@@ -59,6 +59,7 @@ _LEAD_ID = re.compile(r"[1-9][0-9]{14,16}")
 _LOGIN_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 _Read = Callable[[object, Options], str | int | None]
+Tell = Callable[[str, int, int, str], None]
 
 
 class _Field(NamedTuple):
@@ -88,8 +89,17 @@ def build_user_data(
     return UserData(**read_user_data(raw, default_region=default_region, today=today))
 
 
+def log_dropped(key: str, dropped: int, given: int, reason: str) -> None:
+    """Log that values of ``key`` are left out; the reason does not hold them."""
+    _log.warning("user_data.%s: dropped %d of %d: %s", key, dropped, given, reason)
+
+
 def read_user_data(
-    raw: Mapping[str, object], *, default_region: str | None = None, today: date | None = None
+    raw: Mapping[str, object],
+    *,
+    default_region: str | None = None,
+    today: date | None = None,
+    tell: Tell = log_dropped,
 ) -> dict[str, Any]:
     """Return ``raw`` under Meta's keys: normalised, hashed, bad values left out.
 
@@ -104,6 +114,8 @@ def read_user_data(
             country code are from. Needs ``phonenumbers``: see ``rules.check_phone_support``.
             Without it, Meta's rule alone applies: digits, leading zeros dropped.
         today: Refuse birth dates of a later year than this date's.
+        tell: Called for each key with values that are left out: with its name, how many of how
+            many, and why; the reason does not hold them. Logs by default.
 
     Raises:
         InvalidEventError: A key that Meta does not know; the message names the closest one.
@@ -127,12 +139,12 @@ def read_user_data(
                 text = value.strip(SPACE)
                 results = [_sha256(rule(text.lower(), options))] if text else []
             elif many and isinstance(value, _LISTS):
-                results = _read_list(name, field, value, options)
+                results = _read_list(name, field, value, options, tell)
             else:
                 result = read(value, options)
                 results = [] if result is None else [result]
         except RefusedError as refused:
-            _log.warning("user_data.%s: dropped %d of %d: %s", name, 1, 1, str(refused))
+            tell(name, 1, 1, str(refused))
             continue
         if not results:
             continue
@@ -143,39 +155,6 @@ def read_user_data(
         else:
             values[key] = results
     return values
-
-
-def sift_user_data(
-    raw: Mapping[str, object], *, default_region: str | None = None
-) -> tuple[dict[str, object], dict[str, str]]:
-    """Return what ``read_user_data`` takes of ``raw``, and why it leaves out the rest, by key.
-
-    Nothing is logged, nor changed; the reasons do not hold the values.
-
-    Raises:
-        InvalidEventError: A key that Meta does not know.
-    """
-    options = Options(default_region, None)
-    taken: dict[str, object] = {}
-    refused: dict[str, str] = {}
-    for name, value in raw.items():
-        field = _FIELDS.get(name)
-        if field is None:
-            raise _unknown(name)
-        is_list = field.many and isinstance(value, _LISTS)
-        kept: list[object] = []
-        for item in value if field.many and isinstance(value, _LISTS) else [value]:
-            try:
-                field.read(item, options)
-            except RefusedError as error:
-                refused[name] = str(error)
-            else:
-                kept.append(item)
-        if len(kept) > MAX_ITEMS:
-            refused[name] = f"more than {MAX_ITEMS}"
-        if kept:
-            taken[name] = kept[:MAX_ITEMS] if is_list else value
-    return taken, refused
 
 
 def looks_like_email(text: str) -> bool:
@@ -197,9 +176,9 @@ def _unknown(name: object) -> InvalidEventError:
 
 
 def _read_list(
-    name: str, field: _Field, items: Sequence[object], options: Options
+    name: str, field: _Field, items: Sequence[object], options: Options, tell: Tell
 ) -> list[str | int]:
-    """Return what is to be sent for ``items``, without duplicates; log once what is not."""
+    """Return what is to be sent for ``items``, without duplicates; tell once of what is not."""
     results: list[str | int] = []
     refusal, dropped = "", 0
     for item in items[:MAX_ITEMS]:
@@ -213,7 +192,7 @@ def _read_list(
     if len(items) > MAX_ITEMS:
         refusal, dropped = f"more than {MAX_ITEMS}", dropped + len(items) - MAX_ITEMS
     if dropped:
-        _log.warning("user_data.%s: dropped %d of %d: %s", name, dropped, len(items), refusal)
+        tell(name, dropped, len(items), refusal)
     return results
 
 

@@ -8,25 +8,27 @@ fields", "Handling duplicate data"; segmentio/action-destinations, read 2026-11-
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from bridge.destinations.actions import TRACK, Refusal
 from bridge.destinations.messages import MAX_MESSAGE, META_INTEGRATIONS
 from bridge.events import STANDARD_EVENTS
-from bridge.rules import SHA256
 
 Level = Literal["error", "warning", "info"]
 
 MAX_CLASSIC_NAME = 50  # characters of a custom event's name, Segment's classic destination
-MAX_MESSAGE_ID = 100  # characters
 MIN_MESSAGE_ID = 32  # characters; shorter ones another customer of Segment's may have used too
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "info")
 _DIRECT = "Facebook Conversions API (Actions)"
+# What it reads under one name, and the catalog under several.
+_READ = {
+    "revenue": "the value from revenue alone",
+    "price": "the value from price alone",
+    "product_id": "the id from product_id alone",
+}
 _SEPARATORS = dict.fromkeys(map(ord, " _-"))
-_EIGHT_DIGITS = re.compile(r"[0-9]{8}")
 
 
 class Remark(NamedTuple):
@@ -50,7 +52,8 @@ class Facts(NamedTuple):
     """One event in all its shapes.
 
     Attributes:
-        given: The properties as the app told them, without personal data.
+        given: The properties as the app told them in Segment's words, without personal data; empty
+            if it told Meta's.
         meta: What we send to Meta.
         message: What Segment gets.
         actions: What Segment's Meta destination makes of it.
@@ -115,14 +118,8 @@ def _check_refusal(facts: Facts) -> Iterator[Remark]:
         )
         yield Remark("error", "search_without_product", path, words)
     elif code == "contents":
-        words = f"{reason}; Segment's destination reads product_id, not id or sku"
+        words = f"Segment's destination: {reason}, which it reads from product_id alone"
         yield Remark("error", "product_without_id", path, words)
-    elif code == "missing" and path == "properties.revenue":
-        words = (
-            "Segment's destination reads the value of an order from revenue alone, not from total"
-            " or value, and refuses it without; track() adds revenue"
-        )
-        yield Remark("error", "purchase_without_revenue", path, words)
     else:
         yield Remark("error", f"refused_{code}", path, f"Segment's destination: {reason}")
 
@@ -165,10 +162,7 @@ def _check_name(facts: Facts) -> Iterator[Remark]:
 def _check_message_id(facts: Facts) -> Iterator[Remark]:
     told = facts.message.get("messageId")
     message_id = told if isinstance(told, str) else ""
-    if len(message_id) >= MAX_MESSAGE_ID:
-        words = f"expected fewer than {MAX_MESSAGE_ID} characters"
-        yield Remark("error", "message_id_too_long", "messageId", words)
-    elif len(message_id) < MIN_MESSAGE_ID:
+    if len(message_id) < MIN_MESSAGE_ID:
         words = (
             "Segment drops a message id that anybody used within 24 hours, any customer's: leave it"
             " out, or derive a UUID"
@@ -207,13 +201,6 @@ def _check_external_id(facts: Facts) -> Iterator[Remark]:
     if not ours:
         words = "no external id: a copy without event id finds its twin by this or by fbp"
         yield Remark("warning", "external_id_missing", "user_data.external_id", words)
-    if facts.message.get("userId") == "":
-        words = (
-            "an empty userId counts as one: Segment's destination does not fall back to anonymousId"
-            " and sends no external id; leave it out"
-        )
-        yield Remark("warning", "user_id_empty", "userId", words)
-        return
     theirs = read_object(facts.payload, "user_data").get("external_id", [])
     if facts.payload and set(ours) != set(theirs):
         words = "Segment's destination sends userId, else anonymousId, and not all that we do"
@@ -255,12 +242,31 @@ def _check_value(facts: Facts) -> Iterator[Remark]:
     if told is not None and not theirs.get("currency"):
         words = "Segment's destination sends a value without currency, which Meta refuses"
         yield Remark("warning", "value_without_currency", "properties.currency", words)
-    is_added = "revenue" in facts.properties and facts.given.get("revenue") is None
-    if facts.payload.get("event_name") == "Purchase" and is_added:
-        words = (
-            "was not told and is added from value or total: Segment's destination reads no other"
-        )
-        yield Remark("info", "revenue_added", "properties.revenue", words)
+
+
+def _check_added(facts: Facts) -> Iterator[Remark]:
+    """Tell what the message would lack without us."""
+    action = TRACK.get(str(facts.message.get("event")))
+    if action is None:
+        return
+    for path in _list_added(facts.given, facts.properties, "properties"):
+        key = path.rpartition(".")[2]
+        words = f"was not told: Bridge adds it, for Segment's destination reads {_READ[key]}"
+        if key == "product_id" or "value" in action.required:
+            words += ", and refuses the event without"
+        yield Remark("info", "property_added", path, words)
+
+
+def _list_added(told: object, ours: object, path: str) -> Iterator[str]:
+    """Yield the paths of what stands in ``ours`` and not in ``told``, as Segment would read it."""
+    if isinstance(told, Mapping) and told and isinstance(ours, Mapping):
+        for key in _READ:
+            if told.get(key) is None and ours.get(key) is not None:
+                yield f"{path}.{key}"
+        yield from _list_added(told.get("products"), ours.get("products"), f"{path}.products")
+    elif isinstance(told, list) and isinstance(ours, list):
+        for i, (line, completed) in enumerate(zip(told, ours, strict=False)):
+            yield from _list_added(line, completed, f"{path}[{i}]")
 
 
 def _check_lost(facts: Facts) -> Iterator[Remark]:
@@ -296,34 +302,6 @@ def _check_defaults(facts: Facts) -> Iterator[Remark]:
         yield Remark("warning", "limited_unmapped", "data_processing_options", words)
 
 
-def _check_traits(facts: Facts) -> Iterator[Remark]:
-    traits = read_object(facts.context, "traits")
-    for path in _list_clear(traits):
-        words = "goes to Segment as it was told, in the clear: hash it, or tell it by identify()"
-        yield Remark("warning", "trait_in_clear", f"context.traits.{path}", words)
-    birthday, phone = traits.get("birthday"), traits.get("phone")
-    if is_clear(birthday) and not _EIGHT_DIGITS.fullmatch(str(birthday).strip()):
-        words = "Segment's destination reads no date and hashes the text: write it YYYYMMDD"
-        yield Remark("warning", "birthday_format", "context.traits.birthday", words)
-    if is_clear(phone) and re.sub(r"[^0-9]", "", str(phone)).startswith("0"):
-        words = "Segment's destination keeps leading zeros: begin with the country's code"
-        yield Remark("warning", "phone_format", "context.traits.phone", words)
-
-
-def _list_clear(traits: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the paths of traits in the clear, such as ``address.city``."""
-    for key, told in traits.items():
-        if isinstance(told, Mapping):
-            yield from (f"{_show(key)}.{path}" for path in _list_clear(told))
-        elif is_clear(told):
-            yield _show(key)
-
-
-def is_clear(told: object) -> bool:
-    """Return whether a trait is anything but a SHA-256 digest."""
-    return told not in (None, "") and not SHA256.fullmatch(str(told).strip())
-
-
 def _fold(name: str) -> str:
     return name.lower().translate(_SEPARATORS)
 
@@ -343,7 +321,7 @@ _CHECKS: tuple[Callable[[Facts], Iterator[Remark]], ...] = (
     _check_external_id,
     _check_browser,
     _check_value,
+    _check_added,
     _check_lost,
     _check_defaults,
-    _check_traits,
 )

@@ -148,8 +148,11 @@ async def test_traits_of_a_segment_message_leave_hashed_only(visitor: Visitor) -
     assert sent.keys() == {"email", "firstName", "first_name", "address", "plan"}
     assert sent["plan"] == "gold"
     assert all(len(v) == 64 for v in (sent["email"], sent["firstName"], sent["address"]["city"]))
-    with pytest.raises(InvalidEventError, match="userId"):
-        enrich({"event": "Trial Started", "userId": "ada@example.com"}, visitor=visitor)
+    for key in ("userId", "anonymousId", "messageId"):
+        with pytest.raises(InvalidEventError, match=key):
+            enrich({"event": "Trial Started", key: "ada@example.com"}, visitor=visitor)
+    with pytest.raises(InvalidEventError, match=r"context\.traits: expected an object, got str"):
+        enrich({"event": "Trial Started", "context": {"traits": "Ada"}}, visitor=visitor)
 
 
 async def test_enrich_overwrites_nothing_of_a_segment_message(visitor: Visitor) -> None:

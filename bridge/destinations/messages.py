@@ -104,10 +104,11 @@ def read_traits(traits: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, An
     """
     told = {key: value for key, value in traits.items() if key not in _UNHASHED}
     address = told.pop("address", None)
+    parts = dict(address) if isinstance(address, Mapping) else {}
     person: dict[str, Any] = {}
-    for names, source in ((TRAITS, told), (ADDRESS, address)):
+    for names, source in ((TRAITS, told), (ADDRESS, parts)):
         for key, theirs in names.items():
-            for name in theirs if isinstance(source, dict) else ():
+            for name in theirs:
                 if (value := source.pop(name, None)) is not None:
                     person[key] = value
     return person, told

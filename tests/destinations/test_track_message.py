@@ -66,7 +66,7 @@ async def test_golden_is_completed_as_a_tracked_one_is(
         ({"type": "identify"}, "type"),
         ({"integrations": ["All"]}, "integrations"),
         ({"context": "x"}, "context"),
-        ({"context": {"traits": "x"}}, "traits"),
+        ({"context": {"traits": "x"}}, "context.traits"),
         ({"context": {"when": object()}}, "context.when"),
         ({"properties": {"event_id": ""}}, "properties.event_id"),
         ({"properties": {"event_id": []}}, "properties.event_id"),
