@@ -59,7 +59,7 @@
   let pixelIds = [] // ours
   let active = false // consent allows: nothing is fired, stored or sent before
   let paused = false // the page itself revoked consent with `fbq('consent', 'revoke')`
-  let revoked = false // the pixel was told
+  let revoked = false // the pixel was told; a second revoke would wait behind the first
   let limited = false
   let blocked = false // the pixel cannot work on this page
   let loading = false
@@ -231,7 +231,7 @@
       if (call[0] !== 'consent') take([...call])
     }
     initialised.clear()
-    if (!library) return
+    if (!library || revoked || !states().length) return
     revoked = true
     library('consent', 'revoke')
   }
@@ -239,7 +239,7 @@
   const resume = () => {
     if (!revoked || !library) return
     revoked = false
-    pixel.queue.length = 0 // what the pixel made by itself meanwhile; a second revoke would stick
+    pixel.queue.length = 0 // what the pixel made by itself meanwhile
     library('consent', 'grant')
   }
 
