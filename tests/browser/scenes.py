@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import httpx
 from playwright.async_api import Page
 
-from tests.browser.visits import HOST, Visit
+from tests.browser.visits import HOST, LONG_HOLD, Visit
 from tests.servers import Sandbox, find_free_port, poll, running
 
 ID = "1234567890123456"
@@ -43,7 +43,7 @@ def running_pages(
     *,
     pixels: str = ID,
     asks: bool = False,
-    hold: str = "60",
+    hold: str = LONG_HOLD,
     library: str = "/en_US/fbevents.js",
 ) -> Iterator[str]:
     """The pages as a process; yields their address."""

@@ -63,7 +63,7 @@ def running_town(folder: Path) -> Iterator[Town]:
             "PAGES_PIXELS": ID,
             "PAGES_LIBRARY": LIBRARY,
             "PAGES_ORIGINS": PLAIN,
-            "PAGES_HOLD": "60",  # seconds: what arrives sooner was released by the script
+            "PAGES_HOLD": "600",  # seconds: what arrives sooner was released by the script
             "PAGES_OUTBOX": f"sqlite:///{folder}/bridge.db",
         }
         hasty_settings = {
