@@ -5,7 +5,9 @@ Nothing in them is trusted when it comes back.
 
 from __future__ import annotations
 
+import binascii
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import msgspec
 
 from bridge.consent import State
-from bridge.cookies import TWIN_COOKIE_PREFIX, encode_base64url
+from bridge.cookies import TWIN_COOKIE_PREFIX
 from bridge.destinations.base import ServerCopy
 from bridge.events import Event
 
@@ -102,5 +104,8 @@ def _shorten(custom_data: dict[str, Any]) -> dict[str, Any]:
 
 
 def encode_readable(value: Twin | PageSettings) -> str:
-    """Return ``value`` as URL-safe base64 of its JSON."""
-    return encode_base64url(msgspec.json.encode(value)).decode()
+    """Return ``value`` as base64, without padding, of its JSON in ASCII: what ``atob`` reads."""
+    text = msgspec.json.encode(value)
+    if not text.isascii():
+        text = json.dumps(msgspec.json.decode(text), separators=(",", ":")).encode()
+    return binascii.b2a_base64(text, newline=False).rstrip(b"=").decode()

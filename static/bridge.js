@@ -59,14 +59,14 @@
   let pixelIds = [] // ours
   let active = false // consent allows: nothing is fired, stored or sent before
   let paused = false // the page itself revoked consent with `fbq('consent', 'revoke')`
-  let revoked = false // the pixel was told; a second revoke would wait behind the first and stick
+  let revoked = false // the pixel was told; a second revoke would wait behind the first
   let limited = false
   let blocked = false // the pixel cannot work on this page
   let loading = false
   const address = () => location.href.replace(/#.*/, '') // where the visitor is
   let view = address()
   let referrer = document.referrer
-  const landing = { url: location.href, referrer }
+  const landing = view
   let viewId = '' // event id of this view's PageView
   let automaticId = '' // event id of the PageView that the pixel makes by itself just now
   /** @type {Held[]} */
@@ -117,30 +117,32 @@
 
   // --- reading what the server said ---
 
-  /** @param {string} text URL-safe base64 of JSON in UTF-8 */
-  const decode = (text) =>
-    JSON.parse(decodeURIComponent(escape(atob(text.replace(/-/g, '+').replace(/_/g, '/')))))
-
   /** @param {string} prefix @returns names and what stands in them, nothing if it is damaged */
   const readCookies = (prefix) =>
     document.cookie
       .split('; ')
+      .filter((cookie) => cookie.startsWith(prefix))
       .map((cookie) => cookie.split('='))
-      .filter(([name]) => /** @type {string} */ (name).startsWith(prefix))
-      .map(([name, value]) => [name, attempt(() => decode(/** @type {string} */ (value)))])
+      .map(([name, value]) => [
+        name,
+        attempt(() => JSON.parse(atob(/** @type {string} */ (value)))),
+      ])
 
-  /** @param {string} path @param {string} [body] of a POST */
+  // A Blob: fetch and sendBeacon both name its type.
+  /** @param {unknown} value */
+  const toBody = (value) => new Blob([JSON.stringify(value)], { type: 'application/json' })
+
+  /** @param {string} path @param {Blob} [body] of a POST */
   const call = (path, body) =>
     fetch(base + path, {
       method: body && 'POST',
-      headers: { 'content-type': 'application/json' },
       cache: 'no-store',
       credentials: 'include',
       keepalive: true,
       body,
     })
 
-  /** @param {string} path @param {string} [body] */
+  /** @param {string} path @param {Blob} [body] */
   const ask = async (path, body) => {
     const answer = await call(path, body)
     if (!answer.ok) throw answer
@@ -151,7 +153,8 @@
     // The cookie may be older than the browser's wish for privacy.
     const wish = /** @type {any} */ (navigator).globalPrivacyControl
     const found = readCookies('_bridge_x').find(([, told]) => told && (told.c || !wish))
-    return /** @type {Settings} */ (found ? found[1] : await ask('identity'))
+    // A server on another subdomain has not seen the click id of this page's address.
+    return /** @type {Settings} */ (found ? found[1] : await ask('identity' + location.search))
   }
 
   // --- the pixel ---
@@ -182,11 +185,8 @@
 
   const hasSent = () => states().some((state) => state.eventCount)
 
-  /** @param {string} id @returns {(call: Call) => boolean} */
-  const initOf =
-    (id) =>
-    ([method, of]) =>
-      method === 'init' && String(of) === id
+  /** @param {Call} call @param {string} id */
+  const isInitOf = ([method, of], id) => method === 'init' && String(of) === id
 
   /** @param {string} id */
   const stateOf = (id) => states().find((state) => state.id === id)
@@ -198,9 +198,9 @@
     else [].push.call(pixel.queue, /** @type {never} */ (call)) // its own push is ours
   }
 
-  // Called again whenever a script has come.
+  // Called again whenever a script has come. Once: another's wrapper around ours would go in circles.
   const wrap = () => {
-    if (pixel.callMethod && pixel.callMethod !== intercept) {
+    if (pixel.callMethod && !library) {
       delete pixel.queue.push
       library = pixel.callMethod
       pixel.callMethod = intercept
@@ -218,10 +218,9 @@
 
   // Other states than 0 make the pixel drop the option without a word.
   const limit = () => {
-    const wanted = settings?.c === 'limited'
-    if (wanted) send(['dataProcessingOptions', ['LDU'], 0, 0])
-    else if (limited) send(['dataProcessingOptions', []])
-    limited = wanted
+    if (limited) send(['dataProcessingOptions', []])
+    limited = settings?.c === 'limited'
+    if (limited) send(['dataProcessingOptions', ['LDU'], 0, 0])
   }
 
   // What waits for the library or for a pixel's configuration is taken back: a grant behind a
@@ -240,7 +239,7 @@
   const resume = () => {
     if (!revoked || !library) return
     revoked = false
-    pixel.queue.length = 0
+    pixel.queue.length = 0 // what the pixel made by itself meanwhile
     library('consent', 'grant')
   }
 
@@ -260,10 +259,10 @@
       revoked ||= !paused
       if (settings) apply(settings)
     } else if (!active) {
-      const isKept = held.length < MAX_QUEUED && (!kind || settings?.c !== 'denied')
-      if (isKept) held.push([call, ours, moment])
+      const isUnwanted = kind && settings?.c === 'denied'
+      if (held.length < MAX_QUEUED && !isUnwanted) held.push([call, ours, moment])
     } else if (kind) {
-      takeEvent(call, !!kind[1], ours, moment)
+      takeEvent(call, kind[1], ours, moment)
     } else if (method !== 'init' || takeInit(call, String(id))) {
       // Limited Data Use is the visitor's choice, not the page's.
       if (!limited || method !== 'dataProcessingOptions') send(call)
@@ -273,7 +272,7 @@
   /** @param {Call} call @param {string} id @returns whether the pixel shall have it */
   const takeInit = (call, id) => {
     if (pixelIds.includes(id)) {
-      const waiting = pixel.queue.find(initOf(id))
+      const waiting = pixel.queue.find((/** @type {Call} */ call) => isInitOf(call, id))
       const userData = typeof call[2] === 'object' ? { ...call[2] } : {}
       userData.external_id ||= settings?.x
       if (waiting) Object.assign(waiting[2], userData)
@@ -285,7 +284,7 @@
     return true
   }
 
-  /** @param {Call} call @param {boolean} single @param {boolean} ours @param {Moment} moment */
+  /** @param {Call} call @param {string | undefined} single @param {boolean} ours @param {Moment} moment */
   const takeEvent = (call, single, ours, moment) => {
     const start = call.slice(0, single ? 3 : 2) // up to the name
     const name = start.at(-1)
@@ -384,8 +383,12 @@
   const watch = (id, twin) => {
     unseen.set(id, twin)
     if (blocked) settle(id, 'blocked')
-    // Events that were never built wait for a configuration that will not come.
-    setTimeout(() => settle(id, library && !hasSent() ? 'blocked' : 'unknown'), SIGHTING_TIMEOUT)
+    setTimeout(() => {
+      // Nobody heard the error of a library that failed before this script came.
+      if (!library && performance.getEntries().some(({ name }) => isLibrary(name))) block()
+      // Events that were never built wait for a configuration that will not come.
+      settle(id, library && !hasSent() ? 'blocked' : 'unknown')
+    }, SIGHTING_TIMEOUT)
   }
 
   /** @param {string} id @param {Sighting} state */
@@ -393,7 +396,7 @@
     const twin = unseen.get(id)
     if (!unseen.delete(id)) return
     if (twin) acks.push({ event_name: twin, event_id: id, state })
-    queued.forEach((event) => event.event_id === id && (event.state ||= state))
+    queued.forEach((event) => event.event_id === id && (event.state = state))
     scheduleFlush(FLUSH_DELAY)
   }
 
@@ -437,7 +440,10 @@
       on(image, 'load', () => settle(id, 'sent'))
       // Blocked, or answered with something that is no image: a probe tells.
       on(image, 'error', () =>
-        fetch(url.replace(/\?.*/s, ''), { mode: 'no-cors', credentials: 'omit' }).then(
+        fetch(/** @type {string} */ (url.split('?')[0]), {
+          mode: 'no-cors',
+          credentials: 'omit',
+        }).then(
           () => settle(id, 'sent'),
           () => settle(id, 'blocked'),
         ),
@@ -507,7 +513,7 @@
   const track = (name, properties, options) => {
     const id = String(options?.eventID || newId())
     heed()
-    take(['trackCustom', name, properties || {}, { eventID: id }], true)
+    take(['trackCustom', name, properties, { eventID: id }], true)
     return id
   }
 
@@ -547,7 +553,7 @@
       sent.push(entry)
     }
     const told = acks.splice(0, MAX_BATCH)
-    const body = JSON.stringify({
+    const body = toBody({
       events: sent.map(([, { at, ...event }]) => ({
         ...event,
         age_ms: Date.now() - at,
@@ -571,7 +577,10 @@
         const { stored, refused } = /** @type {Answer} */ (await answer.json())
         listed = [...stored, ...refused.map((each) => each.event_id)]
         if (told.splice(0)[0] || listed[0]) delay = 0
-      } else delay = Math.min(+(answer.headers.get('retry-after') || 0) * 1e3, MAX_DELAY) || delay
+      } else
+        delay =
+          Math.min(+(/** @type {string} */ (answer.headers.get('retry-after'))) * 1e3, MAX_DELAY) ||
+          delay
     } catch {
       // offline, or the page is leaving: the next one sends
     }
@@ -590,7 +599,7 @@
   const leave = () => {
     settleAll('unknown')
     const body = active && pick().body
-    if (body) call('collect', body).catch(() => {}) // survives the page
+    if (body) navigator.sendBeacon(base + 'collect', body) // survives the page in every browser
   }
 
   // --- views ---
@@ -625,7 +634,7 @@
   /** @param {Settings} found */
   const apply = (found) => {
     settings = found
-    pixelIds = [found.p || []].flat().filter((id) => /^\d+$/.test(id))
+    pixelIds = /** @type {string[]} */ ([found.p].flat()).filter((id) => /^\d+$/.test(id))
     active = !paused && found.c !== 'denied' && found.c !== 'pending'
     if (!active) {
       silence()
@@ -638,7 +647,7 @@
     const isStranger = isLate && !pixelIds.some(stateOf)
     // The pixel keeps the first user data it is given: a page's own init has more to say.
     for (const id of pixelIds) {
-      if (!held.some(([call]) => initOf(id)(call))) take(['init', id])
+      if (!held.some(([call]) => isInitOf(call, id))) take(['init', id])
     }
     recall()
     held.splice(0).forEach((call) => take(...call))
@@ -648,7 +657,7 @@
   }
 
   const stop = () => {
-    held = held.filter(([call]) => !/^track/.test(call[0]) || call[1] === VIEW)
+    held = held.filter(([[method, name]]) => !/^track/.test(method) || name === VIEW)
     acks = []
     unseen.clear()
     queued.clear()
@@ -659,11 +668,11 @@
   const consent = async (word) => {
     const state = word && { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
     const mine = state ? ++choices : choices
+    if (state) setCookie('_bridge_c', '', 0) // a refusal may lie on another domain than the answer's
     if (word === 'deny') refuse()
-    else if (state) setCookie('_bridge_c', '', 0) // a refusal may lie on another domain than the answer's
     await known
     if (state) {
-      const found = await ask('consent', JSON.stringify({ state, ...landing })).catch(() => {})
+      const found = await ask('consent', toBody({ state, url: landing })).catch(() => {})
       if (found && mine === choices) apply(found)
     }
     return settings?.c || 'granted'

@@ -1,40 +1,17 @@
-"""Chromium in front of the example shop and the sandbox, each a process of its own."""
+"""Chromium in front of the example shop, of pages from HTML and the sandbox, each a process."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, Request
+from playwright.async_api import Browser, BrowserContext, Playwright
 
-from tests.servers import Sandbox, find_free_port, poll, running
-
-HOST = "www.shop.example.com"
-LONG_HOLD = "60"  # seconds: what arrives sooner was released by an acknowledgement
-SHORT_HOLD = "0.2"
-# A headless browser counts as a robot; the visitor of these tests is none.
-PERSON = (
-    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/156.0.0.0 Safari/537.36"
-)
-
-
-@contextmanager
-def running_shop(folder: Path, sandbox_url: str, hold: str, **settings: str) -> Iterator[Any]:
-    """The example shop as a process; yields it and its address."""
-    port = find_free_port()
-    environ = {
-        "BRIDGE_GRAPH_URL": sandbox_url,
-        "BRIDGE_PIXEL_SCRIPT_URL": f"{sandbox_url}/en_US/fbevents.js",
-        "BRIDGE_OUTBOX_URL": f"sqlite:///{folder}/bridge.db",
-        "BRIDGE_BROWSER_HOLD": hold,
-        **settings,
-    }
-    with running(["example_app", "--port", str(port)], port, environ) as process:
-        yield process, f"http://{HOST}:{port}"
+from tests.browser.scenes import Scene, running_pages
+from tests.browser.town import TLSScene, Town, running_chromium, running_town
+from tests.browser.visits import LONG_HOLD, PERSON, SHORT_HOLD, Visit, running_shop
+from tests.servers import Sandbox
 
 
 @pytest.fixture(scope="session")
@@ -53,81 +30,19 @@ def hasty_shop(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -
         yield url
 
 
-class Visit:
-    """One browser window, and what the sandbox learned from it."""
+@pytest.fixture(scope="session")
+def pages(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of pages from HTML."""
+    with running_pages(tmp_path_factory.mktemp("pages"), sandbox_process) as url:
+        yield url
 
-    def __init__(self, page: Page, sandbox: Sandbox, url: str) -> None:
-        self.page = page
-        self.sandbox = sandbox
-        self.url = url
-        self.errors: list[str] = []
-        self.to_meta: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", self._note)
 
-    def _note(self, request: Request) -> None:
-        if request.url.startswith(self.sandbox.url):
-            self.to_meta.append(request.url)
-
-    async def open(self, path: str) -> None:
-        await self.page.goto(self.url + path)
-
-    async def consent(self, word: str = "") -> str:
-        """What holds, once the script knows; ``word`` is said first."""
-        await self.page.wait_for_function("!!(window.bridge && bridge.consent)")
-        state: str = await self.page.evaluate("(word) => bridge.consent(word)", word)
-        return state
-
-    async def cookies(self) -> set[str]:
-        """The names of Bridge's and the pixel's cookies."""
-        found = {cookie.get("name", "") for cookie in await self.page.context.cookies()}
-        return {name for name in found if name.startswith(("_bridge", "_fb"))}
-
-    async def storage(self) -> list[str]:
-        keys: list[str] = await self.page.evaluate("Object.keys(localStorage)")
-        return keys
-
-    async def counted(self, **counts: int) -> list[dict[str, Any]]:
-        """The actions, once each name was counted so often and every pair has both copies."""
-
-        async def check() -> list[dict[str, Any]] | None:
-            actions = await self.sandbox.actions()
-            seen = dict.fromkeys(counts, 0)
-            for action in actions:
-                if action["merged"]:
-                    seen[action["event_name"]] = seen.get(action["event_name"], 0) + 1
-            return actions if seen == counts else None
-
-        try:
-            found: list[dict[str, Any]] = await poll(check, f"merged {counts}")
-        except AssertionError as error:
-            names = [
-                (a["event_name"], a["event_id"], len(a["browser"]), len(a["server"]))
-                for a in await self.sandbox.actions()
-            ]
-            raise AssertionError(f"{error}; there are {names}, {self.errors}") from None
-        return found
-
-    async def fill_in_address(self) -> None:
-        for field, value in {
-            "#email": "Ada@Example.com",
-            "#name": "Ada Lovelace",
-            "#zip": "10115",
-            "#city": "Berlin",
-        }.items():
-            await self.page.fill(field, value)
-
-    async def buy(self) -> str:
-        """Put a fern into the cart, order it, and return the order's id."""
-        await self.open("/products/boston-fern")
-        await self.page.click("#add-to-cart")
-        await self.page.wait_for_url("**/cart")
-        await self.page.click("#go-to-checkout")
-        await self.page.wait_for_url("**/checkout")
-        await self.fill_in_address()
-        await self.page.click("#place-order")
-        await self.page.wait_for_url("**/orders/A-*")
-        return self.page.url.rpartition("/")[2]
+@pytest.fixture(scope="session")
+def asking_pages(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of pages that wait for the visitor's choice."""
+    folder = tmp_path_factory.mktemp("pages")
+    with running_pages(folder, sandbox_process, asks=True) as url:
+        yield url
 
 
 @pytest.fixture
@@ -139,3 +54,48 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 @pytest.fixture
 async def visit(context: BrowserContext, sandbox: Sandbox, shop: str) -> Visit:
     return Visit(await context.new_page(), sandbox, shop)
+
+
+@pytest.fixture
+async def open_scene(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
+    """A function from the pages' address to a window of its own."""
+    contexts = []
+
+    async def open_scene(url: str) -> Scene:
+        contexts.append(await browser.new_context(user_agent=PERSON))
+        return Scene(await contexts[-1].new_page(), sandbox, url)
+
+    yield open_scene
+    for context in contexts:
+        await context.close()
+
+
+@pytest.fixture
+async def scene(open_scene: Any, pages: str) -> Scene:
+    """A window on pages whose reports are all taken."""
+    found: Scene = await open_scene(pages)
+    await found.fail_collect()
+    return found
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """All servers over TLS."""
+    with running_town(tmp_path_factory.mktemp("town")) as town:
+        yield town
+
+
+@pytest.fixture(scope="session")
+async def tls_browser(playwright: Playwright, town: Town) -> AsyncIterator[Browser]:
+    """A Chromium that finds the town's hosts."""
+    async with running_chromium(playwright, town) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+async def tls_scene(tls_browser: Browser, town: Town) -> AsyncIterator[TLSScene]:
+    """A window on the town's shop."""
+    sandbox = Sandbox(town.sandbox.plain)
+    await sandbox.reset()
+    async with await tls_browser.new_context(user_agent=PERSON) as context:
+        yield TLSScene(await context.new_page(), sandbox, town)

@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge import Bridge, BridgeMiddleware, track
 from bridge.consent import Consent
 from bridge.destinations import Meta
+from tests.servers import ROOT
 
 PIXELS = os.environ["PAGES_PIXELS"].split(",")
 SANDBOX = os.environ["PAGES_SANDBOX"]
@@ -63,6 +64,10 @@ async def list_reports(request: Request) -> Response:
     return JSONResponse(reports)
 
 
+async def give_htmx(request: Request) -> Response:
+    return FileResponse(ROOT / "node_modules/htmx.org/dist/htmx.min.js")
+
+
 class Collect:
     """Lets collect fail on demand, and keeps what it was told."""
 
@@ -100,6 +105,7 @@ pages = Starlette(
         Route("/order", take_order, methods=["GET", "POST"]),
         Route("/faults", add_fault, methods=["PUT"]),
         Route("/reports", list_reports),
+        Route("/htmx.js", give_htmx),
         Route("/{path:path}", show_page),
     ]
 )

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import httpx
 from playwright.async_api import Page
 
-from tests.browser.conftest import HOST, Visit
+from tests.browser.visits import HOST, LONG_HOLD, Visit
 from tests.servers import Sandbox, find_free_port, poll, running
 
 ID = "1234567890123456"
@@ -38,13 +38,20 @@ LATE = """(() => {
 
 @contextmanager
 def running_pages(
-    folder: Path, sandbox_url: str, *, pixels: str = ID, asks: bool = False, hold: str = "60"
+    folder: Path,
+    sandbox_url: str,
+    *,
+    pixels: str = ID,
+    asks: bool = False,
+    hold: str = LONG_HOLD,
+    library: str = "/en_US/fbevents.js",
 ) -> Iterator[str]:
     """The pages as a process; yields their address."""
     port = find_free_port()
     environ = {
         "PAGES_SANDBOX": sandbox_url,
         "PAGES_PIXELS": pixels,
+        "PAGES_LIBRARY": sandbox_url + library,
         **({"PAGES_ASKS": "yes"} if asks else {}),
         "PAGES_HOLD": hold,
         "PAGES_OUTBOX": f"sqlite:///{folder}/bridge.db",

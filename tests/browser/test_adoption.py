@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser
 
-from tests.browser.conftest import PERSON
 from tests.browser.scenes import (
     ID,
     INIT,
@@ -24,38 +21,6 @@ from tests.browser.test_journey import assert_alike
 from tests.servers import Sandbox, poll
 
 OTHER_INIT = f"fbq('init', '{OTHER_ID}');"
-
-
-@pytest.fixture(scope="module")
-def pages(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_pages(tmp_path_factory.mktemp("pages"), sandbox_process) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def asking_pages(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("pages")
-    with running_pages(folder, sandbox_process, asks=True) as url:
-        yield url
-
-
-@pytest.fixture
-async def open_scene(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
-    contexts = []
-
-    async def open_scene(url: str) -> Scene:
-        contexts.append(await browser.new_context(user_agent=PERSON))
-        return Scene(await contexts[-1].new_page(), sandbox, url)
-
-    yield open_scene
-    for context in contexts:
-        await context.close()
-
-
-@pytest.fixture
-async def scene(open_scene: Any, pages: str) -> Scene:
-    found: Scene = await open_scene(pages)
-    return found
 
 
 async def show_with(scene: Scene, order: str, calls: str) -> None:
@@ -134,6 +99,15 @@ async def test_external_id_of_the_page_is_kept_if_there_is_one(scene: Scene, giv
     await assert_quiet(scene)
 
 
+async def test_number_as_a_pixel_id_is_one_and_text_is_no_user_data(scene: Scene) -> None:
+    await show_with(scene, "before", f"fbq('init', {ID}, 'text');" + VIEW)
+    await scene.run(f"fbq('trackSingle', {ID}, 'Lead')")
+    for action in await scene.counted(PageView=1, Lead=1):
+        assert_alike(action)
+        assert list(action["browser"][0]["ud"]) == ["external_id"]
+    await assert_quiet(scene)
+
+
 async def test_pixel_of_another_is_untouched(scene: Scene) -> None:
     calls = OTHER_INIT + INIT + VIEW + f"fbq('trackSingle', '{OTHER_ID}', 'Lead', {{a: 1}});"
     await show_with(scene, "after", calls)
@@ -145,6 +119,12 @@ async def test_pixel_of_another_is_untouched(scene: Scene) -> None:
     assert hits[0]["eid"] == hits[1]["eid"]
     await scene.told(hits[0]["eid"])
     assert not [a for a in await scene.sandbox.actions("Lead") if a["server"]]
+
+
+async def test_view_for_one_pixel_stands_beside_the_view_for_all(scene: Scene) -> None:
+    await show_with(scene, "after", INIT + f"fbq('trackSingle', '{ID}', 'PageView');" + VIEW)
+    for action in await scene.counted(PageView=2):
+        assert_alike(action)
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
@@ -233,6 +213,14 @@ async def test_waiting_for_the_configuration_is_early_enough(scene: Scene) -> No
     await assert_quiet(scene)
 
 
+async def test_views_that_the_pixel_of_another_makes_by_itself_are_untouched(scene: Scene) -> None:
+    await scene.show(scene.snippet(OTHER_INIT + INIT + VIEW) + OURS)
+    await scene.hits("PageView", "PageView")
+    await scene.run("history.pushState({}, '', '/two')")
+    hits = (await scene.hits(*["PageView"] * 4))[2:]
+    assert {hit["id"]: "eid" in hit for hit in hits} == {ID: True, OTHER_ID: False}
+
+
 # Single-page apps with a pixel of their own
 
 
@@ -243,6 +231,15 @@ async def test_navigations_of_a_page_with_its_own_pixel_count_once_each(scene: S
     await scene.counted(PageView=2)
     await scene.run("history.back()")
     for action in await scene.counted(PageView=3):
+        assert_alike(action)
+    await assert_quiet(scene)
+
+
+async def test_view_that_is_asked_for_is_one_more(scene: Scene) -> None:
+    await scene.show(scene.snippet(INIT + VIEW) + OURS)
+    await scene.counted(PageView=1)
+    await scene.run("bridge.page()")
+    for action in await scene.counted(PageView=2):
         assert_alike(action)
     await assert_quiet(scene)
 
@@ -268,6 +265,44 @@ async def test_blocked_pixel_of_a_page_still_has_its_server_copies(
         names = {event["event_name"] for event in await sandbox.wait_for_server_copies(3)}
         assert names == {"PageView", "Lead"}
         assert await scene.run("fbq.queue.length") == 0
+
+
+async def test_library_that_failed_before_the_script_came_is_told_as_blocked(
+    open_scene: Any, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    await sandbox.fault("fbevents", drop=True, times=None)
+    with running_pages(tmp_path_factory.mktemp("pages"), sandbox.url) as url:
+        scene = await open_scene(url)
+        await scene.page.add_init_script(
+            """const wait = window.setTimeout
+            window.setTimeout = (work, ms) => wait(work, ms == 5e3 ? 200 : ms)
+            addEventListener('error', () => { window.failed = true }, true)"""
+        )
+        await scene.show(scene.snippet(INIT + VIEW))
+        await scene.page.wait_for_function("window.failed")
+        await scene.run(LATE)
+        await scene.ready()
+        event_id = await scene.run("bridge.track('Lead')")
+        assert await scene.told(event_id) == "blocked"
+        # Who knows that, counts the views that the pixel would have made by itself.
+        await scene.run("history.pushState({}, '', '/two')")
+        names = [event["event_name"] for event in await sandbox.wait_for_server_copies(3)]
+        assert sorted(names) == ["Lead", "PageView", "PageView"]
+
+
+async def test_library_of_another_name_is_known(
+    open_scene: Any, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("pages")
+    with running_pages(folder, sandbox.url, library="/no/such/library.js") as url:
+        scene = await open_scene(url)
+        await scene.page.add_init_script(
+            "const wait = setTimeout; window.setTimeout = (f, ms) => wait(f, ms == 5e3 ? 1e8 : ms)"
+        )
+        await scene.show(OURS)
+        await scene.ready()
+        for _ in range(2):
+            assert await scene.told(await scene.run("bridge.track('Lead')")) == "blocked"
 
 
 async def test_blockers_stand_in_does_not_swallow_the_pages_events(
@@ -306,9 +341,7 @@ async def test_user_data_of_the_page_is_kept_when_consent_comes_late(
     open_scene: Any, asking_pages: str
 ) -> None:
     scene = await open_scene(asking_pages)
-    await scene.show(
-        scene.snippet(f"fbq('init', '{ID}', {{em: 'ada@example.com'}});" + VIEW) + OURS
-    )
+    await scene.show(scene.snippet(f"fbq('init', {ID}, {{em: 'ada@example.com'}});" + VIEW) + OURS)
     await scene.page.wait_for_function("!!fbq.callMethod")
     await scene.consent("grant")
     [view] = await scene.counted(PageView=1)
@@ -358,6 +391,19 @@ async def test_page_that_revoked_consent_sends_no_server_copy_until_it_grants(
     await assert_quiet(scene)
 
 
+async def test_grant_of_a_page_that_revoked_before_the_script_came_reaches_the_pixel(
+    scene: Scene,
+) -> None:
+    await scene.show(scene.snippet(INIT + VIEW))
+    await scene.hits("PageView")
+    await scene.run("fbq('consent', 'revoke')")
+    await scene.run(LATE)
+    await scene.ready()
+    await scene.run("fbq('consent', 'grant')")
+    await scene.run("fbq('track', 'Contact')")
+    await scene.hits("PageView", "Contact")
+
+
 async def test_strange_calls_of_the_page_pass_and_throw_nothing(scene: Scene) -> None:
     await scene.show(scene.snippet(INIT + VIEW) + OURS)
     await scene.counted(PageView=1)
@@ -365,13 +411,16 @@ async def test_strange_calls_of_the_page_pass_and_throw_nothing(scene: Scene) ->
         """() => {
             fbq('track', 'Lead', null, null)
             fbq('track', 'Contact', 'text', 'text')
-            fbq('track', 'Donate', {big: 10n}, {eventID: ['x']})
+            fbq('track', 'Donate', {big: 10n})
+            fbq('track', 'Schedule', {}, {eventID: ['x']})
             fbq('track')
+            fbq('track', 5)
             fbq(undefined)
             fbq('init', 'abc')
         }"""
     )
-    await scene.hits("PageView", "Lead", "Contact", "Donate")
+    hits = await scene.hits("PageView", "Lead", "Contact", "Donate", "Schedule")
+    assert "eid" not in hits[-1]
     assert scene.errors == []
 
     async def told() -> bool:
@@ -379,3 +428,23 @@ async def test_strange_calls_of_the_page_pass_and_throw_nothing(scene: Scene) ->
         return names[-1:] == ["Contact"]
 
     await poll(told, "the last server copy")
+
+
+async def test_images_of_the_page_are_its_own(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    # Like a hit in all but its path.
+    address = f"{scene.url}/own.png?ev=PageView&id={ID}"
+    async with scene.page.expect_request(address):
+        found = await scene.run(
+            f"""() => {{
+                const image = new Image(3)
+                const before = image.src
+                image.src = '{address}'
+                const other = new Image()
+                other.setAttribute('src', '/other.png')
+                return [before, image.src, image.width, image instanceof Image, other.src]
+            }}"""
+        )
+    assert found == ["", address, 3, True, f"{scene.url}/other.png"]
+    await assert_quiet(scene)

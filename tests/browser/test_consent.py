@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser
 
-from tests.browser.conftest import LONG_HOLD, PERSON, Visit, running_shop
 from tests.browser.test_journey import assert_alike
+from tests.browser.visits import LONG_HOLD, PERSON, Visit, running_shop
 from tests.servers import Sandbox, poll
 
 LDU = {"dpo": "LDU", "dpoco": "0", "dpost": "0"}
@@ -232,6 +232,10 @@ async def test_denial_in_another_tab_is_heeded(open_visit: Any, shop: str) -> No
     await visit.counted(PageView=2)
     await other.consent("deny")
     hits = list(visit.to_meta)
+    # The pixel would make a view by itself.
+    await visit.page.evaluate(
+        "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
+    )
     await visit.page.evaluate("bridge.track('Contact')")
     await visit.page.evaluate("history.pushState({}, '', '/?view=2')")
     await visit.page.evaluate("fetch('/cart')")
@@ -296,6 +300,7 @@ async def test_denial_holds_when_the_server_does_not_answer(open_visit: Any, sho
         "() => { window.fetch = () => Promise.reject(new TypeError('offline')) }"
     )
     assert await visit.consent("deny") == "denied"
+    assert "_bridge_x" not in await visit.page.evaluate("document.cookie")
     hits = list(visit.to_meta)
     await visit.open("/cart")
     assert await visit.consent() == "denied"

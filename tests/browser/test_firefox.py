@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import HOST
 from tests.browser.firefox import Tab, running_firefox
 from tests.browser.test_journey import CLICK, assert_alike
+from tests.browser.visits import HOST
 from tests.servers import Sandbox, poll
 
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser
 
 from bridge.sender import LEASE
-from tests.browser.conftest import HOST, PERSON, SHORT_HOLD, Visit, running_shop
+from tests.browser.visits import HOST, PERSON, SHORT_HOLD, Visit, running_shop
 from tests.servers import Sandbox, poll
 
 CLICK = "IwAR0-abc_DEF"

@@ -1,48 +1,19 @@
-"""The script on its own: views, twins, what became of hits, and events that must not be lost."""
+"""The script on its own: views, twins, and pages of another mind."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser
 
-from tests.browser.conftest import PERSON
 from tests.browser.scenes import ID, OTHER_ID, OURS, Scene, running_pages
 from tests.browser.test_journey import assert_alike
 from tests.servers import ROOT, Sandbox, poll
 
 MAX_GZIPPED = 4096  # bytes
-
-
-@pytest.fixture(scope="module")
-def pages(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_pages(tmp_path_factory.mktemp("pages"), sandbox_process) as url:
-        yield url
-
-
-@pytest.fixture
-async def open_scene(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
-    contexts = []
-
-    async def open_scene(url: str) -> Scene:
-        contexts.append(await browser.new_context(user_agent=PERSON))
-        return Scene(await contexts[-1].new_page(), sandbox, url)
-
-    yield open_scene
-    for context in contexts:
-        await context.close()
-
-
-@pytest.fixture
-async def scene(open_scene: Any, pages: str) -> Scene:
-    found: Scene = await open_scene(pages)
-    await found.fail_collect()
-    return found
 
 
 def test_script_is_light() -> None:
@@ -72,6 +43,16 @@ async def test_each_view_is_counted_once_with_its_id(scene: Scene) -> None:
     await scene.run("bridge.track('Contact')")
     for action in await scene.counted(PageView=4, Contact=1):
         assert_alike(action)
+
+
+async def test_view_of_a_single_page_app_tells_where_it_came_from(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    await scene.run("history.pushState({}, '', '/two#part'); history.pushState({}, '', '/three')")
+    *_, view = await scene.counted(PageView=3)
+    event = view["server"][0]["event"]
+    assert event["event_source_url"] == f"{scene.url}/three"
+    assert event["referrer_url"] == f"{scene.url}/two"
 
 
 async def test_view_of_the_pixels_own_making_gets_an_id_and_a_server_copy(scene: Scene) -> None:
@@ -179,210 +160,41 @@ async def test_twin_whose_cookie_comes_again_is_fired_once(scene: Scene) -> None
     await scene.hits("PageView", "Lead", "Contact")
 
 
-# Did it go out?
-
-
-async def track(scene: Scene, options: str = "{eventID: 'seen'}") -> None:
-    await scene.ready()
-    await scene.run(f"bridge.track('Lead', {{}}, {options})")
-
-
-async def test_hit_that_was_answered_is_sent(scene: Scene) -> None:
-    await scene.show(OURS)
-    await track(scene)
-    assert await scene.told("seen") == "sent"
-
-
-@pytest.mark.parametrize(
-    ("fault", "state"),
-    [
-        ({"path": "fbevents", "drop": True}, "blocked"),
-        ({"path": "fbevents", "status": 404}, "blocked"),
-        ({"path": "fbevents", "status": 200, "body": ""}, "blocked"),
-        ({"path": "fbevents", "status": 200, "body": "window.fbq = function () {}"}, "blocked"),
-        ({"path": "config", "drop": True}, "blocked"),
-        ({"path": "config", "status": 404}, "blocked"),
-        ({"path": "config", "hang": True}, "blocked"),
-        ({"path": "config", "status": 200, "body": ""}, "blocked"),
-        ({"path": "tr", "drop": True}, "blocked"),
-        ({"path": "tr", "status": 200, "body": "no image"}, "sent"),
-        ({"path": "tr", "hang": True}, "unknown"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else json.dumps(value),
-)
-async def test_state_of_a_hit_is_told(scene: Scene, fault: dict[str, Any], state: str) -> None:
-    await scene.sandbox.fault(**{**fault, "times": None})
-    await scene.show(OURS)
-    event_id = "-".join(map(str, [*fault, *fault.values()]))
-    await track(scene, f"{{eventID: '{event_id}'}}")
-    assert await scene.told(event_id) == state
-    assert scene.errors == []
-
-
-@pytest.mark.parametrize(
-    ("policy", "state"),
-    [
-        ("script-src 'self'", "blocked"),
-        ("script-src 'self' SANDBOX/en_US/", "blocked"),
-        ("script-src 'self' SANDBOX; img-src 'self'", "blocked"),
-        ("script-src 'self' SANDBOX; img-src SANDBOX; connect-src 'self' SANDBOX", "sent"),
-    ],
-)
-async def test_security_policy_that_blocks_is_told(scene: Scene, policy: str, state: str) -> None:
-    headers = {"content-security-policy": policy.replace("SANDBOX", scene.sandbox.url)}
-    address = scene.address(OURS) + f"&headers={json.dumps(headers)}"
-    await scene.page.goto(address)
-    await scene.ready()
-    event_id = await scene.run("bridge.track('Lead')")
-    assert await scene.told(event_id) == state
-
-
-async def test_policy_that_only_reports_blocks_nothing(scene: Scene) -> None:
-    headers = {"content-security-policy-report-only": "script-src 'self'; img-src 'self'"}
-    await scene.page.goto(scene.address(OURS) + f"&headers={json.dumps(headers)}")
-    await scene.ready()
-    assert await scene.told(await scene.run("bridge.track('Lead')")) == "sent"
-
-
-async def test_state_is_told_from_a_page_that_is_left(scene: Scene) -> None:
-    await scene.sandbox.fault("tr", hang=True, times=None)
-    await scene.show(OURS)
-    await track(scene, "{eventID: 'left'}")
-    await scene.page.goto("about:blank")
-    assert await scene.told("left") == "unknown"
-
-
-async def test_blocked_twin_is_acknowledged_and_released(scene: Scene) -> None:
-    await scene.sandbox.fault("tr", drop=True, times=None)
-    await scene.show(OURS)
-    await scene.ready()
-    await scene.run("fetch('/order?id=blocked')")
-    assert await scene.told("blocked-0") == "blocked"
-
-    async def released() -> bool:
-        return any(a["server"] for a in await scene.sandbox.actions("Purchase"))
-
-    await poll(released, "the server copy")
-
-
-# Never lost
-
-
-async def lead_copies(scene: Scene) -> int:
-    return sum(len(action["server"]) for action in await scene.sandbox.actions("Lead"))
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [{"status_code": 503}, {"status_code": 429, "headers": {"retry-after": "1"}}],
-    ids=["503", "429"],
-)
-async def test_event_waits_for_the_server(scene: Scene, fault: dict[str, Any]) -> None:
-    await scene.fail_collect(fault)
-    await scene.show(OURS)
-    await track(scene, f"{{eventID: 'wait-{fault['status_code']}'}}")
-    await scene.counted(PageView=1, Lead=1)
-    await scene.page.wait_for_function("!Object.keys(localStorage).some((k) => k.includes('.q.'))")
-
-
-async def test_events_with_one_id_are_all_sent(scene: Scene) -> None:
-    await scene.show(OURS)
-    await scene.ready()
-    await scene.run(
-        "for (const name of ['Lead', 'Contact']) bridge.track(name, {}, {eventID: 'x'})"
-    )
-    await scene.counted(PageView=1, Lead=1, Contact=1)
-
-
-async def test_event_that_is_never_taken_holds_up_no_other(scene: Scene) -> None:
-    await scene.fail_collect({"status_code": 400})
-    start = len(await scene.reports())
-    await scene.show(OURS)
-    await scene.ready()
-    await scene.run("for (const id of ['1', '2', '3']) bridge.track('Lead', {}, {eventID: id})")
-
-    async def told(count: int) -> list[list[str]]:
-        told = [[e["event_id"] for e in r["events"]] for r in (await scene.reports())[start:]]
-        return told if len(told) >= count else []
-
-    [first] = await poll(lambda: told(1))
-    await scene.run("dispatchEvent(new Event('online'))")
-    await scene.counted(PageView=1, Lead=3)
-    for after in (await told(2))[1:]:
-        assert len(after) < 2
-    assert first
-
-
-async def test_wait_that_no_timer_can_hold_is_shortened(scene: Scene) -> None:
-    await scene.page.add_init_script(
-        "const real = setTimeout; window.delays = [];"
-        "window.setTimeout = (work, ms) => { delays.push(ms); return real(work, ms) }"
-    )
-    await scene.fail_collect({"status_code": 429, "headers": {"retry-after": "9999999999"}})
-    await scene.show(OURS)
-    await scene.page.wait_for_function("Math.max(...delays) > 1e8")
-    assert await scene.run("Math.max(...delays) < 2 ** 31")
-
-
-async def test_event_of_a_closed_tab_is_sent_by_the_next_page(scene: Scene) -> None:
-    await scene.fail_collect(*[{"status_code": 503}] * 3)
-    await scene.show(OURS)
-    await track(scene, "{eventID: 'closed'}")
-    context = scene.page.context
-    await scene.hits("PageView", "Lead")
-    await scene.page.close()
-    await scene.fail_collect()
-    scene.page = await context.new_page()
-    await scene.show(OURS)
-    await scene.counted(PageView=2, Lead=1)
-
-
-async def test_event_survives_being_offline(scene: Scene) -> None:
+async def test_twins_that_are_remembered_are_bounded(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
-    await scene.page.context.set_offline(True)
-    await scene.run("bridge.track('Lead')")
-    await scene.page.wait_for_function("Object.keys(localStorage).some((k) => k.includes('.q.'))")
-    await scene.page.context.set_offline(False)
-
-    async def arrived() -> bool:
-        return await lead_copies(scene) == 1
-
-    await poll(arrived, "the server copy")
+    await scene.run("localStorage['_bridge.fired'] = JSON.stringify(Array(60).fill('Lead x'))")
+    await scene.run("fetch('/order?id=bounded')")
+    await scene.counted(PageView=1, Purchase=1)
+    remembered = await scene.run("JSON.parse(localStorage['_bridge.fired'])")
+    assert remembered == ["Purchase bounded-0", *["Lead x"] * 49]
 
 
-async def test_queue_is_bounded_and_old_and_damaged_entries_go(scene: Scene) -> None:
-    await scene.fail_collect(*[{"status_code": 503}] * 1000)
+async def test_tab_that_comes_to_the_front_fires_what_waits(scene: Scene) -> None:
     await scene.show(OURS)
-    await scene.counted(PageView=0)
-    old = json.dumps({"event_name": "Lead", "event_id": "old", "at": 1})
-    await scene.run(
-        f"""() => {{
-            localStorage['_bridge.q.old'] = '{old}'
-            localStorage['_bridge.q.damaged'] = '{{'
-            for (let n = 0; n < 150; n++) bridge.track('Lead')
-        }}"""
-    )
-    await scene.page.reload()
-    await scene.ready()
-    keys = [key for key in await scene.storage() if key.startswith("_bridge.q.")]
-    assert len(keys) == 100
-    assert not {"_bridge.q.old", "_bridge.q.damaged"} & set(keys)
-    await scene.fail_collect()
+    await scene.counted(PageView=1)
+    cookie = "_bridge_t_0123456789ab=eyJuIjoiTGVhZCIsImkiOiJhIiwiZCI6e319; Path=/"  # Lead, a, {}
+    await scene.run(f"document.cookie = '{cookie}'")
+    await scene.run("document.dispatchEvent(new Event('visibilitychange'))")
+    await scene.hits("PageView", "Lead")
 
 
-async def test_storage_that_refuses_costs_nothing_but_the_next_page(scene: Scene) -> None:
-    await scene.page.add_init_script(
-        "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no') }})"
-    )
+async def test_text_of_any_language_reaches_the_pixel(scene: Scene) -> None:
     await scene.show(OURS)
-    await track(scene, "{eventID: 'private'}")
-    await scene.run("fetch('/order?id=private')")
-    await scene.counted(PageView=1, Lead=1, Purchase=1)
-    assert scene.errors == []
+    await scene.counted(PageView=1)
+    data = json.dumps({"content_name": "Фикус 🌿 ÿ"})
+    await scene.run(f"fetch('/order?id=text&data=' + encodeURIComponent('{data}'))")
+    _, purchase = await scene.counted(PageView=1, Purchase=1)
+    assert purchase["browser"][0]["cd"]["content_name"] == "Фикус 🌿 ÿ"
 
 
 # Pages of another mind
+
+
+async def test_script_that_comes_twice_is_one(scene: Scene) -> None:
+    await scene.show(OURS + "<script>window.first = bridge</script>" + OURS)
+    await scene.counted(PageView=1)
+    assert await scene.run("first === bridge")
 
 
 async def test_pages_own_variable_of_our_name_is_left_alone(scene: Scene) -> None:
@@ -394,9 +206,17 @@ async def test_pages_own_variable_of_our_name_is_left_alone(scene: Scene) -> Non
     await scene.counted(PageView=2)
 
 
+async def test_script_that_cannot_know_its_server_does_nothing(scene: Scene) -> None:
+    module = "<script type=module src=/_bridge/bridge.js onload='window.loaded = true'></script>"
+    await scene.show(module)
+    await scene.page.wait_for_function("window.loaded")
+    assert await scene.run("['bridge' in window, 'fbq' in window]") == [False, False]
+    assert scene.errors == []
+
+
 async def test_bad_calls_before_the_script_cost_no_other(scene: Scene) -> None:
     calls = "bridge = [1, null, ['__proto__'], ['nothing'], ['track', 'Lead']]"
-    await scene.show(f"<script>{calls}</script>" + OURS + OURS)
+    await scene.show(f"<script>{calls}</script>" + OURS)
     await scene.counted(PageView=1, Lead=1)
     assert scene.errors == []
 
@@ -425,9 +245,10 @@ async def test_forged_settings_throw_nothing(scene: Scene, forged: str) -> None:
 
 
 async def test_hits_stay_short_and_the_server_copy_is_whole(scene: Scene) -> None:
-    await scene.show(OURS, "/" + "long-path/" * 20)
+    await scene.show(OURS, "/" + "long-path/" * 80)
     contents = [{"id": f"product-{n}", "quantity": 1, "item_price": 9.9} for n in range(60)]
-    data = json.dumps({"contents": contents, "value": 594, "currency": "EUR"})
+    note = "x" * 700  # would fit, but for the address
+    data = json.dumps({"note": note, "contents": contents, "value": 594, "currency": "EUR"})
     await scene.ready()
     await scene.run(f"bridge.track('AddToCart', {data})")
     *_, action = await scene.counted(PageView=1, AddToCart=1)
@@ -435,6 +256,15 @@ async def test_hits_stay_short_and_the_server_copy_is_whole(scene: Scene) -> Non
     assert browser["params"]["rqm"] == "GET"
     assert browser["cd"] == {"value": "594", "currency": "EUR"}
     assert len(server["event"]["custom_data"]["contents"]) == 60
+
+
+async def test_most_useful_properties_come_first(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.ready()
+    many = {f"key{n:02}": "abc" for n in range(60)}
+    await scene.run(f"bridge.track('Lead', {json.dumps({**many, 'currency': 'EUR'})})")
+    *_, action = await scene.counted(PageView=1, Lead=1)
+    assert action["browser"][0]["cd"]["currency"] == "EUR"
 
 
 async def test_a_thousand_route_changes_do_not_grow_memory(scene: Scene) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from playwright.async_api import BrowserContext
 
-from tests.browser.conftest import LONG_HOLD, Visit, running_shop
 from tests.browser.test_journey import CLICK, assert_alike
+from tests.browser.visits import LONG_HOLD, Visit, running_shop
 from tests.servers import Sandbox, poll
 
 BOUGHT = {"PageView": 4, "ViewContent": 1, "AddToCart": 1, "InitiateCheckout": 1, "Purchase": 1}

@@ -6,111 +6,28 @@ Each server is a process; Chromium is told where the names live, and nothing is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
-import msgspec
 import pytest
-from playwright.async_api import Browser, BrowserContext, Error, Page, Playwright
+from playwright.async_api import Browser, BrowserContext, Error, Playwright
 
-from tests.browser.conftest import PERSON
-from tests.browser.scenes import ID, Scene
 from tests.browser.test_journey import assert_alike
-from tests.browser.tls import Address, Certificate, make_certificate, running_server
+from tests.browser.town import (
+    API,
+    CACHED,
+    HASTY,
+    LIBRARY,
+    NONCE,
+    PLAIN,
+    SHOP,
+    STRANGE,
+    TLSScene,
+    Town,
+    running_chromium,
+)
+from tests.browser.visits import PERSON
 from tests.servers import Sandbox, poll
-
-LIBRARY = "https://connect.facebook.net/en_US/fbevents.js"
-SHOP, API = "https://www.shop.example.com", "https://api.example.com"
-CACHED, PLAIN = "https://cached.example.com", "https://www.example.com"
-HASTY, STRANGE = "https://hasty.example.com", "https://strange.example.com"
-DOCUMENT = "<!doctype html><title>x</title>"
-NONCE = "bm9uY2Ugb2YgYSB0ZXN0"
-
-
-@dataclass(frozen=True)
-class Town:
-    """All servers, and how a browser finds them."""
-
-    certificate: Certificate
-    sandbox: Address
-    pages: Address
-    hasty: Address
-    plain: Address
-    cache: Address
-
-    @property
-    def rules(self) -> list[str]:
-        hosts = {
-            "connect.facebook.net": self.sandbox,
-            "www.facebook.com": self.sandbox,
-            SHOP: self.pages,
-            API: self.pages,
-            HASTY: self.hasty,
-            PLAIN: self.plain,
-            STRANGE: self.plain,
-            CACHED: self.cache,
-        }
-        return [
-            f"MAP {host.removeprefix('https://')} 127.0.0.1:{address.port}"
-            for host, address in hosts.items()
-        ]
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    certificate = make_certificate(tmp_path_factory.mktemp("tls"))
-    folder = tmp_path_factory.mktemp("pages")
-    with running_server("sandbox", certificate) as sandbox:
-        settings = {
-            "PAGES_SANDBOX": sandbox.plain,
-            "PAGES_PIXELS": ID,
-            "PAGES_LIBRARY": LIBRARY,
-            "PAGES_ORIGINS": PLAIN,
-            "PAGES_HOLD": "60",  # seconds: what arrives sooner was released by the script
-            "PAGES_OUTBOX": f"sqlite:///{folder}/bridge.db",
-        }
-        hasty_settings = {
-            **settings,
-            "PAGES_HOLD": "0.5",
-            "PAGES_OUTBOX": f"sqlite:///{folder}/hasty.db",
-        }
-        with (
-            running_server("pages", certificate, **settings) as pages,
-            running_server("pages", certificate, **hasty_settings) as hasty,
-            running_server("plain", certificate) as plain,
-            running_server(
-                "cache", certificate, TLS_UPSTREAM=f"https://127.0.0.1:{pages.port}"
-            ) as cache,
-        ):
-            yield Town(certificate, sandbox, pages, hasty, plain, cache)
-
-
-@asynccontextmanager
-async def running_chromium(
-    playwright: Playwright, town: Town, *first_rules: str, **options: Any
-) -> AsyncIterator[Browser]:
-    rules = ", ".join([*first_rules, *town.rules])
-    arguments = [
-        "--no-sandbox",
-        "--disable-background-networking",
-        "--no-first-run",
-        f"--ignore-certificate-errors-spki-list={town.certificate.digest}",
-        f"--host-resolver-rules={rules}",
-    ]
-    chromium = await playwright.chromium.launch(
-        executable_path="/usr/bin/chromium", args=arguments, **options
-    )
-    yield chromium
-    await chromium.close()
-
-
-@pytest.fixture(scope="module")
-async def tls_browser(playwright: Playwright, town: Town) -> AsyncIterator[Browser]:
-    async with running_chromium(playwright, town) as chromium:
-        yield chromium
 
 
 @pytest.fixture
@@ -118,44 +35,6 @@ async def sandbox(town: Town) -> Sandbox:
     sandbox = Sandbox(town.sandbox.plain)
     await sandbox.reset()
     return sandbox
-
-
-class TLSScene(Scene):
-    """A window on pages over TLS."""
-
-    def __init__(self, page: Page, sandbox: Sandbox, town: Town, url: str = SHOP) -> None:
-        super().__init__(page, sandbox, url)
-        self.town = town
-
-    async def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        town = self.town
-        others = {HASTY: town.hasty, PLAIN: town.plain, STRANGE: town.plain}
-        place = others.get(self.url, town.pages)
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return await client.request(method, place.plain + path, **options)
-
-    async def help(self, tag: Any = None, policy: Any = None) -> tuple[str, str]:
-        """What ``script_tag`` and ``csp_directives`` give for these arguments."""
-        asked = {"tag": tag or {}, "policy": policy or {}}
-        parameters = {name: msgspec.json.encode(value).decode() for name, value in asked.items()}
-        async with httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.get(f"{self.town.pages.plain}/helpers", params=parameters)
-        found = answer.json()
-        return found["tag"], found["policy"]
-
-    async def put(self, name: str, html: str, **headers: str) -> None:
-        named = {key.replace("_", "-"): value for key, value in headers.items()}
-        await self._call("PUT", f"/shelf/{name}", json=[DOCUMENT + html, named])
-
-    async def open_page(self, html: str, query: str = "", **headers: str) -> None:
-        """Open a page of this HTML and these headers."""
-        await self.put("page", html, **headers)
-        await self.page.goto(f"{self.url}/p/page{query}", wait_until="domcontentloaded")
-
-    async def open_tagged(self, **headers: str) -> None:
-        """Open a page with the tag as the helper makes it."""
-        tag, _ = await self.help()
-        await self.open_page(tag, **headers)
 
 
 @pytest.fixture
@@ -265,7 +144,6 @@ async def test_page_and_api_on_two_subdomains(
     await scene.open_page(tag, query="?fbclid=CLICK", content_security_policy=policy)
     await scene.ready()
     await scene.run("bridge.track('Lead')")
-    # The API hears of the click from the pixel's cookie: no request of this page shows its address.
     await scene.counted(PageView=1, Lead=1)
     await scene.run(f"fetch('{API}/order?id=cross', {{credentials: 'include', mode: 'no-cors'}})")
     actions = await scene.counted(PageView=1, Lead=1, Purchase=1)
@@ -277,6 +155,31 @@ async def test_page_and_api_on_two_subdomains(
     assert await scene.consent("deny") == "denied"
     assert await scene.cookies() == {"_bridge_c"}
     assert [text for text in scene.console if "CORS" in text] == []
+
+
+async def test_api_on_another_subdomain_hears_of_the_landing_click_without_the_pixel(
+    context: BrowserContext, sandbox: Sandbox, town: Town
+) -> None:
+    await sandbox.fault("fbevents", drop=True, times=None)  # else its cookie would tell
+    scene = TLSScene(await context.new_page(), sandbox, town, PLAIN)
+    tag, _ = await scene.help({"origin": API})
+    await scene.open_page(tag, query="?fbclid=CLICK")
+    [view] = await sandbox.wait_for_server_copies(1)
+    assert view["user_data"]["fbc"].endswith(".CLICK")
+
+
+async def test_api_on_another_subdomain_hears_from_a_page_that_is_left(
+    context: BrowserContext, sandbox: Sandbox, town: Town
+) -> None:
+    await sandbox.fault("tr", hang=True, times=None)
+    scene = TLSScene(await context.new_page(), sandbox, town, PLAIN)
+    tag, _ = await scene.help({"origin": API})
+    await scene.open_page(tag)
+    await scene.ready()
+    event_id = await scene.run("bridge.track('Lead')")
+    await scene.page.goto("about:blank")
+    api = TLSScene(scene.page, sandbox, town)
+    assert await api.told(event_id) == "unknown"
 
 
 async def test_page_of_an_origin_that_is_not_allowed_is_not_heard(
@@ -410,14 +313,43 @@ async def test_two_tabs_fire_one_twin_once_under_a_lock(scene: TLSScene, town: T
     assert_all_alike(await scene.counted(PageView=2, Lead=2, Purchase=len(rounds)))
 
 
+async def test_twin_that_waits_for_another_tab_is_not_kept_after_a_denial(
+    scene: TLSScene,
+) -> None:
+    await scene.open_tagged()
+    await scene.counted(PageView=1)
+    lock = "navigator.locks.request('_bridge', () => new Promise((go) => { window.release = go }))"
+    await scene.run(f"() => {{ {lock} }}")
+    await scene.page.wait_for_function("!!window.release")
+    await scene.run("fetch('/order?id=locked')")
+    waiting = "navigator.locks.query().then(({pending}) => pending.length > 0)"
+    await scene.page.wait_for_function(waiting)
+    # The server's answer to a denial would take the twin away.
+    await scene.run("() => { window.fetch = () => Promise.reject(new TypeError('offline')) }")
+    await scene.consent("deny")
+    await scene.run("release()")
+    await scene.run("navigator.locks.request('_bridge', () => {})")
+    assert await scene.storage() == []
+
+
 async def test_offline_and_back_with_a_reload_in_between(scene: TLSScene) -> None:
     await scene.open_tagged()
     await scene.counted(PageView=1)
+    # What a page sends while it is left, Chromium lets out although it is offline.
+    await scene.fail_collect(*[{"status_code": 503}] * 1000)
     await scene.page.context.set_offline(True)
     event_id = await scene.run("bridge.track('Lead', {value: 1, currency: 'EUR'})")
     with pytest.raises(Error, match="ERR_INTERNET_DISCONNECTED"):
         await scene.page.reload()
+    await scene.page.goto("about:blank")
     await scene.page.context.set_offline(False)
+    await scene.fail_collect()
+    assert event_id not in [
+        event["event_id"]
+        for report in await scene.reports()
+        for event in report["events"]
+        if report["status"] == 200
+    ]
     await scene.open_tagged()
     await scene.page.wait_for_function("!Object.keys(localStorage).some((k) => k.includes('.q.'))")
     [event] = [
