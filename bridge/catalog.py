@@ -38,96 +38,24 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from bridge.errors import ConfigError, InvalidEventError
-from bridge.events import STANDARD_EVENTS, is_event_name
+from bridge.events import STANDARD_EVENTS
+from bridge.mappings import (
+    EVENTS,
+    LINES,
+    NOTHING,
+    EventMapping,
+    are_texts,
+    check_mapping,
+    fold,
+    list_keys,
+)
 
-Lines = Literal["products", "self", "none"]
+__all__ = ["ENVELOPE", "EVENTS", "NOTHING", "Catalog", "EventMapping", "Translated"]
 
 REMEMBERED = 1024  # names
-NOTHING: Mapping[str, Any] = {}
-_LINES: tuple[Lines, ...] = ("none", "self", "products")
-_LINE_WORDS = {"id": "product_id", "item_price": "price"}
-_SEPARATORS = dict.fromkeys(map(ord, " _-"))
-_STANDARD_LOWER = frozenset(name.lower() for name in STANDARD_EVENTS)
 # Not of the event but of its way; Segment has no other place for them.
 ENVELOPE = frozenset({"action_source", "event_id", "external_id", "fbc", "fbp"})
-
-
-class EventMapping(NamedTuple):
-    """One row: an event in Segment's words and in Meta's.
-
-    Attributes:
-        spec: Segment's name. Any case, spaces or underscores, and its last word first all count:
-            ``Order Completed``, ``completed_order``.
-        meta: Meta's: a standard event or a custom one; by default the same as ``spec``.
-        aliases: Other names that mean the same.
-        value: Properties that may be the event's value, the first that is told wins.
-        lines: Where what it is about stands: in ``products``, in the properties themselves, or
-            nowhere.
-        rename: Segment's properties → Meta's, beside those of ``lines``.
-        counts: Whether Meta wants ``num_items``.
-    """
-
-    spec: str
-    meta: str = ""
-    aliases: tuple[str, ...] = ()
-    value: tuple[str, ...] = ("value", "revenue")
-    lines: Lines = "none"
-    rename: Mapping[str, str] = NOTHING
-    counts: bool = False
-
-
-_ORDER = ("revenue", "value", "total")
-_PRODUCT = {"name": "content_name", "category": "content_category"}
-
-EVENTS: tuple[EventMapping, ...] = (
-    EventMapping(
-        "Products Searched",
-        "Search",
-        value=("value",),
-        lines="products",
-        rename={"query": "search_string", "category": "content_category"},
-    ),
-    # Before the list: what Meta calls ViewContent is one product, where nothing says otherwise.
-    EventMapping(
-        "Product Viewed",
-        "ViewContent",
-        aliases=("Product Details Viewed",),
-        value=("value", "price"),
-        lines="self",
-        rename=_PRODUCT,
-    ),
-    EventMapping(
-        "Product List Viewed",
-        "ViewContent",
-        aliases=("Product Category Viewed",),
-        value=("value",),
-        lines="products",
-        rename={"category": "content_category"},
-    ),
-    EventMapping(
-        "Product Added", "AddToCart", value=("value", "price"), lines="self", rename=_PRODUCT
-    ),
-    EventMapping(
-        "Product Added to Wishlist",
-        "AddToWishlist",
-        aliases=("Added Product to Wishlist",),
-        value=("value", "price"),
-        lines="self",
-        rename=_PRODUCT,
-    ),
-    EventMapping(
-        "Checkout Started",
-        "InitiateCheckout",
-        value=_ORDER,
-        lines="products",
-        rename={"category": "content_category"},
-        counts=True,
-    ),
-    EventMapping("Payment Info Entered", "AddPaymentInfo", value=_ORDER, lines="products"),
-    EventMapping("Order Completed", "Purchase", value=_ORDER, lines="products", counts=True),
-    EventMapping("Signed Up", "CompleteRegistration", value=("value",)),
-    EventMapping("Lead Generated", "Lead", value=("value",)),
-)
+_LINE_WORDS = {"id": "product_id", "item_price": "price"}
 
 
 class Translated(NamedTuple):
@@ -164,19 +92,19 @@ class Catalog:
         num_items: Literal["quantities", "lines"] = "quantities",
         forbid_unknown: bool = False,
     ) -> None:
-        own = [_check_mapping(mapping) for mapping in mappings]
+        own = [check_mapping(mapping) for mapping in mappings]
         keys = [product_id] if isinstance(product_id, str) else product_id
-        if not _are_texts(keys) or not keys:
+        if not are_texts(keys) or not keys:
             raise ConfigError("product_id must be names of properties, such as product_id and sku")
         self._product_ids = tuple(keys)
         if num_items not in ("quantities", "lines"):
             raise ConfigError(f"num_items must be quantities or lines, got {num_items!r}")
         self._counts_lines = num_items == "lines"
         self._forbids_unknown = forbid_unknown
-        replaced = {_fold(row.spec) for row in own}
-        kept = [row for row in EVENTS if replaced.isdisjoint(_list_keys(row))]
+        replaced = {fold(row.spec) for row in own}
+        kept = [row for row in EVENTS if replaced.isdisjoint(list_keys(row))]
         self._rows = [*kept, *own]
-        self._by_name = {key: row for row in self._rows for key in _list_keys(row)}
+        self._by_name = {key: row for row in self._rows for key in list_keys(row)}
         self._by_meta = {row.meta: row for row in reversed(self._rows)}
         # Names come from apps, which have few; one that makes them up must not fill memory.
         self._find = lru_cache(REMEMBERED)(self._look_up)
@@ -186,7 +114,7 @@ class Catalog:
         return self._find(name)
 
     def _look_up(self, name: str) -> EventMapping | None:
-        return None if name in STANDARD_EVENTS else self._by_name.get(_fold(name))
+        return None if name in STANDARD_EVENTS else self._by_name.get(fold(name))
 
     def check(self, name: str) -> None:
         """Refuse a name that nobody knows, if the app forbids that.
@@ -321,7 +249,7 @@ class Catalog:
         is_view = row.meta == "ViewContent"
         lines = _take_lines(rest, is_view=is_view) if row.lines != "none" else []
         if row.spec == "Product Viewed" and (len(lines) > 1 or is_group):
-            row = self._by_name[_fold("Product List Viewed")]
+            row = self._by_name[fold("Product List Viewed")]
         built: dict[str, Any] = {}
         value = rest.pop("value", None)
         if value is not None:
@@ -354,7 +282,7 @@ class Catalog:
                 [key for key, each in self._by_name.items() if each is row],
                 row.meta,
                 row.value,
-                _LINES.index(row.lines),
+                LINES.index(row.lines),
                 dict(row.rename),
                 int(row.counts),
             )
@@ -363,38 +291,6 @@ class Catalog:
         table = {"rows": rows, "ids": self._product_ids, "lines": int(self._counts_lines)}
         # It becomes part of a script, where no text may look like markup.
         return json.dumps(table, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _check_mapping(mapping: object) -> EventMapping:
-    """Return a row of the app's own, whole.
-
-    Raises:
-        ConfigError: It is none, or a name in it can be no event's.
-    """
-    if not isinstance(mapping, EventMapping):
-        raise ConfigError(f"mappings must be EventMapping objects, got {type(mapping).__name__}")
-    row = mapping._replace(meta=mapping.meta or mapping.spec)
-    for key, kind in (("aliases", list | tuple), ("value", list | tuple), ("rename", Mapping)):
-        if not isinstance(getattr(row, key), kind):
-            got = type(getattr(row, key)).__name__
-            raise ConfigError(f"mappings: {key} of {row.spec!r} must hold names, got {got}")
-    for name in (row.spec, row.meta, *row.aliases):
-        if not is_event_name(name):
-            raise ConfigError(f"mappings must have names of 1 to 100 characters, got {name!r}")
-        if name not in STANDARD_EVENTS and name.lower() in _STANDARD_LOWER and name != row.spec:
-            raise ConfigError(f"mappings: Meta's names are case-sensitive, got {name!r}")
-    if row.spec in STANDARD_EVENTS:
-        raise ConfigError(f"mappings: {row.spec} is Meta's own name, which no row can change")
-    if not _are_texts(row.value) or not _are_texts([*row.rename, *row.rename.values()]):
-        raise ConfigError(f"mappings: value and rename of {row.spec!r} must name properties")
-    if row.lines not in _LINES:
-        raise ConfigError(f"mappings: lines must be {', '.join(_LINES)}, got {row.lines!r}")
-    return row
-
-
-def _are_texts(values: object) -> bool:
-    """Whether ``values`` is a list of texts, none of them empty."""
-    return isinstance(values, list | tuple) and all(isinstance(v, str) and v for v in values)
 
 
 def _name_value(row: EventMapping) -> tuple[str, ...]:
@@ -411,24 +307,6 @@ def _read_id(told: object, path: str) -> str:
     if isinstance(told, bool) or not isinstance(told, str | int):
         raise InvalidEventError(path, f"expected text, got {type(told).__name__}")
     return str(told)
-
-
-def _fold(name: str) -> str:
-    return name.lower().translate(_SEPARATORS)
-
-
-def _list_keys(row: EventMapping) -> list[str]:
-    """Return the folded names of ``row``: as they are, and with the action before the object."""
-    keys = []
-    for name in (row.spec, *row.aliases):
-        words = _fold_words(name)
-        orders = (words, [*words[-1:], *words[:-1]], [*words[1:], *words[:1]])
-        keys += ["".join(order) for order in orders]
-    return list(dict.fromkeys(keys))
-
-
-def _fold_words(name: str) -> list[str]:
-    return [_fold(word) for word in name.replace("_", " ").split()]
 
 
 def _describe(
@@ -449,6 +327,8 @@ def _describe(
 def _join_lines(told: object, spelled: object) -> list[dict[str, Any]] | None:
     """Return products as they were told, each with its id under the name that all know."""
     if not isinstance(told, list) or not isinstance(spelled, list) or len(told) != len(spelled):
+        return None
+    if not all(isinstance(each, Mapping) for each in (*told, *spelled)):
         return None
     return [
         {**ours, **{key: each for key, each in theirs.items() if each not in (None, "")}}

@@ -296,8 +296,8 @@ def _check_defaults(facts: Facts) -> Iterator[Remark]:
     yield Remark("info", "action_source_unmapped", "action_source", words)
     if facts.meta.get("data_processing_options"):
         words = (
-            "Limited Data Use is not mapped by default: by Segment's way the event counts without"
-            " it; set Data Processing Options in the mapping"
+            "Limited Data Use is not mapped by default, and would be lost by Segment's way: Bridge"
+            " switches that off; map Data Processing Options and say Segment(maps_limits=True)"
         )
         yield Remark("warning", "limited_unmapped", "data_processing_options", words)
 

@@ -74,7 +74,7 @@ def test_every_option_is_in_the_table_and_no_other() -> None:
     [
         (Bridge, {"destinations", "ignore", "consent", "catalog"}),
         (Meta, set()),
-        (Segment, {"pixel_id", "integrations", "alias"}),
+        (Segment, {"pixel_id", "integrations", "alias", "maps_limits"}),
         (Consent, {"resolve", "meanings"}),
     ],
 )

@@ -63,9 +63,21 @@ def read_data_use(event: Event) -> DataUse | None:
     return event.data_processing_options, country or 0, state or 0
 
 
-def build_data_use(data_use: DataUse | None) -> dict[str, Any]:
-    """Return the switch in which Segment's classic destination looks for it."""
-    return {META_INTEGRATIONS[1]: {"dataProcessingOptions": [*data_use]}} if data_use else {}
+def build_data_use(data_use: DataUse | None, *, is_mapped: bool = False) -> dict[str, Any]:
+    """Return the switches of Segment's Meta destinations for data whose use is limited.
+
+    The classic destination is told how. The other one reads it from nowhere by default: the event
+    would reach Meta without its limit, so it stops at Segment.
+
+    Args:
+        data_use: What holds, if anything.
+        is_mapped: Whether that destination was set up to read ``context.dataProcessingOptions``.
+    """
+    if not data_use:
+        return {}
+    actions, classic = META_INTEGRATIONS
+    told = {classic: {"dataProcessingOptions": [*data_use]}}
+    return told if is_mapped else {actions: False, **told}
 
 
 def format_time(seconds: float) -> str:

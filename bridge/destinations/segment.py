@@ -77,6 +77,9 @@ class Segment:
             copies. Leave it out where the page's own pixel does, or where there is none.
         integrations: Further switches for every message, such as ``{"Amplitude": False}``.
         alias: Whether a login sends ``alias`` beside ``identify``.
+        maps_limits: Whether Segment's destination for Meta is set up to read Limited Data Use from
+            ``context.dataProcessingOptions``. By default it is not: without this, the events of
+            limited visitors stop at Segment.
 
     Raises:
         ConfigError: A value that cannot be right.
@@ -90,6 +93,7 @@ class Segment:
         pixel_id: str | int | None = None,
         integrations: Mapping[str, Any] | None = None,
         alias: bool = True,
+        maps_limits: bool = False,
     ) -> None:
         key = "" if write_key is None else str(write_key).strip()
         if not _WRITE_KEY.fullmatch(key):
@@ -111,6 +115,7 @@ class Segment:
             raise ConfigError('integrations must be like {"Amplitude": False}')
         self._integrations = dict(integrations or {})
         self._alias = alias
+        self._maps_limits = maps_limits
         basic = base64.b64encode(f"{key}:".encode()).decode()
         self._headers = {"content-type": "application/json", "authorization": f"Basic {basic}"}
 
@@ -142,7 +147,8 @@ class Segment:
         """
         if told.is_direct:
             return {**dict.fromkeys(META_INTEGRATIONS, False), **self._integrations}
-        return {**build_data_use(read_data_use(event)), **self._integrations}
+        limits = build_data_use(read_data_use(event), is_mapped=self._maps_limits)
+        return {**limits, **self._integrations}
 
     def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
         """Return an identify message; with it an alias if an anonymous visitor logged in."""

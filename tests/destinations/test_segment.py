@@ -333,7 +333,11 @@ def test_limited_data_use_is_told_where_destinations_look(
     message = encode(event)
     options = [["LDU"], country or 0, state or 0]
     assert message["context"]["dataProcessingOptions"] == options
-    assert message["integrations"] == {META[1]: {"dataProcessingOptions": options}}
+    # The cloud destination reads it from nowhere by default: the limit would be lost on the way.
+    told = {META[1]: {"dataProcessingOptions": options}}
+    assert message["integrations"] == {META[0]: False, **told}
+    mapped = encode(event, Segment(KEY, maps_limits=True))
+    assert mapped["integrations"] == told
     plain = encode(make_event(data_processing_options=[]))
     assert "dataProcessingOptions" not in plain["context"]
 

@@ -131,6 +131,7 @@ async def test_limited_visitor_is_told_where_destinations_look(bridge: Bridge) -
     assert message["context"]["dataProcessingOptions"] == options
     assert message["integrations"] == {
         "Amplitude": False,
+        "Facebook Conversions API (Actions)": False,
         "Facebook Conversions API": {"dataProcessingOptions": options},
     }
 
