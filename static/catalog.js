@@ -81,7 +81,8 @@
         ...(counts && { num_items: total }),
       }
     }
-    if (meta !== 'ViewContent' || typeof category !== 'string') return { contents }
+    if (meta !== 'ViewContent') return { contents }
+    if (typeof category !== 'string' || !category) return {}
     return {
       content_type: 'product_group',
       content_ids: [category],
@@ -92,20 +93,23 @@
   /** @param {Row} row @param {Properties} properties */
   const translate = (row, properties) => {
     const [, , values, , rename] = row
-    const entries = Object.entries(properties).filter(([key]) => !ENVELOPE.test(key))
-    const rest = Object.fromEntries(entries)
+    const entries = Object.entries(properties)
+    const rest = Object.fromEntries(
+      entries.filter(([key, told]) => told != null && !ENVELOPE.test(key)),
+    )
     readNumbers(rest, AMOUNTS)
+    if (typeof rest.order_id === 'number') rest.order_id = String(rest.order_id)
     if (typeof rest.currency === 'string') rest.currency = rest.currency.trim().toUpperCase()
     /** @type {Properties} */
     const built = {}
     const usable = values.filter((key) => key !== 'price' || rest.currency)
-    const chosen = usable.find((key) => rest[key] != null)
+    const chosen = usable.find((key) => rest[key] !== undefined)
     if (chosen) {
       built.value = rest[chosen]
       if (chosen !== 'price') delete rest[chosen]
     }
     for (const [ours, theirs] of Object.entries(rename)) {
-      if (rest[ours] != null) built[theirs] = rest[ours]
+      if (ours in rest) built[theirs] = rest[ours]
       delete rest[ours]
     }
     const contents = takeContents(row, rest)

@@ -68,6 +68,11 @@ async def give_htmx(request: Request) -> Response:
     return FileResponse(ROOT / "node_modules/htmx.org/dist/htmx.min.js")
 
 
+async def give_analytics(request: Request) -> Response:
+    folder = ROOT / "node_modules/@segment/analytics-next/dist/umd"
+    return FileResponse(folder / request.path_params["file"])
+
+
 class Collect:
     """Lets collect fail on demand, and keeps what it was told."""
 
@@ -106,6 +111,7 @@ pages = Starlette(
         Route("/faults", add_fault, methods=["PUT"]),
         Route("/reports", list_reports),
         Route("/htmx.js", give_htmx),
+        Route("/ajs/{file}", give_analytics),
         Route("/{path:path}", show_page),
     ]
 )

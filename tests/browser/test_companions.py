@@ -1,4 +1,7 @@
-"""Pages with machinery of their own around the script: htmx, a service worker, prerendering."""
+"""Pages with machinery of their own around the script.
+
+htmx, a service worker, prerendering, and Segment's analytics.js.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
+from bridge.rules import hash_external_id
 from tests.browser.scenes import OURS, Scene
 from tests.browser.test_journey import assert_alike
 from tests.browser.town import SHOP, TLSScene, Town
@@ -157,3 +161,44 @@ async def test_prerendered_page_does_nothing_until_it_is_shown(
     view = [a["browser"][0] for a in actions if a["event_name"] == "PageView"][1]
     assert view["dl"] == f"{SHOP}/p/next"
     assert int(view["params"]["ts"]) >= int(float(shown))
+
+
+# Segment's analytics.js
+
+ANALYTICS = """<script src="/ajs/index.js"></script><script>
+window.analytics = AnalyticsNext.AnalyticsBrowser.load({
+    writeKey: 'sandbox-write-key', cdnURL: location.origin, cdnSettings: { integrations: {} },
+})
+</script>"""
+
+
+async def anonymous_id(scene: Scene) -> str:
+    found: str = await scene.run("analytics.user().then((user) => user.anonymousId())")
+    return found
+
+
+async def external_id(scene: Scene) -> str:
+    await scene.ready()
+    found: str = await scene.run("bridge.identity().external_id")
+    return found
+
+
+async def test_anonymous_id_of_analytics_js_is_followed_through_its_reset(scene: Scene) -> None:
+    await scene.show(OURS)
+    alone = await external_id(scene)
+    await scene.show(ANALYTICS + OURS, "/with")
+    first = await anonymous_id(scene)
+    assert await external_id(scene) == alone != hash_external_id(first)
+    await scene.show(ANALYTICS + OURS, "/next")
+    assert await external_id(scene) == hash_external_id(first)
+    await scene.run("analytics.reset()")
+    second = await anonymous_id(scene)
+    assert second != first
+    await scene.show(ANALYTICS + OURS, "/after")
+    assert await external_id(scene) == hash_external_id(second)
+    # What the pixel is told and what the server tells is the same person.
+    await scene.run("bridge.track('Lead', {}, { eventID: 'L-1' })")
+    await scene.told("L-1")
+    await scene.sandbox.wait_for_server_copies(5)
+    [lead] = await scene.sandbox.actions("Lead")
+    assert_alike(lead)
