@@ -96,8 +96,7 @@ class Intake:
             return await self.put(event, told, hold=hold)
         except OutboxError as error:
             names = [destination.name for destination in self._destinations]
-            shown = map(escape_unprintable, (event.event_name, event.event_id))
-            self._lose(" ".join(shown), names, error)
+            self._lose(event.event_name, event.event_id, names, error)
             return None
 
     async def introduce(self, known: Identity, before: Identity) -> None:
@@ -123,10 +122,14 @@ class Intake:
         try:
             await self._put(deliveries, now, None)
         except OutboxError as error:
-            self._lose("who a visitor is", [each.destination for each in deliveries], error)
+            first, names = deliveries[0], [each.destination for each in deliveries]
+            self._lose(first.event_name, first.event_id, names, error)
 
-    def _lose(self, what: str, destinations: Iterable[str], error: OutboxError) -> None:
+    def _lose(
+        self, event_name: str, event_id: str, destinations: Iterable[str], error: OutboxError
+    ) -> None:
         self._counters["lost"] += 1
         for name in destinations:
             self._metrics.counters[name]["lost"] += 1
-        logger.error("%s is lost: %s", what, error)
+        shown = map(escape_unprintable, (event_name, event_id))
+        logger.error("%s %s is lost: %s", *shown, error)
