@@ -26,6 +26,7 @@ _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")
 # Where a visitor is met, by Sec-Fetch-Dest: pages, and fetch and XHR (``empty``). What a page
 # embeds is no such place, since a page starts dozens of those requests at once.
 _MEETING_PLACES = frozenset({b"document", b"empty", b"iframe", b"frame", b"fencedframe"})
+_EMBEDDED = (b"image/", b"text/css", b"video/", b"audio/")  # what Accept begins with there
 
 
 def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -150,10 +151,17 @@ class Capture:
     def is_meeting_place(self) -> bool:
         """Whether the answer may carry cookies: a page or a fetch, not an image or a style.
 
-        A browser that asks before a request (CORS) shows no cookies and keeps none.
+        A browser that asks before a request (CORS) shows no cookies and keeps none. Over plain
+        HTTP, and in Safari before 16.4, only ``Accept`` tells what an answer is for.
+
+        Source: W3C, "Fetch Metadata Request Headers": sent to trustworthy addresses only.
         """
-        place = self.headers.get(b"sec-fetch-dest", b"empty")
-        return place in _MEETING_PLACES and self.method != "OPTIONS"
+        if self.method == "OPTIONS":
+            return False
+        place = self.headers.get(b"sec-fetch-dest")
+        if place is None:
+            return not self.headers.get(b"accept", b"").startswith(_EMBEDDED)
+        return place in _MEETING_PLACES
 
     @property
     def is_cross_site_post(self) -> bool:

@@ -243,3 +243,21 @@ def test_any_bytes_in_any_header_raise_nothing_and_leave_no_control_character(
         assert capture.click_id is None or capture.click_id.isascii()
         for name in PROPERTIES:
             getattr(capture, name)
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_one"),
+    [
+        ({}, True),
+        ({"accept": "text/html,application/xhtml+xml,image/avif,*/*;q=0.8"}, True),
+        ({"accept": "*/*"}, True),
+        ({"accept": "image/avif,image/webp,image/apng,*/*;q=0.8"}, False),
+        ({"accept": "text/css,*/*;q=0.1"}, False),
+        ({"accept": "image/avif,*/*;q=0.8", "sec-fetch-dest": "empty"}, True),
+        ({"accept": "*/*", "sec-fetch-dest": "image"}, False),
+    ],
+)
+def test_place_to_meet_is_told_by_accept_where_the_browser_tells_no_destination(
+    headers: dict[str, str], is_one: bool
+) -> None:
+    assert make_capture(headers=headers).is_meeting_place is is_one

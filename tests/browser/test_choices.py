@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -164,7 +165,9 @@ async def test_identity_is_asked_for_until_it_is_told(scene: Scene) -> None:
             ? Promise.reject(new TypeError('offline')) : real(url, options)
         window.setTimeout = (work, ms) => wait(work, ms == 10e3 ? 10 : ms)"""
     )
-    await scene.show(STRANGER + OURS)
+    # No answer but identity's sets a cookie.
+    shared = urlencode({"headers": '{"cache-control": "public"}'})
+    await scene.page.goto(f"{scene.address(OURS)}&{shared}")
     [view] = await scene.counted(PageView=1)
     assert_alike(view)
     assert await scene.run("asked") == 3
