@@ -341,6 +341,7 @@ async def test_offline_and_back_with_a_reload_in_between(scene: TLSScene) -> Non
     event_id = await scene.run("bridge.track('Lead', {value: 1, currency: 'EUR'})")
     with pytest.raises(Error, match="ERR_INTERNET_DISCONNECTED"):
         await scene.page.reload()
+    await scene.page.wait_for_url("chrome-error://chromewebdata/")
     await scene.page.goto("about:blank")
     await scene.page.context.set_offline(False)
     await scene.fail_collect()
