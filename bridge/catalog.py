@@ -249,7 +249,7 @@ class Catalog:
         is_view = row.meta == "ViewContent"
         lines = _take_lines(rest, is_view=is_view) if row.lines != "none" else []
         if row.spec == "Product Viewed" and (len(lines) > 1 or is_group):
-            row = self._by_name[fold("Product List Viewed")]
+            row = self._by_name.get(fold("Product List Viewed"), row)
         built: dict[str, Any] = {}
         value = rest.pop("value", None)
         if value is not None:

@@ -39,7 +39,7 @@ from bridge.destinations.meta import Meta
 from bridge.destinations.segment import Segment
 from bridge.enrichment import Completed, Enricher
 from bridge.errors import ConfigError, InvalidEventError
-from bridge.events import Event
+from bridge.events import Event, is_event_id
 from bridge.explaining import EXAMPLE, Explainer, Explanation
 from bridge.identity import SessionSigner, read_keys
 from bridge.intake import Intake
@@ -62,7 +62,6 @@ from bridge.visitor import VISITOR, Visitor, current_visitor
 from bridge.visits import Visits
 
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
-MAX_USER_ID_LENGTH = 200  # characters
 RATE_LIMIT = 300  # events a minute of one session
 
 
@@ -530,8 +529,8 @@ class Bridge:
         """
         visitor = visitor or current_visitor()
         text = None if user_id is None else str(user_id).strip()
-        if text is not None and not 0 < len(text) <= MAX_USER_ID_LENGTH:
-            raise InvalidEventError("user_id", "expected 1 to 200 characters")
+        if text is not None and not is_event_id(text):
+            raise InvalidEventError("user_id", "expected 1 to 200 characters, none of them control")
         if text is not None and looks_like_email(text):
             raise InvalidEventError(
                 "user_id", "is an e-mail address; pass your own id, and the address as email="

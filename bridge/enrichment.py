@@ -104,7 +104,7 @@ class Enricher:
         elif name == "Purchase" or self._is_spec(name):
             given["properties"] = self._complete_properties(name, {})
         own = self._hash_traits(name, given)
-        if visitor.silence is not None and given.get("integrations") is None:
+        if visitor.silence is not None:
             given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
         return complete_message(
             given,
@@ -199,9 +199,9 @@ class Enricher:
         """Return a plain copy without personal data, and whether it is in Segment's words."""
         properties = copy_plain(told, path)
         self._clean(name, properties)
-        is_spec = self._is_spec(name)
-        read_numbers(properties, path, is_spec=is_spec)
-        return properties, is_spec
+        row = self._catalog.find(name) if isinstance(name, str) else None
+        read_numbers(properties, path, is_spec=row is not None, also=row.value if row else ())
+        return properties, row is not None
 
     def _clean(self, name: object, told: dict[str, Any]) -> None:
         """Take personal data out of ``told``, and say once where it was."""
@@ -220,7 +220,11 @@ def _refuse_email_ids(message: Mapping[str, Any]) -> None:
     """
     properties = message.get("properties")
     told = properties.get("event_id") if isinstance(properties, Mapping) else None
-    ids = {"properties.event_id": told, **{key: message.get(key) for key in _IDS}}
+    ids = {
+        "event": message.get("event"),
+        "properties.event_id": told,
+        **{key: message.get(key) for key in _IDS},
+    }
     for path, value in ids.items():
         if isinstance(value, str) and looks_like_email(value):
-            raise InvalidEventError(path, "is an e-mail address; pass an id of your own")
+            raise InvalidEventError(path, "is an e-mail address, which would be sent in the clear")

@@ -68,8 +68,9 @@ class BridgeMiddleware:
                 await self._endpoints(scope, receive, send_with_cookies, path)
             else:
                 await self.app(scope, receive, send_with_cookies)
-                await self.bridge.introduce(visitor)
         finally:
+            # Whatever became of the handler: the session says already who it is.
+            await self.bridge.introduce(visitor)
             VISITOR.reset(token)
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)

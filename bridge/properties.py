@@ -136,13 +136,16 @@ def copy_plain(value: object, path: str) -> dict[str, Any]:
     return plain
 
 
-def read_numbers(properties: dict[str, Any], path: str, *, is_spec: bool) -> None:
+def read_numbers(
+    properties: dict[str, Any], path: str, *, is_spec: bool, also: tuple[str, ...] = ()
+) -> None:
     """Turn amounts and counts that are text into numbers, and the currency into upper case.
 
     Args:
         properties: A plain copy; changed in place.
         path: What they are called, for the message.
         is_spec: They are in Segment's words rather than in Meta's.
+        also: Further keys of amounts, an app's own.
 
     Raises:
         InvalidEventError: A text is no amount, or could be two; there is no such currency.
@@ -152,7 +155,7 @@ def read_numbers(properties: dict[str, Any], path: str, *, is_spec: bool) -> Non
     currency = properties.get("currency")
     if isinstance(currency, str):
         properties["currency"] = currency = check_currency(currency.strip(), f"{path}.currency")
-    for key in _SPEC_AMOUNTS if is_spec else _AMOUNTS:
+    for key in (*_SPEC_AMOUNTS, *also) if is_spec else _AMOUNTS:
         if isinstance(told := properties.get(key), str):
             properties[key] = read_amount(told, f"{path}.{key}", currency)
     _read_counts(properties, path, _SPEC_COUNTS if is_spec else _COUNTS)

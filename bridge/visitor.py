@@ -241,10 +241,12 @@ class Visitor:
         if self.is_nobody:
             return
         before = self.identity.external_id
+        is_another = user_id is not None and self.identity.user_id not in (None, user_id)
         known = msgspec.structs.replace(
             self.identity,
             user_id=user_id or self.identity.user_id,
-            user_data=user_data.over(self.identity.user_data),
+            # Nothing of whoever was logged in before.
+            user_data=user_data if is_another else user_data.over(self.identity.user_data),
         )
         if known.external_id != before and self.identity.user_id is None:
             known = msgspec.structs.replace(known, is_page_anonymous=True)

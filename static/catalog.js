@@ -97,7 +97,7 @@
     const rest = Object.fromEntries(
       entries.filter(([key, told]) => told != null && !ENVELOPE.test(key)),
     )
-    readNumbers(rest, AMOUNTS)
+    readNumbers(rest, [...AMOUNTS, ...values])
     if (typeof rest.order_id === 'number') rest.order_id = String(rest.order_id)
     if (typeof rest.currency === 'string') rest.currency = rest.currency.trim().toUpperCase()
     /** @type {Properties} */

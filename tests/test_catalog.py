@@ -500,3 +500,9 @@ def test_table_for_the_script_agrees_with_the_rows() -> None:
     assert len(names) == len(set(names))
     for spec in SPEC_TO_META:
         assert "".join(spec.lower().split()) in names
+
+
+def test_own_row_in_place_of_product_lists_breaks_no_view() -> None:
+    catalog = Catalog([EventMapping("Product Category Viewed", "ViewContent")])
+    name, _ = catalog.to_spec("ViewContent", {"content_ids": ["a", "b"]})
+    assert name in ("Product Viewed", "Product Category Viewed")

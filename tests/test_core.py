@@ -134,25 +134,25 @@ async def test_enrich_completes_a_segment_message(bridge: Bridge, visitor: Visit
 
 async def test_traits_of_a_segment_message_leave_hashed_only(visitor: Visitor) -> None:
     traits = {
-        "email": "Ada@Example.com",
-        "first_name": "Ada",
-        "name": "Ada Lovelace",
+        "email": "Mary@Example.com",
+        "first_name": "Mary",
+        "name": "Mary Miller",
         "plan": "gold",
-        "note": "ada@example.com",
+        "note": "mary@example.com",
         "address": {"city": "London", "street": "1 Some Street"},
     }
     message = enrich({"event": "Trial Started", "context": {"traits": traits}}, visitor=visitor)
     sent = message["context"]["traits"]
-    assert "ada" not in str(message).lower()
+    assert "mary" not in str(message).lower()
     assert "street" not in str(message).lower()
     assert sent.keys() == {"email", "firstName", "first_name", "address", "plan"}
     assert sent["plan"] == "gold"
     assert all(len(v) == 64 for v in (sent["email"], sent["firstName"], sent["address"]["city"]))
     for key in ("userId", "anonymousId", "messageId"):
         with pytest.raises(InvalidEventError, match=key):
-            enrich({"event": "Trial Started", key: "ada@example.com"}, visitor=visitor)
+            enrich({"event": "Trial Started", key: "mary@example.com"}, visitor=visitor)
     with pytest.raises(InvalidEventError, match=r"context\.traits: expected an object, got str"):
-        enrich({"event": "Trial Started", "context": {"traits": "Ada"}}, visitor=visitor)
+        enrich({"event": "Trial Started", "context": {"traits": "Mary"}}, visitor=visitor)
 
 
 async def test_enrich_overwrites_nothing_of_a_segment_message(visitor: Visitor) -> None:

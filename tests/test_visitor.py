@@ -19,6 +19,7 @@ from bridge import (
     BridgeMiddleware,
     ConfigError,
     Consent,
+    InvalidEventError,
     InvalidTokenError,
     current_visitor,
     enrich,
@@ -26,6 +27,7 @@ from bridge import (
     logout,
     track,
 )
+from bridge.destinations import Segment
 from bridge.outbox import SQLiteOutbox
 from bridge.rules import hash_external_id
 from bridge.visitor import prefer_ip
@@ -511,3 +513,47 @@ async def test_track_message_of_a_silent_visitor_goes_nowhere_and_names_nobody(
     assert message["integrations"] == {"All": False}
     assert message["anonymousId"] == message["messageId"]
     assert not {"ip", "userAgent", "fbp", "traits"} & message["context"].keys()
+
+
+async def test_another_user_gets_nothing_of_the_one_before(open_site: Any) -> None:
+    visitor = open_site().bridge.visit(make_scope("/"))
+    identify("A", email="ada@example.com", visitor=visitor)
+    identify("A", city="Berlin", visitor=visitor)
+    assert visitor.user_data.em
+    assert visitor.user_data.ct
+    identify("B", phone="+49 170 1234567", visitor=visitor)
+    assert not visitor.user_data.em
+    assert visitor.user_data.ph
+
+
+@pytest.mark.parametrize("user_id", ["\ud800", "a\nb", ""])
+async def test_user_id_that_no_message_can_hold_is_refused(open_site: Any, user_id: str) -> None:
+    visitor = open_site().bridge.visit(make_scope("/"))
+    with pytest.raises(InvalidEventError, match="user_id"):
+        identify(user_id, visitor=visitor)
+
+
+async def test_identified_visitor_is_introduced_though_the_handler_fails(
+    outbox: SQLiteOutbox,
+) -> None:
+    async def fail(request: Request) -> Response:
+        identify("42")
+        raise RuntimeError
+
+    bridge = make_bridge(outbox, destinations=[Segment("a-write-key", region="http://127.0.0.1:9")])
+    app = BridgeMiddleware(Starlette(routes=[Route("/", fail)]), bridge=bridge)
+    with pytest.raises(RuntimeError):
+        await make_client(app).get("/")
+    names = [
+        d.event_name for d in await outbox.claim(bridge.destinations[0].name, 9, now=2e9, lease=1)
+    ]
+    assert sorted(names) == ["$alias", "$identify"]
+    await bridge.stop(deadline=0)
+
+
+async def test_switches_of_the_caller_open_nothing_for_a_silent_visitor(open_site: Any) -> None:
+    visitor = open_site(consent="denied").bridge.visit(make_scope("/"))
+    given = {"event": "Signed Up", "integrations": {"Amplitude": True}}
+    assert enrich(given, visitor=visitor)["integrations"] == {"All": False}
+    with pytest.raises(InvalidEventError, match="event"):
+        enrich({"event": "ada@example.com did"}, visitor=visitor)

@@ -48,7 +48,7 @@ from bridge.destinations.messages import (
     read_data_use,
 )
 from bridge.destinations.waiting import read_retry_after
-from bridge.destinations.words import clean_words
+from bridge.destinations.words import clean_words, mask
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events import Event
 from bridge.identity import Identity
@@ -116,8 +116,11 @@ class Segment:
         self._integrations = dict(integrations or {})
         self._alias = alias
         self._maps_limits = maps_limits
-        basic = base64.b64encode(f"{key}:".encode()).decode()
-        self._headers = {"content-type": "application/json", "authorization": f"Basic {basic}"}
+        self._basic = base64.b64encode(f"{key}:".encode()).decode()
+        self._headers = {
+            "content-type": "application/json",
+            "authorization": f"Basic {self._basic}",
+        }
 
     def derive_message_id(self, kind: str, event_id: str) -> str:
         """Return the message id of a delivery: the same whenever it is sent, nobody else's."""
@@ -204,9 +207,8 @@ class Segment:
         Source: Segment, "HTTP API", Errors and Rate limits; what is tried again, and that any 2xx
         is success: segmentio/analytics-next, Node. A redirect is none here: nobody followed it.
         """
-        words = clean_words(
-            content[:4096].decode("utf-8", "replace"), MAX_REASON, secret=self._write_key
-        )
+        text = mask(content[:4096].decode("utf-8", "replace"), self._basic)
+        words = clean_words(text, MAX_REASON, secret=self._write_key)
         reason = f"HTTP {status}: {words}" if words else f"HTTP {status}"
         if 200 <= status < 300:
             return Accepted()

@@ -248,7 +248,7 @@ async def test_denial_in_another_tab_is_heeded(open_visit: Any, shop: str) -> No
 async def test_denied_while_the_configuration_loads_sends_nothing_and_can_be_lifted(
     open_visit: Any, shop: str, sandbox: Sandbox
 ) -> None:
-    await sandbox.fault("config", delay=1)
+    await sandbox.fault("config", delay=4)  # longer than a busy machine takes to deny
     visit = await open_visit(shop)
     await visit.page.goto(shop, wait_until="domcontentloaded")
     await visit.page.wait_for_function("!!(window.fbq && fbq.callMethod)")
