@@ -69,11 +69,11 @@ class BridgeMiddleware:
             else:
                 await self.app(scope, receive, send_with_cookies)
         finally:
-            # Whatever became of the handler: the session says already who it is.
-            await self.bridge.introduce(visitor)
             VISITOR.reset(token)
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)
+            # Whatever became of the handler: the session says already who it is.
+            await self.bridge.introduce(visitor)
 
 
 def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool) -> None:
