@@ -428,7 +428,7 @@ def test_body_is_read(content_type: str, encoding: str, body: bytes) -> None:
         ("", b'{"data": NaN}'),
         ("", b"\xff"),
         ("gzip", b"{}"),
-        ("gzip", gzip.compress(b"{}")[:-4]),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-4]),
         ("br", b"{}"),
     ],
 )
