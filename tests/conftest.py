@@ -10,9 +10,13 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from playwright.async_api import Browser, Playwright, async_playwright
 
 from bridge.outbox import SQLiteOutbox
+from tests.chromium import running_chromium
 from tests.servers import Sandbox, find_free_port, running
 
-LOCAL_HOSTS = ("*.example.com", "*.example.co.uk", "*.test", "*.facebook.net", "*.facebook.com")
+LOCAL_HOSTS = [
+    f"MAP {host} 127.0.0.1"
+    for host in ("*.example.com", "*.example.co.uk", "*.test", "*.facebook.net", "*.facebook.com")
+]
 
 
 @pytest.fixture(scope="session")
@@ -59,14 +63,5 @@ async def playwright(anyio_backend: str) -> AsyncIterator[Playwright]:
 @pytest.fixture(scope="session")
 async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
     """One Chromium for the whole run; each test opens a context of its own."""
-    arguments = [
-        "--no-sandbox",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        f"--host-resolver-rules={', '.join(f'MAP {host} 127.0.0.1' for host in LOCAL_HOSTS)}",
-    ]
-    chromium = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-    yield chromium
-    await chromium.close()
+    async with running_chromium(playwright, LOCAL_HOSTS) as chromium:
+        yield chromium

@@ -84,6 +84,11 @@ async def poll(
         await asyncio.sleep(POLL)
 
 
+def open_client(url: str, **options: Any) -> httpx.AsyncClient:
+    """A client for one of these servers. They speak plain HTTP: certificates cost it no time."""
+    return httpx.AsyncClient(base_url=url, verify=False, trust_env=False, **options)
+
+
 class Sandbox:
     """The sandbox process, as tests see it."""
 
@@ -91,7 +96,7 @@ class Sandbox:
         self.url = url
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with open_client(self.url) as client:
             answer = await client.request(method, path, **options)
             answer.raise_for_status()
             return answer.json() if answer.content else None

@@ -681,13 +681,20 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     assert (counters["actions"], counters["repeats"]) == (3000, 0)
 
 
+# A lease of 30 s is waited for after a kill; a back-off is not what is tested here.
+QUICK = (
+    "import bridge.lanes as lanes, bridge.breaker as breaker, bridge.imports.importer as importer;"
+    " lanes.LEASE = 2.0; breaker.BACKOFF_CAP = 1.0; importer.BATCH_LINES = 100"
+)
+
+
 def test_second_import_of_a_file_is_refused_and_the_first_goes_on(
     settings: dict[str, str], folder: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     path = write_sales(folder / "sales.jsonl", 2500)
     sandbox = Sandbox(settings["BRIDGE_GRAPH_URL"])
     asyncio.run(sandbox.fault("events", status=503, times=1000))
-    first = start("import", str(path))
+    first = start("import", str(path), patch=QUICK)
     processes.append(first)
     wait_for(lambda: os.path.exists("bridge.db") and count().get("waiting") == 2500, "the lines")
     for options in ([], ["--restart"]):
@@ -707,13 +714,6 @@ def test_device_without_end_is_refused(run: Run) -> None:
     said = run("import", "/dev/zero", "--dry-run")
     assert said.code == 2
     assert "is this text?" in said.err
-
-
-# A lease of 30 s is waited for after a kill; a back-off is not what is tested here.
-QUICK = (
-    "import bridge.lanes as lanes, bridge.imports.importer as importer;"
-    " lanes.LEASE = 2.0; importer.BATCH_LINES = 100"
-)
 
 
 @pytest.mark.parametrize("batches", [[0, 3, 11, 12, 40]], ids=str)

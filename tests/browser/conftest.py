@@ -9,8 +9,8 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Playwright
 
 from tests.browser.scenes import Scene, running_pages
-from tests.browser.town import TLSScene, Town, running_chromium, running_town
-from tests.browser.visits import LONG_HOLD, PERSON, SHORT_HOLD, Visit, running_shop
+from tests.browser.town import TLSScene, Town, finding, running_town
+from tests.browser.visits import LONG_HOLD, SHORT_HOLD, Visit, open_context, running_shop
 from tests.servers import Sandbox
 
 
@@ -47,7 +47,7 @@ def asking_pages(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    async with await browser.new_context(user_agent=PERSON) as context:
+    async with await open_context(browser) as context:
         yield context
 
 
@@ -62,7 +62,7 @@ async def open_scene(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
     contexts = []
 
     async def open_scene(url: str) -> Scene:
-        contexts.append(await browser.new_context(user_agent=PERSON))
+        contexts.append(await open_context(browser))
         return Scene(await contexts[-1].new_page(), sandbox, url)
 
     yield open_scene
@@ -88,7 +88,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 @pytest.fixture(scope="session")
 async def tls_browser(playwright: Playwright, town: Town) -> AsyncIterator[Browser]:
     """A Chromium that finds the town's hosts."""
-    async with running_chromium(playwright, town) as chromium:
+    async with finding(playwright, town) as chromium:
         yield chromium
 
 
@@ -97,5 +97,5 @@ async def tls_scene(tls_browser: Browser, town: Town) -> AsyncIterator[TLSScene]
     """A window on the town's shop."""
     sandbox = Sandbox(town.sandbox.plain)
     await sandbox.reset()
-    async with await tls_browser.new_context(user_agent=PERSON) as context:
+    async with await open_context(tls_browser) as context:
         yield TLSScene(await context.new_page(), sandbox, town)

@@ -1,5 +1,6 @@
-"""A shop's pages for one scenario each: the page's HTML stands in the query. Run by uvicorn.
+"""A shop's pages for one scenario each. Run by uvicorn.
 
+The HTML of ``?page=NAME`` was put to ``/shelf/NAME``; a short one stands in the query, as ``html``.
 ``/faults`` makes collect fail, ``/reports`` lists what collect was told, with what was answered.
 """
 
@@ -25,6 +26,7 @@ SANDBOX = os.environ["PAGES_SANDBOX"]
 
 faults: list[dict[str, Any]] = []
 reports: list[dict[str, Any]] = []
+shelf: dict[str, str] = {}
 
 bridge = Bridge(
     "a key of thirty-two characters or more",
@@ -38,9 +40,16 @@ bridge = Bridge(
 )
 
 
+async def put_page(request: Request) -> Response:
+    shelf[request.path_params["name"]] = (await request.body()).decode()
+    return Response(status_code=204)
+
+
 async def show_page(request: Request) -> Response:
-    headers = msgspec.json.decode(request.query_params.get("headers", "{}"))
-    return HTMLResponse(request.query_params.get("html", ""), headers=headers)
+    query = request.query_params
+    headers = msgspec.json.decode(query.get("headers", "{}"))
+    html = shelf[query["page"]] if "page" in query else query.get("html", "")
+    return HTMLResponse(html, headers=headers)
 
 
 async def take_order(request: Request) -> Response:
@@ -108,6 +117,7 @@ class Collect:
 pages = Starlette(
     routes=[
         Route("/order", take_order, methods=["GET", "POST"]),
+        Route("/shelf/{name}", put_page, methods=["PUT"]),
         Route("/faults", add_fault, methods=["PUT"]),
         Route("/reports", list_reports),
         Route("/htmx.js", give_htmx),

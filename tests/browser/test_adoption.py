@@ -25,8 +25,11 @@ OTHER_INIT = f"fbq('init', '{OTHER_ID}');"
 
 async def show_with(scene: Scene, order: str, calls: str) -> None:
     """A page with the snippet, and our script before it, or between its stub and its library."""
+    await show_snippet(scene, order, scene.snippet(calls))
+
+
+async def show_snippet(scene: Scene, order: str, snippet: str) -> None:
     await scene.sandbox.fault("fbevents", delay=0.5)
-    snippet = scene.snippet(calls)
     await scene.show(OURS + snippet if order == "before" else snippet + OURS)
 
 
@@ -130,7 +133,7 @@ async def test_view_for_one_pixel_stands_beside_the_view_for_all(scene: Scene) -
 @pytest.mark.parametrize("order", ["before", "after"])
 async def test_two_snippets_of_two_pixels_view_once_each(scene: Scene, order: str) -> None:
     snippets = scene.snippet(INIT + VIEW) + scene.snippet(OTHER_INIT + VIEW)
-    await scene.show(OURS + snippets if order == "before" else snippets + OURS)
+    await show_snippet(scene, order, snippets)
     hits = await scene.hits("PageView", "PageView")
     assert {hit["id"] for hit in hits} == {ID, OTHER_ID}
     await scene.told(next(hit["eid"] for hit in hits if hit["id"] == ID))
@@ -214,7 +217,7 @@ async def test_waiting_for_the_configuration_is_early_enough(scene: Scene) -> No
 
 
 async def test_views_that_the_pixel_of_another_makes_by_itself_are_untouched(scene: Scene) -> None:
-    await scene.show(scene.snippet(OTHER_INIT + INIT + VIEW) + OURS)
+    await show_with(scene, "after", OTHER_INIT + INIT + VIEW)
     await scene.hits("PageView", "PageView")
     await scene.run("history.pushState({}, '', '/two')")
     hits = (await scene.hits(*["PageView"] * 4))[2:]
@@ -236,7 +239,7 @@ async def test_navigations_of_a_page_with_its_own_pixel_count_once_each(scene: S
 
 
 async def test_view_that_is_asked_for_is_one_more(scene: Scene) -> None:
-    await scene.show(scene.snippet(INIT + VIEW) + OURS)
+    await show_with(scene, "after", INIT + VIEW)
     await scene.counted(PageView=1)
     await scene.run("bridge.page()")
     for action in await scene.counted(PageView=2):
@@ -341,7 +344,7 @@ async def test_user_data_of_the_page_is_kept_when_consent_comes_late(
     open_scene: Any, asking_pages: str
 ) -> None:
     scene = await open_scene(asking_pages)
-    await scene.show(scene.snippet(f"fbq('init', {ID}, {{em: 'ada@example.com'}});" + VIEW) + OURS)
+    await show_with(scene, "after", f"fbq('init', {ID}, {{em: 'ada@example.com'}});" + VIEW)
     await scene.page.wait_for_function("!!fbq.callMethod")
     await scene.consent("grant")
     [view] = await scene.counted(PageView=1)
@@ -352,7 +355,7 @@ async def test_pages_own_pixel_drops_its_events_when_consent_is_denied(
     open_scene: Any, asking_pages: str
 ) -> None:
     scene = await open_scene(asking_pages)
-    await scene.show(scene.snippet(INIT + VIEW) + OURS)
+    await show_with(scene, "after", INIT + VIEW)
     await scene.consent("deny")
     await scene.page.wait_for_function("!!fbq.callMethod")
     await scene.run("fbq('track', 'Lead')")
@@ -377,6 +380,7 @@ async def test_page_that_revoked_consent_sends_no_server_copy_until_it_grants(
     scene: Scene, when: str
 ) -> None:
     calls = f"fbq('consent', 'revoke'); {INIT} {VIEW}"
+    await scene.sandbox.fault("fbevents", delay=0.5)
     await scene.show(scene.snippet(calls) + (OURS if when == "before" else ""))
     await scene.page.wait_for_function("!!fbq.callMethod")
     if when == "after":
@@ -405,7 +409,7 @@ async def test_grant_of_a_page_that_revoked_before_the_script_came_reaches_the_p
 
 
 async def test_strange_calls_of_the_page_pass_and_throw_nothing(scene: Scene) -> None:
-    await scene.show(scene.snippet(INIT + VIEW) + OURS)
+    await show_with(scene, "after", INIT + VIEW)
     await scene.counted(PageView=1)
     await scene.run(
         """() => {

@@ -167,7 +167,7 @@ async def test_identity_is_asked_for_until_it_is_told(scene: Scene) -> None:
     )
     # No answer but identity's sets a cookie.
     shared = urlencode({"headers": '{"cache-control": "public"}'})
-    await scene.page.goto(f"{scene.address(OURS)}&{shared}")
+    await scene.page.goto(f"{await scene.place(OURS)}&{shared}")
     [view] = await scene.counted(PageView=1)
     assert_alike(view)
     assert await scene.run("asked") == 3
@@ -196,7 +196,7 @@ async def test_landing_click_is_kept_by_a_page_that_moved_on(
     open_scene: Any, asking_pages: str
 ) -> None:
     scene = await open_scene(asking_pages)
-    await scene.page.goto(scene.address(OURS) + "&fbclid=LANDING")
+    await scene.page.goto(await scene.place(OURS) + "&fbclid=LANDING")
     await scene.consent()
     await scene.run(MOVE)
     await scene.consent("grant")
@@ -222,6 +222,7 @@ async def test_limited_data_use_is_the_visitors_not_the_pages(
 ) -> None:
     scene = await open_scene(asking_pages)
     own = "fbq('dataProcessingOptions', []);"
+    await scene.sandbox.fault("fbevents", delay=0.5)
     await scene.show(scene.snippet(own + INIT + VIEW) + OURS)
     await scene.consent("limit")
     await scene.run(own + "fbq('track', 'Lead')")

@@ -123,7 +123,7 @@ def running_alone(town: Town, folder: Path, url: str) -> Iterator[None]:
             "--disable-background-networking",
             "--remote-debugging-port=0",  # else it would leave once the page has loaded
             f"--user-data-dir={folder}",
-            f"--user-agent={PERSON}",
+            f"--user-agent={PERSON.format(0)}",
             f"--ignore-certificate-errors-spki-list={town.certificate.digest}",
             f"--host-resolver-rules={', '.join(town.rules)}",
             url,

@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.browser.test_journey import assert_alike
-from tests.browser.visits import LONG_HOLD, PERSON, Visit, running_shop
+from tests.browser.visits import LONG_HOLD, Visit, open_context, running_shop
 from tests.servers import Sandbox, poll
 
 LDU = {"dpo": "LDU", "dpoco": "0", "dpost": "0"}
@@ -31,7 +31,7 @@ async def open_visit(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
     contexts = []
 
     async def open_visit(url: str, **options: Any) -> Visit:
-        contexts.append(await browser.new_context(user_agent=PERSON, **options))
+        contexts.append(await open_context(browser, **options))
         return Visit(await contexts[-1].new_page(), sandbox, url)
 
     yield open_visit

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser
 
 from bridge.sender import LEASE
-from tests.browser.visits import HOST, PERSON, SHORT_HOLD, Visit, running_shop
+from tests.browser.visits import HOST, SHORT_HOLD, Visit, open_context, running_shop
 from tests.servers import Sandbox, poll
 
 CLICK = "IwAR0-abc_DEF"
@@ -152,7 +152,7 @@ async def test_blocked_pixel_costs_no_server_copy(
     browser: Browser, sandbox: Sandbox, hasty_shop: str, fault: dict[str, Any]
 ) -> None:
     await sandbox.fault(fault.pop("path"), **{**fault, "times": None})
-    async with await browser.new_context(user_agent=PERSON) as context:
+    async with await open_context(browser) as context:
         visit = Visit(await context.new_page(), sandbox, hasty_shop)
         order_id = await visit.buy()
         await visit.page.goto("about:blank")
@@ -167,7 +167,7 @@ async def test_blocked_pixel_costs_no_server_copy(
 async def test_shop_without_javascript_works_and_its_events_arrive_once(
     browser: Browser, sandbox: Sandbox, hasty_shop: str
 ) -> None:
-    async with await browser.new_context(user_agent=PERSON, java_script_enabled=False) as context:
+    async with await open_context(browser, java_script_enabled=False) as context:
         visit = Visit(await context.new_page(), sandbox, hasty_shop)
         order_id = await visit.buy()
     [event] = await sandbox.wait_for_server_copies(1)
@@ -180,9 +180,7 @@ async def test_shop_without_javascript_works_and_its_events_arrive_once(
 async def test_purchase_survives_a_kill(browser: Browser, sandbox: Sandbox, tmp_path: Path) -> None:
     await sandbox.fault("events", status=503, body="down", times=None)
     with running_shop(tmp_path, sandbox.url, SHORT_HOLD) as (process, url):
-        async with await browser.new_context(
-            user_agent=PERSON, java_script_enabled=False
-        ) as context:
+        async with await open_context(browser, java_script_enabled=False) as context:
             order_id = await Visit(await context.new_page(), sandbox, url).buy()
         process.send_signal(signal.SIGKILL)
         process.wait(5)

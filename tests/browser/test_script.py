@@ -222,7 +222,9 @@ async def test_bad_calls_before_the_script_cost_no_other(scene: Scene) -> None:
 
 
 async def test_sandboxed_frame_is_left_in_peace(scene: Scene) -> None:
-    inner = scene.address(OURS + "<script>onpageshow = () => parent.postMessage(1, '*')</script>")
+    inner = await scene.place(
+        OURS + "<script>onpageshow = () => parent.postMessage(1, '*')</script>"
+    )
     await scene.show(
         "<script>addEventListener('message', () => { window.shown = true })</script>"
         f'<iframe sandbox="allow-scripts" src="{inner.replace(chr(34), "&quot;")}"></iframe>'

@@ -24,9 +24,9 @@ from tests.browser.town import (
     STRANGE,
     TLSScene,
     Town,
-    running_chromium,
+    finding,
 )
-from tests.browser.visits import PERSON
+from tests.browser.visits import open_context
 from tests.servers import Sandbox, poll
 
 
@@ -39,7 +39,7 @@ async def sandbox(town: Town) -> Sandbox:
 
 @pytest.fixture
 async def context(tls_browser: Browser) -> AsyncIterator[BrowserContext]:
-    async with await tls_browser.new_context(user_agent=PERSON) as context:
+    async with await open_context(tls_browser) as context:
         yield context
 
 
@@ -209,7 +209,7 @@ async def test_two_visitors_of_a_cached_page_are_two(
 ) -> None:
     ids, bodies = [], []
     for count in (1, 2):
-        async with await tls_browser.new_context(user_agent=PERSON) as context:
+        async with await open_context(tls_browser) as context:
             scene = TLSScene(await context.new_page(), sandbox, town, CACHED)
             tag, _ = await scene.help()
             await scene.put("cached", tag, cache_control="public, max-age=600")
@@ -257,8 +257,8 @@ async def test_host_that_does_not_resolve_costs_the_browser_copy_alone(
     playwright: Playwright, town: Town, sandbox: Sandbox, host: str
 ) -> None:
     async with (
-        running_chromium(playwright, town, f"MAP {host} ~NOTFOUND") as chromium,
-        await chromium.new_context(user_agent=PERSON) as context,
+        finding(playwright, town, f"MAP {host} ~NOTFOUND") as chromium,
+        await open_context(chromium) as context,
     ):
         scene = TLSScene(await context.new_page(), sandbox, town)
         await scene.open_tagged()
@@ -367,8 +367,8 @@ async def test_return_from_the_back_forward_cache_is_a_view_with_both_copies(
 ) -> None:
     keep = {"ignore_default_args": ["--disable-back-forward-cache"]}
     async with (
-        running_chromium(playwright, town, **keep) as chromium,
-        await chromium.new_context(user_agent=PERSON) as context,
+        finding(playwright, town, **keep) as chromium,
+        await open_context(chromium) as context,
     ):
         scene = TLSScene(await context.new_page(), sandbox, town)
         tag, _ = await scene.help()
@@ -388,9 +388,7 @@ async def test_return_from_the_back_forward_cache_is_a_view_with_both_copies(
 async def test_without_javascript_the_server_copy_goes_alone(
     tls_browser: Browser, sandbox: Sandbox, town: Town
 ) -> None:
-    async with await tls_browser.new_context(
-        user_agent=PERSON, java_script_enabled=False
-    ) as context:
+    async with await open_context(tls_browser, java_script_enabled=False) as context:
         scene = TLSScene(await context.new_page(), sandbox, town, HASTY)
         tag, _ = await scene.help()
         order = "<form method=post action='/order?id=still&hops=0&to=/p/page'><button>x</form>"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from playwright.async_api import Browser, Page, Playwright
 
 from tests.browser.scenes import ID, Scene
 from tests.browser.tls import Address, Certificate, make_certificate, running_server
-from tests.servers import Sandbox
+from tests.chromium import running_chromium
+from tests.servers import Sandbox, open_client
 
 LIBRARY = "https://connect.facebook.net/en_US/fbevents.js"
 SHOP, API = "https://www.shop.example.com", "https://api.example.com"
@@ -82,23 +83,12 @@ def running_town(folder: Path) -> Iterator[Town]:
             yield Town(certificate, sandbox, pages, hasty, plain, cache)
 
 
-@asynccontextmanager
-async def running_chromium(
+def finding(
     playwright: Playwright, town: Town, *first_rules: str, **options: Any
-) -> AsyncIterator[Browser]:
-    rules = ", ".join([*first_rules, *town.rules])
-    arguments = [
-        "--no-sandbox",
-        "--disable-background-networking",
-        "--no-first-run",
-        f"--ignore-certificate-errors-spki-list={town.certificate.digest}",
-        f"--host-resolver-rules={rules}",
-    ]
-    chromium = await playwright.chromium.launch(
-        executable_path="/usr/bin/chromium", args=arguments, **options
-    )
-    yield chromium
-    await chromium.close()
+) -> AbstractAsyncContextManager[Browser]:
+    """A Chromium that finds the town's hosts."""
+    trusted = f"--ignore-certificate-errors-spki-list={town.certificate.digest}"
+    return running_chromium(playwright, [*first_rules, *town.rules], trusted, **options)
 
 
 class TLSScene(Scene):
@@ -112,15 +102,15 @@ class TLSScene(Scene):
         town = self.town
         others = {HASTY: town.hasty, PLAIN: town.plain, STRANGE: town.plain}
         place = others.get(self.url, town.pages)
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return await client.request(method, place.plain + path, **options)
+        async with open_client(place.plain) as client:
+            return await client.request(method, path, **options)
 
     async def help(self, tag: Any = None, policy: Any = None) -> tuple[str, str]:
         """What ``script_tag`` and ``csp_directives`` give for these arguments."""
         asked = {"tag": tag or {}, "policy": policy or {}}
         parameters = {name: msgspec.json.encode(value).decode() for name, value in asked.items()}
-        async with httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.get(f"{self.town.pages.plain}/helpers", params=parameters)
+        async with open_client(self.town.pages.plain) as client:
+            answer = await client.get("/helpers", params=parameters)
         found = answer.json()
         return found["tag"], found["policy"]
 

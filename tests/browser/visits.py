@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Page, Request
+from playwright.async_api import Browser, BrowserContext, Page, Request
 
 from tests.servers import Sandbox, find_free_port, poll, running
 
@@ -17,8 +18,14 @@ SHORT_HOLD = "0.2"
 # A headless browser counts as a robot; the visitor of these tests is none.
 PERSON = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/156.0.0.0 Safari/537.36"
+    "Chrome/156.0.0.{} Safari/537.36"
 )
+NUMBERS = count()
+
+
+async def open_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A visitor of its own: no two have the same user agent."""
+    return await browser.new_context(user_agent=PERSON.format(next(NUMBERS)), **options)
 
 
 @contextmanager
@@ -75,11 +82,21 @@ class Visit:
         keys: list[str] = await self.page.evaluate("Object.keys(localStorage)")
         return keys
 
+    async def actions(self) -> list[dict[str, Any]]:
+        """What happened, oldest first, without what the server tells late of an earlier visitor."""
+        mine = await self.page.evaluate("navigator.userAgent")
+
+        def is_late(action: dict[str, Any]) -> bool:
+            told = [copy["event"]["user_data"]["client_user_agent"] for copy in action["server"]]
+            return not action["browser"] and mine not in told
+
+        return [action for action in await self.sandbox.actions() if not is_late(action)]
+
     async def counted(self, **counts: int) -> list[dict[str, Any]]:
         """The actions, once each name was counted so often and every pair has both copies."""
 
         async def check() -> list[dict[str, Any]] | None:
-            actions = await self.sandbox.actions()
+            actions = await self.actions()
             seen = dict.fromkeys(counts, 0)
             for action in actions:
                 if action["merged"]:
@@ -91,7 +108,7 @@ class Visit:
         except AssertionError as error:
             names = [
                 (a["event_name"], a["event_id"], len(a["browser"]), len(a["server"]))
-                for a in await self.sandbox.actions()
+                for a in await self.actions()
             ]
             raise AssertionError(f"{error}; there are {names}, {self.errors}") from None
         return found
