@@ -39,13 +39,14 @@ from bridge.destinations.meta import Meta
 from bridge.destinations.segment import Segment
 from bridge.enrichment import Completed, Enricher
 from bridge.errors import ConfigError, InvalidEventError
+from bridge.event_rules import EventRules
 from bridge.events import Event, is_event_id
 from bridge.explaining import EXAMPLE, Explainer, Explanation
 from bridge.identity import SessionSigner, read_keys
 from bridge.intake import Intake
 from bridge.limits import Limits
 from bridge.metrics import Metrics
-from bridge.normalize import build_user_data, looks_like_email
+from bridge.normalize import build_user_data, find_personal_id
 from bridge.origins import Origins
 from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
@@ -161,28 +162,25 @@ class Bridge:
         self.limits = Limits(rate_limit)
         self._sealer = Sealer(keys)
         self._phone_region = check_phone_support(phone_region) if phone_region else None
-        tripwire = Tripwire(allow_personal)
+        private = PRIVATE_PARAMETERS | normalize_parameters(private_parameters)
+        rules = EventRules(
+            catalog=self.catalog,
+            tripwire=Tripwire(allow_personal),
+            phone_region=self._phone_region,
+            private_parameters=private,
+        )
         is_direct = any(isinstance(destination, Meta) for destination in destinations)
+        segment = next((each for each in destinations if isinstance(each, Segment)), None)
         self._enricher = Enricher(
-            catalog=self.catalog,
-            tripwire=tripwire,
-            phone_region=self._phone_region,
-            is_direct=is_direct,
-            counters=self.counters,
+            rules, is_direct=is_direct, counters=self.counters, segment=segment
         )
-        self._explainer = Explainer(
-            catalog=self.catalog,
-            tripwire=tripwire,
-            phone_region=self._phone_region,
-            is_direct=is_direct,
-            segment=next((each for each in destinations if isinstance(each, Segment)), None),
-        )
+        self._explainer = Explainer(rules, is_direct=is_direct, segment=segment)
         self.visits = Visits(
             SiteRules(
                 trusted_proxies=parse_networks(trusted_proxies),
                 client_ip_header=client_ip_header.strip().lower().encode(),
                 cookie_domain=cookie_domain.lower().strip(".") if cookie_domain else None,
-                private_parameters=PRIVATE_PARAMETERS | normalize_parameters(private_parameters),
+                private_parameters=private,
             ),
             self.signer,
             self.consent,
@@ -424,7 +422,10 @@ class Bridge:
         event = completed.event
         if self._is_skipped(visitor):
             return event
-        await self.introduce(visitor)
+        # A transaction of the caller's may roll back, and may lock what another would write: the
+        # session's news waits for the end of the request, where there is one.
+        if connection is None or not visitor.has_request:
+            await self.introduce(visitor, connection=connection)
         # Before the event is stored: meanwhile the response may leave, or other twins fill it.
         twin = None
         if self._pixel_ids:
@@ -479,12 +480,12 @@ class Bridge:
         self.sender.wake()
         return event
 
-    async def introduce(self, visitor: Visitor) -> None:
+    async def introduce(self, visitor: Visitor, *, connection: Any = None) -> None:
         """Tell destinations that want it who ``visitor`` was identified as, if that is news."""
         before = visitor.take_introduction()
         if before is None or visitor.silence is not None or visitor.is_nobody:
             return
-        await self._intake.introduce(visitor.identity, before)
+        await self._intake.introduce(visitor.identity, before, connection=connection)
         self.sender.wake()
 
     def note_browser_copy(self, state: BrowserState) -> None:
@@ -519,22 +520,21 @@ class Bridge:
         """Keep who the visitor is, for this request and the session; hashed at once.
 
         Args:
-            user_id: The site's own id of the user. An e-mail address is refused.
+            user_id: The site's own id of the user. An e-mail address or a phone number is refused.
             visitor: Who is identified; the current request's visitor by default.
             user_data: ``email``, ``phone``, ``first_name`` and so on, or Meta's ``em``, ``ph`` …
 
         Raises:
-            InvalidEventError: ``user_id`` is an e-mail address, or a key is unknown.
+            InvalidEventError: ``user_id`` is one of those, or a key is unknown.
             NoVisitorError: Outside a request, without ``visitor``.
         """
         visitor = visitor or current_visitor()
         text = None if user_id is None else str(user_id).strip()
         if text is not None and not is_event_id(text):
             raise InvalidEventError("user_id", "expected 1 to 200 characters, none of them control")
-        if text is not None and looks_like_email(text):
-            raise InvalidEventError(
-                "user_id", "is an e-mail address; pass your own id, and the address as email="
-            )
+        if text is not None and (kind := find_personal_id(text)):
+            key = "email" if "mail" in kind else "phone"
+            raise InvalidEventError("user_id", f"is {kind}; pass your own id, and this as {key}=")
         visitor.know(text, build_user_data(user_data, default_region=self._phone_region))
 
     def _is_skipped(self, visitor: Visitor) -> bool:

@@ -13,13 +13,12 @@ from typing import Any
 
 import msgspec
 
-from bridge.catalog import Catalog
 from bridge.destinations.messages import read_traits
+from bridge.event_rules import EventRules
 from bridge.normalize import read_user_data
 from bridge.properties import copy_plain, read_numbers
 from bridge.remarks import Remark, read_object
 from bridge.rules import SHA256
-from bridge.tripwire import Tripwire
 
 _DAY_OR_MONTH = re.compile(r"\s*([0-9]{1,2})[./ -]([0-9]{1,2})[./ -][0-9]{4}\s*")
 _EIGHT_DIGITS = re.compile(r"[0-9]{8}")
@@ -44,15 +43,13 @@ class DraftReader:
     """Reads events as ``Enricher`` does, and tells what it would do, instead of logging it.
 
     Args:
-        catalog: Segment's names and Meta's.
-        tripwire: Finds personal data where none belongs.
-        phone_region: ISO 3166-1 alpha-2 country of phone numbers without a country code.
+        rules: How the app's events are read.
     """
 
-    def __init__(self, *, catalog: Catalog, tripwire: Tripwire, phone_region: str | None) -> None:
-        self._catalog = catalog
-        self._tripwire = tripwire
-        self._phone_region = phone_region
+    def __init__(self, rules: EventRules) -> None:
+        self._catalog = rules.catalog
+        self._tripwire = rules.tripwire
+        self._phone_region = rules.phone_region
 
     def read(self, event: Mapping[str, Any], name_key: str, properties_key: str) -> Draft:
         """Return ``event`` as a draft.

@@ -10,18 +10,21 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
-from bridge.catalog import NOTHING, Catalog
+from bridge.catalog import NOTHING
 from bridge.destinations.base import Told
-from bridge.destinations.messages import read_traits
+from bridge.destinations.messages import LIMITED, read_traits
+from bridge.destinations.segment import Segment
 from bridge.destinations.track_message import complete_message
 from bridge.errors import InvalidEventError
+from bridge.event_rules import EventRules
 from bridge.events import STANDARD_EVENTS, Event, escape_unprintable, new_event_id, parse_event
-from bridge.normalize import looks_like_email, read_user_data
+from bridge.normalize import find_personal_id, read_user_data
 from bridge.properties import check_properties, copy_plain, read_numbers
-from bridge.tripwire import Tripwire
+from bridge.urls import clean_url
 from bridge.visitor import Visitor
 
 LIMITED_DATA_USE = {
@@ -31,6 +34,38 @@ LIMITED_DATA_USE = {
 }
 
 _IDS = ("userId", "anonymousId", "messageId")
+_URL_KEYS = ("event_source_url", "referrer_url")
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+
+# What Segment documents for ``context``, but for the ids: an app that writes it means it. Its own
+# keys are looked at like properties.
+_CONTEXT_KEYS = frozenset(
+    {
+        "active",
+        "app",
+        "campaign",
+        "channel",
+        "consent",
+        "dataProcessingOptions",
+        "device",
+        "fbc",
+        "fbp",
+        "ip",
+        "library",
+        "locale",
+        "location",
+        "network",
+        "os",
+        "page",
+        "protocols",
+        "referrer",
+        "screen",
+        "timezone",
+        "traits",
+        "userAgent",
+        "userAgentData",
+    }
+)
 
 logger = logging.getLogger("bridge.enrichment")
 
@@ -51,27 +86,27 @@ class Enricher:
     """Completes events.
 
     Args:
-        catalog: Segment's names and Meta's.
-        tripwire: Finds personal data where none belongs.
-        phone_region: ISO 3166-1 alpha-2 country of phone numbers without a country code.
+        rules: How the app's events are read.
         is_direct: Whether Meta gets the events from us, whoever else does.
         counters: Where ``removed_properties`` is counted.
+        segment: The app's, whose switches its own messages get too.
     """
 
     def __init__(
         self,
+        rules: EventRules,
         *,
-        catalog: Catalog,
-        tripwire: Tripwire,
-        phone_region: str | None,
         is_direct: bool,
         counters: Counter[str],
+        segment: Segment | None = None,
     ) -> None:
-        self._catalog = catalog
-        self._tripwire = tripwire
-        self._phone_region = phone_region
+        self._catalog = rules.catalog
+        self._tripwire = rules.tripwire
+        self._phone_region = rules.phone_region
+        self._private = rules.private_parameters
         self._is_direct = is_direct
         self._counters = counters
+        self._segment = segment or Segment("none")
 
     def complete_any(
         self, event: Mapping[str, Any], visitor: Visitor, *, now: float
@@ -98,21 +133,23 @@ class Enricher:
         given = dict(event)
         name = str(given["event"])
         self._catalog.check(name)
-        _refuse_email_ids(given)
+        _refuse_personal_ids(given)
         if given.get("properties") is not None:
             given["properties"] = self._complete_properties(name, given["properties"])
         elif name == "Purchase" or self._is_spec(name):
             given["properties"] = self._complete_properties(name, {})
-        own = self._hash_traits(name, given)
+        own = self._read_context(name, given)
         if visitor.silence is not None:
             given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
+        data_use = LIMITED if visitor.consent == "limited" else None
         return complete_message(
             given,
             visitor.identity,
             visitor.complete_user_data(own),
             visitor.page_url,
             referrer_url=visitor.referrer_url,
-            limited=visitor.consent == "limited",
+            data_use=data_use,
+            switches=self._segment.build_switches(data_use),
             now=now,
         )
 
@@ -131,16 +168,50 @@ class Enricher:
             return properties
         return self._catalog.to_spec(*meta, said=name, properties=properties).properties
 
-    def _hash_traits(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
-        """Return a person's traits as Meta's user data, hashed, taken out of ``message``."""
-        context = message.get("context")
-        traits = context.get("traits") if isinstance(context, Mapping) else None
-        if not isinstance(context, Mapping) or traits is None:
+    def _read_context(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+        """Return a person's traits as Meta's user data, hashed, taken out of ``message``.
+
+        What else its context tells of people goes too.
+        """
+        if not isinstance(message.get("context"), Mapping):
             return {}
-        person, rest = read_traits(copy_plain(traits, "context.traits"))
-        self._clean(name, rest)
-        message["context"] = {**context, "traits": rest}
+        context = copy_plain(message["context"], "context")
+        own = {key: context.pop(key) for key in list(context) if key not in _CONTEXT_KEYS}
+        self._clean(name, own)
+        if isinstance(page := context.get("page"), Mapping):
+            context["page"] = self._clean_page(page)
+        traits = context.pop("traits", None)
+        person: dict[str, Any] = {}
+        if traits is not None:
+            person, rest = read_traits(copy_plain(traits, "context.traits"))
+            self._clean(name, rest)
+            context["traits"] = rest
+        message["context"] = context | own
         return read_user_data(person, default_region=self._phone_region)
+
+    def _clean_page(self, page: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a message's ``context.page`` without what URLs hold of people."""
+        cleaned = dict(page)
+        for key in ("url", "referrer"):
+            if isinstance(page.get(key), str):
+                cleaned[key] = self._clean_url(page[key])
+        path, search = (page.get(key) or "" for key in ("path", "search"))
+        if isinstance(path, str) and isinstance(search, str):
+            # As parts of some address: what cannot stand in one is not of a page.
+            query = f"?{search.removeprefix('?')}" if search else ""
+            address = self._clean_url(f"https://x/{path.removeprefix('/')}{query}")
+            path, _, search = address.removeprefix("https://x").partition("?")
+            found = {"path": path, "search": search and f"?{search}"}
+            cleaned |= {key: found[key] for key in found if page.get(key)}
+        return cleaned
+
+    def _clean_url(self, url: str) -> str:
+        """Return a URL of the app's as those that we saw: without private parts.
+
+        One that is none comes back as it is; who gets it refuses it.
+        """
+        encoded = quote(url, safe=_PRINTABLE, errors="replace").encode()
+        return clean_url(encoded, self._private, max_length=len(encoded)) or url
 
     def complete(
         self, given: Mapping[str, Any], visitor: Visitor, *, now: float, is_fired: bool = False
@@ -161,6 +232,9 @@ class Enricher:
         if not isinstance(raw, Mapping):
             raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
         own = read_user_data(raw, default_region=self._phone_region)
+        for key in _URL_KEYS:
+            if isinstance(fields.get(key), str):
+                fields[key] = self._clean_url(fields[key])
         said, properties = "", NOTHING
         custom_data: dict[str, Any] = {}
         name = fields.get("event_name")
@@ -212,19 +286,20 @@ class Enricher:
             logger.warning("%s: personal data is removed from its properties: %s", shown, paths)
 
 
-def _refuse_email_ids(message: Mapping[str, Any]) -> None:
-    """Refuse a track message with an e-mail address as an id: it would be sent in the clear.
+def _refuse_personal_ids(message: Mapping[str, Any]) -> None:
+    """Refuse a track message whose id is personal data: it would be sent in the clear.
 
     Raises:
         InvalidEventError: It has one.
     """
-    properties = message.get("properties")
+    properties, context = message.get("properties"), message.get("context")
     told = properties.get("event_id") if isinstance(properties, Mapping) else None
     ids = {
         "event": message.get("event"),
         "properties.event_id": told,
+        "context.groupId": context.get("groupId") if isinstance(context, Mapping) else None,
         **{key: message.get(key) for key in _IDS},
     }
     for path, value in ids.items():
-        if isinstance(value, str) and looks_like_email(value):
-            raise InvalidEventError(path, "is an e-mail address, which would be sent in the clear")
+        if isinstance(value, str) and (kind := find_personal_id(value)):
+            raise InvalidEventError(path, f"is {kind}, which would be sent in the clear")

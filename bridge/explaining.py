@@ -19,16 +19,15 @@ from typing import Any
 
 import msgspec
 
-from bridge.catalog import Catalog
 from bridge.destinations.actions import Refusal, build_default
 from bridge.destinations.messages import PAGE_VIEW, read_traits
 from bridge.destinations.segment import Segment
 from bridge.drafts import Draft, DraftReader
 from bridge.enrichment import Enricher
 from bridge.errors import InvalidEventError
+from bridge.event_rules import EventRules
 from bridge.identity import Identity
 from bridge.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
-from bridge.tripwire import Tripwire
 from bridge.visitor import Visitor
 
 # Nobody's: addresses and names that are reserved for documentation.
@@ -78,30 +77,16 @@ class Explainer:
     """Explains events.
 
     Args:
-        catalog: Segment's names and Meta's.
-        tripwire: Finds personal data where none belongs.
-        phone_region: ISO 3166-1 alpha-2 country of phone numbers without a country code.
+        rules: How the app's events are read.
         is_direct: Whether Meta gets the events from us.
         segment: The app's; an example where it has none.
     """
 
-    def __init__(
-        self,
-        *,
-        catalog: Catalog,
-        tripwire: Tripwire,
-        phone_region: str | None,
-        is_direct: bool,
-        segment: Segment | None,
-    ) -> None:
+    def __init__(self, rules: EventRules, *, is_direct: bool, segment: Segment | None) -> None:
         self._segment = segment or Segment("example")
-        self._reader = DraftReader(catalog=catalog, tripwire=tripwire, phone_region=phone_region)
+        self._reader = DraftReader(rules)
         self._enricher = Enricher(
-            catalog=catalog,
-            tripwire=tripwire,
-            phone_region=phone_region,
-            is_direct=is_direct,
-            counters=Counter(),
+            rules, is_direct=is_direct, counters=Counter(), segment=self._segment
         )
 
     def explain(self, event: Mapping[str, Any], visitor: Visitor, *, now: float) -> Explanation:

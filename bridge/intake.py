@@ -99,8 +99,10 @@ class Intake:
             self._lose(event.event_name, event.event_id, names, error)
             return None
 
-    async def introduce(self, known: Identity, before: Identity) -> None:
+    async def introduce(self, known: Identity, before: Identity, *, connection: Any) -> None:
         """Store what tells destinations who a visitor is; lost, as an event, if that fails.
+
+        In the transaction of ``connection`` a failure is the caller's to know.
 
         The same words again are refused as an event is that repeats an id.
         """
@@ -120,8 +122,10 @@ class Intake:
         if not deliveries:
             return
         try:
-            await self._put(deliveries, now, None)
+            await self._put(deliveries, now, connection)
         except OutboxError as error:
+            if connection is not None:
+                raise
             first, names = deliveries[0], [each.destination for each in deliveries]
             self._lose(first.event_name, first.event_id, names, error)
 

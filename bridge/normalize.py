@@ -55,6 +55,7 @@ _MARK = re.compile(r"\.(?:AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8})\Z")
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 _SHA256_OF_NOTHING = sha256(b"").hexdigest()
 _EMAIL_INSIDE = re.compile(r"[^\s@](?:@|%40)[^\s@%]+\.[^\s@%]")
+_PHONE_WHOLE = re.compile(r"\+[0-9][0-9 ()./-]{6,24}")
 _LEAD_ID = re.compile(r"[1-9][0-9]{14,16}")
 _LOGIN_ID = re.compile(r"[1-9][0-9]{0,18}")
 
@@ -164,6 +165,16 @@ def looks_like_email(text: str) -> bool:
     ``"auth0|mary@example.com"`` counts, ``"@mary"`` and ``"mary@localhost"`` do not.
     """
     return _EMAIL_INSIDE.search(text) is not None
+
+
+def find_personal_id(text: str) -> str | None:
+    """Return what ``text`` is if it is no id to be sent in the clear, as words for a message.
+
+    A phone number is known by its ``+``: digits alone are what most ids are made of.
+    """
+    if looks_like_email(text):
+        return "an e-mail address"
+    return "a phone number" if _PHONE_WHOLE.fullmatch(text) else None
 
 
 def _unknown(name: object) -> InvalidEventError:

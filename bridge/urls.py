@@ -96,17 +96,20 @@ def _is_private(text: str) -> bool:
     return "%" in text
 
 
-def clean_url(raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS) -> str | None:
+def clean_url(
+    raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS, *, max_length: int = MAX_LENGTH
+) -> str | None:
     """Return ``raw`` without its private parts, or ``None`` if it is no http(s) URL.
 
     The fragment and a user name or password go; so do query parameters of ``private`` names and
     those that hold an e-mail address or a token. A path segment that does becomes ``redacted``.
 
     Args:
-        raw: An absolute URL of printable ASCII, at most 2048 characters.
+        raw: An absolute URL of printable ASCII.
         private: Parameter names, normalised.
+        max_length: Characters that it may have.
     """
-    if len(raw) > MAX_LENGTH:
+    if len(raw) > max_length:
         return None
     address, _, query = raw.partition(b"#")[0].decode("latin-1").partition("?")
     clean = _clean_address(address)

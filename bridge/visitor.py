@@ -177,6 +177,11 @@ class Visitor:
         return self._stored is not None and not self.is_nobody
 
     @property
+    def has_request(self) -> bool:
+        """Whether a request is under way; a sealed token has none."""
+        return self._capture is not None
+
+    @property
     def root_path(self) -> str:
         """Where the app is mounted; ``""`` without a request."""
         return self._capture.root_path if self._capture else ""

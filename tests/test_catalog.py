@@ -15,6 +15,7 @@ from bridge import Bridge, ConfigError, InvalidEventError
 from bridge.catalog import EVENTS, Catalog, EventMapping
 from bridge.destinations import Segment
 from bridge.enrichment import Completed, Enricher
+from bridge.event_rules import EventRules
 from bridge.events import STANDARD_EVENTS
 from bridge.outbox import SQLiteOutbox
 from bridge.tripwire import Tripwire
@@ -47,8 +48,9 @@ async def bridge(outbox: SQLiteOutbox) -> Bridge:
 
 def complete(bridge: Bridge, name: str, properties: dict[str, Any], **options: Any) -> Completed:
     """The event of the goldens' visitor, from its properties in either language."""
-    values: dict[str, Any] = {"is_direct": False, "catalog": catalog, **options}
-    enricher = Enricher(tripwire=Tripwire(), phone_region=None, counters=Counter(), **values)
+    values: dict[str, Any] = {"catalog": catalog, "is_direct": False, **options}
+    rules = EventRules(catalog=values.pop("catalog"), tripwire=Tripwire())
+    enricher = Enricher(rules, counters=Counter(), **values)
     given = {**ENVELOPE["event"], "event_name": name, "custom_data": properties}
     return enricher.complete(given, make_golden_visitor(bridge), now=NOW)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from bridge import (
     track,
     track_sync,
 )
+from bridge.destinations import Segment
 from bridge.outbox import SQLiteOutbox
 from bridge.readable import MAX_TWINS_LENGTH, Twin, encode_readable
 from tests.factories import NAVIGATION, SECRET, make_bridge, make_meta, make_scope, unix_now
@@ -300,7 +302,9 @@ async def test_twin_too_long_even_without_its_data_goes_alone(visitor: Visitor) 
     assert visitor.twins == []
 
 
-@pytest.mark.parametrize("user_id", ["john@example.com", "auth0|john@example.com", "", "x" * 201])
+@pytest.mark.parametrize(
+    "user_id", ["john@example.com", "auth0|john@example.com", "+49 170 123-4567", "", "x" * 201]
+)
 async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) -> None:
     with pytest.raises(InvalidEventError) as caught:
         identify(user_id, visitor=visitor)
@@ -424,8 +428,14 @@ class _TransactionalOutbox(SQLiteOutbox):
     connection: Any = None
     error: OutboxError | None = None
 
+    @cached_property
+    def kinds(self) -> list[str]:
+        """What was put, in its order."""
+        return []
+
     async def put(self, deliveries: Any, now: float, *, connection: Any = None) -> list[bool]:
         self.connection = connection
+        self.kinds += [delivery.event_name for delivery in deliveries]
         if self.error is not None:
             raise self.error
         return await super().put(deliveries, now)
@@ -446,6 +456,32 @@ async def test_event_is_stored_in_the_callers_transaction(tmp_path: Path) -> Non
     await track("Lead", visitor=visitor)
     assert outbox.connection is None
     await bridge.stop(deadline=0)
+
+
+async def test_login_waits_for_the_end_of_a_request_that_has_a_transaction(tmp_path: Path) -> None:
+    outbox = _TransactionalOutbox(tmp_path / "bridge.db")
+    bridge = make_bridge(outbox, destinations=[Segment("key")], run_sender=False)
+    visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
+    bridge.identify("42", visitor=visitor)
+    connection = object()
+    await bridge.track("Lead", visitor=visitor, connection=connection)
+    assert (outbox.connection, outbox.kinds) == (connection, ["Lead"])
+    await bridge.introduce(visitor)
+    assert (outbox.connection, outbox.kinds) == (None, ["Lead", "$identify", "$alias"])
+
+
+async def test_login_without_a_request_is_part_of_the_transaction(tmp_path: Path) -> None:
+    outbox = _TransactionalOutbox(tmp_path / "bridge.db")
+    bridge = make_bridge(outbox, destinations=[Segment("key")], run_sender=False)
+    known = bridge.unseal(bridge.seal(bridge.visit(make_scope("/", headers=NAVIGATION))))
+    bridge.identify("42", visitor=known)
+    connection = object()
+    await bridge.track("Lead", visitor=known, connection=connection)
+    assert (outbox.connection, outbox.kinds) == (connection, ["$identify", "$alias", "Lead"])
+    bridge.identify("43", visitor=known)
+    outbox.error = OutboxError("the transaction is aborted")
+    with pytest.raises(OutboxError, match="aborted"):
+        await bridge.track("Lead", visitor=known, connection=connection)
 
 
 async def test_failure_in_the_callers_transaction_is_told_and_leaves_no_twin(

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -157,13 +156,26 @@ def build_context(
     return {key: value for key, value in known.items() if value}
 
 
+def complete_page(told: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``context.page`` of a message that has one, with what is known laid under it.
+
+    Of another page nothing is known but what its address says.
+    """
+    if (url := told.get("url", known.get("url"))) == known.get("url"):
+        return {**known, **told}
+    return {**(_split_page(url) if isinstance(url, str) else {}), **told}
+
+
 def _build_page(page_url: str | None, referrer_url: str | None) -> dict[str, str]:
     if page_url is None:
         return {}
-    parts = urlsplit(page_url)
-    search = f"?{parts.query}" if parts.query else ""
-    page = {"url": page_url, "path": parts.path or "/", "search": search}
-    return page | ({"referrer": referrer_url} if referrer_url else {})
+    return _split_page(page_url) | ({"referrer": referrer_url} if referrer_url else {})
+
+
+def _split_page(url: str) -> dict[str, str]:
+    address, _, query = url.partition("#")[0].partition("?")
+    path = address.partition("://")[2].partition("/")[2]
+    return {"url": url, "path": f"/{path}", "search": f"?{query}" if query else ""}
 
 
 def build_browser_ids(user_data: UserData) -> dict[str, str]:

@@ -39,6 +39,7 @@ from bridge.destinations.messages import (
     META_INTEGRATIONS,
     PAGE_KEYS,
     PAGE_VIEW,
+    DataUse,
     build_alias,
     build_data_use,
     build_identify,
@@ -52,6 +53,7 @@ from bridge.destinations.words import clean_words, mask
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events import Event
 from bridge.identity import Identity
+from bridge.properties import copy_plain
 from bridge.rules import hash_external_id
 
 REGIONS = {
@@ -111,9 +113,7 @@ class Segment:
         self._namespace = uuid.UUID(bytes=digest[:16])
         self._write_key = key
         self._url = f"{base.rstrip('/').removesuffix('/v1')}/v1/batch"
-        if not _are_switches(integrations):
-            raise ConfigError('integrations must be like {"Amplitude": False}')
-        self._integrations = dict(integrations or {})
+        self._integrations = _read_switches(integrations)
         self._alias = alias
         self._maps_limits = maps_limits
         self._basic = base64.b64encode(f"{key}:".encode()).decode()
@@ -150,7 +150,11 @@ class Segment:
         """
         if told.is_direct:
             return {**dict.fromkeys(META_INTEGRATIONS, False), **self._integrations}
-        limits = build_data_use(read_data_use(event), is_mapped=self._maps_limits)
+        return self.build_switches(read_data_use(event))
+
+    def build_switches(self, data_use: DataUse | None) -> dict[str, Any]:
+        """Return ``integrations`` of a message whose way to Meta leads through Segment."""
+        limits = build_data_use(data_use, is_mapped=self._maps_limits)
         return {**limits, **self._integrations}
 
     def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
@@ -226,10 +230,11 @@ class Segment:
         return f"Segment({self.name!r})"
 
 
-def _are_switches(integrations: object) -> bool:
-    if integrations is None:
-        return True
-    return isinstance(integrations, Mapping) and all(isinstance(k, str) for k in integrations)
+def _read_switches(integrations: object) -> dict[str, Any]:
+    try:
+        return copy_plain({} if integrations is None else integrations, "integrations")
+    except InvalidEventError as error:
+        raise ConfigError(f'integrations must be like {{"Amplitude": False}}: {error}') from None
 
 
 def _read_version() -> str:

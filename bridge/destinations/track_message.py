@@ -15,11 +15,11 @@ from datetime import datetime
 from typing import Any, get_args
 
 from bridge.destinations.messages import (
-    LIMITED,
+    DataUse,
     build_browser_ids,
     build_context,
-    build_data_use,
     build_ids,
+    complete_page,
     encode_message,
     format_time,
 )
@@ -34,6 +34,7 @@ from bridge.events import (
 from bridge.identity import Identity
 from bridge.properties import copy_plain
 
+MAX_NUMBER = 10**99  # of an id; Python writes no number of more than 4300 digits
 MAX_ID = 99  # characters of a message id; the documents say fewer than 100
 
 _KEYS = frozenset(
@@ -68,7 +69,8 @@ def complete_message(
     page_url: str | None,
     *,
     referrer_url: str | None,
-    limited: bool,
+    data_use: DataUse | None,
+    switches: Mapping[str, Any],
     now: float,
 ) -> dict[str, Any]:
     """Return the track message ``given``, with all that is known laid under what it says.
@@ -79,7 +81,8 @@ def complete_message(
         user_data: The visitor's identifiers.
         page_url: The page it happened on.
         referrer_url: The page before that one.
-        limited: Meta's Limited Data Use applies.
+        data_use: What limits how Meta may use it.
+        switches: ``integrations``, under what it says itself.
         now: Unix seconds.
 
     Raises:
@@ -100,13 +103,13 @@ def complete_message(
         if key in fields:
             fields[key] = _read_time(fields[key], key)
     message_id = str(uuid.uuid4())
-    data_use = LIMITED if limited else None
     context = build_context(user_data, page_url, referrer_url, data_use)
     told = _object(fields, "context")
-    for key in ("page", "traits"):
-        if key in told and key in context:
-            told[key] = {**context[key], **_object(told, key)}
-    integrations = {**build_data_use(data_use), **_object(fields, "integrations")}
+    if "page" in told:
+        told["page"] = complete_page(_object(told, "page"), context.get("page", {}))
+    if "traits" in told and "traits" in context:
+        told["traits"] = {**context["traits"], **_object(told, "traits")}
+    integrations = {**switches, **_object(fields, "integrations")}
     properties = {
         "event_id": new_event_id(),
         # Meta refuses a website event without its page.
@@ -161,12 +164,16 @@ def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _read_id(told: object, key: str) -> str:
-    if isinstance(told, int | uuid.UUID) and not isinstance(told, bool):
+    if isinstance(told, int) and not isinstance(told, bool) and abs(told) < MAX_NUMBER:
+        told = str(told)
+    if isinstance(told, uuid.UUID):
         told = str(told)
     if not isinstance(told, str):
         raise InvalidEventError(key, f"expected text, got {type(told).__name__}")
     if key == "messageId" and len(told) > MAX_ID:
         raise InvalidEventError(key, f"expected at most {MAX_ID} characters, got {len(told)}")
+    if any("\ud800" <= character <= "\udfff" for character in told):
+        raise InvalidEventError(key, "holds half a surrogate pair")
     return told
 
 

@@ -22,6 +22,7 @@ from bridge.catalog import Catalog
 from bridge.destinations import Accepted, Paused, Rejected, Retry, Segment, Verdict
 from bridge.destinations.base import FAULTS, Introduction, Told
 from bridge.enrichment import Enricher
+from bridge.event_rules import EventRules
 from bridge.events import STANDARD_EVENTS, Event, parse_event
 from bridge.identity import Identity
 from bridge.outbox import SQLiteOutbox
@@ -131,6 +132,7 @@ def test_region_is_where_the_workspace_lives(region: str, url: str) -> None:
         {"pixel_id": ""},
         {"integrations": ["Amplitude"]},
         {"integrations": {1: True}},
+        {"integrations": {"Amplitude": object()}},
     ],
 )
 def test_argument_that_cannot_be_right_is_refused(arguments: dict[str, Any]) -> None:
@@ -521,13 +523,8 @@ async def bridge(outbox: SQLiteOutbox) -> Bridge:
 
 async def test_any_properties_go_out_in_both_languages_or_are_refused(bridge: Bridge) -> None:
     visitor = make_golden_visitor(bridge)
-    enricher = Enricher(
-        catalog=CATALOG,
-        tripwire=Tripwire(),
-        phone_region=None,
-        is_direct=False,
-        counters=Counter(),
-    )
+    rules = EventRules(catalog=CATALOG, tripwire=Tripwire())
+    enricher = Enricher(rules, is_direct=False, counters=Counter())
 
     @settings(deadline=None, max_examples=300)
     @given(NAMES, SANE | st.dictionaries(WORDS | st.text(), ANY, max_size=8))

@@ -14,7 +14,7 @@ import pytest
 from segment.analytics.client import Client
 
 from bridge import Bridge, InvalidEventError, Visitor
-from bridge.destinations import to_arguments
+from bridge.destinations import Segment, to_arguments
 from bridge.outbox import SQLiteOutbox
 from bridge.sandbox import DEFAULT_WRITE_KEY
 from tests.factories import make_bridge, make_scope
@@ -57,6 +57,8 @@ async def test_golden_is_completed_as_a_tracked_one_is(
     [
         ({"userId": ["ada"]}, "userId"),
         ({"userId": True}, "userId"),
+        ({"userId": "\ud800"}, "userId"),
+        ({"userId": 10**5000}, "userId"),
         ({"anonymousId": 1.5}, "anonymousId"),
         ({"messageId": "x" * 100}, "messageId"),
         ({"timestamp": "yesterday"}, "timestamp"),
@@ -119,7 +121,8 @@ async def test_given_traits_are_hashed_in_both_spellings(visitor: Visitor) -> No
     assert told["birthday"] == ENVELOPE["segment"]["context"]["traits"]["birthday"]
     assert told["email"] != ENVELOPE["segment"]["context"]["traits"]["email"]
     assert told["phone"] == ENVELOPE["segment"]["context"]["traits"]["phone"]
-    assert "ada" not in str(message).lower()
+    assert "Ada" not in str(message)
+    assert "ada@" not in str(message)
 
 
 async def test_limited_visitor_is_told_where_destinations_look(bridge: Bridge) -> None:
@@ -134,6 +137,82 @@ async def test_limited_visitor_is_told_where_destinations_look(bridge: Bridge) -
         "Facebook Conversions API (Actions)": False,
         "Facebook Conversions API": {"dataProcessingOptions": options},
     }
+
+
+async def test_switches_of_the_destination_are_on_messages_of_the_app_too(
+    outbox: SQLiteOutbox,
+) -> None:
+    segment = Segment("key", integrations={"Amplitude": False}, maps_limits=True)
+    bridge = make_bridge(outbox, destinations=[segment])
+    visitor = make_golden_visitor(bridge)
+    enrich = bridge.enrich
+    assert enrich({"event": "x"}, visitor=visitor)["integrations"] == {"Amplitude": False}
+    visitor.set_consent("limited")
+    message = enrich({"event": "x", "integrations": {"Amplitude": True}}, visitor=visitor)
+    assert message["integrations"] == {
+        "Amplitude": True,
+        "Facebook Conversions API": {"dataProcessingOptions": [["LDU"], 0, 0]},
+    }
+
+
+MAILED = "https://shop.example.com/u/ada@example.com/x?email=ada%40example.com&a=1&token=abc#top"
+CLEAN = "https://shop.example.com/u/redacted/x?a=1"
+
+
+async def test_addresses_of_the_app_are_cleaned_like_those_that_were_seen(
+    visitor: Visitor,
+) -> None:
+    page = {"url": MAILED, "referrer": MAILED, "title": "Thanks"}
+    message = visitor.bridge.enrich({"event": "x", "context": {"page": page}}, visitor=visitor)
+    assert message["context"]["page"] == {
+        "url": CLEAN,
+        "referrer": CLEAN,
+        "title": "Thanks",
+        "path": "/u/redacted/x",
+        "search": "?a=1",
+    }
+    given = {"event_name": "Lead", "event_source_url": MAILED, "referrer_url": MAILED}
+    event = visitor.bridge.enrich(given, visitor=visitor)
+    assert (event["event_source_url"], event["referrer_url"]) == (CLEAN, CLEAN)
+
+
+@pytest.mark.parametrize("size", [2000, 3000])
+async def test_long_and_foreign_addresses_are_cleaned(visitor: Visitor, size: int) -> None:
+    url = f"https://shop.example.com/größe/{'x' * size}?mail=ada@example.com&a=1"
+    event = visitor.bridge.enrich({"event_name": "Lead", "event_source_url": url}, visitor=visitor)
+    assert event["event_source_url"] == (
+        f"https://shop.example.com/gr%C3%B6%C3%9Fe/{'x' * size}?a=1"
+    )
+
+
+async def test_page_without_an_address_keeps_ours_beneath(visitor: Visitor) -> None:
+    known = ENVELOPE["segment"]["context"]["page"]
+    context = {"page": {"search": "?q=ada@example.com&page=2", "title": 5}}
+    message = visitor.bridge.enrich({"event": "x", "context": context}, visitor=visitor)
+    assert message["context"]["page"] == {**known, "search": "?page=2", "title": 5}
+
+
+async def test_personal_data_is_taken_out_of_the_apps_own_context(visitor: Visitor) -> None:
+    context = {
+        "crm": {"email": "ada@example.com", "stage": "new"},
+        "note": "call ada@example.com",
+        "locale": "de-DE",
+        "app": {"name": "shop"},
+        "groupId": "acme",
+    }
+    message = visitor.bridge.enrich({"event": "x", "context": context}, visitor=visitor)
+    told = message["context"]
+    assert (told["crm"], told["locale"], told["app"]) == (
+        {"stage": "new"},
+        "de-DE",
+        {"name": "shop"},
+    )
+    assert told["groupId"] == "acme"
+    assert "note" not in told
+    assert visitor.bridge.counters["removed_properties"] == 2
+    given = {"event": "x", "context": {"groupId": "ada@example.com"}}
+    with pytest.raises(InvalidEventError, match=r"context\.groupId"):
+        visitor.bridge.enrich(given, visitor=visitor)
 
 
 async def test_visitor_without_a_page_is_of_no_website(bridge: Bridge) -> None:
