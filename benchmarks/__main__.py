@@ -17,24 +17,24 @@ from importlib.metadata import version
 from benchmarks import claiming, delivery, events, importing, in_process, over_http, storing
 from benchmarks.engines import SQLITE, run_servers
 from benchmarks.peers import BARE, BRIDGE, CASES, SESSION, Case
-from benchmarks.report import judge
+from benchmarks.report import judge, show
 
 _HEAD = (
     "| Request | With | µs over the bare route | ÷ `SessionMiddleware` "
-    "| Requests/s ÷ bare | Bridge's budget |\n|---|---|--:|--:|--:|---|"
+    "| Requests/s ÷ bare | by processor time | Bridge's budget |\n|---|---|--:|--:|--:|--:|---|"
 )
 
 
 def _rows(
     case: Case,
     costs: dict[str, in_process.Cost],
-    rates: dict[str, list[float]] | None,
+    turns: dict[str, list[over_http.Turn]] | None,
 ) -> list[str]:
-    shares = over_http.summarize(rates) if rates else {}
     rows = []
     for peer, cost in costs.items():
         if peer == BARE:
             continue
+        shares = over_http.summarize(turns, peer) if turns else []
         ratio = cost.median / costs[SESSION].median
         budgets = []
         if peer == BRIDGE:
@@ -42,27 +42,28 @@ def _rows(
             if in_process_budget is not None:
                 budgets.append(judge(ratio, in_process_budget, at_most=True))
             if share_budget is not None and shares:
-                budgets.append(judge(shares[peer][0], share_budget, at_most=False))
-        share = "{:.2f} ({:.2f} to {:.2f})".format(*shares[peer]) if shares else ""
+                budgets.append(judge(shares[-1].median, share_budget, at_most=False))
+        shown = [*map(show, shares), "", ""]
         rows.append(
             f"| {case.title if peer == SESSION else ''} | {peer} "
             f"| {cost.median:.1f} ({cost.low:.1f} to {cost.high:.1f}) | {ratio:.2f} "
-            f"| {share} | {', '.join(budgets)} |"
+            f"| {shown[0]} | {shown[1]} | {', '.join(budgets)} |"
         )
     return rows
 
 
-def _describe(costs: dict[str, dict[str, in_process.Cost]], rates: dict[str, object]) -> str:
+def _describe(
+    costs: dict[str, dict[str, in_process.Cost]], turns: dict[str, dict[str, list[over_http.Turn]]]
+) -> str:
     first = CASES[0].title
     lines = [
         f"Python {platform.python_version()}, starlette {version('starlette')}, capi_param_builder"
         f" {version('capi_param_builder_python')}, {os.cpu_count()} processors;"
         f" the bare route takes {costs[first][BARE].median:.1f} µs in process"
     ]
-    bare = rates.get(first)
-    if isinstance(bare, dict):
-        lines.append(f" and serves {statistics.median(bare[BARE]):,.0f} requests/s")
-    return "".join(lines) + ". In brackets: quartiles; for requests/s least and most."
+    if bare := turns.get(first):
+        lines.append(f" and serves {statistics.median(t.rate for t in bare[BARE]):,.0f} requests/s")
+    return "".join(lines) + ". In brackets: quartiles."
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -78,11 +79,11 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 def _compare_requests(options: argparse.Namespace, directory: str) -> None:
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         costs = runner.run(in_process.run(options.rounds))
-    rates = over_http.run(options.http_rounds) if options.http_rounds else {}
+    turns = over_http.run(options.http_rounds) if options.http_rounds else {}
     print(_HEAD)
     for case in CASES:
-        print("\n".join(_rows(case, costs[case.title], rates.get(case.title))))
-    print(f"\n{_describe(costs, dict(rates))}", flush=True)
+        print("\n".join(_rows(case, costs[case.title], turns.get(case.title))))
+    print(f"\n{_describe(costs, turns)}", flush=True)
 
 
 def _compare_events(options: argparse.Namespace, directory: str) -> None:

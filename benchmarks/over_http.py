@@ -2,6 +2,9 @@
 
 One server a peer, all on the loopback; they take turns under wrk, and a turn is compared with the
 bare app's. Server and wrk get a processor each where there are two.
+
+Counted are the requests of a second, and of a second that the server's process was given on its
+processor: on a shared machine others take their part of the first, and not of the second.
 """
 
 from __future__ import annotations
@@ -12,15 +15,16 @@ import os
 import re
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import uvicorn
 
 from benchmarks.peers import BARE, CASES, HISTORY, HOST, PEERS, Browser, Case, build_peers, check
+from benchmarks.report import Spread, divide
 
 ROUNDS = 7
 SECONDS = 1  # of one turn
@@ -28,6 +32,19 @@ CONNECTIONS = 16
 DEADLINE = 20  # seconds for a server to come up, or wrk to end beyond its time
 
 _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
+_COUNT = re.compile(r"(\d+) requests in ")
+
+
+class Turn(NamedTuple):
+    """What one server served under wrk.
+
+    Attributes:
+        rate: Requests a second.
+        work: Requests a second of processor time; 0 where the system does not tell it.
+    """
+
+    rate: float
+    work: float
 
 
 def serve(peer: str, directory: str) -> None:
@@ -46,8 +63,8 @@ def serve(peer: str, directory: str) -> None:
 
 
 @contextlib.contextmanager
-def _run_servers(processor: list[str], directory: str) -> Iterator[dict[str, int]]:
-    """Run a server a peer; yield their ports."""
+def _run_servers(processor: list[str], directory: str) -> Iterator[dict[str, tuple[int, int]]]:
+    """Run a server a peer; yield their ports and process ids."""
     servers: dict[str, subprocess.Popen[str]] = {}
     try:
         for peer in PEERS:
@@ -55,7 +72,9 @@ def _run_servers(processor: list[str], directory: str) -> Iterator[dict[str, int
             command = [*processor, sys.executable, *serve]
             servers[peer] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         yield {
-            peer: int(server.stdout.readline()) for peer, server in servers.items() if server.stdout
+            peer: (int(server.stdout.readline()), server.pid)
+            for peer, server in servers.items()
+            if server.stdout
         }
     finally:
         for server in servers.values():
@@ -105,23 +124,34 @@ def _meet(port: int, peer: str, case: Case) -> Browser:
     return browser
 
 
-def _press(port: int, case: Case, browser: Browser, processor: list[str]) -> float:
-    """Return requests a second."""
+def _read_processor_time(pid: int) -> float:
+    """Return seconds that a process has run, all threads; 0 where ``/proc`` is missing."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _press(port: int, pid: int, case: Case, browser: Browser, processor: list[str]) -> Turn:
     command = [*processor, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
     for name, value in _headers(case, browser).items():
         command += ["-H", f"{name}: {value}"]
     command.append(f"http://127.0.0.1:{port}{_target(case)}")
+    before = _read_processor_time(pid)
     said = subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=SECONDS + DEADLINE
     ).stdout
-    rate = _RATE.search(said)
-    if rate is None or "Non-2xx" in said or "Socket errors" in said:
+    spent = _read_processor_time(pid) - before
+    rate, count = _RATE.search(said), _COUNT.search(said)
+    if rate is None or count is None or "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"wrk: {said}")
-    return float(rate[1])
+    return Turn(float(rate[1]), int(count[1]) / spent if spent else 0.0)
 
 
-def run(rounds: int = ROUNDS) -> dict[str, dict[str, list[float]]]:
-    """Return every peer's requests a second by case, round by round."""
+def run(rounds: int = ROUNDS) -> dict[str, dict[str, list[Turn]]]:
+    """Return every peer's turns by case."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise SystemExit("wrk is missing; on Debian: apt-get install wrk")
@@ -130,26 +160,24 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, list[float]]]:
     if len(processors) > 1 and shutil.which("taskset"):
         ours = ["taskset", "-c", str(processors[0])]
         its = ["taskset", "-c", str(processors[1])]
-    rates: dict[str, dict[str, list[float]]] = {}
-    with tempfile.TemporaryDirectory() as directory, _run_servers(ours, directory) as ports:
+    turns: dict[str, dict[str, list[Turn]]] = {}
+    with tempfile.TemporaryDirectory() as directory, _run_servers(ours, directory) as servers:
         for case in CASES:
             if case.unremembered:
                 continue
-            browsers = {peer: _meet(ports[peer], peer, case) for peer in PEERS}
-            rates[case.title] = {peer: [] for peer in PEERS}
+            browsers = {peer: _meet(servers[peer][0], peer, case) for peer in PEERS}
+            turns[case.title] = {peer: [] for peer in PEERS}
             for turn in range(1 + rounds):
                 for n in range(len(PEERS)):
                     peer = PEERS[(turn + n) % len(PEERS)]
-                    rate = _press(ports[peer], case, browsers[peer], its)
+                    found = _press(*servers[peer], case, browsers[peer], its)
                     if turn > 0:
-                        rates[case.title][peer].append(rate)
-    return rates
+                        turns[case.title][peer].append(found)
+    return turns
 
 
-def summarize(rates: dict[str, list[float]]) -> dict[str, tuple[float, float, float]]:
-    """Return each peer's share of the bare app's requests a second: median, least, most."""
-    shares = {}
-    for peer, mine in rates.items():
-        ratios = [a / b for a, b in zip(mine, rates[BARE], strict=True)]
-        shares[peer] = (statistics.median(ratios), min(ratios), max(ratios))
-    return shares
+def summarize(turns: dict[str, list[Turn]], peer: str) -> list[Spread]:
+    """Return a peer's share of the bare app's requests: of a second, and of processor time."""
+    mine, bare = zip(*turns[peer], strict=True), zip(*turns[BARE], strict=True)
+    pairs = [(ours, its) for ours, its in zip(mine, bare, strict=True) if all(its)]
+    return [divide(ours, its) for ours, its in pairs]
