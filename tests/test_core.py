@@ -468,6 +468,7 @@ async def test_login_waits_for_the_end_of_a_request_that_has_a_transaction(tmp_p
     assert (outbox.connection, outbox.kinds) == (connection, ["Lead"])
     await bridge.introduce(visitor)
     assert (outbox.connection, outbox.kinds) == (None, ["Lead", "$identify", "$alias"])
+    await bridge.stop(deadline=0)
 
 
 async def test_login_without_a_request_is_part_of_the_transaction(tmp_path: Path) -> None:
@@ -482,6 +483,7 @@ async def test_login_without_a_request_is_part_of_the_transaction(tmp_path: Path
     outbox.error = OutboxError("the transaction is aborted")
     with pytest.raises(OutboxError, match="aborted"):
         await bridge.track("Lead", visitor=known, connection=connection)
+    await bridge.stop(deadline=0)
 
 
 async def test_failure_in_the_callers_transaction_is_told_and_leaves_no_twin(
