@@ -533,8 +533,8 @@ class Bridge:
         if text is not None and not is_event_id(text):
             raise InvalidEventError("user_id", "expected 1 to 200 characters, none of them control")
         if text is not None and (kind := find_personal_id(text)):
-            key = "email" if "mail" in kind else "phone"
-            raise InvalidEventError("user_id", f"is {kind}; pass your own id, and this as {key}=")
+            words = f"is {kind}; pass your own id, and this as email= or phone="
+            raise InvalidEventError("user_id", words)
         visitor.know(text, build_user_data(user_data, default_region=self._phone_region))
 
     def _is_skipped(self, visitor: Visitor) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 
 from bridge.catalog import NOTHING
 from bridge.destinations.base import Told
-from bridge.destinations.messages import LIMITED, read_traits
+from bridge.destinations.messages import LIMITED, build_data_use, read_traits
 from bridge.destinations.segment import Segment
 from bridge.destinations.track_message import complete_message
 from bridge.errors import InvalidEventError
@@ -106,7 +106,7 @@ class Enricher:
         self._private = rules.private_parameters
         self._is_direct = is_direct
         self._counters = counters
-        self._segment = segment or Segment("none")
+        self._segment = segment
 
     def complete_any(
         self, event: Mapping[str, Any], visitor: Visitor, *, now: float
@@ -142,6 +142,10 @@ class Enricher:
         if visitor.silence is not None:
             given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
         data_use = LIMITED if visitor.consent == "limited" else None
+        if self._segment is None:
+            switches = build_data_use(data_use)
+        else:
+            switches = self._segment.build_switches(data_use)
         return complete_message(
             given,
             visitor.identity,
@@ -149,7 +153,7 @@ class Enricher:
             visitor.page_url,
             referrer_url=visitor.referrer_url,
             data_use=data_use,
-            switches=self._segment.build_switches(data_use),
+            switches=switches,
             now=now,
         )
 
@@ -194,24 +198,21 @@ class Enricher:
         cleaned = dict(page)
         for key in ("url", "referrer"):
             if isinstance(page.get(key), str):
-                cleaned[key] = self._clean_url(page[key])
+                cleaned[key] = self._clean_url(page[key])  # None, which is left out, if it is none
         path, search = (page.get(key) or "" for key in ("path", "search"))
         if isinstance(path, str) and isinstance(search, str):
             # As parts of some address: what cannot stand in one is not of a page.
             query = f"?{search.removeprefix('?')}" if search else ""
-            address = self._clean_url(f"https://x/{path.removeprefix('/')}{query}")
+            address = self._clean_url(f"https://x/{path.removeprefix('/')}{query}") or ""
             path, _, search = address.removeprefix("https://x").partition("?")
             found = {"path": path, "search": search and f"?{search}"}
             cleaned |= {key: found[key] for key in found if page.get(key)}
         return cleaned
 
-    def _clean_url(self, url: str) -> str:
-        """Return a URL of the app's as those that we saw: without private parts.
-
-        One that is none comes back as it is; who gets it refuses it.
-        """
+    def _clean_url(self, url: str) -> str | None:
+        """Return a URL of the app's as those that we saw: without private parts."""
         encoded = quote(url, safe=_PRINTABLE, errors="replace").encode()
-        return clean_url(encoded, self._private, max_length=len(encoded)) or url
+        return clean_url(encoded, self._private, max_length=len(encoded))
 
     def complete(
         self, given: Mapping[str, Any], visitor: Visitor, *, now: float, is_fired: bool = False
@@ -234,7 +235,7 @@ class Enricher:
         own = read_user_data(raw, default_region=self._phone_region)
         for key in _URL_KEYS:
             if isinstance(fields.get(key), str):
-                fields[key] = self._clean_url(fields[key])
+                fields[key] = self._clean_url(fields[key]) or ""  # which is refused by name
         said, properties = "", NOTHING
         custom_data: dict[str, Any] = {}
         name = fields.get("event_name")

@@ -185,6 +185,17 @@ async def test_long_and_foreign_addresses_are_cleaned(visitor: Visitor, size: in
     )
 
 
+@pytest.mark.parametrize(
+    "url", ["/u/ada@example.com", "mailto:ada@example.com", "https://@/ada@example.com"]
+)
+async def test_address_that_is_none_does_not_leave(visitor: Visitor, url: str) -> None:
+    context = {"page": {"url": url, "referrer": url, "title": "x"}}
+    message = visitor.bridge.enrich({"event": "x", "context": context}, visitor=visitor)
+    assert message["context"]["page"] == {**ENVELOPE["segment"]["context"]["page"], "title": "x"}
+    with pytest.raises(InvalidEventError, match="event_source_url"):
+        visitor.bridge.enrich({"event_name": "Lead", "event_source_url": url}, visitor=visitor)
+
+
 async def test_page_without_an_address_keeps_ours_beneath(visitor: Visitor) -> None:
     known = ENVELOPE["segment"]["context"]["page"]
     context = {"page": {"search": "?q=ada@example.com&page=2", "title": 5}}
