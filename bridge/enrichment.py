@@ -248,20 +248,20 @@ class Enricher:
             if is_spec:
                 said, properties = name, custom_data
                 fields["event_name"], custom_data = self._catalog.to_meta(name, custom_data)
-        page_url = visitor.page_url
-        known: dict[str, Any] = {
-            "event_id": None if "event_id" in fields else new_event_id(),
-            "event_time": int(now),
-            # Meta refuses a website event without its page, and with it the whole batch.
-            "action_source": "website" if page_url else "other",
-            "event_source_url": page_url,
-            "referrer_url": visitor.referrer_url,
-        }
+        if "event_id" not in fields:
+            fields["event_id"] = new_event_id()
+        fields.setdefault("event_time", int(now))
+        page_url, referrer_url = visitor.page_url, visitor.referrer_url
+        # Meta refuses a website event without its page, and with it the whole batch.
+        fields.setdefault("action_source", "website" if page_url else "other")
+        if page_url is not None:
+            fields.setdefault("event_source_url", page_url)
+        if referrer_url is not None:
+            fields.setdefault("referrer_url", referrer_url)
         if visitor.consent == "limited" and "data_processing_options" not in fields:
-            known |= LIMITED_DATA_USE
-        known = {key: value for key, value in known.items() if value is not None}
+            fields = LIMITED_DATA_USE | fields
         user_data = visitor.complete_user_data(own)
-        event = parse_event({**known, **fields}, user_data, now=now, custom_data=custom_data)
+        event = parse_event(fields, user_data, now=now, custom_data=custom_data)
         told = Told(self._catalog, visitor.identity, said, properties, self._is_direct)
         return Completed(event, told)
 

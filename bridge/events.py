@@ -67,6 +67,7 @@ _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+_ID_TYPES = (int, uuid.UUID)  # beside text
 _EMAIL = re.compile(r"[^\s@]{1,64}(?:@|%40)[^\s@]{1,190}\.[^\s@]")
 _URL = re.compile(r"https?://[^\x00-\x20\x7f\ud800-\udfff]{1,4096}")
 
@@ -239,6 +240,7 @@ def parse_event(
         custom_data = copy_plain(checked["custom_data"], "custom_data")
         read_numbers(custom_data, "custom_data", is_spec=False)
     checked["custom_data"] = custom_data or {}
+    checked["user_data"] = user_data
     for key in ("app_data", "original_event_data", "attribution_data"):
         if key in checked:
             checked[key] = copy_plain(checked[key], key)
@@ -246,7 +248,6 @@ def parse_event(
         event = msgspec.convert(checked, Event)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
-    event = msgspec.structs.replace(event, user_data=user_data)
     _check(event, now)
     return event
 
@@ -280,7 +281,7 @@ def read_event_id(value: object, path: str = "event_id") -> str:
     Raises:
         InvalidEventError: It can be no id, or holds an e-mail address.
     """
-    text = str(value) if isinstance(value, int | uuid.UUID) else value
+    text = str(value) if isinstance(value, _ID_TYPES) else value
     if not isinstance(text, str) or isinstance(value, bool) or not is_event_id(text):
         raise InvalidEventError(
             path, "expected 1 to 200 characters of text or a number, no control characters"
@@ -290,19 +291,28 @@ def read_event_id(value: object, path: str = "event_id") -> str:
 
 
 def _check(event: Event, now: float) -> None:
-    if not is_event_name(event.event_name):
-        raise InvalidEventError("event_name", "expected 1 to 100 characters, none of them control")
-    _refuse_email(event.event_name, "event_name")
-    standard = _STANDARD_LOWER.get(event.event_name.lower(), event.event_name)
-    if standard != event.event_name:
-        raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
+    if event.event_name not in STANDARD_EVENTS:
+        _check_custom_name(event.event_name)
     _check_time(event, now)
-    for key in ("event_source_url", "referrer_url"):
-        url = getattr(event, key)
-        if url is not None and not _URL.fullmatch(url):
-            raise InvalidEventError(key, "expected an http(s) URL of at most 4096 characters")
+    if event.event_source_url is not None:
+        _check_url(event.event_source_url, "event_source_url")
+    if event.referrer_url is not None:
+        _check_url(event.referrer_url, "referrer_url")
     check_properties(event.custom_data, is_purchase=event.event_name == "Purchase")
     _check_size(event)
+
+
+def _check_custom_name(name: str) -> None:
+    if not is_event_name(name):
+        raise InvalidEventError("event_name", "expected 1 to 100 characters, none of them control")
+    _refuse_email(name, "event_name")
+    if standard := _STANDARD_LOWER.get(name.lower()):
+        raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
+
+
+def _check_url(url: str, path: str) -> None:
+    if not _URL.fullmatch(url):
+        raise InvalidEventError(path, "expected an http(s) URL of at most 4096 characters")
 
 
 def _check_size(event: Event) -> None:

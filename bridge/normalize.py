@@ -80,6 +80,8 @@ class _Field(NamedTuple):
 
 
 _LISTS = (list, tuple)
+_NO_OPTIONS = Options(None, None)
+_NOT_UNICODE = "not valid Unicode"
 _SHORTEST_DIGEST = 32  # characters: MD5's, which is refused
 
 
@@ -126,7 +128,7 @@ def read_user_data(
     """
     if not isinstance(raw, Mapping):
         raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
-    options = Options(default_region, today)
+    options = Options(default_region, today) if default_region or today else _NO_OPTIONS
     values: dict[str, Any] = {}
     for name, value in raw.items():
         field = _FIELDS.get(name)
@@ -138,7 +140,10 @@ def read_user_data(
             if rule is not None and type(value) is str and len(value) < _SHORTEST_DIGEST:
                 # What nearly all values are; the same as ``read`` does, in fewer steps.
                 text = value.strip(SPACE)
-                results = [_sha256(rule(text.lower(), options))] if text else []
+                if not text:
+                    continue
+                text = rule(text.lower(), options)
+                results = [sha256(text.encode()).hexdigest() if text else _sha256(text)]
             elif many and isinstance(value, _LISTS):
                 results = _read_list(name, field, value, options, tell)
             else:
@@ -146,6 +151,9 @@ def read_user_data(
                 results = [] if result is None else [result]
         except RefusedError as refused:
             tell(name, 1, 1, str(refused))
+            continue
+        except UnicodeEncodeError:
+            tell(name, 1, 1, _NOT_UNICODE)
             continue
         if not results:
             continue
@@ -235,7 +243,7 @@ def _sha256(text: str) -> str:
     try:
         return sha256(text.encode()).hexdigest()
     except UnicodeEncodeError:
-        raise RefusedError("not valid Unicode") from None
+        raise RefusedError(_NOT_UNICODE) from None
 
 
 def _hashed(rule: Rule, also: tuple[type, ...]) -> _Read:
@@ -278,7 +286,7 @@ def _valid_unicode(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise RefusedError("not valid Unicode") from None
+        raise RefusedError(_NOT_UNICODE) from None
     return text
 
 

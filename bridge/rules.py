@@ -44,6 +44,8 @@ _LABEL = r"[a-z0-9\u0080-\U0010ffff](?:[a-z0-9\u0080-\U0010ffff-]*[a-z0-9\u0080-
 _EMAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
 _NOT_DIGIT = re.compile(r"[^0-9]+")
 _EXTENSION = re.compile(r"(?:;|(?<=[0-9 .,])(?:ext|x|#)).*", re.DOTALL)
+# What most birth dates are like, day and month and year possible.
+_PLAIN_DATE = re.compile(r"(?:19|[2-9][0-9])[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 _EIGHT_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
 _DATE = re.compile(
     r"([0-9]{1,4})[^0-9a-z]{1,3}([0-9]{1,2})[^0-9a-z]{1,3}([0-9]{1,4})(?:[^0-9].*)?", re.DOTALL
@@ -209,6 +211,8 @@ def normalize_birth_date(text: str, options: Options) -> str:
 
     Source: Meta, "Customer Information Parameters", Date of birth: year 1900 to now.
     """
+    if options.today is None and _PLAIN_DATE.fullmatch(text):
+        return text
     if match := _EIGHT_DIGITS.fullmatch(text):
         year, month, day = map(int, match.groups())
     elif match := _DATE.fullmatch(text):

@@ -229,15 +229,17 @@ class Visitor:
             return UserData(**given)
         identity, capture = self.identity, self._capture
         ip = capture.connection.client_ip if capture else None
-        known = {
-            **identity.user_data.to_dict(),
-            "external_id": identity.external_ids,
-            "client_ip_address": prefer_ip(ip, identity.client_ip),
-            "client_user_agent": (capture and capture.user_agent) or identity.user_agent,
-            "fbp": identity.fbp,
-            "fbc": identity.fbc,
-        }
-        return UserData(**{**{key: value for key, value in known.items() if value}, **given})
+        known = identity.user_data.to_dict()
+        known["external_id"] = identity.external_ids
+        if ip := prefer_ip(ip, identity.client_ip):
+            known["client_ip_address"] = ip
+        if user_agent := (capture and capture.user_agent) or identity.user_agent:
+            known["client_user_agent"] = user_agent
+        if identity.fbp:
+            known["fbp"] = identity.fbp
+        if identity.fbc:
+            known["fbc"] = identity.fbc
+        return UserData(**{**known, **given})
 
     # What handlers do with it
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from bridge.catalog import Catalog, Translated
+from bridge.catalog import NOTHING, Catalog, Translated
 from bridge.events import Event
 from bridge.identity import Identity
 
@@ -30,8 +30,7 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """How an event was told: what a destination of another language than Meta's needs beside it.
 
     Attributes:
@@ -45,7 +44,7 @@ class Told:
     catalog: Catalog
     identity: Identity | None = None
     name: str = ""
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = NOTHING
     is_direct: bool = False
 
     def spell(self, event: Event) -> Translated:
