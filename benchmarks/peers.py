@@ -26,6 +26,7 @@ from bridge.destinations import Meta
 SECRET = "0123456789abcdef0123456789abcdef"
 HOST = "shop.example.com"
 PAGE, NEXT_PAGE, LANDING = "/product", "/next-product", "/landing"
+NEW_CLICK_ID = "IwZXh0bgNhZW0BMABhZGlkAasrC1x9QmVuY2htYXJrQ2xpY2tJZF85ODc2NTQzMjEw"
 CLICK_ID = "IwZXh0bgNhZW0BMABhZGlkAasrC1x9QmVuY2htYXJrQ2xpY2tJZF8wMTIzNDU2Nzg5"
 
 BARE = "no middleware"
@@ -126,6 +127,14 @@ CASES = (
         },
         budgets=(1.0, None),
     ),
+    Case(
+        "Landing of a returning visitor with a new fbclid",
+        LANDING,
+        {**_NAVIGATION, "sec-fetch-site": "cross-site", "referer": "https://l.facebook.com/"},
+        query=f"fbclid={NEW_CLICK_ID}",
+        written={SESSION: {"session"}, BUILDER: {"_fbc"}, BRIDGE: {"_bridge", "_fbc"}},
+        budgets=(1.0, None),
+    ),
     Case("Fetch, signature not remembered", PAGE, _FETCH, unremembered=True),
 )
 
@@ -153,7 +162,7 @@ async def _write_session(request: Request) -> Response:
 
 async def _show_browser_ids(request: Request) -> Response:
     builder = request.scope["builder"]
-    return HTMLResponse(f"<p>{builder.get_fbp()} {builder.get_fbc()}</p>")
+    return HTMLResponse(f"<p>{builder.get_fbc() and builder.get_fbp()}</p>")
 
 
 async def _show_visitor(request: Request) -> Response:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import binascii
 import ipaddress
 import re
-import secrets
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -90,9 +89,15 @@ def parse_browser_id(value: str) -> BrowserId | None:
     )
 
 
-def new_fbp(index: int, now_ms: int) -> str:
-    """Return a new ``_fbp`` value; the payload has up to 18 digits, as the pixel's own."""
-    return f"fb.{index}.{now_ms}.{int.from_bytes(secrets.token_bytes(8)) % 10**18}"
+def new_fbp(index: int, now_ms: int, random: bytes) -> str:
+    """Return a new ``_fbp`` value; the payload has up to 18 digits, as the pixel's own.
+
+    Args:
+        index: Labels in the cookie's domain minus one.
+        now_ms: Unix milliseconds.
+        random: 8 bytes.
+    """
+    return f"fb.{index}.{now_ms}.{int.from_bytes(random) % 10**18}"
 
 
 def build_fbc(click_id: str, index: int, now_ms: int) -> str:

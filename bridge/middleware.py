@@ -7,7 +7,7 @@ offers one, else from the first request.
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,12 +54,12 @@ class BridgeMiddleware:
         visitor = self.bridge.visit(scope)
         scope["bridge"] = visitor
 
-        async def send_with_cookies(message: Message) -> None:
+        def send_with_cookies(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 lines = visitor.start_response(self.bridge.signer)
                 if lines:
                     _add_cookies(message, lines, is_choice=visitor.has_chosen)
-            await send(message)
+            return send(message)  # to be awaited by the caller: one coroutine less a message
 
         token = VISITOR.set(visitor)
         try:
@@ -73,7 +73,8 @@ class BridgeMiddleware:
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)
             # Whatever became of the handler: the session says already who it is.
-            await self.bridge.introduce(visitor)
+            if visitor.has_introduction:
+                await self.bridge.introduce(visitor)
 
 
 def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool) -> None:

@@ -45,12 +45,14 @@ def meet(
         fbp, fbc = fbp or stored.fbp, fbc or stored.fbc
     if click_id is not None:
         fbc = renew_fbc(fbc, click_id, index, now_ms)
+    # Asked for once: the kernel's answer costs a landing more than all that is made of it.
+    random = secrets.token_bytes(24) if stored is None or fbp is None else b""
     if fbp is None:
-        fbp = new_fbp(index, now_ms)
+        fbp = new_fbp(index, now_ms, random[16:])
     if stored is None:
         known = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None
         return Identity(
-            anonymous_id=capture.ajs_anonymous_id or known or format_uuid(secrets.token_bytes(16)),
+            anonymous_id=capture.ajs_anonymous_id or known or format_uuid(random[:16]),
             renewed_at=int(now),
             fbp=fbp,
             fbc=fbc,
@@ -260,6 +262,11 @@ class Visitor:
         if known != self.identity:
             self._unintroduced = self._unintroduced or self.identity
         self.identity = known
+
+    @property
+    def has_introduction(self) -> bool:
+        """Whether ``identify`` told news that no destination has heard."""
+        return self._unintroduced is not None
 
     def take_introduction(self) -> Identity | None:
         """Return who the visitor was before ``identify`` told news; ``None`` if there are none."""

@@ -72,7 +72,7 @@ def test_browser_id_round_trips_whatever_it_accepts(value: str) -> None:
 
 
 def test_new_fbp_has_four_parts_and_is_accepted() -> None:
-    value = new_fbp(2, NOW_MS)
+    value = new_fbp(2, NOW_MS, bytes(range(8)))
     assert parse_browser_id(value) == BrowserId(2, NOW_MS, value.split(".")[3])
     assert value.split(".")[3].isdigit()
 
