@@ -21,6 +21,7 @@ from dataclasses import dataclass
 RESERVE = 32 * 1024 * 1024  # bytes
 RESERVE_SHARE = 16  # of a small disk, this part
 TIGHT = 4  # reserves; with less the -wal file is kept short
+WIDE = 16  # reserves; with more it may grow
 ROW = 2048  # bytes a delivery takes beside its body, indexes included
 BODY = 2  # times its length: pages are not filled up
 MAX_CLAIM = 8 * 1024 * 1024  # bytes that one claim writes, about
@@ -47,6 +48,11 @@ class DiskRoom:
     def is_tight(self) -> bool:
         """Whether the -wal file should give back what it does not need."""
         return self.free < TIGHT * self.reserve
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the -wal file may take some megabytes more; never on a small disk."""
+        return self.free > WIDE * self.reserve
 
     @property
     def claim_size(self) -> int:
