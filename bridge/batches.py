@@ -8,7 +8,7 @@ that many bad events cost about twice as many requests as there are, and never m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bridge.outbox.base import Delivery
@@ -75,7 +75,7 @@ class _Cutter:
 
 
 def cut(
-    deliveries: Iterable[Delivery], *, batch_size: int, max_bytes: int | None = None
+    deliveries: Sequence[Delivery], *, batch_size: int, max_bytes: int | None = None
 ) -> list[Batch]:
     """Return ``deliveries`` as batches, in their order.
 
@@ -89,7 +89,13 @@ def cut(
         max_bytes: Bytes of the bodies of one request at most, a comma each; a body that is
             larger travels alone.
     """
-    cutter = _Cutter(batch_size, float("inf") if max_bytes is None else max_bytes)
+    most = float("inf") if max_bytes is None else max_bytes
+    # Nearly always all of them are one batch, which is seen in a tenth of the time.
+    if 0 < len(deliveries) <= batch_size and max(d.attempts for d in deliveries) <= WHOLE_ATTEMPTS:
+        size = sum([len(delivery.body) for delivery in deliveries]) + len(deliveries)
+        if size <= most + 1:
+            return [Batch(list(deliveries))]
+    cutter = _Cutter(batch_size, most)
     for delivery in deliveries:
         cutter.add(delivery)
     return cutter.batches
