@@ -62,7 +62,7 @@ def client(bridge: Bridge) -> httpx.AsyncClient:
 async def stored(outbox: SQLiteOutbox) -> list[dict[str, Any]]:
     """The bodies that wait, oldest first."""
     rows = await outbox._run(
-        lambda connection: connection.execute("SELECT body FROM deliveries ORDER BY id").fetchall()
+        lambda connection: connection.execute("SELECT body FROM bodies ORDER BY id").fetchall()
     )
     return [msgspec.json.decode(body) for (body,) in rows]
 

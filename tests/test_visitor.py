@@ -98,7 +98,7 @@ class Site:
 
     async def stored(self) -> list[dict[str, Any]]:
         rows = await self.outbox._run(
-            lambda connection: connection.execute("SELECT body FROM deliveries").fetchall()
+            lambda connection: connection.execute("SELECT body FROM bodies").fetchall()
         )
         return [msgspec.json.decode(body) for (body,) in rows]
 

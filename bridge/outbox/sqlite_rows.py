@@ -17,27 +17,35 @@ from bridge.outbox.sqlite_file import OutboxFile
 
 FORGET_AT_ONCE = 2000  # delivered keys that one ack forgets at most
 
-Row = tuple[str, str, str, bytes, float, float, float]  # what _INSERT takes
+Row = tuple[tuple[str, str, str, float, float, float], bytes]  # what _INSERT takes, and the body
 ClaimedRow = tuple[str, str, str, bytes, float, int, int]  # what _CLAIM gives
 
 _INSERT = """
-INSERT INTO deliveries (destination, event_name, event_id, body, due, expires, stored_at)
-VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+INSERT INTO deliveries (destination, event_name, event_id, due, expires, stored_at)
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
+_INSERT_BODY = "INSERT OR REPLACE INTO bodies VALUES (?, ?)"
 
 _REPLACE = """
 UPDATE deliveries
-SET body = :body, due = :due, expires = :expires, stored_at = :now, attempts = 0,
+SET body = NULL, due = :due, expires = :expires, stored_at = :now, attempts = 0,
     settled_at = NULL, reason = NULL
 WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
 """
 _REPLACE_FORGOTTEN = f"{_REPLACE} AND settled_at < :forgotten AND reason IS NULL"
 _REPLACE_DEAD = f"{_REPLACE} AND reason IS NOT NULL"
+_REPLACE_BODY = """
+INSERT OR REPLACE INTO bodies SELECT id, :body FROM deliveries
+WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
+"""
 
-_SELECT = "SELECT destination, event_name, event_id, body, expires, attempts"
+_SELECT = """
+SELECT destination, event_name, event_id, coalesce(deliveries.body, bodies.body), expires, attempts
+"""
+_DELIVERIES = "FROM deliveries LEFT JOIN bodies USING (id)"
 
 _CLAIM = f"""
-{_SELECT}, id FROM deliveries WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?
+{_SELECT}, id {_DELIVERIES} WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?
 """
 
 _LEASE = "UPDATE deliveries SET due = ?, attempts = attempts + 1 WHERE id = ?"
@@ -52,9 +60,14 @@ _BY_PLACE = (
 
 _ACK = "UPDATE deliveries SET due = NULL, body = NULL, settled_at = ?"
 
-# Without its body it would keep its page, nearly empty, until it is forgotten in 48 hours. Moved to
-# the end it leaves the page free for others, at three times the cost.
-_ACK_AND_MOVE = _ACK.replace("SET ", "SET id = (SELECT max(id) + 1 FROM deliveries), ")
+# Of what is delivered and nothing else, whatever a late worker says.
+_DROP_BODY = """
+DELETE FROM bodies WHERE id = (
+    SELECT id FROM deliveries {} AND settled_at IS NOT NULL AND reason IS NULL
+)
+"""
+_DROP_BODY_BY_PLACE = _DROP_BODY.format("WHERE id = ?")
+_DROP_BODY_BY_KEY = _DROP_BODY.format("WHERE event_id = ? AND event_name = ? AND destination = ?")
 
 _RETRY = "UPDATE deliveries SET due = ?"
 _BURY = "UPDATE deliveries SET due = NULL, settled_at = ?, reason = ?"
@@ -72,7 +85,7 @@ WHERE event_id = :event_id AND event_name = :event_name AND due > :now AND attem
 """
 
 _FIND = f"""
-{_SELECT}, due FROM deliveries WHERE event_id = ? AND event_name = ? AND due IS NOT NULL
+{_SELECT}, due {_DELIVERIES} WHERE event_id = ? AND event_name = ? AND due IS NOT NULL
 ORDER BY destination LIMIT 1
 """
 
@@ -95,13 +108,13 @@ SELECT destination, count(*) FROM deliveries WHERE reason IS NOT NULL GROUP BY d
 
 # The index's own order: nothing has to be sorted, and a page follows the one before it.
 _LIST_DEAD = f"""
-{_SELECT}, reason, settled_at FROM deliveries
+{_SELECT}, reason, settled_at {_DELIVERIES}
 WHERE reason IS NOT NULL AND (:destination IS NULL OR destination = :destination)
 ORDER BY settled_at DESC, destination DESC, reason DESC, id DESC LIMIT :limit OFFSET :offset
 """
 
 _FIND_DEAD = f"""
-{_SELECT}, reason, settled_at FROM deliveries WHERE event_id = ? AND reason IS NOT NULL
+{_SELECT}, reason, settled_at {_DELIVERIES} WHERE event_id = ? AND reason IS NOT NULL
 ORDER BY settled_at DESC, id DESC
 """
 
@@ -117,24 +130,21 @@ WHERE event_id = :event_id AND event_name = :event_name AND destination = :desti
   AND reason IS NOT NULL
 """
 
+_DROP_DEAD_BODY = """
+DELETE FROM bodies WHERE id = (
+    SELECT id FROM deliveries
+    WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
+      AND reason IS NOT NULL
+)
+"""
+
 _SAVE_CIRCUIT = "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?)"
 _CIRCUITS = "SELECT destination, state, reason, since, until FROM circuits"
 
 
 def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
     """Return ``deliveries`` as ``store_all`` takes them."""
-    return [
-        (
-            delivery.destination,
-            delivery.event_name,
-            delivery.event_id,
-            delivery.body,
-            delivery.due,
-            delivery.expires,
-            now,
-        )
-        for delivery in deliveries
-    ]
+    return [((*each.key, each.due, each.expires, now), each.body) for each in deliveries]
 
 
 def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool]:
@@ -145,7 +155,7 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool
     """
     before = file.count_held()
     room = file.find_room()
-    has_disk = room.take(len(rows), sum(len(row[3]) for row in rows))
+    has_disk = room.take(len(rows), sum(len(body) for _, body in rows))
     if has_disk and before + len(rows) <= capacity:
         return [_store(file, row) for row in rows]
     # How many keys are new shows when they are stored: those we know already need no room.
@@ -171,7 +181,9 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool
 
 
 def _store(file: OutboxFile, row: Row) -> bool:
-    if file.storing.execute(_INSERT, row).rowcount == 1:
+    fields, body = row
+    if file.storing.execute(_INSERT, fields).rowcount == 1:
+        file.storing.execute(_INSERT_BODY, (file.storing.lastrowid, body))
         file.held += 1
         return True
     return _replace(file, row)
@@ -179,19 +191,15 @@ def _store(file: OutboxFile, row: Row) -> bool:
 
 def _replace(file: OutboxFile, row: Row) -> bool:
     """Store ``row`` in place of what is forgotten or dead; false if its key is neither."""
-    destination, event_name, event_id, body, due, expires, now = row
-    values = {
-        **_name((destination, event_name, event_id)),
-        "body": body,
-        "due": due,
-        "expires": expires,
-        "now": now,
-        "forgotten": now - REMEMBERED,
-    }
+    (destination, event_name, event_id, due, expires, now), body = row
+    key = _name((destination, event_name, event_id))
+    values = {**key, "due": due, "expires": expires, "now": now, "forgotten": now - REMEMBERED}
     if file.execute(_REPLACE_FORGOTTEN, values).rowcount == 1:
         file.held += 1
-        return True
-    return file.execute(_REPLACE_DEAD, values).rowcount == 1
+    elif file.execute(_REPLACE_DEAD, values).rowcount != 1:
+        return False
+    file.execute(_REPLACE_BODY, {**key, "body": body})
+    return True
 
 
 def claim_due(
@@ -226,7 +234,10 @@ def read_claimed(rows: Sequence[ClaimedRow], due: float) -> list[Delivery]:
 def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> None:
     """Mark as delivered, without their bodies; forget some of the keys older than 48 hours."""
     is_tight = file.find_room().is_tight
-    file.held -= _change(file, _ACK_AND_MOVE if is_tight else _ACK, (now,), deliveries)
+    file.held -= _change(file, _ACK, (now,), deliveries)
+    places = [(each.place,) for each in deliveries]
+    if file.executemany(_DROP_BODY_BY_PLACE, places).rowcount < len(places):
+        file.executemany(_DROP_BODY_BY_KEY, [_list_key(each) for each in deliveries])
     # Each that is forgotten may lie on a page of its own, and that page is written.
     most = 2 * len(deliveries) if is_tight else FORGET_AT_ONCE
     file.execute(_FORGET, (now - REMEMBERED, most))
@@ -250,7 +261,7 @@ def _change(
     Each is looked for at its place first, which takes half the time of finding its key. If any is
     not there, all are looked for by their keys.
     """
-    names = [(each.event_id, each.event_name, each.destination) for each in deliveries]
+    names = [_list_key(each) for each in deliveries]
     places = [(*values, *name, each.place) for name, each in zip(names, deliveries, strict=True)]
     changed = file.executemany(f"{change} {_BY_PLACE}", places).rowcount
     if changed < len(places):
@@ -316,7 +327,9 @@ def revive_all(file: OutboxFile, keys: Sequence[Key], now: float) -> int:
 
 def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
     """Delete dead letters; how many there were."""
-    dropped = file.executemany(_DROP, [_name(key) for key in keys]).rowcount
+    names = [_name(key) for key in keys]
+    file.executemany(_DROP_DEAD_BODY, names)
+    dropped = file.executemany(_DROP, names).rowcount
     file.held -= dropped
     return dropped
 
@@ -335,6 +348,11 @@ def read_circuits(file: OutboxFile) -> dict[str, Circuit]:
         row[0]: Circuit(destination=row[0], state=row[1], reason=row[2], since=row[3], until=row[4])
         for row in file.execute(_CIRCUITS)
     }
+
+
+def _list_key(delivery: Delivery) -> tuple[str, str, str]:
+    """Return what names ``delivery``, in the order of its index."""
+    return (delivery.event_id, delivery.event_name, delivery.destination)
 
 
 def _name(key: Key) -> dict[str, Any]:

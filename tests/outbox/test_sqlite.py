@@ -535,10 +535,16 @@ async def test_disk_that_others_filled_to_the_last_byte_loses_nothing(disk: Path
 
 
 async def test_wal_gives_back_its_room_when_the_disk_is_full(disk: Path) -> None:
+    async def stir(outbox: SQLiteOutbox) -> None:
+        for _ in range(20):  # the same pages again and again
+            await outbox.retry(await outbox.claim("meta:1", 200, now=NOW, lease=LEASE), NOW)
+
     async with opened(disk / "bridge.db") as outbox:
         await outbox.put([make_delivery(str(i), body=bytes(2000)) for i in range(400)], NOW)
+        await stir(outbox)
     async with opened(disk / "bridge.db") as outbox:
-        claimed = (await outbox.claim("meta:1", 200, now=NOW, lease=LEASE))[:50]
+        await stir(outbox)
+        claimed = await outbox.claim("meta:1", 50, now=NOW, lease=LEASE)
         fill_up(disk / "ballast")
         with pytest.raises(OutboxFullError):
             await outbox.ack(claimed, NOW)
@@ -766,6 +772,12 @@ async def test_file_of_version_0_keeps_working(path: Path) -> None:
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
+def read_bodies(path: Path) -> list[bytes]:
+    with connected(path) as connection:
+        held = "SELECT id, body FROM deliveries WHERE body IS NOT NULL UNION SELECT * FROM bodies"
+        return [row[1] for row in connection.execute(f"{held} ORDER BY id")]
+
+
 async def test_process_of_version_0_goes_on_beside_us(path: Path) -> None:
     build_version_0(path)
     async with opened(path) as outbox:
@@ -775,6 +787,34 @@ async def test_process_of_version_0_goes_on_beside_us(path: Path) -> None:
             connection.execute(INSERT_0, ("new", b"new", NOW - 50, NOW + 1000, 0, None, None))
         assert (await outbox.count(NOW))["meta:1"].oldest == NOW - 50
         assert await claim_ids(outbox) == ["new", "due"]
+
+
+async def test_body_that_a_process_of_before_wrote_counts(path: Path) -> None:
+    async with opened(path) as outbox:
+        await outbox.put([make_delivery("dead", body=b"first")], NOW)
+        await outbox.bury(await outbox.claim("meta:1", 1, now=NOW, lease=LEASE), "refused", NOW)
+        with connected(path) as connection:  # as it replaced a dead letter
+            connection.execute(
+                "UPDATE deliveries SET body = ?, due = ?, attempts = 0, settled_at = NULL,"
+                " reason = NULL",
+                (b"second", NOW),
+            )
+        [claimed] = await outbox.claim("meta:1", 1, now=NOW, lease=LEASE)
+        assert claimed.body == b"second"
+        await outbox.ack([claimed], NOW)
+    assert read_bodies(path) == []
+
+
+async def test_body_is_kept_until_its_delivery_is_settled_for_good(path: Path) -> None:
+    async with opened(path) as outbox:
+        await outbox.put([make_delivery(str(i), body=b"%d" % i) for i in range(4)], NOW)
+        claimed = await outbox.claim("meta:1", 3, now=NOW, lease=LEASE)
+        await outbox.bury(claimed[1:], "refused", NOW)
+        await outbox.ack(claimed[:2], NOW)  # too late for the second, which is dead
+        assert read_bodies(path) == [b"1", b"2", b"3"]
+        await outbox.put([make_delivery("2", body=b"again")], NOW)
+        await outbox.drop([claimed[1].key, claimed[2].key])
+        assert read_bodies(path) == [b"again", b"3"]
 
 
 async def test_many_processes_may_bring_a_file_up_to_date_at_once(path: Path) -> None:
@@ -789,7 +829,7 @@ async def test_many_processes_may_bring_a_file_up_to_date_at_once(path: Path) ->
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("PRAGMA user_version = 7", "its schema is version 7, this Bridge knows 1: upgrade it"),
+        ("PRAGMA user_version = 7", "its schema is version 7, this Bridge knows 2: upgrade it"),
         ("CREATE TABLE deliveries (id, address)", "'deliveries' is another application's"),
     ],
     ids=["newer", "another application's"],
@@ -838,7 +878,8 @@ def test_new_file_and_one_brought_up_to_date_have_the_same_schema(tmp_path: Path
         ),
         (
             rows._CLAIM,
-            "SEARCH deliveries USING INDEX deliveries_due (destination=? AND due<?)",
+            "SEARCH deliveries USING INDEX deliveries_due (destination=? AND due<?)"
+            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
             f"{rows._ACK} {rows._BY_PLACE}",
@@ -853,7 +894,16 @@ def test_new_file_and_one_brought_up_to_date_have_the_same_schema(tmp_path: Path
             rows._NEXT_DUE,
             "SEARCH deliveries USING COVERING INDEX deliveries_due (destination=? AND due>?)",
         ),
-        (rows._LIST_DEAD, "SCAN deliveries USING INDEX deliveries_dead"),
+        (
+            rows._LIST_DEAD,
+            "SCAN deliveries USING INDEX deliveries_dead"
+            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+        ),
+        (
+            rows._DROP_BODY_BY_PLACE,
+            "SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?)"
+            "; SCALAR SUBQUERY 1; SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)",
+        ),
     ],
 )
 def test_statement_reads_an_index_and_sorts_nothing(
