@@ -239,13 +239,14 @@ async def test_claimed_delivery_is_found_where_it_lay(outbox: SQLiteOutbox) -> N
 
 @pytest.mark.parametrize("place", [None, 2, 99], ids=["unknown", "another's", "nobody's"])
 async def test_claimed_delivery_is_found_by_its_key_when_its_place_is_wrong(
-    outbox: SQLiteOutbox, place: int | None
+    outbox: SQLiteOutbox, path: Path, place: int | None
 ) -> None:
-    await outbox.put([make_delivery(str(i)) for i in range(4)], NOW)
+    await outbox.put([make_delivery(str(i), body=b"%d" % i) for i in range(4)], NOW)
     claimed = await outbox.claim("meta:1", 4, now=NOW, lease=LEASE)
     claimed[0] = dataclasses.replace(claimed[0], place=place)
     await outbox.ack(claimed[:1], NOW)
     assert await outbox._run(lambda file: file.held) == 3
+    assert read_bodies(path) == [b"1", b"2", b"3"]
     assert await claim_ids(outbox, NOW + LEASE) == ["1", "2", "3"]
 
 
@@ -766,8 +767,11 @@ async def test_file_of_version_0_keeps_working(path: Path) -> None:
         [dead] = await outbox.find_dead("dead")
         assert (dead.reason, dead.delivery.body) == ("100: refused", b"dead")
         assert await outbox.release("Purchase", "held", NOW) == 1
-        assert await outbox.put([make_delivery("dead", due=NOW + 1)], NOW + 1) == [True]
-        assert await claim_ids(outbox, NOW + 1) == ["held", "dead"]
+        again = make_delivery("dead", due=NOW + 1, body=b"again")
+        assert await outbox.put([again], NOW + 1) == [True]
+        claimed = await outbox.claim("meta:1", 9, now=NOW + 1, lease=LEASE)
+        assert [each.event_id for each in claimed] == ["held", "dead"]
+        assert [each.body for each in claimed] == [b"held", b"again"]
     with connected(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
