@@ -26,6 +26,7 @@ from benchmarks.peers import (
     HOST,
     Browser,
     Case,
+    build_bridge,
     build_peers,
     check,
 )
@@ -171,5 +172,9 @@ def summarize(times: dict[str, list[float]]) -> dict[str, Cost]:
 async def run(rounds: int = ROUNDS) -> dict[str, dict[str, Cost]]:
     """Return every peer's cost by case."""
     with tempfile.TemporaryDirectory() as directory:
-        peers = build_peers(directory)
-        return {case.title: summarize(await measure(case, peers, rounds)) for case in CASES}
+        bridge = build_bridge(directory)
+        peers = build_peers(bridge)
+        try:
+            return {case.title: summarize(await measure(case, peers, rounds)) for case in CASES}
+        finally:
+            await bridge.stop()

@@ -23,7 +23,18 @@ from typing import NamedTuple
 
 import uvicorn
 
-from benchmarks.peers import BARE, CASES, HISTORY, HOST, PEERS, Browser, Case, build_peers, check
+from benchmarks.peers import (
+    BARE,
+    CASES,
+    HISTORY,
+    HOST,
+    PEERS,
+    Browser,
+    Case,
+    build_bridge,
+    build_peers,
+    check,
+)
 from benchmarks.report import Spread, divide
 
 ROUNDS = 7
@@ -52,7 +63,7 @@ def serve(peer: str, directory: str) -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(
-        build_peers(directory)[peer],
+        build_peers(build_bridge(directory))[peer],
         loop="uvloop",
         http="httptools",
         log_level="warning",

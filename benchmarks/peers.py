@@ -211,11 +211,11 @@ def build_bridge(directory: str) -> Bridge:
     return Bridge(SECRET, [meta], outbox=f"sqlite:///{directory}/bridge.db")
 
 
-def build_peers(directory: str) -> dict[str, ASGIApp]:
-    """Return the shops by name; ``directory`` is for Bridge's outbox."""
+def build_peers(bridge: Bridge) -> dict[str, ASGIApp]:
+    """Return the shops by name."""
     session = Middleware(SessionMiddleware, secret_key=SECRET)
     builder = Middleware(_ParamBuilderMiddleware)
-    ours = Middleware(BridgeMiddleware, bridge=build_bridge(directory))
+    ours = Middleware(BridgeMiddleware, bridge=bridge)
     return {
         BARE: _build_shop([], _show_nothing, _show_nothing),
         SESSION: _build_shop([session], _show_session, _write_session),
