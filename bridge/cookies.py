@@ -34,7 +34,7 @@ _SUFFIXES = PublicSuffixList()
 
 # Two-character appendices are the parameter builder's old language tokens; newer ones have eight.
 _VALUE = re.compile(
-    r"fb\.(?P<index>[0-9]{1,2})\.(?P<created_ms>[0-9]{1,14})\.(?P<payload>[!#-+\--:<-\[\]-~]+?)"
+    r"fb\.(?P<index>[0-9]{1,2})\.(?P<created_ms>[0-9]{1,14})\.(?P<payload>[!#-+\-/-:<-\[\]-~]+)"
     r"(?:\.(?P<appendix>AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8}))?"
 )
 _CLICK_ID = re.compile(r"[A-Za-z0-9_.~-]{1,500}")
@@ -79,14 +79,17 @@ def parse_browser_id(value: str) -> BrowserId | None:
     A payload holds no dots (the pixel writes a click id's dots as ``__DOT__``), so a fifth part of
     any other shape makes the whole value invalid, as it does for the pixel.
     """
-    if len(value) > MAX_LENGTH:
-        return None
-    match = _VALUE.fullmatch(value)
-    if match is None or "." in match["payload"]:
+    match = _VALUE.fullmatch(value) if len(value) <= MAX_LENGTH else None
+    if match is None:
         return None
     return BrowserId(
         int(match["index"]), int(match["created_ms"]), match["payload"], match["appendix"] or ""
     )
+
+
+def is_browser_id(value: str) -> bool:
+    """Return whether the pixel would take ``value`` as a ``_fbp`` or ``_fbc``."""
+    return len(value) <= MAX_LENGTH and _VALUE.fullmatch(value) is not None
 
 
 def new_fbp(index: int, now_ms: int, random: bytes) -> str:
@@ -215,7 +218,7 @@ class Cookies:
 
     def _browser_id(self, name: bytes) -> str | None:
         value = self.text(name)
-        return value if value and parse_browser_id(value) else None
+        return value if value and is_browser_id(value) else None
 
 
 # A visitor's header stays the same from request to request: most are read once and remembered.
@@ -234,6 +237,16 @@ def encode_base64url(data: bytes) -> bytes:
     """
     text = binascii.b2a_base64(data, newline=False).rstrip(b"=")
     return text.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def decode_base64url(text: bytes) -> bytes:
+    """Return what ``encode_base64url`` made ``text`` of.
+
+    Raises:
+        ValueError: It is of no possible length; signs that are not its own are passed over.
+    """
+    padding = b"=" * (-len(text) % 4)
+    return binascii.a2b_base64(text.replace(b"-", b"+").replace(b"_", b"/") + padding)
 
 
 def build_set_cookie(

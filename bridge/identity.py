@@ -8,7 +8,6 @@ bytes, so that an unchanged session costs one dictionary look-up.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import msgspec
 from itsdangerous import BadSignature, Signer
 from starlette.datastructures import Secret
 
-from bridge.cookies import encode_base64url
+from bridge.cookies import decode_base64url, encode_base64url
 from bridge.errors import ConfigError
 from bridge.events import UserData
 from bridge.lazy import lazy
@@ -164,7 +163,7 @@ class SessionSigner:
 
     def _verify(self, cookie: bytes) -> Identity | None:
         try:
-            payload = base64.urlsafe_b64decode(self._signer.unsign(cookie) + b"==")
+            payload = decode_base64url(self._signer.unsign(cookie))
             return msgspec.json.decode(payload, type=Identity)
         except (BadSignature, msgspec.MsgspecError, ValueError):
             return None

@@ -10,14 +10,13 @@ least useful first.
 
 from __future__ import annotations
 
-import base64
 import zlib
 from collections.abc import Iterator, Sequence
 
 import msgspec
 from itsdangerous import BadSignature
 
-from bridge.cookies import encode_base64url
+from bridge.cookies import decode_base64url, encode_base64url
 from bridge.errors import InvalidTokenError
 from bridge.events import UserData
 from bridge.identity import Identity, PurposeSigner
@@ -167,7 +166,7 @@ class Sealer:
 def _load(encoded: bytes) -> _Content:
     """Return what a token says whose signature was right; another version's may not be readable."""
     try:
-        packed = base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4))
+        packed = decode_base64url(encoded)
         inflate = zlib.decompressobj(wbits=-15, zdict=_DICTIONARY)
         return msgspec.msgpack.decode(inflate.decompress(packed, MAX_CONTENT), type=_Content)
     except (zlib.error, msgspec.MsgspecError, ValueError):
