@@ -98,7 +98,9 @@ class Capture:
     def ajs_anonymous_id(self) -> str | None:
         """Segment's anonymous id: analytics.js writes it bare, its classic version JSON-quoted."""
         raw = self.cookies.text(b"ajs_anonymous_id")
-        text = unquote(raw[:300]).strip('"') if raw else ""
+        if not raw:
+            return None
+        text = unquote(raw[:300]).strip('"')
         return text if _ANONYMOUS_ID.fullmatch(text) else None
 
     @lazy
@@ -123,7 +125,7 @@ class Capture:
 
         Source: WICG, "Speculation Rules"; Fetch, "Sec-Purpose", read 2026-11-23.
         """
-        if SPECULATION_HEADERS.isdisjoint(self.headers):
+        if self.headers.keys().isdisjoint(SPECULATION_HEADERS):
             return None
         purpose = self.headers.get(b"sec-purpose", b"").lower()
         if b"prerender" in purpose:

@@ -103,9 +103,10 @@ def new_fbp(index: int, now_ms: int, random: bytes) -> str:
     return f"fb.{index}.{now_ms}.{int.from_bytes(random) % 10**18}"
 
 
-def build_fbc(click_id: str, index: int, now_ms: int) -> str:
+def build_fbc(click_id: str, index: int, now_ms: int, appendix: str = "") -> str:
     """Return the ``_fbc`` value of a click first seen at ``now_ms``."""
-    return f"fb.{index}.{now_ms}.{click_id.replace('.', '__DOT__')}"
+    value = f"fb.{index}.{now_ms}.{click_id.replace('.', '__DOT__')}"
+    return f"{value}.{appendix}" if appendix else value
 
 
 def renew_fbc(stored: str | None, click_id: str | None, index: int, now_ms: int) -> str | None:
@@ -118,13 +119,13 @@ def renew_fbc(stored: str | None, click_id: str | None, index: int, now_ms: int)
     """
     if click_id is None:
         return stored
-    known = parse_browser_id(stored) if stored else None
+    known = _VALUE.fullmatch(stored) if stored and len(stored) <= MAX_LENGTH else None
     if known is None:
         return build_fbc(click_id, index, now_ms)
-    payload = click_id.replace(".", "__DOT__")
-    if payload == known.payload:
+    payload, appendix = known.group("payload", "appendix")
+    if payload == click_id.replace(".", "__DOT__"):
         return stored
-    return str(BrowserId(index, now_ms, payload, known.appendix))
+    return build_fbc(click_id, index, now_ms, appendix or "")
 
 
 def read_click_id(query: bytes) -> str | None:

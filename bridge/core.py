@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -63,6 +64,7 @@ from bridge.visitor import VISITOR, Visitor, current_visitor
 from bridge.visits import Visits
 
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
+REMEMBERED = 4096  # visitors whose readable cookie is not encoded anew
 RATE_LIMIT = 300  # events a minute of one session
 
 
@@ -189,6 +191,9 @@ class Bridge:
             ignore=ignore,
             counters=self.counters,
         )
+        self._encode_settings = lru_cache(REMEMBERED)(
+            lambda *told: encode_readable(self._build_settings(*told)).encode()
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -245,16 +250,21 @@ class Bridge:
         """Return what the script must know on ``visitor``'s pages."""
         if visitor.is_nobody:
             return PageSettings(consent="pending" if visitor.consent == "pending" else "denied")
+        domain = visitor.capture.connection.cookie_domain.domain
+        return self._build_settings(visitor.identity.external_id, domain, visitor.consent)
+
+    def _build_settings(self, external_id: str, domain: str | None, consent: State) -> PageSettings:
         return PageSettings(
-            external_id=visitor.identity.external_id,
-            pixel_ids=self._pixel_ids,
-            domain=visitor.capture.connection.cookie_domain.domain,
-            consent=visitor.consent,
+            external_id=external_id, pixel_ids=self._pixel_ids, domain=domain, consent=consent
         )
 
-    def encode_page_settings(self, visitor: Visitor) -> str:
-        """Return what the readable cookie of a known visitor says."""
-        return encode_readable(self.build_page_settings(visitor))
+    def encode_page_settings(self, visitor: Visitor) -> bytes:
+        """Return what the readable cookie of a known visitor says; a session changes, this rarely.
+
+        It is asked for whenever a response sets cookies.
+        """
+        domain = visitor.capture.connection.cookie_domain.domain
+        return self._encode_settings(visitor.identity.external_id, domain, visitor.consent)
 
     def script_tag(
         self, *, nonce: str | None = None, integrity: bool = True, origin: str | None = None

@@ -78,6 +78,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
             return [hash_external_id(self.anonymous_id), self.external_id]
         return [self.external_id]
 
+    def change(self, **changes: Any) -> Identity:
+        """Return the identity with ``changes``, neither of its ids among them."""
+        changed = msgspec.structs.replace(self, **changes)
+        changed.__dict__["external_id"] = self.external_id  # a hash, which stays the same
+        return changed
+
     def __repr__(self) -> str:
         return f"Identity(known={self.user_id is not None})"
 
@@ -168,7 +174,7 @@ class SessionSigner:
         except (BadSignature, msgspec.MsgspecError, ValueError):
             return None
 
-    def write(self, identity: Identity) -> str:
+    def write(self, identity: Identity) -> bytes:
         """Return ``identity`` as a cookie value of at most 3800 characters."""
         value = self._sign(identity)
         for field, empty in _DROPPABLE:
@@ -178,9 +184,8 @@ class SessionSigner:
             value = self._sign(identity)
         return value
 
-    def _sign(self, identity: Identity) -> str:
-        payload = encode_base64url(msgspec.json.encode(identity))
-        return self._signer.sign(payload).decode()
+    def _sign(self, identity: Identity) -> bytes:
+        return self._signer.sign(encode_base64url(msgspec.json.encode(identity)))
 
     def derive_anonymous_id(self, fbp: str) -> str:
         """Return a UUID that is always the same for ``fbp``: parallel first requests agree."""

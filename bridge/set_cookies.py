@@ -66,9 +66,9 @@ class SetCookies:
         """Keep what the visitor chose."""
         self._set(CHOICE_COOKIE, choice, CHOICE_MAX_AGE)
 
-    def set_session(self, value: str) -> None:
+    def set_session(self, value: bytes) -> None:
         """Keep the signed session."""
-        self.lines.append(b"%b=%b%b" % (SESSION_COOKIE, value.encode(), self._attributes.session))
+        self.lines.append(b"%b=%b%b" % (SESSION_COOKIE, value, self._attributes.session))
 
     def set_browser_id(self, name: bytes, value: str) -> None:
         """Give the browser a ``_fbp`` or ``_fbc``."""
@@ -83,11 +83,10 @@ class SetCookies:
         if parsed is not None and parsed.subdomain_index == self._place.subdomain_index:
             self.set_browser_id(name, value)
 
-    def set_readable(self, value: str, *, renew: bool) -> None:
+    def set_readable(self, value: bytes, *, renew: bool) -> None:
         """Tell the script what it must know, unless it was told."""
-        text = value.encode()
-        if renew or self._shown.readable != text:
-            self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, text, self._attributes.readable))
+        if renew or self._shown.readable != value:
+            self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, value, self._attributes.readable))
 
     def set_twin(self, twin: Twin) -> None:
         """Let a twin ride to the script."""

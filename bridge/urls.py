@@ -71,7 +71,6 @@ _KEPT = frozenset({"fbclid", "gclid", "msclkid", "ttclid"})
 # Bounded and anchored, so that no text makes them slow.
 _EMAIL = re.compile(r"[^\s@/?&=;,:]{1,64}@[^\s@/?&=;,:]{1,190}\.[^\s@/?&=;,:]")
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.")
-_SAFE = re.compile(r"[!-~]+")
 # What stands before the host's last ``@`` is a user name or a password.
 _ADDRESS = re.compile(r"(https?://)(?:[!-.0-~]*@)?([!-.0-?A-~]+)(/?)([!-~]*)")
 
@@ -115,7 +114,7 @@ def clean_url(
     clean = _clean_address(address)
     if clean is None or not query:
         return clean
-    if not _SAFE.fullmatch(query):
+    if " " in query or not (query.isascii() and query.isprintable()):
         return None
     pairs = query.replace(";", "&").split("&")
     kept = "&".join([pair for pair in pairs if pair and _may_leave(pair, private)])

@@ -78,7 +78,7 @@ def meet(
             changes["page_url"] = capture.page_url or stored.page_url
         if stored.is_page_anonymous and capture.is_page_load:
             changes["is_page_anonymous"] = False
-    return msgspec.structs.replace(stored, **changes) if changes else stored
+    return stored.change(**changes) if changes else stored
 
 
 def _follow_segment(capture: Capture, stored: Identity) -> Identity:
@@ -372,7 +372,7 @@ class Visitor:
         return (
             identity.fbp != shown.fbp
             or identity.fbc != shown.fbc
-            or self.bridge.encode_page_settings(self).encode() != shown.readable
+            or self.bridge.encode_page_settings(self) != shown.readable
         )
 
     def _tell(self, cookies: SetCookies, signer: SessionSigner) -> None:

@@ -23,7 +23,7 @@ IDENTITY = Identity(
 
 
 def test_session_comes_back_as_it_was_written() -> None:
-    assert SIGNER.read(SIGNER.write(IDENTITY).encode(), NOW) == IDENTITY
+    assert SIGNER.read(SIGNER.write(IDENTITY), NOW) == IDENTITY
 
 
 def test_session_holds_only_cookie_characters() -> None:
@@ -42,13 +42,13 @@ def test_session_holds_only_cookie_characters() -> None:
         pytest.param(lambda cookie: cookie + b"x" * MAX_COOKIE_LENGTH, id="oversized"),
         pytest.param(lambda cookie: b"\xff\xfe\x00.\x80", id="bytes"),
         pytest.param(
-            lambda cookie: SessionSigner([OTHER_SECRET], max_age=1).write(IDENTITY).encode(),
+            lambda cookie: SessionSigner([OTHER_SECRET], max_age=1).write(IDENTITY),
             id="forged",
         ),
     ],
 )
 def test_session_is_ignored_when(damage) -> None:  # type: ignore[no-untyped-def]
-    assert SIGNER.read(damage(SIGNER.write(IDENTITY).encode()), NOW) is None
+    assert SIGNER.read(damage(SIGNER.write(IDENTITY)), NOW) is None
 
 
 def test_session_signed_for_another_purpose_is_ignored() -> None:
@@ -61,20 +61,20 @@ def test_session_signed_for_another_purpose_is_ignored() -> None:
 
 
 def test_session_is_stale_after_its_age_even_when_remembered() -> None:
-    cookie = SIGNER.write(IDENTITY).encode()
+    cookie = SIGNER.write(IDENTITY)
     assert SIGNER.read(cookie, NOW + MAX_AGE) == IDENTITY
     assert SIGNER.read(cookie, NOW + MAX_AGE + 1) is None
 
 
 def test_session_of_a_clock_ahead_counts() -> None:
-    assert SIGNER.read(SIGNER.write(IDENTITY).encode(), NOW - 60) == IDENTITY
+    assert SIGNER.read(SIGNER.write(IDENTITY), NOW - 60) == IDENTITY
 
 
 def test_keys_rotate() -> None:
-    old = SIGNER.write(IDENTITY).encode()
+    old = SIGNER.write(IDENTITY)
     rotated = SessionSigner([SECRET, OTHER_SECRET], max_age=MAX_AGE)
     assert rotated.read(old, NOW) == IDENTITY
-    new = rotated.write(IDENTITY).encode()
+    new = rotated.write(IDENTITY)
     assert SIGNER.read(new, NOW) is None
     assert SessionSigner([OTHER_SECRET], max_age=MAX_AGE).read(new, NOW) == IDENTITY
 
@@ -105,7 +105,7 @@ def test_session_cookie_is_never_over_its_limit(
     )
     value = SIGNER.write(identity)
     assert len(value) <= MAX_COOKIE_LENGTH
-    read = SIGNER.read(value.encode(), NOW)
+    read = SIGNER.read(value, NOW)
     assert read is not None
     assert read.user_id == identity.user_id
 
