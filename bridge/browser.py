@@ -264,7 +264,9 @@ def _build_fields(event: BrowserEvent, visitor: Visitor) -> dict[str, Any]:
         "event_name": event.event_name,
         "event_id": event.event_id,
         "event_time": int(time.time() - min(max(event.age_ms, 0), MAX_AGE_MS) / 1000),
-        "custom_data": fit_properties(event.custom_data),
+        "custom_data": fit_properties(
+            event.custom_data, is_purchase=event.event_name == "Purchase"
+        ),
         "event_source_url": capture.clean_own_url((event.url or "").encode("utf-8", "replace")),
         "referrer_url": capture.clean_url((event.referrer or "").encode("utf-8", "replace")),
     }

@@ -170,11 +170,14 @@ def _check_numbers(value: object, path: str = "custom_data") -> None:
             _check_numbers(item, path)
 
 
-def fit_properties(given: dict[str, Any]) -> dict[str, Any]:
+def fit_properties(given: dict[str, Any], *, is_purchase: bool) -> dict[str, Any]:
     """Return what Meta's API takes of properties that a page wrote for the pixel, which takes all.
 
     A number as text becomes one. What is of a wrong kind, and a value without a currency, is left
-    out: the server copy without it is better than none.
+    out: the server copy without it is better than none. A purchase has none without its value.
+
+    Raises:
+        InvalidEventError: What is wrong with a purchase's value.
 
     Source: Meta answers 2804023 to a ``value`` without ``currency``, and refuses the whole batch.
     """
@@ -186,6 +189,8 @@ def fit_properties(given: dict[str, Any]) -> dict[str, Any]:
             read_numbers(one, "custom_data", is_spec=False)
             check_properties(one, is_purchase=False)
         except InvalidEventError:
+            if is_purchase and key == "value":
+                raise
             continue
         fitted[key] = one[key]
     return fitted

@@ -135,6 +135,8 @@ class Bridge:
             raise ConfigError(f"browser_hold must be 0 to 3600 seconds, got {browser_hold}")
         if not re.fullmatch(r"https?://[A-Za-z0-9._~:/?&=%\[\]-]+", pixel_script_url):
             raise ConfigError(f"pixel_script_url must be a URL, got {pixel_script_url!r}")
+        if not isinstance(catalog, Catalog | None):
+            raise ConfigError(f"catalog must be like Catalog([…]), got {type(catalog).__name__}")
         if not 0 <= rate_limit < float("inf"):
             raise ConfigError(f"rate_limit must be 0 or more events a minute, got {rate_limit}")
         _check_destinations(destinations)
@@ -197,13 +199,18 @@ class Bridge:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Bridge:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Bridge:
         """Return the bridge that the ``BRIDGE_*`` variables describe; README lists them.
+
+        Args:
+            environ: The process's own environment by default.
+            arguments: Of ``Bridge``, for what no variable can say, such as ``catalog`` and
+                ``ignore``; they go before the variables.
 
         Raises:
             ConfigError: A variable is missing or wrong; the message names it.
         """
-        return build_from(cls, environ)
+        return build_from(cls, os.environ if environ is None else environ, **arguments)
 
     # The app's life
 
@@ -312,13 +319,11 @@ class Bridge:
     def seal(self, visitor: Visitor) -> str:
         """Return ``visitor`` as a URL-safe token of at most 500 characters.
 
-        It fits a payment's metadata, and holds hashes only of what ``identify`` was told.
-
-        Raises:
-            ConfigError: Nothing is known of the visitor, and nothing may be.
+        It fits a payment's metadata, and holds hashes only of what ``identify`` was told. Of a
+        visitor of whom nothing may be known it holds that alone, and sends nothing later.
         """
         if visitor.is_nobody:
-            raise ConfigError(f"nothing to seal: {visitor.silence or 'the visitor was forgotten'}")
+            return self._sealer.seal_nobody(visitor.silence or "", now=time.time())
         # What this request shows, which the session may not hold yet.
         seen = visitor.user_data
         identity = msgspec.structs.replace(
@@ -330,7 +335,7 @@ class Bridge:
         limited = visitor.consent == "limited"
         return self._sealer.seal(identity, limited=limited, now=time.time())
 
-    def unseal(self, token: str, *, max_age: float = SEAL_MAX_AGE) -> Visitor:
+    def unseal(self, token: str | None, *, max_age: float = SEAL_MAX_AGE) -> Visitor:
         """Return the visitor in ``token``, for ``enrich`` and ``track`` in a webhook or a job.
 
         Args:
@@ -338,11 +343,13 @@ class Bridge:
             max_age: How old it may be, in seconds; 30 days by default.
 
         Raises:
-            InvalidTokenError: It is expired, altered or foreign; the message says which.
+            InvalidTokenError: It is expired, altered, foreign or none; the message says which.
         """
-        identity, limited = self._sealer.open(token, max_age=max_age, now=time.time())
-        consent: State = "limited" if limited else "granted"
-        return Visitor(self, None, stored=identity, consent=consent, ignored=None)
+        sealed = self._sealer.open(token, max_age=max_age, now=time.time())
+        consent: State = "limited" if sealed.limited else "granted"
+        return Visitor(
+            self, None, stored=sealed.identity, consent=consent, ignored=sealed.silence or None
+        )
 
     # An event
 

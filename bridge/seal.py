@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 from itsdangerous import BadSignature
@@ -23,6 +24,7 @@ from bridge.identity import Identity, PurposeSigner
 
 MAX_LENGTH = 500  # characters
 MAX_CONTENT = 4096  # bytes of an opened token; deflate could make more of 500 characters
+MAX_SILENCE = 100  # characters of an app's own reason
 MAX_AGE = 30 * 86_400  # seconds
 
 _DICTIONARY = (
@@ -54,6 +56,7 @@ class _Content(msgspec.Struct, array_like=True):
     user_agent: str | None
     page_url: str | None
     digests: dict[str, list[bytes]]
+    silence: str = ""
 
     def shrink(self) -> Iterator[_Content]:
         """Yield this with ever more left out.
@@ -87,6 +90,20 @@ class _Content(msgspec.Struct, array_like=True):
         return [{"without": key} for key in keys if key in self.digests]
 
 
+class Sealed(NamedTuple):
+    """What a token holds.
+
+    Attributes:
+        identity: Whose it is; ``None`` of a visitor of whom nothing may be known.
+        limited: Whether Limited Data Use holds.
+        silence: Why no event is sent, as ``Visitor.silence`` has it; ``""`` if events are sent.
+    """
+
+    identity: Identity | None
+    limited: bool
+    silence: str
+
+
 class Sealer:
     """Seals identities into tokens and opens them, on any machine that has the keys.
 
@@ -96,6 +113,11 @@ class Sealer:
 
     def __init__(self, secret_keys: Sequence[str]) -> None:
         self._signer = PurposeSigner(secret_keys, "seal")
+
+    def seal_nobody(self, silence: str, *, now: float) -> str:
+        """Return a token that says no more than why no event is sent."""
+        nobody = (None,) * 6
+        return self._dump(_Content(int(now), "", False, *nobody, {}, silence[:MAX_SILENCE]))
 
     def seal(self, identity: Identity, *, limited: bool, now: float) -> str:
         """Return a URL-safe token of at most 500 characters."""
@@ -128,13 +150,13 @@ class Sealer:
         packed = deflate.compress(msgspec.msgpack.encode(content)) + deflate.flush()
         return self._signer.sign(encode_base64url(packed)).decode()
 
-    def open(self, token: str, *, max_age: float, now: float) -> tuple[Identity, bool]:
-        """Return the identity in ``token``, and whether its consent was limited.
+    def open(self, token: object, *, max_age: float, now: float) -> Sealed:
+        """Return what ``token`` holds.
 
         Raises:
             InvalidTokenError: It is altered, of other keys, no token at all, or too old.
         """
-        if len(token) > MAX_LENGTH:
+        if not isinstance(token, str) or len(token) > MAX_LENGTH:
             raise InvalidTokenError("no token of seal(): expected at most 500 characters of text")
         try:
             encoded = self._signer.unsign(token)
@@ -148,6 +170,8 @@ class Sealer:
             raise InvalidTokenError(
                 f"expired: sealed {age / 86_400:.1f} days ago, accepted for {max_age / 86_400:.1f}"
             )
+        if not content.anonymous_id:
+            return Sealed(None, content.limited, content.silence)
         user_data = {key: [d.hex() for d in value] for key, value in content.digests.items()}
         identity = Identity(
             anonymous_id=content.anonymous_id,
@@ -160,7 +184,7 @@ class Sealer:
             page_url=content.page_url,
             user_data=msgspec.convert(user_data, UserData),
         )
-        return identity, content.limited
+        return Sealed(identity, content.limited, content.silence)
 
 
 def _load(encoded: bytes) -> _Content:

@@ -287,15 +287,21 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
-def build_from(kind: Callable[..., Built], environ: Mapping[str, str]) -> Built:
+def build_from(
+    kind: Callable[..., Built], environ: Mapping[str, str], **arguments: Any
+) -> Built:
     """Return ``kind`` built from ``environ``; an error names the variable.
+
+    Args:
+        kind: Takes the options as arguments.
+        environ: The variables.
+        arguments: They go before the variables.
 
     Raises:
         ConfigError: A variable is missing, mistyped or wrong.
     """
-    arguments = read_settings(environ)
     try:
-        return kind(**arguments)
+        return kind(**{**read_settings(environ), **arguments})
     except ConfigError as error:
         raise _name_variable(error) from None
 

@@ -305,8 +305,7 @@ class Visitor:
     def seal(self) -> str:
         """Return the visitor as a URL-safe token of at most 500 characters: see ``Bridge.unseal``.
 
-        Raises:
-            ConfigError: Nothing is known of the visitor, and nothing may be.
+        Of a robot, or of a visitor who denied consent, it is one with which nothing is sent.
         """
         return self.bridge.seal(self)
 

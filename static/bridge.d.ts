@@ -6,6 +6,8 @@
 /** What holds for this visitor, in the browser and on the server. */
 type BridgeConsent = 'granted' | 'limited' | 'denied' | 'pending'
 
+type BridgeChoice = 'grant' | 'limit' | 'deny' | 'granted' | 'limited' | 'denied'
+
 /** Meta's standard events; others must be configured on the server (`custom_events`). */
 type BridgeEvent =
   | 'AddPaymentInfo'
@@ -53,8 +55,8 @@ interface BridgeApi {
   track(name: BridgeEvent, properties?: BridgeProperties, options?: { eventID?: string }): string
   /** A PageView; page loads and history changes have one already. */
   page(): string
-  /** The visitor's choice, if there is a new one; resolves to what holds. */
-  consent(word?: 'grant' | 'limit' | 'deny'): Promise<BridgeConsent>
+  /** The visitor's choice, if there is a new one; resolves to what holds, rejects other words. */
+  consent(word?: BridgeChoice): Promise<BridgeConsent>
   /** The visitor's external id, or null while nothing is known or allowed. */
   identity(): { external_id: string } | null
   push(call: BridgeCall): unknown
@@ -64,7 +66,7 @@ interface BridgeApi {
 type BridgeCall =
   | ['track', BridgeEvent, BridgeProperties?, { eventID?: string }?]
   | ['page']
-  | ['consent', 'grant' | 'limit' | 'deny']
+  | ['consent', BridgeChoice]
 
 interface Window {
   /** An array of calls until the script has loaded: `window.bridge = window.bridge || []`. */

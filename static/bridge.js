@@ -575,6 +575,7 @@
       const answer = await call('collect', body)
       if (answer.ok) {
         const { stored, refused } = /** @type {Answer} */ (await answer.json())
+        if (refused[0]) console.warn(refused)
         listed = [...stored, ...refused.map((each) => each.event_id)]
         if (told.splice(0)[0] || listed[0]) delay = 0
       } else
@@ -664,12 +665,18 @@
     attempt(() => listKeys('_bridge.').forEach((key) => delete localStorage[key]))
   }
 
-  /** @param {'grant' | 'limit' | 'deny'} [word] @returns what holds now, for both halves */
+  /**
+   * @param {'grant' | 'limit' | 'deny' | 'granted' | 'limited' | 'denied'} [word]
+   * @returns what holds now, for both halves
+   */
   const consent = async (word) => {
-    const state = word && { grant: 'granted', limit: 'limited', deny: 'denied' }[word]
+    const state = /** @type {const} */ (['granted', 'limited', 'denied']).find(
+      (state) => word && state.startsWith(word.replace('y', 'i')), // deny, denied
+    )
+    if (word && !state) throw Error(word)
     const mine = state ? ++choices : choices
     if (state) setCookie('_bridge_c', '', 0) // a refusal may lie on another domain than the answer's
-    if (word === 'deny') refuse()
+    if (state === 'denied') refuse()
     await known
     if (state) {
       const found = await ask('consent', toBody({ state, url: landing })).catch(() => {})

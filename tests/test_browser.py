@@ -163,10 +163,19 @@ async def test_properties_that_only_the_pixel_takes_cost_not_the_event(
     assert (await stored(outbox))[0].get("custom_data", {}) == kept
 
 
-async def test_purchase_without_a_currency_is_still_refused(client: httpx.AsyncClient) -> None:
-    event = {"event_name": "Purchase", "event_id": "1", "custom_data": {"value": 5}}
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"value": 5}, "custom_data.currency: required beside value, is missing; such as EUR"),
+        ({"value": -5, "currency": "EUR"}, "custom_data.value: expected a number of 0 or more"),
+    ],
+)
+async def test_purchase_whose_value_cannot_be_told_is_still_refused(
+    client: httpx.AsyncClient, given: dict[str, Any], reason: str
+) -> None:
+    event = {"event_name": "Purchase", "event_id": "1", "custom_data": given}
     answer = await client.post(COLLECT, json={"events": [event]})
-    assert [each["event_id"] for each in answer.json()["refused"]] == ["1"]
+    assert answer.json()["refused"] == [{"event_id": "1", "reason": reason}]
 
 
 @pytest.mark.parametrize("half", ["\\ud83d", "\\uDE00", "\\ud83d\\ud83d\\ude00"])

@@ -320,6 +320,7 @@ async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) ->
         ({"prefix": "/bridge/"}, "prefix must be"),
         ({"browser_hold": -1}, "browser_hold must be"),
         ({"rate_limit": -1}, "rate_limit must be"),
+        ({"catalog": []}, r"catalog must be like Catalog\(\[…\]\), got list"),
         ({"rate_limit": float("nan")}, "rate_limit must be"),
         ({"custom_events": ["a\nb"]}, "custom_events must be"),
         ({"custom_events": [1]}, "custom_events must be"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 
 from bridge import Bridge, ConfigError
+from bridge.catalog import Catalog, EventMapping
 from bridge.destinations import Meta, Segment
 from tests.factories import SECRET
 
@@ -88,3 +90,19 @@ def test_write_key_is_in_no_error_and_no_repr() -> None:
     with pytest.raises(ConfigError) as caught:
         build({"BRIDGE_SEGMENT_WRITE_KEY": f"{key}:"})
     assert key not in str(caught.value)
+
+
+def test_arguments_say_what_no_variable_can() -> None:
+    catalog = Catalog([EventMapping("Membership Bought", "Subscribe")])
+    environ = {**BASE, **META, "BRIDGE_BROWSER_HOLD": "3"}
+    bridge = Bridge.from_env(environ, catalog=catalog, browser_hold=7)
+    assert bridge.catalog is catalog
+    assert bridge._browser_hold == 7
+
+
+def test_signature_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRIDGE_ACCESS_TOKEN", "a-token-to-be-hidden")
+    assert "a-token-to-be-hidden" not in str(inspect.signature(Bridge.from_env))
+    for name, value in {**BASE, **META}.items():
+        monkeypatch.setenv(name, value)
+    assert kinds(Bridge.from_env()) == [Meta]

@@ -436,10 +436,36 @@ async def test_sealed_visitor_keeps_limited_consent(open_site: Any) -> None:
     assert {key: event[key] for key in LDU} == LDU
 
 
-async def test_nobody_cannot_be_sealed(open_site: Any) -> None:
-    bridge = open_site(consent="denied").bridge
-    with pytest.raises(ConfigError, match="nothing to seal: consent_denied"):
-        bridge.visit(make_scope(headers=NAVIGATION)).seal()
+@pytest.mark.parametrize("consent", ["denied", "pending"])
+async def test_of_a_silent_visitor_a_token_sends_nothing(open_site: Any, consent: Any) -> None:
+    site = open_site(consent=consent)
+    token = site.bridge.visit(make_scope(headers=NAVIGATION)).seal()
+    visitor = site.bridge.unseal(token)
+    assert (visitor.is_nobody, visitor.silence) == (True, f"consent_{consent}")
+    await track("Lead", visitor=visitor)
+    assert await site.outbox.count(unix_now()) == {}
+    assert site.bridge.counters[f"skipped_events.consent_{consent}"] == 1
+
+
+async def test_token_of_a_robot_or_for_an_own_reason_sends_nothing(open_site: Any) -> None:
+    site = open_site(ignore=lambda connection: "x" * 1000)
+    token = site.bridge.visit(make_scope(headers=NAVIGATION)).seal()
+    assert len(token) <= 500
+    assert site.bridge.unseal(token).silence == "x" * 100
+
+
+async def test_forgotten_visitor_is_sealed_as_nobody(open_site: Any) -> None:
+    site = open_site()
+    visitor = site.bridge.visit(make_scope(headers=NAVIGATION))
+    visitor.forget()
+    opened = site.bridge.unseal(visitor.seal())
+    assert (opened.is_nobody, opened.silence, opened.user_data.external_id) == (True, None, [])
+
+
+@pytest.mark.parametrize("token", [None, 42, b"nonsense"])
+async def test_what_is_no_text_is_no_token(open_site: Any, token: Any) -> None:
+    with pytest.raises(InvalidTokenError, match=r"no token of seal\(\)"):
+        open_site().bridge.unseal(token)
 
 
 async def test_token_that_is_none_is_refused(open_site: Any) -> None:

@@ -118,6 +118,36 @@ async def test_twin_that_the_server_tells_after_a_denial_is_not_fired(scene: Sce
     assert "late-0" not in await ids_told(scene)
 
 
+# Words
+
+
+@pytest.mark.parametrize("word", ["deny", "denied", "limit", "limited", "grant", "granted"])
+async def test_choice_is_told_in_either_form(scene: Scene, word: str) -> None:
+    await scene.show(OURS)
+    states = {"deny": "denied", "limit": "limited", "grant": "granted"}
+    assert await scene.consent(word) == states.get(word, word)
+
+
+async def test_choice_that_is_none_is_refused_and_changes_nothing(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.consent("deny")
+    told = "bridge.consent('accepted').catch((error) => String(error))"
+    assert await scene.run(told) == "Error: accepted"
+    assert await scene.consent() == "denied"
+    assert await scene.cookies() == {"_bridge_c"}
+
+
+async def test_refused_event_shows_in_the_console(scene: Scene) -> None:
+    await scene.show(OURS)
+    ours = scene.page.expect_console_message(lambda message: "[Object]" in message.text)
+    async with ours as shown:  # the pixel has words of its own
+        await scene.run("void bridge.track('Purchase', {value: 3})")
+    message = await shown.value
+    [[refused]] = [await each.json_value() for each in message.args]
+    assert message.type == "warning"
+    assert refused["reason"].startswith("custom_data.currency: required beside value")
+
+
 # Before anything is known
 
 
