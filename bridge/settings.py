@@ -287,9 +287,7 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
-def build_from(
-    kind: Callable[..., Built], environ: Mapping[str, str], **arguments: Any
-) -> Built:
+def build_from(kind: Callable[..., Built], environ: Mapping[str, str], **arguments: Any) -> Built:
     """Return ``kind`` built from ``environ``; an error names the variable.
 
     Args:
