@@ -248,6 +248,8 @@ def parse_event(
         event = msgspec.convert(checked, Event)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
+    except UnicodeEncodeError:  # in a key that Meta does not know
+        raise InvalidEventError("event", "a key holds half a surrogate pair") from None
     _check(event, now)
     return event
 

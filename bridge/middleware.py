@@ -7,7 +7,7 @@ offers one, else from the first request.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,12 +54,13 @@ class BridgeMiddleware:
         visitor = self.bridge.visit(scope)
         scope["bridge"] = visitor
 
-        def send_with_cookies(message: Message) -> Awaitable[None]:
+        # A coroutine function: asgiref, and others that run it in a thread, look for that.
+        async def send_with_cookies(message: Message) -> None:
             if message["type"] == "http.response.start":
                 lines = visitor.start_response(self.bridge.signer)
                 if lines:
                     _add_cookies(message, lines, is_choice=visitor.has_chosen)
-            return send(message)  # to be awaited by the caller: one coroutine less a message
+            await send(message)
 
         token = VISITOR.set(visitor)
         try:

@@ -55,6 +55,7 @@ def test_event_is_written_with_metas_keys() -> None:
         pytest.param(
             {"customer_segmentation": "\ud800"}, "customer_segmentation", id="half in another text"
         ),
+        pytest.param({"\ud800": 1}, "event", id="half in a key"),
         pytest.param({"opt_out": "yes"}, "opt_out", id="wrong type"),
         pytest.param({"event_time": "now"}, "event_time", id="time as text"),
         pytest.param({"event_time": int(NOW * 1000)}, "event_time", id="milliseconds"),

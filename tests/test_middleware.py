@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -484,3 +485,14 @@ def test_any_bytes_of_a_browser_are_answered_with_safe_headers(
     lines = [value for name, value in heard[0]["headers"] if name == b"set-cookie"]
     assert all(SAFE_LINE.fullmatch(line) for line in lines)
     assert all(len(line) < 4096 for line in lines)
+
+
+async def test_send_is_a_coroutine_function(open_client: Any) -> None:
+    seen: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(inspect.iscoroutinefunction(send))  # as asgiref asks
+        await Response("ok")(scope, receive, send)
+
+    await open_client(app).get("/")
+    assert seen == [True]

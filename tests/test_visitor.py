@@ -403,6 +403,14 @@ async def test_consent_endpoint_refuses(
     assert "_bridge_c" not in site.cookies
 
 
+async def test_what_identify_told_of_the_browser_counts_until_it_is_seen(open_site: Any) -> None:
+    bridge = open_site().bridge
+    visitor = bridge.visit(make_scope(headers=NAVIGATION))
+    identify("42", fbc="fb.1.1.FromApp", fbp="fb.1.1.2", visitor=visitor)
+    assert visitor.user_data.fbc == "fb.1.1.FromApp"
+    assert visitor.user_data.fbp == visitor.identity.fbp != "fb.1.1.2"
+
+
 # Beyond the request
 
 

@@ -16,6 +16,8 @@ import time
 from bridge.errors import OutboxError, OutboxFullError
 from bridge.outbox.sqlite_disk import DiskRoom, measure_room
 
+# Processes of one file are restarted together when this grows: one of version 1 stores beside us,
+# but cannot claim what we stored.
 SCHEMA_VERSION = 2
 LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread decides how many
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; more for as long as somebody reads
@@ -70,7 +72,12 @@ CREATE INDEX deliveries_delivered ON deliveries (settled_at, destination, reason
 CREATE INDEX deliveries_dead ON deliveries (settled_at, destination, reason)
     WHERE reason IS NOT NULL
 """
-_REQUIRED = {"id", "destination", "event_name", "event_id", "body", "due", "expires", "attempts"}
+_REQUIRED = {
+    "deliveries": {
+        *("id", "destination", "event_name", "event_id", "body", "due", "expires", "attempts"),
+    },
+    "bodies": {"id", "body"},
+}
 
 _COUNT_HELD = """
 SELECT (SELECT count(*) FROM deliveries WHERE due IS NOT NULL)
@@ -247,12 +254,14 @@ def _build_schema(file: OutboxFile, path: str, version: int) -> None:
     """
     for statement in _TABLES.split(";"):
         file.execute(statement)
+    for table, required in _REQUIRED.items():
+        columns = {row[1] for row in file.execute(f"PRAGMA table_info({table})")}
+        if not columns >= required:
+            raise OutboxError(
+                f"outbox {path}: its table '{table}' is another application's;"
+                " give the outbox a file of its own"
+            )
     columns = {row[1] for row in file.execute("PRAGMA table_info(deliveries)")}
-    if not columns >= _REQUIRED:
-        raise OutboxError(
-            f"outbox {path}: its table 'deliveries' is another application's;"
-            " give the outbox a file of its own"
-        )
     if "stored_at" not in columns:
         file.execute("ALTER TABLE deliveries ADD COLUMN stored_at REAL")
     for statement in _INDEXES.split(";") if version < 1 else ():

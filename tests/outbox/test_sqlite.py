@@ -782,7 +782,28 @@ def read_bodies(path: Path) -> list[bytes]:
         return [row[1] for row in connection.execute(f"{held} ORDER BY id")]
 
 
-async def test_process_of_version_0_goes_on_beside_us(path: Path) -> None:
+async def test_disk_that_a_version_of_before_filled_fills_up_again(disk: Path) -> None:
+    path = disk / "bridge.db"
+    with connected(path) as connection:
+        connection.executescript(SCHEMA_0)
+        connection.execute("BEGIN")
+        for i in range(3000):
+            row = (f"old {i}", bytes(2000), NOW - 5, NOW + 1000, 0, None, None)
+            connection.execute(INSERT_0, row)
+        connection.execute("COMMIT")
+    async with opened(path) as outbox:
+        assert len(await drain(outbox)) == 3000
+        again: list[str] = []
+
+        async def filled() -> bool:
+            again.extend(await fill(outbox, f"again {len(again)}"))
+            return len(again) > 2000
+
+        await poll(filled, "room in the file")
+        assert await outbox._run(lambda file: file.held) == len(again)
+
+
+async def test_process_of_version_0_may_still_store_beside_us(path: Path) -> None:
     build_version_0(path)
     async with opened(path) as outbox:
         await outbox.count(NOW)
@@ -835,8 +856,9 @@ async def test_many_processes_may_bring_a_file_up_to_date_at_once(path: Path) ->
     [
         ("PRAGMA user_version = 7", "its schema is version 7, this Bridge knows 2: upgrade it"),
         ("CREATE TABLE deliveries (id, address)", "'deliveries' is another application's"),
+        ("CREATE TABLE bodies (id, name)", "'bodies' is another application's"),
     ],
-    ids=["newer", "another application's"],
+    ids=["newer", "another application's", "its other table"],
 )
 async def test_foreign_file_is_refused_and_left_alone(
     path: Path, script: str, message: str
