@@ -23,7 +23,7 @@ LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread decid
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; more for as long as somebody reads
 # A row that is stored, claimed and delivered lies in pages that change three times: the longer they
 # stay in memory and in the -wal file, the fewer are written, and a quarter more rows are delivered.
-CACHE = 16 * 1024  # KiB of pages in memory for each connection; SQLite's own choice is 2,000
+CACHE = 16 * 1024  # KiB of pages in memory, for who writes; SQLite's own choice is 2,000
 CHECKPOINT = 4000  # pages of the -wal file that are moved into the file at once, on a wide disk
 CHECKPOINT_EARLY = 1000  # on any other; SQLite's own choice
 CUT_WAL = 1.0  # seconds between attempts to cut it back
@@ -201,8 +201,12 @@ def read_identity(path: str) -> tuple[int, int] | None:
     return (found.st_dev, found.st_ino)
 
 
-def open_file(path: str) -> OutboxFile:
+def open_file(path: str, *, writes: bool = True) -> OutboxFile:
     """Open the outbox at ``path``; made when missing, its schema brought up to date.
+
+    Args:
+        path: The file.
+        writes: Whether to keep more pages in memory, for one who changes many.
 
     Raises:
         OutboxError: It is another application's, or a newer Bridge's.
@@ -213,7 +217,8 @@ def open_file(path: str) -> OutboxFile:
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("PRAGMA synchronous = FULL")
         file.execute(f"PRAGMA journal_size_limit = {MAX_WAL}")
-        file.execute(f"PRAGMA cache_size = -{CACHE}")
+        if writes:
+            file.execute(f"PRAGMA cache_size = -{CACHE}")
         if _read_version(file) != SCHEMA_VERSION:
             _migrate(file, path)
         file.path, file.identity = path, read_identity(path)

@@ -192,7 +192,7 @@ class FileThread:
             logger.error("outbox %s: the file was deleted or replaced under us", self._path)
             self._close()
         if self._file is None:
-            self._file = open_file(self._path)
+            self._file = open_file(self._path, writes=self._how == "IMMEDIATE")
         return self._file
 
     def _tidy(self, file: OutboxFile) -> None:
