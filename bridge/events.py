@@ -20,6 +20,7 @@ import msgspec
 from bridge.errors import InvalidEventError
 from bridge.lazy import lazy
 from bridge.properties import check_properties, copy_plain, read_numbers
+from bridge.randomness import new_uuid
 
 DAY = 86_400  # seconds
 MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
@@ -211,7 +212,7 @@ def escape_unprintable(text: str) -> str:
 
 def new_event_id() -> str:
     """Return a random event id, a UUID with dashes."""
-    return str(uuid.uuid4())
+    return new_uuid()
 
 
 def parse_event(

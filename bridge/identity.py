@@ -22,6 +22,7 @@ from bridge.cookies import decode_base64url, encode_base64url
 from bridge.errors import ConfigError
 from bridge.events import UserData
 from bridge.lazy import lazy
+from bridge.randomness import format_uuid
 from bridge.rules import hash_external_id
 
 MAX_COOKIE_LENGTH = 3800  # bytes of the session cookie's value
@@ -135,13 +136,6 @@ class PurposeSigner(Signer):
         mac = self._mac.copy()
         mac.update(value if isinstance(value, bytes) else value.encode())
         return encode_base64url(mac.digest())
-
-
-def format_uuid(random: bytes) -> str:
-    """Return 16 random bytes as a version 4 UUID; ``uuid.UUID`` takes three times as long."""
-    text = random.hex()
-    variant = "89ab"[random[8] & 3]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 class SessionSigner:

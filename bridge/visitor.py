@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,8 @@ from bridge.consent import Choice, State
 from bridge.cookies import READABLE_COOKIE, new_fbp, renew_fbc
 from bridge.errors import ConfigError, NoVisitorError
 from bridge.events import DAY, Event, UserData
-from bridge.identity import Identity, SessionSigner, format_uuid
+from bridge.identity import Identity, SessionSigner
+from bridge.randomness import draw, format_uuid
 from bridge.readable import MAX_TWINS_LENGTH, TWIN_FRAME, Twin, build_twins, encode_readable
 from bridge.set_cookies import SetCookies
 
@@ -45,8 +45,7 @@ def meet(
         fbp, fbc = fbp or stored.fbp, fbc or stored.fbc
     if click_id is not None:
         fbc = renew_fbc(fbc, click_id, index, now_ms)
-    # Asked for once: the kernel's answer costs a landing more than all that is made of it.
-    random = secrets.token_bytes(24) if stored is None or fbp is None else b""
+    random = draw() if stored is None or fbp is None else b""
     if fbp is None:
         fbp = new_fbp(index, now_ms, random[16:])
     if stored is None:

@@ -33,6 +33,7 @@ from bridge.events import (
 )
 from bridge.identity import Identity
 from bridge.properties import copy_plain
+from bridge.randomness import new_uuid
 
 MAX_NUMBER = 10**99  # of an id; Python writes no number of more than 4300 digits
 MAX_ID = 99  # characters of a message id; the documents say fewer than 100
@@ -102,7 +103,7 @@ def complete_message(
     for key in ("sentAt", "timestamp"):
         if key in fields:
             fields[key] = _read_time(fields[key], key)
-    message_id = str(uuid.uuid4())
+    message_id = new_uuid()
     context = build_context(user_data, page_url, referrer_url, data_use)
     told = _object(fields, "context")
     if "page" in told:
