@@ -75,7 +75,7 @@ class Connection:
         client = scope.get("client")
         peer = str(client[0]) if client else ""
         address = parse_ip(peer) if rules.trusted_proxies else None
-        if is_trusted(address, rules.trusted_proxies):
+        if address is not None and is_trusted(address, rules.trusted_proxies):
             told = _Proxies(headers, rules)
             self.client_ip = told.find_client(address)
             scheme = told.scheme or scope.get("scheme", "http")

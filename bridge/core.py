@@ -193,9 +193,7 @@ class Bridge:
             ignore=ignore,
             counters=self.counters,
         )
-        self._encode_settings = lru_cache(REMEMBERED)(
-            lambda *told: encode_readable(self._build_settings(*told)).encode()
-        )
+        self._encode_settings = lru_cache(REMEMBERED)(self._build_readable)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -235,8 +233,9 @@ class Bridge:
 
     def start(self) -> None:
         """Start the sender, if it is to run here, on the running event loop; again is harmless."""
-        if not self.is_running:
-            self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
             self.metrics.publish()
             if self._run_sender:
                 self.sender.start()
@@ -264,6 +263,9 @@ class Bridge:
         return PageSettings(
             external_id=external_id, pixel_ids=self._pixel_ids, domain=domain, consent=consent
         )
+
+    def _build_readable(self, external_id: str, domain: str | None, consent: State) -> bytes:
+        return encode_readable(self._build_settings(external_id, domain, consent)).encode()
 
     def encode_page_settings(self, visitor: Visitor) -> bytes:
         """Return what the readable cookie of a known visitor says; a session changes, this rarely.

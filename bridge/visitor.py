@@ -35,7 +35,8 @@ def meet(
     valid ``_fbp`` so that parallel first requests agree, else it is random. Where Segment's cookie
     turns up later, or changes, it is followed.
     """
-    if stored is not None and capture.ajs_anonymous_id not in (None, stored.anonymous_id):
+    segments_id = capture.ajs_anonymous_id
+    if stored is not None and segments_id not in (None, stored.anonymous_id):
         stored = _follow_segment(capture, stored)
     now_ms = int(now * 1000)
     cookies, connection, click_id = capture.cookies, capture.connection, capture.click_id
@@ -51,14 +52,14 @@ def meet(
     if stored is None:
         known = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None
         return Identity(
-            anonymous_id=capture.ajs_anonymous_id or known or format_uuid(random[:16]),
+            anonymous_id=segments_id or known or format_uuid(random[:16]),
             renewed_at=int(now),
             fbp=fbp,
             fbc=fbc,
             client_ip=connection.client_ip,
             user_agent=capture.user_agent,
             page_url=capture.page_url,
-            is_segments=capture.ajs_anonymous_id is not None,
+            is_segments=segments_id is not None,
         )
     changes: dict[str, Any] = {}
     if fbp != stored.fbp:
