@@ -21,7 +21,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -51,7 +50,7 @@ from bridge.normalize import build_user_data, find_personal_id
 from bridge.origins import Origins
 from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
-from bridge.readable import PageSettings, Twin, encode_readable, read_twin
+from bridge.readable import PageSettings, SettingsWriter, Twin, read_twin
 from bridge.rules import check_phone_support
 from bridge.scripts import PIXEL_SCRIPT_URL, Script, ScriptTag
 from bridge.seal import MAX_AGE as SEAL_MAX_AGE
@@ -64,7 +63,6 @@ from bridge.visitor import VISITOR, Visitor, current_visitor
 from bridge.visits import Visits
 
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
-REMEMBERED = 4096  # visitors whose readable cookie is not encoded anew
 RATE_LIMIT = 300  # events a minute of one session
 
 
@@ -157,6 +155,7 @@ class Bridge:
         self.catalog = catalog or Catalog()
         pixel_ids = [each.pixel_id for each in destinations if each.pixel_id is not None]
         self._pixel_ids = tuple(dict.fromkeys(pixel_ids))
+        self._settings = SettingsWriter(self._pixel_ids)
         # Pages speak the language that the server does.
         is_spoken = catalog is not None or any(isinstance(each, Segment) for each in destinations)
         table = self.catalog.to_json() if is_spoken else None
@@ -193,7 +192,6 @@ class Bridge:
             ignore=ignore,
             counters=self.counters,
         )
-        self._encode_settings = lru_cache(REMEMBERED)(self._build_readable)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -257,23 +255,12 @@ class Bridge:
         if visitor.is_nobody:
             return PageSettings(consent="pending" if visitor.consent == "pending" else "denied")
         domain = visitor.capture.connection.cookie_domain.domain
-        return self._build_settings(visitor.identity.external_id, domain, visitor.consent)
-
-    def _build_settings(self, external_id: str, domain: str | None, consent: State) -> PageSettings:
-        return PageSettings(
-            external_id=external_id, pixel_ids=self._pixel_ids, domain=domain, consent=consent
-        )
-
-    def _build_readable(self, external_id: str, domain: str | None, consent: State) -> bytes:
-        return encode_readable(self._build_settings(external_id, domain, consent)).encode()
+        return self._settings.build(visitor.identity.external_id, domain, visitor.consent)
 
     def encode_page_settings(self, visitor: Visitor) -> bytes:
-        """Return what the readable cookie of a known visitor says; a session changes, this rarely.
-
-        It is asked for whenever a response sets cookies.
-        """
+        """Return what the readable cookie of a known visitor says."""
         domain = visitor.capture.connection.cookie_domain.domain
-        return self._encode_settings(visitor.identity.external_id, domain, visitor.consent)
+        return self._settings.encode(visitor.identity.external_id, domain, visitor.consent)
 
     def script_tag(
         self, *, nonce: str | None = None, integrity: bool = True, origin: str | None = None

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from bridge.cookies import TWIN_COOKIE_PREFIX
 from bridge.destinations.base import ServerCopy
 from bridge.events import Event
 
+REMEMBERED = 4096  # visitors whose settings are not encoded anew
 TWIN_MAX_AGE = 3600  # seconds; a page without the script may stand in between, a payment's say
 MAX_TWIN_LENGTH = 1000  # characters of one twin's cookie value
 TWIN_FRAME = 25  # characters of a twin's cookie beside its value
@@ -43,6 +45,33 @@ class PageSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     pixel_ids: tuple[str, ...] = msgspec.field(name="p", default=())
     domain: str | None = msgspec.field(name="d", default=None)
     consent: State = msgspec.field(name="c", default="granted")
+
+
+class SettingsWriter:
+    """Writes what the script must know of a known visitor's pages.
+
+    A session changes with each page, this rarely: so it is encoded once for each visitor.
+
+    Args:
+        pixel_ids: The pixels to initialise.
+    """
+
+    def __init__(self, pixel_ids: tuple[str, ...]) -> None:
+        self._pixel_ids = pixel_ids
+        self._encoded = lru_cache(REMEMBERED)(self._encode)
+
+    def build(self, external_id: str, domain: str | None, consent: State) -> PageSettings:
+        """Return it, for the identity endpoint."""
+        return PageSettings(
+            external_id=external_id, pixel_ids=self._pixel_ids, domain=domain, consent=consent
+        )
+
+    def encode(self, external_id: str, domain: str | None, consent: State) -> bytes:
+        """Return it as the readable cookie's value."""
+        return self._encoded(external_id, domain, consent)
+
+    def _encode(self, external_id: str, domain: str | None, consent: State) -> bytes:
+        return encode_readable(self.build(external_id, domain, consent)).encode()
 
 
 class Twin(msgspec.Struct, frozen=True, omit_defaults=True):
