@@ -82,6 +82,7 @@ class _Field(NamedTuple):
 _LISTS = (list, tuple)
 _NO_OPTIONS = Options(None, None)
 _NOT_UNICODE = "not valid Unicode"
+_NOTHING_LEFT = "nothing is left after removing punctuation and spaces"
 _SHORTEST_DIGEST = 32  # characters: MD5's, which is refused
 
 
@@ -143,7 +144,9 @@ def read_user_data(
                 if not text:
                     continue
                 text = rule(text.lower(), options)
-                results = [sha256(text.encode()).hexdigest() if text else _sha256(text)]
+                if not text:
+                    raise RefusedError(_NOTHING_LEFT)
+                results = [sha256(text.encode()).hexdigest()]
             elif many and isinstance(value, _LISTS):
                 results = _read_list(name, field, value, options, tell)
             else:
@@ -239,7 +242,7 @@ def _text(value: object, also: tuple[type, ...], longest: int = MAX_TEXT) -> str
 
 def _sha256(text: str) -> str:
     if not text:
-        raise RefusedError("nothing is left after removing punctuation and spaces")
+        raise RefusedError(_NOTHING_LEFT)
     try:
         return sha256(text.encode()).hexdigest()
     except UnicodeEncodeError:

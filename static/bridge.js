@@ -670,9 +670,8 @@
    * @returns what holds now, for both halves
    */
   const consent = async (word) => {
-    const state = /** @type {const} */ (['granted', 'limited', 'denied']).find(
-      (state) => word && state.startsWith(word.replace('y', 'i')), // deny, denied
-    )
+    const place = 'grant granted limit limited deny denied'.split(' ').indexOf(word || '')
+    const state = /** @type {const} */ (['granted', 'limited', 'denied'])[place >> 1]
     if (word && !state) throw Error(word)
     const mine = state ? ++choices : choices
     if (state) setCookie('_bridge_c', '', 0) // a refusal may lie on another domain than the answer's
