@@ -36,9 +36,9 @@ from benchmarks.purchase import (
 from benchmarks.report import divide, judge, print_table, show, summarize
 from benchmarks.stand_in import StandIn, run_stand_in
 from benchmarks.turns import take_turns
+from bridge.delivery.sender import CONCURRENCY, Sender
 from bridge.destinations import Meta
 from bridge.outbox import SQLiteOutbox
-from bridge.sender import CONCURRENCY, Sender
 
 ROUNDS = 3
 WAITING = 100_000  # events in Bridge's outbox at the beginning of each of its slices

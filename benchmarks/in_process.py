@@ -30,7 +30,7 @@ from benchmarks.peers import (
     build_peers,
     check,
 )
-from bridge.identity import REMEMBERED
+from bridge.visitor.identity import REMEMBERED
 
 ROUNDS = 120
 WARM_UP = 10  # rounds

@@ -15,11 +15,11 @@ from facebook_business.adobjects.serverside.user_data import UserData as SDKUser
 
 from bridge import Bridge
 from bridge.destinations import Meta
-from bridge.events import UserData, parse_event
-from bridge.identity import Identity
-from bridge.normalize import build_user_data
+from bridge.events.event import UserData, parse_event
+from bridge.events.user_data import build_user_data
 from bridge.outbox.base import Delivery
-from bridge.visitor import Visitor
+from bridge.visitor.identity import Identity
+from bridge.visitor.visitor import Visitor
 
 PIXEL_ID = "1234567890123456"
 PAGE_URL = "https://shop.example.com/checkout/thanks?step=3"

@@ -24,7 +24,7 @@ from benchmarks.report import divide, judge, print_table, show, summarize
 from benchmarks.turns import take_turns
 from bridge import Bridge
 from bridge.destinations import Meta
-from bridge.normalize import build_user_data
+from bridge.events.user_data import build_user_data
 from bridge.outbox.base import Delivery, Outbox
 from bridge.outbox.engines import open_outbox
 

@@ -1,6 +1,6 @@
 """The bridge between the Meta Pixel and the Conversions API, for Python's ASGI world."""
 
-from bridge.consent import Consent
+from bridge.api import enrich, explain, identify, logout, track, track_sync
 from bridge.core import Bridge
 from bridge.errors import (
     BridgeError,
@@ -11,11 +11,11 @@ from bridge.errors import (
     OutboxError,
     OutboxFullError,
 )
-from bridge.events import Event, UserData
-from bridge.explaining import Explanation
-from bridge.handlers import enrich, explain, identify, logout, track, track_sync
+from bridge.events.event import Event, UserData
+from bridge.explain.explainer import Explanation
 from bridge.middleware import BridgeMiddleware
-from bridge.visitor import Visitor, current_visitor
+from bridge.visitor.consent import Consent
+from bridge.visitor.visitor import Visitor, current_visitor
 
 __version__ = "0.1.0"
 

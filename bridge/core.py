@@ -27,40 +27,41 @@ import msgspec
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
-from bridge.addresses import parse_networks
-from bridge.catalog import Catalog
-from bridge.collecting import EventNames
-from bridge.collecting import State as BrowserState
-from bridge.connection import SiteRules
-from bridge.consent import Consent, State
-from bridge.cookies import MAX_AGE, parse_host
+from bridge.browser.limits import Limits
+from bridge.browser.origins import Origins
+from bridge.browser.reports import EventNames
+from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
+from bridge.browser.script_cookies import PageSettings, SettingsWriter, Twin, read_twin
+from bridge.browser.words import ConsentState, CopyState
+from bridge.delivery.intake import Intake
+from bridge.delivery.metrics import Metrics
+from bridge.delivery.sender import Sender
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
 from bridge.destinations.segment import Segment
 from bridge.enrichment import Completed, Enricher
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.event_rules import EventRules
-from bridge.events import Event, is_event_id
-from bridge.explaining import EXAMPLE, Explainer, Explanation
-from bridge.identity import SessionSigner, read_keys
-from bridge.intake import Intake
-from bridge.limits import Limits
-from bridge.metrics import Metrics
-from bridge.normalize import build_user_data, find_personal_id
-from bridge.origins import Origins
+from bridge.events.catalog import Catalog
+from bridge.events.event import Event, is_event_id
+from bridge.events.normalizers import check_phone_support
+from bridge.events.tripwire import Tripwire
+from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters
+from bridge.events.user_data import build_user_data, find_personal_id
+from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
 from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
-from bridge.readable import PageSettings, SettingsWriter, Twin, read_twin
-from bridge.rules import check_phone_support
-from bridge.scripts import PIXEL_SCRIPT_URL, Script, ScriptTag
-from bridge.seal import MAX_AGE as SEAL_MAX_AGE
-from bridge.seal import Sealer
-from bridge.sender import Sender
 from bridge.settings import build_from
-from bridge.tripwire import Tripwire
-from bridge.urls import PRIVATE_PARAMETERS, normalize_parameters
-from bridge.visitor import VISITOR, Visitor, current_visitor
-from bridge.visits import Visits
+from bridge.visitor.connection import SiteRules
+from bridge.visitor.consent import Consent
+from bridge.visitor.cookies import MAX_AGE, parse_host
+from bridge.visitor.identity import SessionSigner
+from bridge.visitor.ip import parse_networks
+from bridge.visitor.seal import MAX_AGE as SEAL_MAX_AGE
+from bridge.visitor.seal import Sealer
+from bridge.visitor.signing import read_keys
+from bridge.visitor.visitor import VISITOR, Visitor, current_visitor
+from bridge.visitor.visits import Visits
 
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
 RATE_LIMIT = 300  # events a minute of one session
@@ -118,7 +119,7 @@ class Bridge:
         private_parameters: str | Iterable[str] = (),
         exclude_paths: str | Iterable[str] = (),
         ignore: Callable[[HTTPConnection], str | None] | None = None,
-        consent: State | Consent = "granted",
+        consent: ConsentState | Consent = "granted",
         phone_region: str | None = None,
         run_sender: bool = True,
         custom_events: str | Iterable[str] = (),
@@ -335,7 +336,7 @@ class Bridge:
             InvalidTokenError: It is expired, altered, foreign or none; the message says which.
         """
         sealed = self._sealer.open(token, max_age=max_age, now=time.time())
-        consent: State = "limited" if sealed.limited else "granted"
+        consent: ConsentState = "limited" if sealed.limited else "granted"
         return Visitor(
             self, None, stored=sealed.identity, consent=consent, ignored=sealed.silence or None
         )
@@ -465,7 +466,7 @@ class Bridge:
         return asyncio.run_coroutine_threadsafe(tracked, loop).result()
 
     async def collect(
-        self, fields: Mapping[str, Any], visitor: Visitor, *, state: BrowserState | None = None
+        self, fields: Mapping[str, Any], visitor: Visitor, *, state: CopyState | None = None
     ) -> Event:
         """Store an event whose browser copy the script has fired already.
 
@@ -494,7 +495,7 @@ class Bridge:
         await self._intake.introduce(visitor.identity, before, connection=connection)
         self.sender.wake()
 
-    def note_browser_copy(self, state: BrowserState) -> None:
+    def note_browser_copy(self, state: CopyState) -> None:
         """Count what became of one browser copy."""
         self.counters[f"browser.{state}"] += 1
         self.metrics.browser.note(state)

@@ -14,18 +14,24 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.catalog import NOTHING
 from bridge.destinations.base import Told
 from bridge.destinations.messages import LIMITED, build_data_use, read_traits
 from bridge.destinations.segment import Segment
 from bridge.destinations.track_message import complete_message
 from bridge.errors import InvalidEventError
 from bridge.event_rules import EventRules
-from bridge.events import STANDARD_EVENTS, Event, escape_unprintable, new_event_id, parse_event
-from bridge.normalize import find_personal_id, read_user_data
-from bridge.properties import check_properties, copy_plain, read_numbers
-from bridge.urls import clean_url
-from bridge.visitor import Visitor
+from bridge.events.catalog import NOTHING
+from bridge.events.event import (
+    STANDARD_EVENTS,
+    Event,
+    escape_unprintable,
+    new_event_id,
+    parse_event,
+)
+from bridge.events.properties import check_properties, copy_plain, read_numbers
+from bridge.events.urls import clean_url
+from bridge.events.user_data import find_personal_id, read_user_data
+from bridge.visitor.visitor import Visitor
 
 LIMITED_DATA_USE = {
     "data_processing_options": ["LDU"],

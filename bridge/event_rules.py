@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bridge.catalog import Catalog
-from bridge.tripwire import Tripwire
-from bridge.urls import PRIVATE_PARAMETERS
+from bridge.events.catalog import Catalog
+from bridge.events.tripwire import Tripwire
+from bridge.events.urls import PRIVATE_PARAMETERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

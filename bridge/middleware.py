@@ -12,9 +12,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bridge.browser import Endpoints
 from bridge.core import Bridge
-from bridge.visitor import VISITOR, Visitor
+from bridge.endpoints import Endpoints
+from bridge.visitor.visitor import VISITOR, Visitor
 
 # Directives that keep a response out of shared caches; ``private="field"`` is none.
 _UNSHARED = frozenset({b"private", b"no-store"})

@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from starlette.datastructures import Secret
 
-from bridge.consent import Consent
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
 from bridge.destinations.segment import Segment
 from bridge.errors import ConfigError
+from bridge.visitor.consent import Consent
 
 REQUIRED = "required"
 

@@ -28,7 +28,7 @@ from bridge import (
     logout,
     track,
 )
-from bridge.consent import Choice
+from bridge.browser.words import ConsentChoice
 from example_app import provider
 from example_app.cart import MAX_QUANTITY, Cart, Line
 from example_app.catalog import CATALOG, Product
@@ -276,7 +276,7 @@ async def subscribe(request: Request) -> Response:
 async def choose_privacy(request: Request) -> Response:
     """Keep a visitor's choice; ``shop.js`` does the same without leaving the page."""
     form = await read_form(request)
-    current_visitor().set_consent(read_choice(form, "choice", get_args(Choice)))
+    current_visitor().set_consent(read_choice(form, "choice", get_args(ConsentChoice)))
     return go_back(request)
 
 

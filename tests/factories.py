@@ -10,10 +10,10 @@ import httpx
 from starlette.types import ASGIApp
 
 from bridge import Bridge
-from bridge.capture import Capture
-from bridge.connection import SiteRules
 from bridge.destinations import Meta
 from bridge.outbox import Delivery, Outbox
+from bridge.visitor.capture import Capture
+from bridge.visitor.connection import SiteRules
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_795_000_000.0

@@ -23,9 +23,9 @@ from bridge import (
     track,
     track_sync,
 )
+from bridge.browser.script_cookies import MAX_TWINS_LENGTH, Twin, encode_readable
 from bridge.destinations import Segment
 from bridge.outbox import SQLiteOutbox
-from bridge.readable import MAX_TWINS_LENGTH, Twin, encode_readable
 from tests.factories import NAVIGATION, SECRET, make_bridge, make_meta, make_scope, unix_now
 from tests.servers import Sandbox
 

@@ -15,9 +15,9 @@ import pytest
 
 import bridge
 from bridge import Bridge, Consent
+from bridge.browser.script import SCRIPT
 from bridge.destinations import Meta, Segment
 from bridge.outbox import SQLiteOutbox
-from bridge.scripts import SCRIPT
 from bridge.settings import OPTIONS
 from tests.factories import SECRET, make_client, unix_now
 from tests.servers import ROOT
@@ -126,7 +126,9 @@ def test_wheel_serves_the_script_from_an_empty_environment(tmp_path: Path) -> No
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
-    printed = run(python, "-c", "import bridge.scripts as s; print(s.__file__, len(s.SCRIPT))")
+    printed = run(
+        python, "-c", "import bridge.browser.script as s; print(s.__file__, len(s.SCRIPT))"
+    )
     file, length = printed.split()
     assert Path(file).is_relative_to(tmp_path)
     assert int(length) == len(SCRIPT)

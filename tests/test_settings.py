@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bridge import Bridge, ConfigError
-from bridge.catalog import Catalog, EventMapping
 from bridge.destinations import Meta, Segment
+from bridge.events.catalog import Catalog, EventMapping
 from tests.factories import SECRET
 
 BASE = {"BRIDGE_SECRET_KEY": SECRET}

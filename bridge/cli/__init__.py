@@ -22,9 +22,9 @@ from bridge.cli.check import run_check
 from bridge.cli.dead import dead_letters
 from bridge.cli.explain import explain_event
 from bridge.cli.importing import import_events
+from bridge.cli.process import flush_all, open_closed
 from bridge.cli.sandbox import run_sandbox
 from bridge.cli.status import show_status
-from bridge.cli.streams import flush_all, open_closed
 from bridge.cli.worker import run_worker
 from bridge.errors import BridgeError
 

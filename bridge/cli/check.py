@@ -12,10 +12,11 @@ import httpx
 import msgspec
 import typer
 
-from bridge.catalog import Catalog
 from bridge.cli.origin import App, load_bridge
 from bridge.cli.screen import open_console, say
 from bridge.core import Bridge
+from bridge.delivery.exchange import TIMEOUT, exchange
+from bridge.delivery.orphans import EXPLANATION, PROBE, describe_orphans, find_orphans
 from bridge.destinations import (
     Accepted,
     Destination,
@@ -28,11 +29,10 @@ from bridge.destinations import (
 )
 from bridge.destinations.base import Told
 from bridge.errors import ConfigError, OutboxError
-from bridge.events import Event, UserData, new_event_id
-from bridge.exchange import TIMEOUT, exchange
-from bridge.orphans import EXPLANATION, PROBE, describe_orphans, find_orphans
+from bridge.events.catalog import Catalog
+from bridge.events.event import Event, UserData, new_event_id
+from bridge.events.normalizers import hash_external_id
 from bridge.outbox import Delivery, Outbox
-from bridge.rules import hash_external_id
 
 FAILED = 1  # exit code
 TEST_EVENT = "PixelBridgeCheck"

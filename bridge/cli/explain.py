@@ -12,13 +12,13 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 import typer
 
+from bridge.api import explain
 from bridge.cli.origin import App, load_bridge
 from bridge.cli.screen import say, say_blocks, say_json, say_marked
-from bridge.destinations.actions import Refusal
 from bridge.errors import ConfigError, InvalidEventError
-from bridge.events import MAX_BYTES
-from bridge.explaining import Explanation
-from bridge.handlers import explain
+from bridge.events.event import MAX_BYTES
+from bridge.explain.explainer import Explanation
+from bridge.explain.segment_actions import Refusal
 
 REFUSED = 1  # exit code
 SIDE_BY_SIDE = 132  # columns of a terminal

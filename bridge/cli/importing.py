@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bridge.cli.origin import App, load_bridge
+from bridge.cli.process import INTERRUPTED, on_stop
 from bridge.cli.screen import log_to, open_console, plain, say, stop_logging
-from bridge.cli.signals import INTERRUPTED, on_stop
 from bridge.core import Bridge
 from bridge.errors import BridgeError, ConfigError, OutboxError
-from bridge.events import ActionSource
+from bridge.events.event import ActionSource
 from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
 from bridge.imports.importer import MAX_WAITING
 
@@ -228,7 +228,7 @@ def _log_to(console: Console) -> Iterator[None]:
 def _count_left_out() -> Iterator[Counter[str]]:
     """Count the values of user data that are dropped; a line of log each would bury the rest."""
     left_out: Counter[str] = Counter()
-    logger = logging.getLogger("bridge.normalize")
+    logger = logging.getLogger("bridge.events")
 
     def count(record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple) and record.args:

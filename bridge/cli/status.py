@@ -12,8 +12,8 @@ import typer
 
 from bridge.cli.origin import App, OutboxURL, find_outbox, load_bridge
 from bridge.cli.screen import say, say_json, say_table, write_age, write_time
+from bridge.delivery.orphans import EXPLANATION, PROBE
 from bridge.errors import ConfigError
-from bridge.orphans import EXPLANATION, PROBE
 from bridge.outbox import Circuit, Counts, Outbox
 
 MAX_AGE = 3600.0  # seconds; longer than any hold, so a sender is missing or Meta is out of reach

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from bridge.cli.origin import App, load_bridge
+from bridge.cli.process import on_stop
 from bridge.cli.screen import log_to, open_console, say, stop_logging
-from bridge.cli.signals import on_stop
 from bridge.core import Bridge
 from bridge.errors import ConfigError, OutboxError
 

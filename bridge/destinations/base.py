@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from bridge.catalog import NOTHING, Catalog, Translated
-from bridge.events import Event
-from bridge.identity import Identity
+from bridge.events.catalog import NOTHING, Catalog, Translated
+from bridge.events.event import Event
+from bridge.visitor.identity import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

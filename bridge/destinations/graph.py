@@ -18,8 +18,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from bridge.destinations.base import Accepted, Paused, Rejected, Retry, Verdict
-from bridge.destinations.waiting import MAX_RETRY_AFTER, read_retry_after
-from bridge.destinations.words import clean_words
+from bridge.destinations.http import MAX_RETRY_AFTER, clean_words, read_retry_after
 
 MAX_REASON = 500  # characters of Meta's words that are kept
 MAX_TRACE = 100  # characters of Meta's name for the exchange

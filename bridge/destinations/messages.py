@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 
 from bridge.errors import InvalidEventError
-from bridge.events import Event, UserData
-from bridge.identity import Identity
+from bridge.events.event import Event, UserData
+from bridge.visitor.identity import Identity
 
 MAX_MESSAGE = 32_000  # bytes; the documents' "32 KB", by the reading that all take
 PAGE_VIEW = "PageView"

@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 from starlette.datastructures import Secret
 
-from bridge.catalog import Catalog
-from bridge.destinations.addresses import check_base_url
 from bridge.destinations.base import Introduction, Request, ServerCopy, Told, Verdict
 from bridge.destinations.graph import read_answer
+from bridge.destinations.http import check_base_url
 from bridge.errors import ConfigError
-from bridge.events import Event
-from bridge.identity import Identity
+from bridge.events.catalog import Catalog
+from bridge.events.event import Event
+from bridge.visitor.identity import Identity
 
 GRAPH_URL = "https://graph.facebook.com"
 API_VERSION = "v26.0"

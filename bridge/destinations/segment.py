@@ -22,8 +22,6 @@ from typing import Any
 import msgspec
 from starlette.datastructures import Secret
 
-from bridge.catalog import ENVELOPE, Catalog
-from bridge.destinations.addresses import check_base_url
 from bridge.destinations.base import (
     Accepted,
     Introduction,
@@ -35,6 +33,7 @@ from bridge.destinations.base import (
     Told,
     Verdict,
 )
+from bridge.destinations.http import check_base_url, clean_words, mask, read_retry_after
 from bridge.destinations.messages import (
     META_INTEGRATIONS,
     PAGE_KEYS,
@@ -48,13 +47,12 @@ from bridge.destinations.messages import (
     format_time,
     read_data_use,
 )
-from bridge.destinations.waiting import read_retry_after
-from bridge.destinations.words import clean_words, mask
 from bridge.errors import ConfigError, InvalidEventError
-from bridge.events import Event
-from bridge.identity import Identity
-from bridge.properties import copy_plain
-from bridge.rules import hash_external_id
+from bridge.events.catalog import ENVELOPE, Catalog
+from bridge.events.event import Event
+from bridge.events.normalizers import hash_external_id
+from bridge.events.properties import copy_plain
+from bridge.visitor.identity import Identity
 
 REGIONS = {
     "us": "https://api.segment.io",

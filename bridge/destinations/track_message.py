@@ -24,16 +24,16 @@ from bridge.destinations.messages import (
     format_time,
 )
 from bridge.errors import InvalidEventError
-from bridge.events import (
+from bridge.events.event import (
     ActionSource,
     UserData,
     is_event_name,
     new_event_id,
     read_event_id,
 )
-from bridge.identity import Identity
-from bridge.properties import copy_plain
+from bridge.events.properties import copy_plain
 from bridge.randomness import new_uuid
+from bridge.visitor.identity import Identity
 
 MAX_NUMBER = 10**99  # of an id; Python writes no number of more than 4300 digits
 MAX_ID = 99  # characters of a message id; the documents say fewer than 100

@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bridge.catalog import Catalog
+from bridge.delivery.intake import build_deliveries
 from bridge.destinations.base import Destination, Told
 from bridge.destinations.meta import Meta
 from bridge.errors import InvalidEventError
-from bridge.events import Event
+from bridge.events.catalog import Catalog
+from bridge.events.event import Event
 from bridge.imports.lines import Line
 from bridge.imports.progress import Progress, ProgressFile, Tally
 from bridge.imports.record import Defaults, Rejection, build_rejection, read_event
 from bridge.imports.rejects import Rejects
 from bridge.imports.source import Source
-from bridge.intake import build_deliveries
 from bridge.outbox.base import Counts, Delivery, Outbox
 
 BATCH_LINES = 1000

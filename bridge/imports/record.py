@@ -16,13 +16,13 @@ from typing import Any, get_args
 import msgspec
 
 from bridge.errors import InvalidEventError
-from bridge.events import ActionSource, Event, parse_event
+from bridge.events.event import ActionSource, Event, parse_event
+from bridge.events.properties import PERSONAL_KEYS
+from bridge.events.urls import PRIVATE_PARAMETERS, clean_url
+from bridge.events.user_data import build_user_data, looks_like_email
+from bridge.imports.action_sources import check_source
 from bridge.imports.lines import MAX_LINE, Line
 from bridge.imports.table import Table, read_number
-from bridge.normalize import build_user_data, looks_like_email
-from bridge.properties import PERSONAL_KEYS
-from bridge.sources import check_source
-from bridge.urls import PRIVATE_PARAMETERS, clean_url
 
 ACTION_SOURCES: tuple[str, ...] = get_args(ActionSource)
 

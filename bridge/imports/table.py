@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bridge.errors import ConfigError, InvalidEventError
-from bridge.normalize import USER_DATA_KEYS
-from bridge.properties import PERSONAL_KEYS
+from bridge.events.properties import PERSONAL_KEYS
+from bridge.events.user_data import USER_DATA_KEYS
 
 DELIMITERS = ",;\t"
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Outbox
 from bridge.outbox.engines import load_engine, open_outbox
-from bridge.outbox.sqlite import SQLiteOutbox
+from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
 if TYPE_CHECKING:
-    from bridge.outbox.postgres import PostgresOutbox as PostgresOutbox
-    from bridge.outbox.redis import RedisOutbox as RedisOutbox
+    from bridge.outbox.postgres.outbox import PostgresOutbox as PostgresOutbox
+    from bridge.outbox.redis.outbox import RedisOutbox as RedisOutbox
 
 __all__ = [
     "Circuit",

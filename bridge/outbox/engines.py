@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from bridge.errors import ConfigError
 from bridge.outbox.base import Outbox
-from bridge.outbox.sqlite import SQLiteOutbox
+from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
 
 class _Engine(NamedTuple):
@@ -26,8 +26,8 @@ class _Engine(NamedTuple):
 
 
 _ENGINES = {
-    "PostgresOutbox": _Engine("bridge.outbox.postgres", "psycopg", "postgres"),
-    "RedisOutbox": _Engine("bridge.outbox.redis", "redis", "redis"),
+    "PostgresOutbox": _Engine("bridge.outbox.postgres.outbox", "psycopg", "postgres"),
+    "RedisOutbox": _Engine("bridge.outbox.redis.outbox", "redis", "redis"),
 }
 _SCHEMES = {
     "postgresql": "PostgresOutbox",

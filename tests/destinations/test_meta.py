@@ -12,7 +12,7 @@ from bridge import ConfigError, UserData
 from bridge.destinations import Accepted, Meta, Paused, Rejected, Retry, Verdict
 from bridge.destinations.base import FAULTS
 from bridge.destinations.graph import ADVICE
-from bridge.events import parse_event
+from bridge.events.event import parse_event
 from tests.factories import NOW, make_meta
 
 TOKEN = "EAAB-very-secret"

@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge import Bridge, ConfigError, InvalidEventError, UserData
-from bridge.batches import cut
-from bridge.catalog import Catalog
+from bridge.delivery.batches import cut
 from bridge.destinations import Accepted, Paused, Rejected, Retry, Segment, Verdict
 from bridge.destinations.base import FAULTS, Introduction, Told
 from bridge.enrichment import Enricher
 from bridge.event_rules import EventRules
-from bridge.events import STANDARD_EVENTS, Event, parse_event
-from bridge.identity import Identity
+from bridge.events.catalog import Catalog
+from bridge.events.event import STANDARD_EVENTS, Event, parse_event
+from bridge.events.tripwire import Tripwire
 from bridge.outbox import SQLiteOutbox
-from bridge.tripwire import Tripwire
+from bridge.visitor.identity import Identity
 from tests.factories import NOW, make_bridge, make_delivery
 from tests.goldens import ENVELOPE, make_golden_visitor
 

@@ -11,16 +11,16 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 
-import bridge.breaker
+import bridge.delivery.breaker
 from bridge import Bridge, BridgeMiddleware, InvalidEventError, UserData, identify, track
-from bridge.catalog import Catalog
-from bridge.consent import Consent
+from bridge.delivery.sender import Sender
 from bridge.destinations import Segment
 from bridge.destinations.base import Told
-from bridge.events import parse_event
+from bridge.events.catalog import Catalog
+from bridge.events.event import parse_event
 from bridge.outbox import Delivery, SQLiteOutbox
 from bridge.sandbox import DEFAULT_WRITE_KEY
-from bridge.sender import Sender
+from bridge.visitor.consent import Consent
 from tests.factories import make_bridge, make_client, make_delivery, make_meta, unix_now
 from tests.goldens import ENVELOPE, make_golden_visitor
 from tests.servers import Sandbox, poll
@@ -33,9 +33,9 @@ PERSON = ENVELOPE["visitor"]["user_data"]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge.breaker, "BACKOFF_CAP", 0.02)
-    monkeypatch.setattr(bridge.breaker, "PAUSE", 0.05)
-    monkeypatch.setattr(bridge.breaker, "PAUSE_CAP", 0.05)
+    monkeypatch.setattr(bridge.delivery.breaker, "BACKOFF_CAP", 0.02)
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE", 0.05)
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE_CAP", 0.05)
 
 
 def make_segment(url: str, **changes: Any) -> Segment:

@@ -11,19 +11,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-import bridge.breaker
-import bridge.exchange
-import bridge.lanes
+import bridge.delivery.breaker
+import bridge.delivery.exchange
+import bridge.delivery.lane
 from bridge import Bridge, BridgeMiddleware, track
 
 WEEK = 7 * 86_400  # seconds
 # Pauses of the sender that a test may shorten, in seconds: time compressed.
 PAUSES = {
-    "KILLS_LEASE": (bridge.lanes, "LEASE"),
-    "KILLS_BACKOFF_CAP": (bridge.breaker, "BACKOFF_CAP"),
-    "KILLS_PAUSE": (bridge.breaker, "PAUSE"),
-    "KILLS_PAUSE_CAP": (bridge.breaker, "PAUSE_CAP"),
-    "KILLS_TIMEOUT": (bridge.exchange, "TOTAL_TIMEOUT"),
+    "KILLS_LEASE": (bridge.delivery.lane, "LEASE"),
+    "KILLS_BACKOFF_CAP": (bridge.delivery.breaker, "BACKOFF_CAP"),
+    "KILLS_PAUSE": (bridge.delivery.breaker, "PAUSE"),
+    "KILLS_PAUSE_CAP": (bridge.delivery.breaker, "PAUSE_CAP"),
+    "KILLS_TIMEOUT": (bridge.delivery.exchange, "TOTAL_TIMEOUT"),
 }
 
 

@@ -30,7 +30,7 @@ import httpx
 
 from bridge import Bridge
 from bridge.outbox import Delivery, SQLiteOutbox
-from bridge.visitor import Visitor
+from bridge.visitor.visitor import Visitor
 from tests.factories import NAVIGATION, make_bridge, make_meta, make_scope
 from tests.kills.processes import Process
 from tests.servers import find_free_port

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from bridge.delivery.sender import CONCURRENCY
 from bridge.outbox import open_outbox
-from bridge.sender import CONCURRENCY
 from tests.kills.processes import PIXEL_ID, Site, running_site
 from tests.kills.recorder import Notebook
 from tests.kills.run import Result, taking_orders

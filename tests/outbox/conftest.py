@@ -55,11 +55,11 @@ def build_engine(name: str, request: pytest.FixtureRequest) -> MakeOutbox:
         return partial(SQLiteOutbox, folder / "bridge.db")
     url: str = request.getfixturevalue(f"{name}_url")
     if name == "postgres":
-        from bridge.outbox.postgres import PostgresOutbox
+        from bridge.outbox.postgres.outbox import PostgresOutbox
 
         empty_postgres(url)
         return partial(PostgresOutbox, url)
-    from bridge.outbox.redis import RedisOutbox
+    from bridge.outbox.redis.outbox import RedisOutbox
 
     empty_redis(url)
     return partial(RedisOutbox, url)

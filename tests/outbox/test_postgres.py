@@ -20,10 +20,11 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-import bridge.outbox.postgres
+import bridge.outbox.postgres.outbox
 from bridge import ConfigError, OutboxError, OutboxFullError
-from bridge.outbox import PostgresOutbox, postgres_puts, postgres_room, postgres_sql
+from bridge.outbox import PostgresOutbox
 from bridge.outbox.base import REMEMBERED
+from bridge.outbox.postgres import puts, room, sql
 from tests.factories import NOW, make_delivery
 from tests.postgres_server import PostgresServer, running_server
 from tests.servers import find_free_port, poll
@@ -66,7 +67,7 @@ async def claim(outbox: PostgresOutbox, now: float = NOW) -> list[str]:
 
 
 def patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr(bridge.outbox.postgres, "TIMEOUT", seconds)
+    monkeypatch.setattr(bridge.outbox.postgres.outbox, "TIMEOUT", seconds)
 
 
 # The caller's transaction
@@ -233,7 +234,7 @@ async def test_full_outbox_fails_the_put_and_not_the_transaction(
 async def test_room_that_another_process_made_is_found(
     outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_room, "RECOUNT", 0.0)
+    monkeypatch.setattr(room, "RECOUNT", 0.0)
     full = PostgresOutbox(server.url, capacity=1)
     await full.put([make_delivery("1")], NOW)
     with pytest.raises(OutboxFullError):
@@ -252,8 +253,8 @@ async def test_room_that_another_process_made_is_found(
 async def test_slow_count_does_not_fail_the_put(
     outbox: PostgresOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_sql, "COUNT_HELD", "SELECT count(*) FROM pg_sleep(60)")
-    monkeypatch.setattr(bridge.outbox.postgres, "COUNT_TIMEOUT", 0.1)
+    monkeypatch.setattr(sql, "COUNT_HELD", "SELECT count(*) FROM pg_sleep(60)")
+    monkeypatch.setattr(bridge.outbox.postgres.outbox, "COUNT_TIMEOUT", 0.1)
     assert await outbox.put([make_delivery()], NOW) == [True]
 
 
@@ -312,10 +313,10 @@ async def test_put_waits_for_another_transactions_same_key_and_no_longer_than_it
     outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with held(outbox, server.url) as connection:
-        monkeypatch.setattr(postgres_puts, "STALLED", 0.2)
+        monkeypatch.setattr(puts, "STALLED", 0.2)
         with pytest.raises(OutboxError, match="another transaction has stored this event"):
             await outbox.put([make_delivery()], NOW)
-        monkeypatch.setattr(postgres_puts, "STALLED", 20)
+        monkeypatch.setattr(puts, "STALLED", 20)
         waiting = [asyncio.create_task(outbox.put([make_delivery()], NOW)) for _ in range(8)]
         stored = await outbox.put([make_delivery("other")], NOW)
         assert stored == [True]
@@ -326,7 +327,7 @@ async def test_put_waits_for_another_transactions_same_key_and_no_longer_than_it
 async def test_put_stores_what_another_transaction_rolled_back(
     outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_puts, "STALLED", 20)
+    monkeypatch.setattr(puts, "STALLED", 20)
     async with held(outbox, server.url) as connection:
         waiting = [asyncio.create_task(outbox.put([make_delivery()], NOW)) for _ in range(8)]
         await outbox.put([make_delivery("other")], NOW)
@@ -338,8 +339,8 @@ async def test_put_stores_what_another_transaction_rolled_back(
 async def test_puts_that_wait_for_a_transaction_hold_up_nobody_else(
     outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_puts, "STALLED", 60)
-    monkeypatch.setattr(bridge.outbox.postgres, "TIMEOUT", 60)
+    monkeypatch.setattr(puts, "STALLED", 60)
+    monkeypatch.setattr(bridge.outbox.postgres.outbox, "TIMEOUT", 60)
     async with held(outbox, server.url) as connection:
         waiting = [
             asyncio.create_task(
@@ -464,7 +465,7 @@ async def test_claim_skips_rows_that_another_claim_holds(
     await outbox.put([make_delivery(str(i), due=NOW - i) for i in range(4)], NOW)
     async with await psycopg.AsyncConnection.connect(server.url) as other:
         values = {"destination": "meta:1", "now": NOW, "until": NOW + LEASE, "limit": 2}
-        held = await (await other.execute(postgres_sql.CLAIM.encode(), values)).fetchall()
+        held = await (await other.execute(sql.CLAIM.encode(), values)).fetchall()
         assert [row[2] for row in held] == ["3", "2"]
         assert await claim(outbox) == ["1", "0"]
         await other.rollback()
@@ -482,34 +483,34 @@ FROM generate_series(1, 20000) AS i
 """
 STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "claim": (
-        postgres_sql.CLAIM,
+        sql.CLAIM,
         {"destination": "meta:1", "now": NOW, "until": NOW, "limit": 1000},
         {"bridge_deliveries_due", "bridge_deliveries_pkey"},
     ),
-    "next due": (postgres_sql.NEXT_DUE, {"destination": "meta:1"}, {"bridge_deliveries_due"}),
+    "next due": (sql.NEXT_DUE, {"destination": "meta:1"}, {"bridge_deliveries_due"}),
     "count": (
-        postgres_sql.COUNT,
+        sql.COUNT,
         {"now": NOW, "forgotten": NOW - REMEMBERED},
         {"bridge_deliveries_due", "bridge_deliveries_delivered", "bridge_deliveries_dead"},
     ),
     "count held": (
-        postgres_sql.COUNT_HELD,
+        sql.COUNT_HELD,
         {},
         {"bridge_deliveries_due", "bridge_deliveries_dead"},
     ),
     "ack": (
-        postgres_sql.ACK,
+        sql.ACK,
         {"now": NOW, "forgotten": 50, "limit": 2000, "keys": [bytes(32)] * 100},
         {"bridge_deliveries_pkey", "bridge_deliveries_delivered"},
     ),
     "release": (
-        postgres_sql.RELEASE,
+        sql.RELEASE,
         {"event_name": "Purchase", "event_id": "7", "now": NOW},
         {"bridge_deliveries_held"},
     ),
-    "find dead": (postgres_sql.FIND_DEAD, {"event_id": "7"}, {"bridge_deliveries_dead_event"}),
+    "find dead": (sql.FIND_DEAD, {"event_id": "7"}, {"bridge_deliveries_dead_event"}),
     "list dead": (
-        postgres_sql.LIST_DEAD,
+        sql.LIST_DEAD,
         {"destination": None, "limit": 100, "offset": 0},
         {"bridge_deliveries_dead"},
     ),
@@ -530,7 +531,7 @@ async def test_statements_read_indexes_and_never_the_whole_table(
     for name, (statement, values, indexes) in STATEMENTS.items():
         with admin.transaction():
             if "count" in name:
-                admin.execute(postgres_sql.INDEX_ONLY)
+                admin.execute(sql.INDEX_ONLY)
             rows = admin.execute(f"EXPLAIN {statement}".encode(), values).fetchall()
         plan = "\n".join(row[0] for row in rows)
         assert "Seq Scan on bridge_deliveries" not in plan, f"{name}:\n{plan}"
@@ -676,10 +677,10 @@ async def test_role_without_rights_needs_the_tables_only(
     with suppress(psycopg.errors.DuplicateObject):
         admin.execute("CREATE ROLE shop LOGIN")
     outbox = PostgresOutbox(server.url_of("shop"))
-    with pytest.raises(OutboxError, match=r"permission denied .*postgres_sql\.SCHEMA"):
+    with pytest.raises(OutboxError, match=r"permission denied .*sql\.SCHEMA"):
         await outbox.put([make_delivery()], NOW)
     for _ in range(2):
-        admin.execute(postgres_sql.SCHEMA)
+        admin.execute(sql.SCHEMA)
     admin.execute(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON bridge_deliveries, bridge_circuits TO shop"
     )

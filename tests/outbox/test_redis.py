@@ -21,10 +21,10 @@ from redis.crc import key_slot
 
 from bridge import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox import Circuit, Counts
-from bridge.outbox import redis_link as link
 from bridge.outbox.base import REMEMBERED
-from bridge.outbox.redis import RedisOutbox
-from bridge.outbox.redis_records import build_digest
+from bridge.outbox.redis import link
+from bridge.outbox.redis.outbox import RedisOutbox
+from bridge.outbox.redis.records import build_digest
 from tests.factories import NOW, make_delivery
 from tests.redis_server import RedisServer, running_redis_server
 from tests.servers import find_free_port, poll
@@ -700,7 +700,7 @@ async def test_transaction_of_the_caller_is_refused(outbox: RedisOutbox) -> None
 
 
 def test_missing_package_is_named() -> None:
-    code = "import sys; sys.modules['redis'] = None; import bridge.outbox.redis"
+    code = "import sys; sys.modules['redis'] = None; import bridge.outbox.redis.outbox"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ConfigError: RedisOutbox needs the redis package" in done.stderr
     assert "pip install 'pixel-bridge[redis]'" in done.stderr

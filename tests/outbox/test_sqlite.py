@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
-import bridge.outbox.sqlite
+import bridge.outbox.sqlite.file
+import bridge.outbox.sqlite.outbox
 from bridge import OutboxError, OutboxFullError
 from bridge.outbox import Circuit, Counts, Outbox, SQLiteOutbox
-from bridge.outbox import sqlite_rows as rows
-from bridge.outbox.sqlite_file import SCHEMA_VERSION, open_file
-from bridge.outbox.sqlite_thread import FileThread, build_job
+from bridge.outbox.sqlite import rows
+from bridge.outbox.sqlite.file import SCHEMA_VERSION, open_file
+from bridge.outbox.sqlite.thread import FileThread, build_job
 from tests.factories import NOW, make_delivery
 from tests.servers import ROOT, poll
 
@@ -332,7 +333,7 @@ async def test_put_waits_until_another_process_ends_its_transaction(
 async def test_locked_file_fails_puts_at_their_deadline_and_the_others_wait_on(
     outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge.outbox.sqlite, "REQUEST_PATIENCE", 0.1)
+    monkeypatch.setattr(bridge.outbox.sqlite.outbox, "REQUEST_PATIENCE", 0.1)
     await outbox.put([make_delivery("before")], NOW)
     with locked(path):
         claimed = asyncio.ensure_future(claim_ids(outbox))
@@ -662,9 +663,9 @@ async def test_wal_stays_small_under_a_constant_load(outbox: SQLiteOutbox, path:
 async def test_wal_that_readers_let_grow_is_cut_back(
     outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge.outbox.sqlite_file, "MAX_WAL", 1_000_000)
-    monkeypatch.setattr(bridge.outbox.sqlite_file, "CUT_WAL", 0.0)
-    monkeypatch.setattr(bridge.outbox.sqlite_file, "LOCK_SLICE", 0.01)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "MAX_WAL", 1_000_000)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "CUT_WAL", 0.0)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "LOCK_SLICE", 0.01)
     wal = path.with_name("bridge.db-wal")
     await outbox.put([make_delivery("0")], NOW)
     with connected(path) as reader:
@@ -696,7 +697,7 @@ async def test_memory_is_one_outbox_too() -> None:
 async def test_capacity_counts_what_another_process_put(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge.outbox.sqlite_file, "RECOUNT", 0.0)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "RECOUNT", 0.0)
     async with opened(path, capacity=3) as here, opened(path, capacity=3) as there:
         await here.put([make_delivery("1")], NOW)
         await there.put([make_delivery("2"), make_delivery("3")], NOW)
@@ -709,7 +710,7 @@ async def test_capacity_counts_what_another_process_put(
 async def test_capacity_is_not_counted_again_for_our_own_changes(
     outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge.outbox.sqlite_file, "RECOUNT", 0.0)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "RECOUNT", 0.0)
     statements: list[str] = []
     await outbox.put([make_delivery("0")], NOW)
     await outbox._run(lambda file: file.set_trace_callback(statements.append))
@@ -944,7 +945,7 @@ def test_statement_reads_an_index_and_sorts_nothing(
 
 def test_plan_of_the_held_count_reads_indexes_alone(tmp_path: Path) -> None:
     with closing(open_file(str(tmp_path / "bridge.db"))) as file:
-        query = bridge.outbox.sqlite_file._COUNT_HELD
+        query = bridge.outbox.sqlite.file._COUNT_HELD
         plan = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {query}")]
     assert [step for step in plan if step.startswith("SCAN deliveries")] == [
         "SCAN deliveries USING COVERING INDEX deliveries_due",

@@ -1,0 +1,1 @@
+"""The script: as it is served, what it reads, what it reports."""

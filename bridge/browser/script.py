@@ -1,0 +1,132 @@
+"""The script as it is served, the tag that loads it, and what a page's policy must allow for it.
+
+The address with a hash in it may be kept for a year, since what it answers never changes. A hash
+that is not ours any more stands in a page that was cached before a release: it gets the script as
+it is now, for a short while, rather than nothing.
+
+Source: W3C, "Subresource Integrity", read 2026-11-24: across origins it needs CORS, which is why
+everybody may read the script. It holds nothing of the visitor.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import re
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from bridge.errors import ConfigError
+
+PIXEL_SCRIPT_URL = "https://connect.facebook.net/en_US/fbevents.js"
+HITS_ORIGIN = "https://www.facebook.com"  # where Meta's own library sends its hits
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
+_NONCE = re.compile(r"[A-Za-z0-9+/_-]{1,200}={0,2}")  # CSP's own grammar: it is put into a header
+
+
+def _read_script(name: str) -> bytes:
+    """Return a script, from the wheel or from the source tree; minified where it was built."""
+    package = Path(__file__).parent.parent
+    for folder in (package / "static", package.parent / "static"):
+        for path in (folder / f"{name}.min.js", folder / f"{name}.js"):
+            if path.exists():
+                return path.read_bytes()
+    raise FileNotFoundError(f"static/{name}.js is missing from this installation of pixel-bridge")
+
+
+# Read from disk here, since the first use is on the event loop.
+SCRIPT = _read_script("bridge")
+CATALOG_SCRIPT = _read_script("catalog")
+_TABLE = b"__BRIDGE_CATALOG__"
+
+
+class ScriptTag(str):
+    """A text of HTML that template engines do not escape once more."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        """Return itself: Jinja2, Django and others ask for it by this name."""
+        return self
+
+
+class Script:
+    """The script of one bridge.
+
+    Args:
+        prefix: Path it is served below, such as ``/_bridge``.
+        pixel_script_url: Where it loads the pixel's library from. It is written into the script: a
+            cookie could be set by any subdomain, and would name a script.
+        table: The catalog as JSON, where pages may use Segment's names too; written in as well.
+
+    Attributes:
+        content: What is served.
+        zipped: The same, gzip.
+        version: 16 hex characters, of this content alone.
+        path: Where this content stays for ever.
+    """
+
+    def __init__(
+        self, prefix: str, pixel_script_url: str = PIXEL_SCRIPT_URL, *, table: str | None = None
+    ) -> None:
+        self.content = SCRIPT.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())
+        if table is not None:
+            self.content = CATALOG_SCRIPT.replace(_TABLE, table.encode()) + b"\n" + self.content
+        self.zipped = gzip.compress(self.content, 9, mtime=0)
+        self.version = hashlib.sha256(self.content).hexdigest()[:16]
+        self.path = f"{prefix}/bridge.{self.version}.js"
+        digest = hashlib.sha384(self.content).digest()
+        self._integrity = f"sha384-{base64.b64encode(digest).decode()}"
+        address = urlsplit(pixel_script_url)
+        self._library = f"{address.scheme}://{address.netloc}"
+        # A stand-in for the library takes its hits itself.
+        real = address.hostname == urlsplit(PIXEL_SCRIPT_URL).hostname
+        self._hits = HITS_ORIGIN if real else self._library
+
+    def build_tag(
+        self, *, root_path: str, nonce: str | None, integrity: bool, origin: str | None
+    ) -> ScriptTag:
+        """Return the tag; see ``Bridge.script_tag``."""
+        # A mount may be a path that the visitor asked for: it must not begin as another host does.
+        mount = quote(root_path.strip("/"), safe="/%&~")
+        base = (f"/{mount}" if mount else "") if origin is None else _check_origin(origin)
+        attributes = f'src="{html.escape(base.rstrip("/") + self.path)}" async'
+        if integrity:
+            attributes += f' integrity="{self._integrity}" crossorigin="anonymous"'
+        if nonce is not None:
+            attributes += f' nonce="{_check_nonce(nonce)}"'
+        return ScriptTag(f"<script {attributes}></script>")
+
+    def build_csp(
+        self, *, nonce: str | None, strict_dynamic: bool, origin: str | None
+    ) -> dict[str, list[str]]:
+        """Return what to add to each directive; see ``Bridge.csp_directives``."""
+        if strict_dynamic and nonce is None:
+            raise ConfigError("strict_dynamic needs a nonce: without one no script would run")
+        home = "'self'"
+        if origin is not None:
+            address = urlsplit(_check_origin(origin))
+            home = f"{address.scheme}://{address.netloc}"
+        scripts = [] if nonce is None else [f"'nonce-{_check_nonce(nonce)}'"]
+        scripts += ["'strict-dynamic'"] if strict_dynamic else []
+        return {
+            "script-src": [*scripts, home, self._library],
+            "img-src": [self._hits],
+            "connect-src": [home, self._hits],
+        }
+
+
+def _check_origin(origin: str) -> str:
+    if not _ORIGIN.fullmatch(origin):
+        raise ConfigError(f"origin must be like https://api.example.com, got {origin[:100]!r}")
+    return origin
+
+
+def _check_nonce(nonce: str) -> str:
+    # Its value is a secret of the response: not shown.
+    if not _NONCE.fullmatch(nonce):
+        raise ConfigError("nonce must be base64, such as secrets.token_urlsafe(16)")
+    return nonce

@@ -1,0 +1,1 @@
+"""From outbox to destination: claim, batch, send, settle; and what is counted."""

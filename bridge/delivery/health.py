@@ -1,0 +1,172 @@
+"""Health: what a readiness probe is told of the outbox and the destinations.
+
+Anybody may ask, so nothing is told that a competitor or an attacker could use: no totals of what
+was delivered, no words of Meta's, which may quote a token. Pixel ids stand in the page anyway.
+
+The app must not be taken out of service because Meta is down: only an outbox that cannot be read
+is a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from bridge.delivery.metrics import BrowserCopies
+from bridge.delivery.orphans import find_orphans
+from bridge.destinations.base import FAULTS
+from bridge.errors import OutboxError
+from bridge.outbox.base import Circuit, Counts, Outbox
+
+REMEMBERED = 1.5  # seconds an answer is given again, however often it is asked for
+DEADLINE = 2.0  # seconds that the outbox may take
+LATE = 3600.0  # seconds of waiting; Meta, "Using the API": events are best within an hour
+
+logger = logging.getLogger("bridge.delivery")
+
+
+class DestinationHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How it stands with one destination.
+
+    Attributes:
+        circuit: Whether it takes our requests, as the last sender found.
+        reason: What is at fault if it does not: ``token``, ``permission``, ``account`` …
+        waiting: Deliveries stored and not settled.
+        oldest_seconds: Since the oldest of them was stored.
+        dead: Dead letters.
+    """
+
+    circuit: Literal["closed", "open", "half_open"]
+    reason: str | None = None
+    waiting: int
+    oldest_seconds: int
+    dead: int
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it takes our requests and none waits for more than an hour."""
+        return self.circuit == "closed" and self.oldest_seconds < LATE
+
+
+class Unconfigured(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for destinations that are not configured here, of all together.
+
+    Attributes:
+        waiting: Deliveries stored and not settled.
+        oldest_seconds: Since the oldest of them was stored.
+    """
+
+    waiting: int
+    oldest_seconds: int
+
+
+class OutboxHealth(msgspec.Struct, frozen=True):
+    """Whether the outbox can be read."""
+
+    works: bool
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a probe.
+
+    Attributes:
+        status: ``degraded`` if a destination is not well, or something waits for none and has for
+            an hour (it may be another app's on the same outbox); ``failing`` if the outbox is
+            broken.
+        unconfigured: What waits for a destination that was removed or renamed, if anything does.
+        browser: Shares of the last browser copies, 0 to 1: ``sent``, ``blocked``, ``unknown``.
+    """
+
+    status: Literal["ok", "degraded", "failing"]
+    outbox: OutboxHealth
+    destinations: dict[str, DestinationHealth]
+    browser: dict[str, float] | None = None
+    unconfigured: Unconfigured | msgspec.UnsetType = msgspec.UNSET
+
+
+FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
+
+
+class Health:
+    """Reads the outbox for probes: once at a time, and at most every 1.5 seconds.
+
+    Args:
+        outbox: Whose state it is.
+        destinations: Names of the destinations to tell of.
+        browser: Where this process counts what became of browser copies.
+    """
+
+    def __init__(self, outbox: Outbox, destinations: Sequence[str], browser: BrowserCopies) -> None:
+        self._outbox = outbox
+        self._browser = browser
+        self._destinations = tuple(destinations)
+        self._reading: asyncio.Task[Report] | None = None
+        self._asked_at = 0.0
+
+    async def read(self) -> Report:
+        """Return the state of things, within two seconds, however slow the outbox is."""
+        task, since = self._reading, time.monotonic() - self._asked_at
+        if task is None or task.get_loop() is not asyncio.get_running_loop():
+            task, since = self._ask(), 0.0
+        if since > REMEMBERED and task.done():
+            task, since = self._ask(), 0.0
+        # Of an outbox that hangs one reader waits to the end, the others no longer than that.
+        await asyncio.wait({task}, timeout=max(0.0, DEADLINE - since))
+        return task.result() if task.done() and not task.cancelled() else FAILING
+
+    def _ask(self) -> asyncio.Task[Report]:
+        self._asked_at = time.monotonic()
+        self._reading = asyncio.create_task(self._build())
+        return self._reading
+
+    async def _build(self) -> Report:
+        try:
+            now = time.time()
+            counts = await self._outbox.count(now)
+            circuits = await self._outbox.circuits()
+        except OutboxError as error:
+            logger.error("health: %s", error)
+            return FAILING
+        except Exception:
+            logger.exception("health: unexpected error")
+            return FAILING
+        told = {
+            name: _describe(counts.get(name, Counts()), circuits.get(name), now)
+            for name in self._destinations
+        }
+        orphans = find_orphans(counts, self._destinations)
+        age = max((_read_age(each, now) for each in orphans.values()), default=0)
+        well = all(each.is_well for each in told.values()) and age < LATE
+        waiting = sum(each.waiting for each in orphans.values())
+        return Report(
+            status="ok" if well else "degraded",
+            outbox=OutboxHealth(True),
+            destinations=told,
+            browser=self._browser.read_shares(),
+            unconfigured=Unconfigured(waiting=waiting, oldest_seconds=age)
+            if waiting
+            else msgspec.UNSET,
+        )
+
+
+def _read_age(counts: Counts, now: float) -> int:
+    return 0 if counts.oldest is None else max(0, int(now - counts.oldest))
+
+
+def _describe(counts: Counts, circuit: Circuit | None, now: float) -> DestinationHealth:
+    fault = None
+    if circuit is not None and circuit.state != "closed":
+        fault = circuit.reason.partition(":")[0]
+        fault = fault if fault in FAULTS else "unknown"
+    return DestinationHealth(
+        circuit=circuit.state if circuit else "closed",
+        reason=fault,
+        waiting=counts.waiting,
+        oldest_seconds=_read_age(counts, now),
+        dead=counts.dead,
+    )

@@ -1,0 +1,342 @@
+"""A lane: the way to one destination, with requests in flight side by side.
+
+One loop claims, and each claim is delivered by a task of its own. While all places are taken the
+next batch fills up by itself; nothing waits for a batch to be full, and however often the lane is
+woken only one claim is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import assert_never
+
+import httpx
+
+from bridge.delivery.batches import Batch, Claim, cut, split
+from bridge.delivery.breaker import PROBE_SIZE, Breaker, compute_backoff
+from bridge.delivery.exchange import TOTAL_TIMEOUT, exchange
+from bridge.delivery.metrics import Metrics
+from bridge.destinations.base import Accepted, Destination, Paused, Rejected, Retry, Verdict
+from bridge.errors import OutboxError
+from bridge.events.event import escape_unprintable
+from bridge.outbox.base import Delivery, Outbox
+
+LEASE = 30.0  # seconds a claimed delivery is ours: longer than a request, short after a crash
+SETTLE = 10.0  # seconds of the lease kept for telling the outbox what became of a request
+POLL = 1.0  # seconds between looks for what another process stored
+MIN_WAIT = 0.005  # seconds
+PATIENCE = 0.2  # seconds between tries to tell a broken outbox
+GIVE_BACK = 2.0  # seconds that a stopped lane may take to give back what it had claimed
+MAX_LINES = 10  # log lines of one burial
+MAX_REQUEST = 8_388_608  # bytes of bodies that one request carries, and about what a claim does
+
+logger = logging.getLogger("bridge.delivery")
+
+
+class Lane:
+    """Delivers what stands in an outbox for one destination.
+
+    Args:
+        outbox: Where deliveries wait.
+        destination: Where they go.
+        metrics: Where it is counted.
+        concurrency: Requests in flight at most.
+
+    Attributes:
+        woken: Set when the outbox is to be looked at now.
+        is_stopping: Deliver what is due, and end.
+    """
+
+    def __init__(
+        self, outbox: Outbox, destination: Destination, metrics: Metrics, concurrency: int
+    ) -> None:
+        self.woken = asyncio.Event()
+        self.is_stopping = False
+        self._outbox = outbox
+        self._destination = destination
+        self._name = destination.name
+        self._metrics = metrics
+        self._counters = metrics.counters[destination.name]
+        self._concurrency = concurrency
+        self._max_bytes: int | None = None
+        if destination.max_content is not None:
+            overhead = len(destination.build_request([], time.time()).content)
+            self._max_bytes = destination.max_content - overhead
+        most = self._max_bytes
+        self._byte_budget = MAX_REQUEST if most is None else min(MAX_REQUEST, most)
+        self._claim_size = destination.batch_size
+        self._breaker = Breaker(self._name, time.monotonic())
+        self._claims: dict[asyncio.Task[None], Claim] = {}
+        self._claiming: asyncio.Task[list[Delivery]] | None = None
+        self._is_short = False  # the last answer told of fewer events than were sent
+        self._trouble = ""  # the kind logged last: an outage is one line, not thousands
+
+    async def run(self, client: httpx.AsyncClient) -> None:
+        """Deliver until stopped, then what is due; cancelled, give back what is not settled."""
+        try:
+            await self._recall()
+            while await self._advance(client):
+                self.woken.clear()
+            if self._claims:
+                await asyncio.wait(self._claims)
+        except asyncio.CancelledError:
+            await self._give_back()
+            raise
+
+    async def _recall(self) -> None:
+        """Take up the circuit that was saved last."""
+        try:
+            saved = (await self._outbox.circuits()).get(self._name)
+        except OutboxError as error:
+            self._report(logging.ERROR, error, str(error))
+        except Exception:
+            logger.exception("sender %s: unexpected error", self._name)
+        else:
+            self._breaker = Breaker(self._name, time.monotonic(), saved)
+
+    async def _advance(self, client: httpx.AsyncClient) -> bool:
+        """Claim once, or wait for a reason to; false when stopping and nothing is left to do."""
+        places = 1 if self._breaker.is_careful else self._concurrency
+        if len(self._claims) >= places:
+            await asyncio.wait(self._claims, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        if pause := self._breaker.compute_pause(time.monotonic()):
+            return await self._wait(pause)
+        try:
+            return await self._claim(client) or await self._wait(await self._read_pause())
+        except OutboxError as error:
+            self._report(logging.ERROR, error, str(error))
+        except Exception:
+            # A lane must outlive any surprise; what it had claimed is due again by itself.
+            logger.exception("sender %s: unexpected error", self._name)
+        return await self._wait(POLL)
+
+    async def _read_pause(self) -> float:
+        """Return the seconds until something is due."""
+        due = None if self.is_stopping else await self._outbox.next_due(self._name)
+        return POLL if due is None else due - time.time()
+
+    async def _wait(self, pause: float) -> bool:
+        """Wait ``pause`` seconds, ``POLL`` at most, or until woken; false at once if stopping."""
+        if self.is_stopping:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(POLL, max(MIN_WAIT, pause))):
+                await self.woken.wait()
+        return True
+
+    async def _claim(self, client: httpx.AsyncClient) -> bool:
+        """Claim what one request may carry, and begin to deliver it; whether there was any."""
+        now = time.time()
+        limit = PROBE_SIZE if self._breaker.is_careful else self._claim_size
+        # A task of its own: cancelled half-way, nobody would know what it had taken.
+        self._claiming = asyncio.ensure_future(
+            self._outbox.claim(self._name, limit, now=now, lease=LEASE)
+        )
+        deliveries = await asyncio.shield(self._claiming)
+        self._claiming = None
+        if not deliveries:
+            return False
+        self._adapt(deliveries)
+        batches = cut(
+            deliveries, batch_size=self._destination.batch_size, max_bytes=self._byte_budget
+        )
+        claim = Claim(batches, leased_until=now + LEASE)
+        task = asyncio.create_task(self._deliver(client, claim))
+        self._claims[task] = claim
+        task.add_done_callback(self._claims.pop)
+        return True
+
+    def _adapt(self, deliveries: list[Delivery]) -> None:
+        """Claim fewer while the bodies are large, and more again when they are not."""
+        size = sum(len(delivery.body) for delivery in deliveries)
+        if size > MAX_REQUEST:
+            self._claim_size = max(1, len(deliveries) * MAX_REQUEST // size)
+        elif len(deliveries) >= self._claim_size:
+            self._claim_size = min(self._destination.batch_size, 2 * self._claim_size)
+
+    async def _give_back(self) -> None:
+        """Make what is claimed and not settled due at once, for the next process."""
+        claims = dict(self._claims)
+        for task in claims:
+            task.cancel()
+        with suppress(TimeoutError, OutboxError):
+            async with asyncio.timeout(GIVE_BACK):
+                await asyncio.gather(*claims, return_exceptions=True)
+                left = [each for claim in claims.values() for each in claim.deliveries]
+                await self._outbox.retry(left, time.time())
+                if self._claiming is not None:
+                    await self._outbox.retry(await self._claiming, time.time())
+
+    async def _deliver(self, client: httpx.AsyncClient, claim: Claim) -> None:
+        """Send the batches of ``claim`` one after the other until each is settled."""
+        began = time.monotonic()
+        try:
+            if self._breaker.probe(began):
+                await self._save_circuit()
+            while claim.batches:
+                began = time.monotonic()
+                await self._send(client, claim)
+        except OutboxError as error:
+            # Its lease runs out by itself.
+            self._report(logging.ERROR, error, str(error))
+        except Exception:
+            logger.exception("sender %s: unexpected error", self._name)
+            self._breaker.fail(began, time.monotonic(), None)
+
+    async def _send(self, client: httpx.AsyncClient, claim: Claim) -> None:
+        """Send the first batch of ``claim`` and settle it."""
+        batch = claim.batches[0]
+        await self._bury_unsendable(batch)
+        if not batch.deliveries:
+            claim.batches.pop(0)
+            return
+        if not await self._keep_lease(claim):
+            claim.batches.clear()
+            return
+        began = time.monotonic()
+        verdict = await exchange(
+            client, self._destination, [delivery.body for delivery in batch.deliveries]
+        )
+        self._counters["requests"] += 1
+        self._metrics.record_latency(self._name, time.monotonic() - began)
+        await self._settle(claim, verdict, began)
+
+    async def _bury_unsendable(self, batch: Batch) -> None:
+        """Bury what is too old, or too large, for the destination."""
+        now, most = time.time(), self._max_bytes
+        stale = [delivery for delivery in batch.deliveries if delivery.expires <= now]
+        await self._bury(stale, "too old: its destination no longer accepts it")
+        left = [delivery for delivery in batch.deliveries if delivery.expires > now]
+        large = [each for each in left if most is not None and len(each.body) > most]
+        await self._bury(large, f"too large: its destination takes {most} bytes at most")
+        batch.deliveries = [each for each in left if most is None or len(each.body) <= most]
+
+    async def _keep_lease(self, claim: Claim) -> bool:
+        """Renew the lease if a request might outlive it; false if it has run out already."""
+        now = time.time()
+        if now >= claim.leased_until:
+            logger.warning("sender %s: a lease ran out; another takes over", self._name)
+            return False
+        if claim.leased_until - now < TOTAL_TIMEOUT + SETTLE:
+            await self._outbox.retry(claim.deliveries, now + LEASE)
+            claim.leased_until = now + LEASE
+        return True
+
+    async def _settle(self, claim: Claim, verdict: Verdict, began: float) -> None:
+        """Tell the outbox and the breaker what became of the first batch of ``claim``."""
+        batch, now = claim.batches[0], time.time()
+        match verdict:
+            case Accepted(after, received):
+                self._note_received(len(batch.deliveries), received)
+                await self._ack(claim, batch)
+                await self._accept(began, after)
+            case Rejected(reason) if len(batch.deliveries) == 1:
+                await self._bury(batch.deliveries, reason)
+                claim.batches.pop(0)
+                await self._accept(began)
+            case Rejected(_, blamed):
+                claim.batches[:1] = split(batch, blamed)
+                self._counters["split"] += 1
+                await self._accept(began)
+            case Retry(reason, after):
+                self._breaker.fail(began, time.monotonic(), after)
+                self._counters["retried"] += len(claim.deliveries)
+                self._report(logging.WARNING, verdict, f"{reason}; trying again until it works")
+                due = now + compute_backoff(batch.attempts, after)
+                await self._outbox.retry(batch.deliveries, due)
+                claim.batches.pop(0)
+                # The others have done nothing wrong: they go as soon as anything goes.
+                await self._outbox.retry(claim.deliveries, now)
+                claim.batches.clear()
+                self.woken.set()  # something is due earlier than its lease said
+            case Paused():
+                await self._pause(claim, verdict, began, now)
+            case _:
+                assert_never(verdict)
+
+    def _note_received(self, sent: int, received: int | None) -> None:
+        """Log, once until it is well again, that a destination accepted less than it was sent."""
+        is_short = received is not None and received < sent
+        if is_short and not self._is_short:
+            logger.warning(
+                "sender %s: sent %d events, accepted with %s received; none is sent again",
+                self._name,
+                sent,
+                received,
+            )
+        self._is_short = is_short
+
+    async def _ack(self, claim: Claim, batch: Batch) -> None:
+        """Mark ``batch`` as delivered; a broken outbox is told again while the lease holds."""
+        while True:
+            now = time.time()
+            try:
+                await self._outbox.ack(batch.deliveries, now)
+                break
+            except OutboxError:
+                if now + PATIENCE >= claim.leased_until:
+                    raise
+                await asyncio.sleep(PATIENCE)
+        claim.batches.pop(0)
+        self._counters["delivered"] += len(batch.deliveries)
+
+    async def _accept(self, began: float, after: float = 0.0) -> None:
+        """Note that the destination works."""
+        if self._breaker.accept(began, time.monotonic(), after):
+            await self._save_circuit()
+        if self._trouble and not self._breaker.is_careful:
+            self._trouble = ""
+            logger.warning("sender %s: works again", self._name)
+
+    async def _pause(self, claim: Claim, verdict: Paused, began: float, now: float) -> None:
+        """Open the circuit and put everything back."""
+        clock = time.monotonic()
+        opened = self._breaker.refuse(began, clock, f"{verdict.fault}: {verdict.reason}")
+        pause = self._breaker.compute_pause(clock)
+        self._counters["paused"] += len(claim.deliveries)
+        if opened:
+            wait = f"the events wait, asking again in {pause:.0f} s"
+            advice = f"; {verdict.advice}" if verdict.advice else ""
+            self._report(logging.ERROR, verdict, f"refused us: {verdict.reason}{advice}; {wait}")
+        # Due at once: the breaker keeps this process from asking, and one that is started with a
+        # better token need not wait.
+        await self._outbox.retry(claim.deliveries, now)
+        claim.batches.clear()
+        self.woken.set()
+        if opened:
+            await self._save_circuit()
+
+    async def _save_circuit(self) -> None:
+        circuit = self._breaker.build_circuit(time.monotonic(), time.time())
+        try:
+            await self._outbox.save_circuit(circuit)
+        except OutboxError as error:
+            self._report(logging.ERROR, error, str(error))
+
+    def _report(self, level: int, cause: object, text: str) -> None:
+        """Log ``text`` unless the last trouble was of the same kind."""
+        kind = type(cause).__name__
+        if kind != self._trouble:
+            self._trouble = kind
+            logger.log(level, "sender %s: %s", self._name, text)
+
+    async def _bury(self, deliveries: list[Delivery], reason: str) -> None:
+        if not deliveries:
+            return
+        await self._outbox.bury(deliveries, reason, time.time())
+        self._counters["buried"] += len(deliveries)
+        for delivery in deliveries[:MAX_LINES]:
+            logger.error(
+                "sender %s: %s %s is a dead letter: %s",
+                delivery.destination,
+                escape_unprintable(delivery.event_name),
+                escape_unprintable(delivery.event_id),
+                reason,
+            )
+        if len(deliveries) > MAX_LINES:
+            more = len(deliveries) - MAX_LINES
+            logger.error("sender %s: %d more are dead letters: %s", self._name, more, reason)

@@ -1,0 +1,103 @@
+"""What destinations share of HTTP: base addresses, ``Retry-After``, words safe to show. Pure.
+
+Destinations quote what they were sent: whole, percent-encoded, or shortened to its beginning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from bridge.errors import ConfigError
+
+SCHEMES = ("http", "https")
+MAX_RETRY_AFTER = 3600.0  # seconds
+MIN_SECRET = 12  # characters of a secret's beginning that already count as the secret
+MASK = "[access token]"
+
+_BASE_URL = re.compile(r"(?!.*[?#\\])[!-~]{1,2048}")
+
+
+def check_base_url(url: str, argument: str, expected: str) -> None:
+    """Refuse a base address that no request can be sent to; one with a password is not shown.
+
+    Args:
+        url: What was configured.
+        argument: Its name, for the message.
+        expected: What it may be: ``like https://graph.facebook.com``.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if "@" in url:
+        raise ConfigError(
+            f"{argument} must not hold a user name or password, which logs would show"
+        )
+    shown = url.partition("?")[0][:200]
+    try:
+        parts = urlsplit(url)
+        # Reading a port over 65535 raises.
+        is_address = bool(parts.hostname) and parts.port != 0 and parts.scheme in SCHEMES
+    except ValueError:
+        is_address = False
+    if not is_address or not _BASE_URL.fullmatch(url):
+        raise ConfigError(f"{argument} must be {expected}, got {shown!r}")
+
+
+def read_retry_after(headers: Mapping[str, str], *others: str) -> float | None:
+    """Return ``Retry-After`` in seconds, at most an hour; else the first of ``others`` told.
+
+    A date is measured against the answer's own ``Date``, so that our clock does not matter; without
+    one it counts for nothing.
+
+    Source: RFC 9110, 10.2.3 Retry-After and 6.6.1 Date, read 2026-11-24.
+    """
+    value = headers.get("retry-after", "").strip()
+    for told in (value, *(headers.get(name, "").strip() for name in others)):
+        if told.isascii() and told.isdigit():
+            return min(float(told[:9]), MAX_RETRY_AFTER)
+    try:
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def clean_words(text: str, limit: int, *, secret: str) -> str:
+    """Return at most ``limit`` characters of ``text`` on one line, with ``secret`` masked."""
+    # Masked first: a cut might leave a part of the secret that is not recognised.
+    masked = mask(text, secret)[:limit]
+    return "".join(letter if letter.isprintable() else " " for letter in masked)
+
+
+def mask(text: str, secret: str) -> str:
+    """Return ``text`` with a mask for ``secret`` and for any 12 or more characters it begins with.
+
+    Any character may be percent-encoded: ``"AB|C"`` is found in ``"token=AB%7cC"`` too.
+    """
+    if not secret:
+        return text
+    head = re.compile("".join(map(_build_pattern, secret[:MIN_SECRET])))
+    tail = [re.compile(_build_pattern(letter)) for letter in secret[MIN_SECRET:]]
+    pieces, start = list[str](), 0
+    while found := head.search(text, start):
+        pieces += [text[start : found.start()], MASK]
+        start = _find_end(text, found.end(), tail)
+    return "".join([*pieces, text[start:]])
+
+
+def _find_end(text: str, at: int, letters: list[re.Pattern[str]]) -> int:
+    """Return where ``letters``, as many as stand at ``at``, end."""
+    for letter in letters:
+        found = letter.match(text, at)
+        if found is None:
+            break
+        at = found.end()
+    return at
+
+
+def _build_pattern(letter: str) -> str:
+    encoded = "".join(f"%{byte:02x}" for byte in letter.encode("utf-8", "surrogatepass"))
+    return f"(?:{re.escape(letter)}|(?i:{encoded}))"

@@ -1,0 +1,1 @@
+"""What happened, in Meta's words and Segment's. Knows no visitor."""

@@ -1,0 +1,150 @@
+"""The rows of the catalog: one event each, in Segment's words and in Meta's. Pure.
+
+Source: Segment, "Spec: Ecommerce V2", and the code of its Meta destinations
+(segmentio/action-destinations, segmentio/analytics.js-integrations), read 2026-11-25; names and
+word orders: segmentio/analytics-events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from bridge.errors import ConfigError
+from bridge.events.event import STANDARD_EVENTS, is_event_name
+
+Lines = Literal["none", "self", "products"]
+
+LINES: tuple[Lines, ...] = ("none", "self", "products")
+NOTHING: Mapping[str, Any] = {}
+_SEPARATORS = dict.fromkeys(map(ord, " _-"))
+_STANDARD_LOWER = frozenset(name.lower() for name in STANDARD_EVENTS)
+
+
+class EventMapping(NamedTuple):
+    """One row: an event in Segment's words and in Meta's.
+
+    Attributes:
+        spec: Segment's name. Any case, spaces or underscores, and its last word first all count:
+            ``Order Completed``, ``completed_order``.
+        meta: Meta's: a standard event or a custom one; by default the same as ``spec``.
+        aliases: Other names that mean the same.
+        value: Properties that may be the event's value, the first that is told wins.
+        lines: Where what it is about stands: in ``products``, in the properties themselves, or
+            nowhere.
+        rename: Segment's properties → Meta's, beside those of ``lines``.
+        counts: Whether Meta wants ``num_items``.
+    """
+
+    spec: str
+    meta: str = ""
+    aliases: tuple[str, ...] = ()
+    value: tuple[str, ...] = ("value", "revenue")
+    lines: Lines = "none"
+    rename: Mapping[str, str] = NOTHING
+    counts: bool = False
+
+
+_ORDER = ("revenue", "value", "total")
+_PRODUCT = {"name": "content_name", "category": "content_category"}
+
+EVENTS: tuple[EventMapping, ...] = (
+    EventMapping(
+        "Products Searched",
+        "Search",
+        value=("value",),
+        lines="products",
+        rename={"query": "search_string", "category": "content_category"},
+    ),
+    # Before the list: what Meta calls ViewContent is one product, where nothing says otherwise.
+    EventMapping(
+        "Product Viewed",
+        "ViewContent",
+        aliases=("Product Details Viewed",),
+        value=("value", "price"),
+        lines="self",
+        rename=_PRODUCT,
+    ),
+    EventMapping(
+        "Product List Viewed",
+        "ViewContent",
+        aliases=("Product Category Viewed",),
+        value=("value",),
+        lines="products",
+        rename={"category": "content_category"},
+    ),
+    EventMapping(
+        "Product Added", "AddToCart", value=("value", "price"), lines="self", rename=_PRODUCT
+    ),
+    EventMapping(
+        "Product Added to Wishlist",
+        "AddToWishlist",
+        aliases=("Added Product to Wishlist",),
+        value=("value", "price"),
+        lines="self",
+        rename=_PRODUCT,
+    ),
+    EventMapping(
+        "Checkout Started",
+        "InitiateCheckout",
+        value=_ORDER,
+        lines="products",
+        rename={"category": "content_category"},
+        counts=True,
+    ),
+    EventMapping("Payment Info Entered", "AddPaymentInfo", value=_ORDER, lines="products"),
+    EventMapping("Order Completed", "Purchase", value=_ORDER, lines="products", counts=True),
+    EventMapping("Signed Up", "CompleteRegistration", value=("value",)),
+    EventMapping("Lead Generated", "Lead", value=("value",)),
+)
+
+
+def check_mapping(mapping: object) -> EventMapping:
+    """Return a row of the app's own, whole.
+
+    Raises:
+        ConfigError: It is none, or a name in it can be no event's.
+    """
+    if not isinstance(mapping, EventMapping):
+        raise ConfigError(f"mappings must be EventMapping objects, got {type(mapping).__name__}")
+    row = mapping._replace(meta=mapping.meta or mapping.spec)
+    for key, kind in (("aliases", list | tuple), ("value", list | tuple), ("rename", Mapping)):
+        if not isinstance(getattr(row, key), kind):
+            got = type(getattr(row, key)).__name__
+            raise ConfigError(f"mappings: {key} of {row.spec!r} must hold names, got {got}")
+    for name in (row.spec, row.meta, *row.aliases):
+        if not is_event_name(name):
+            raise ConfigError(f"mappings must have names of 1 to 100 characters, got {name!r}")
+        if name not in STANDARD_EVENTS and name.lower() in _STANDARD_LOWER and name != row.spec:
+            raise ConfigError(f"mappings: Meta's names are case-sensitive, got {name!r}")
+    if row.spec in STANDARD_EVENTS:
+        raise ConfigError(f"mappings: {row.spec} is Meta's own name, which no row can change")
+    if not are_texts(row.value) or not are_texts([*row.rename, *row.rename.values()]):
+        raise ConfigError(f"mappings: value and rename of {row.spec!r} must name properties")
+    if row.lines not in LINES:
+        raise ConfigError(f"mappings: lines must be {', '.join(LINES)}, got {row.lines!r}")
+    return row
+
+
+def are_texts(values: object) -> bool:
+    """Whether ``values`` is a list of texts, none of them empty."""
+    return isinstance(values, list | tuple) and all(isinstance(v, str) and v for v in values)
+
+
+def fold(name: str) -> str:
+    """Return ``name`` as names are compared: in lower case, without what separates words."""
+    return name.lower().translate(_SEPARATORS)
+
+
+def list_keys(row: EventMapping) -> list[str]:
+    """Return the folded names of ``row``: as they are, and with the action before the object."""
+    keys = []
+    for name in (row.spec, *row.aliases):
+        words = _split_name(name)
+        orders = (words, [*words[-1:], *words[:-1]], [*words[1:], *words[:1]])
+        keys += ["".join(order) for order in orders]
+    return list(dict.fromkeys(keys))
+
+
+def _split_name(name: str) -> list[str]:
+    return [fold(word) for word in name.replace("_", " ").split()]

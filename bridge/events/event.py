@@ -1,0 +1,361 @@
+"""An event: what happened, as Meta's server event, decoded and validated.
+
+Meta's model is the one all others are mapped from: ``Event`` has exactly the keys of one object in
+the Conversions API's ``data`` list, so that what is validated here is what is sent.
+
+Source: Meta, "Server Event Parameters", "Customer Information Parameters" and "Standard
+Parameters", read 2026-11-23.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.errors import InvalidEventError
+from bridge.events.properties import check_properties, copy_plain, read_numbers
+from bridge.lazy import lazy
+from bridge.randomness import new_uuid
+
+DAY = 86_400  # seconds
+MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
+MAX_AGE_PHYSICAL_STORE = 62 * DAY
+MAX_AHEAD = 60  # seconds; Meta refuses the future and publishes no tolerance
+MAX_NAME_LENGTH = 100  # characters; Meta publishes no limit
+MAX_BYTES = 262_144  # of an event as JSON; Meta publishes no limit, a thousand travel together
+
+ActionSource = Literal[
+    "email",
+    "website",
+    "app",
+    "phone_call",
+    "chat",
+    "physical_store",
+    "system_generated",
+    "business_messaging",
+    "other",
+]
+
+STANDARD_EVENTS = frozenset(
+    {
+        "AddPaymentInfo",
+        "AddToCart",
+        "AddToWishlist",
+        "CompleteRegistration",
+        "Contact",
+        "CustomizeProduct",
+        "Donate",
+        "FindLocation",
+        "InitiateCheckout",
+        "Lead",
+        "PageView",
+        "Purchase",
+        "Schedule",
+        "Search",
+        "StartTrial",
+        "SubmitApplication",
+        "Subscribe",
+        "ViewContent",
+    }
+)
+
+_STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
+
+_NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
+_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+_ID_TYPES = (int, uuid.UUID)  # beside text
+_EMAIL = re.compile(r"[^\s@]{1,64}(?:@|%40)[^\s@]{1,190}\.[^\s@]")
+_URL = re.compile(r"https?://[^\x00-\x20\x7f\ud800-\udfff]{1,4096}")
+
+
+class UserData(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """Who did it: Meta's ``user_data``, with every personal value already hashed.
+
+    Attributes:
+        em, ph, fn, ln, db, ge, ct, st, zp, country: SHA-256 hex digests of the normalised value.
+        external_id: SHA-256 hex digests of the site's own ids, the pixel's first.
+        client_ip_address: One public IPv4 or IPv6 address, as text.
+        client_user_agent: The ``User-Agent`` header.
+        fbc, fbp: Cookie values, byte for byte.
+        f5first, f5last, fi, dobd, dobm, doby: Digests of parts of names and birth dates.
+
+    Source: Meta, "Customer Information Parameters"; key list in its Python SDK's ``UserData``.
+    """
+
+    em: list[str] = []
+    ph: list[str] = []
+    fn: list[str] = []
+    ln: list[str] = []
+    db: list[str] = []
+    ge: list[str] = []
+    ct: list[str] = []
+    st: list[str] = []
+    zp: list[str] = []
+    country: list[str] = []
+    external_id: list[str] = []
+    f5first: list[str] = []
+    f5last: list[str] = []
+    fi: list[str] = []
+    dobd: list[str] = []
+    dobm: list[str] = []
+    doby: list[str] = []
+    client_ip_address: str | None = None
+    client_user_agent: str | None = None
+    fbc: str | None = None
+    fbp: str | None = None
+    subscription_id: str | None = None
+    fb_login_id: int | str | None = None
+    lead_id: int | str | None = None
+    anon_id: str | None = None
+    madid: str | None = None
+    page_id: str | None = None
+    page_scoped_user_id: str | None = None
+    ctwa_clid: str | None = None
+    ig_account_id: str | None = None
+    ig_sid: str | None = None
+    whatsapp_business_account_id: str | None = None
+
+    def over(self, base: UserData) -> UserData:
+        """Return these values, with ``base`` for every key not set here."""
+        return UserData(**{**base.to_dict(), **self.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is set, by key."""
+        known: dict[str, Any] = msgspec.to_builtins(self)
+        return known
+
+    def __repr__(self) -> str:
+        known = [key for key in self.__struct_fields__ if getattr(self, key)]
+        return f"UserData({', '.join(known)})"
+
+
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    dict=True,
+):
+    """What happened: one object of the Conversions API's ``data`` list.
+
+    Attributes:
+        event_name: A standard event's name or a custom one.
+        event_time: When it happened, Unix seconds.
+        event_id: The twins' shared id.
+        action_source: Where it happened.
+        user_data: Who did it.
+        custom_data: What it was about: value, currency, contents and the like.
+        event_source_url: The page it happened on.
+        referrer_url: The page before that one.
+
+    Source: Meta, "Server Event Parameters", read 2026-11-23.
+    """
+
+    event_name: str
+    event_time: int
+    event_id: str
+    action_source: ActionSource
+    user_data: UserData = UserData()
+    custom_data: dict[str, Any] = {}
+    event_source_url: str | None = None
+    referrer_url: str | None = None
+    opt_out: bool | None = None
+    data_processing_options: list[str] | None = None
+    data_processing_options_country: int | None = None
+    data_processing_options_state: int | None = None
+    app_data: dict[str, Any] | None = None
+    messaging_channel: str | None = None
+    original_event_data: dict[str, Any] | None = None
+    attribution_data: dict[str, Any] | None = None
+    customer_segmentation: str | None = None
+    advanced_measurement_table: str | None = None
+
+    @lazy
+    def encoded(self) -> bytes:
+        """The event as Meta takes it, JSON: what is measured is what is stored."""
+        return msgspec.json.encode(self)
+
+    @property
+    def expires(self) -> int:
+        """When Meta stops accepting it, Unix seconds."""
+        store = self.action_source == "physical_store"
+        return self.event_time + (MAX_AGE_PHYSICAL_STORE if store else MAX_AGE)
+
+    def __repr__(self) -> str:
+        return f"Event({self.event_name!r}, event_id={self.event_id!r})"
+
+
+def is_event_name(name: object) -> bool:
+    """Return whether ``name`` can be an event's: 1 to 100 characters, none of them control."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def is_event_id(event_id: object) -> bool:
+    """Return whether ``event_id`` can be one: 1 to 200 characters, none of them control."""
+    return isinstance(event_id, str) and _ID.fullmatch(event_id) is not None
+
+
+def escape_unprintable(text: str) -> str:
+    """Return ``text`` for a log: what cannot be seen, or turns a line round, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def new_event_id() -> str:
+    """Return a random event id, a UUID with dashes."""
+    return new_uuid()
+
+
+def parse_event(
+    fields: Mapping[str, Any],
+    user_data: UserData,
+    *,
+    now: float,
+    custom_data: dict[str, Any] | None = None,
+) -> Event:
+    """Return the event that ``fields`` describe, checked as Meta checks it.
+
+    Args:
+        fields: Keys of a server event, without ``user_data``. ``event_time`` may be Unix seconds
+            or an aware datetime; a ``Decimal`` in ``custom_data`` becomes a number.
+        user_data: Who did it, already hashed.
+        now: Unix seconds.
+        custom_data: Instead of the one in ``fields``, if that was read and copied before.
+
+    Raises:
+        InvalidEventError: Meta would refuse it; the message names the field.
+    """
+    checked = {**fields, "event_time": _event_time(fields.get("event_time"))}
+    if "event_id" in checked:
+        checked["event_id"] = read_event_id(checked["event_id"])
+    if custom_data is None and "custom_data" in checked:
+        custom_data = copy_plain(checked["custom_data"], "custom_data")
+        read_numbers(custom_data, "custom_data", is_spec=False)
+    checked["custom_data"] = custom_data or {}
+    checked["user_data"] = user_data
+    for key in ("app_data", "original_event_data", "attribution_data"):
+        if key in checked:
+            checked[key] = copy_plain(checked[key], key)
+    try:
+        event = msgspec.convert(checked, Event)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except UnicodeEncodeError:  # in a key that Meta does not know
+        raise InvalidEventError("event", "a key holds half a surrogate pair") from None
+    _check(event, now)
+    return event
+
+
+def _invalid(error: msgspec.ValidationError) -> InvalidEventError:
+    """Return msgspec's complaint with the path of the field in front."""
+    reason, _, path = str(error).partition(" - at `$")
+    field = path.strip("`.")
+    if reason.startswith("Object contains unknown field"):
+        key = reason.split("`")[1]
+        field = f"{field}.{key}" if field else key
+        reason = "Meta knows no such key here; your own go into custom_data"
+    elif reason.startswith("Object missing required field"):
+        field, reason = reason.split("`")[1], "required, is missing"
+    return InvalidEventError(field or "event", reason)
+
+
+def _event_time(value: object) -> object:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise InvalidEventError("event_time", "expected Unix seconds or a datetime with a zone")
+        return int(value.timestamp())
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def read_event_id(value: object, path: str = "event_id") -> str:
+    """Return an event's id as text; an order's may be a number.
+
+    Raises:
+        InvalidEventError: It can be no id, or holds an e-mail address.
+    """
+    text = str(value) if isinstance(value, _ID_TYPES) else value
+    if not isinstance(text, str) or isinstance(value, bool) or not is_event_id(text):
+        raise InvalidEventError(
+            path, "expected 1 to 200 characters of text or a number, no control characters"
+        )
+    _refuse_email(text, path)
+    return text
+
+
+def _check(event: Event, now: float) -> None:
+    if event.event_name not in STANDARD_EVENTS:
+        _check_custom_name(event.event_name)
+    _check_time(event, now)
+    if event.event_source_url is not None:
+        _check_url(event.event_source_url, "event_source_url")
+    if event.referrer_url is not None:
+        _check_url(event.referrer_url, "referrer_url")
+    check_properties(event.custom_data, is_purchase=event.event_name == "Purchase")
+    _check_size(event)
+
+
+def _check_custom_name(name: str) -> None:
+    if not is_event_name(name):
+        raise InvalidEventError("event_name", "expected 1 to 100 characters, none of them control")
+    _refuse_email(name, "event_name")
+    if standard := _STANDARD_LOWER.get(name.lower()):
+        raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
+
+
+def _check_url(url: str, path: str) -> None:
+    if not _URL.fullmatch(url):
+        raise InvalidEventError(path, "expected an http(s) URL of at most 4096 characters")
+
+
+def _check_size(event: Event) -> None:
+    """Refuse what is too large to travel with others, and what is no text at all."""
+    try:
+        size = len(event.encoded)
+    except UnicodeEncodeError:
+        raise InvalidEventError(_find_unencodable(event), "holds half a surrogate pair") from None
+    if size > MAX_BYTES:
+        raise InvalidEventError(
+            "event",
+            f"expected at most {MAX_BYTES:,} bytes as JSON, got {size:,}; shorten its texts",
+        )
+
+
+def _find_unencodable(event: Event) -> str:
+    for key in event.__struct_fields__:
+        try:
+            msgspec.json.encode(getattr(event, key))
+        except UnicodeEncodeError:
+            return key
+    return "event"
+
+
+def _refuse_email(text: str, path: str) -> None:
+    # The pattern is tried at every place of a text; most have neither sign.
+    if ("@" in text or "%40" in text) and _EMAIL.search(text):
+        raise InvalidEventError(path, "holds an e-mail address, which would be sent in the clear")
+
+
+def _check_time(event: Event, now: float) -> None:
+    if event.event_time > 100 * now:
+        raise InvalidEventError(
+            "event_time", f"expected Unix seconds, got {event.event_time}: milliseconds?"
+        )
+    if event.event_time > now + MAX_AHEAD:
+        ahead = int(event.event_time - now)
+        raise InvalidEventError("event_time", f"{ahead} seconds in the future; Meta refuses it")
+    if event.expires < now:
+        days = (event.expires - event.event_time) // DAY
+        raise InvalidEventError(
+            "event_time", f"older than the {days} days Meta accepts for {event.action_source}"
+        )

@@ -1,0 +1,400 @@
+"""Raw user data → ``UserData``: normalised by Meta's rules and hashed at once.
+
+Each key has one reader, in the tables at the end: it takes a value as a person or a program wrote
+it and returns what Meta is to get, ``None`` if the value is blank, or refuses it with a reason. A
+refused value costs its field and one line in the log, never the event; neither the line nor an
+exception ever holds the value. What a text becomes is decided in ``bridge.events.normalizers``.
+
+Source: Meta, "Customer Information Parameters", read 2026-11-23.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from hashlib import sha256
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from bridge.errors import InvalidEventError
+from bridge.events.event import UserData
+from bridge.events.normalizers import (
+    SHA256,
+    SPACE,
+    Options,
+    RefusedError,
+    Rule,
+    build_birth_part,
+    build_name_start,
+    hash_external_id,
+    normalize_birth_date,
+    normalize_birth_year,
+    normalize_city,
+    normalize_country,
+    normalize_email,
+    normalize_gender,
+    normalize_name,
+    normalize_phone,
+    normalize_state,
+    normalize_zip,
+)
+
+MAX_TEXT = 1000  # characters; nothing longer is an e-mail address, a name or an id
+MAX_ITEMS = 20  # values of one key
+MAX_USER_AGENT = 1024  # characters; the rest is cut off
+
+_log = logging.getLogger("bridge.events")
+
+_HAS_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Meta's parameter builder puts a mark behind what it hashed, and behind an IP address.
+_MARK = re.compile(r"\.(?:AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8})\Z")
+_MD5 = re.compile(r"[0-9A-Fa-f]{32}")
+_SHA256_OF_NOTHING = sha256(b"").hexdigest()
+_EMAIL_INSIDE = re.compile(r"[^\s@](?:@|%40)[^\s@%]+\.[^\s@%]")
+_PHONE_WHOLE = re.compile(r"\+[0-9][0-9 ()./-]{6,24}")
+_LEAD_ID = re.compile(r"[1-9][0-9]{14,16}")
+_LOGIN_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+_Read = Callable[[object, Options], str | int | None]
+Tell = Callable[[str, int, int, str], None]
+
+
+class _Field(NamedTuple):
+    """What to do with a key of the raw data.
+
+    Attributes:
+        key: Meta's.
+        read: Takes a value, returns what is sent: ``None`` if the value is blank.
+        many: Whether the value may be a list, and is sent as one.
+        rule: What a text becomes before it is hashed, if it is.
+    """
+
+    key: str
+    read: _Read
+    many: bool
+    rule: Rule | None = None
+
+
+_LISTS = (list, tuple)
+_NO_OPTIONS = Options(None, None)
+_NOT_UNICODE = "not valid Unicode"
+_NOTHING_LEFT = "nothing is left after removing punctuation and spaces"
+_SHORTEST_DIGEST = 32  # characters: MD5's, which is refused
+
+
+def build_user_data(
+    raw: Mapping[str, object], *, default_region: str | None = None, today: date | None = None
+) -> UserData:
+    """Return ``raw`` as Meta's ``user_data``: see ``read_user_data``."""
+    return UserData(**read_user_data(raw, default_region=default_region, today=today))
+
+
+def log_dropped(key: str, dropped: int, given: int, reason: str) -> None:
+    """Log that values of ``key`` are left out; the reason does not hold them."""
+    _log.warning("user_data.%s: dropped %d of %d: %s", key, dropped, given, reason)
+
+
+def read_user_data(
+    raw: Mapping[str, object],
+    *,
+    default_region: str | None = None,
+    today: date | None = None,
+    tell: Tell = log_dropped,
+) -> dict[str, Any]:
+    """Return ``raw`` under Meta's keys: normalised, hashed, bad values left out.
+
+    ``{"email": " Mary@Example.com ", "zip": 94035}`` becomes ``em`` and ``zp``, one digest each.
+
+    Args:
+        raw: Meta's keys (``em``, ``ph``, …) or readable ones (``email``, ``phone``, …). A hashed
+            key takes a text or a list of at most 20, also a number for ``ph``, ``zp``, ``db`` and
+            ``external_id``, a date for ``db``. Values already hashed pass, in lower case. ``None``
+            and blank text count as not given.
+        default_region: ISO 3166-1 alpha-2 code of the country that phone numbers without a
+            country code are from. Needs ``phonenumbers``: see ``rules.check_phone_support``.
+            Without it, Meta's rule alone applies: digits, leading zeros dropped.
+        today: Refuse birth dates of a later year than this date's.
+        tell: Called for each key with values that are left out: with its name, how many of how
+            many, and why; the reason does not hold them. Logs by default.
+
+    Raises:
+        InvalidEventError: A key that Meta does not know; the message names the closest one.
+        ConfigError: ``default_region`` is set and cannot be used.
+
+    Source: Meta, "Customer Information Parameters", read 2026-11-23.
+    """
+    if not isinstance(raw, Mapping):
+        raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
+    options = Options(default_region, today) if default_region or today else _NO_OPTIONS
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        field = _FIELDS.get(name)
+        if field is None:
+            raise _unknown(name)
+        key, read, many, rule = field
+        results: list[str | int]
+        try:
+            if rule is not None and type(value) is str and len(value) < _SHORTEST_DIGEST:
+                # What nearly all values are; the same as ``read`` does, in fewer steps.
+                text = value.strip(SPACE)
+                if not text:
+                    continue
+                text = rule(text.lower(), options)
+                if not text:
+                    raise RefusedError(_NOTHING_LEFT)
+                results = [sha256(text.encode()).hexdigest()]
+            elif many and isinstance(value, _LISTS):
+                results = _read_list(name, field, value, options, tell)
+            else:
+                result = read(value, options)
+                results = [] if result is None else [result]
+        except RefusedError as refused:
+            tell(name, 1, 1, str(refused))
+            continue
+        except UnicodeEncodeError:
+            tell(name, 1, 1, _NOT_UNICODE)
+            continue
+        if not results:
+            continue
+        if not many:
+            values[key] = results[0]
+        elif key in values:
+            values[key] = list(dict.fromkeys(values[key] + results))[:MAX_ITEMS]
+        else:
+            values[key] = results
+    return values
+
+
+def looks_like_email(text: str) -> bool:
+    """Return whether ``text`` is or contains an e-mail address, ``@`` possibly as ``%40``.
+
+    Meant for refusing personal data where an id is expected, so it errs on the side of yes:
+    ``"auth0|mary@example.com"`` counts, ``"@mary"`` and ``"mary@localhost"`` do not.
+    """
+    return _EMAIL_INSIDE.search(text) is not None
+
+
+def find_personal_id(text: str) -> str | None:
+    """Return what ``text`` is if it is no id to be sent in the clear, as words for a message.
+
+    A phone number is known by its ``+``: digits alone are what most ids are made of.
+    """
+    if looks_like_email(text):
+        return "an e-mail address"
+    return "a phone number" if _PHONE_WHOLE.fullmatch(text) else None
+
+
+def _unknown(name: object) -> InvalidEventError:
+    if not isinstance(name, str):
+        return InvalidEventError("user_data", f"expected text as keys, got {type(name).__name__}")
+    name = "".join(character if character.isprintable() else "?" for character in name[:50])
+    close = difflib.get_close_matches(name.lower(), _FIELDS, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else "your own keys go into custom_data"
+    return InvalidEventError(f"user_data.{name}", f"Meta knows no such key; {hint}")
+
+
+def _read_list(
+    name: str, field: _Field, items: Sequence[object], options: Options, tell: Tell
+) -> list[str | int]:
+    """Return what is to be sent for ``items``, without duplicates; tell once of what is not."""
+    results: list[str | int] = []
+    refusal, dropped = "", 0
+    for item in items[:MAX_ITEMS]:
+        try:
+            result = field.read(item, options)
+        except RefusedError as refused:
+            refusal, dropped = str(refused), dropped + 1
+        else:
+            if result is not None and result not in results:
+                results.append(result)
+    if len(items) > MAX_ITEMS:
+        refusal, dropped = f"more than {MAX_ITEMS}", dropped + len(items) - MAX_ITEMS
+    if dropped:
+        tell(name, dropped, len(items), refusal)
+    return results
+
+
+# Readers: a value → what is sent.
+
+
+def _text(value: object, also: tuple[type, ...], longest: int = MAX_TEXT) -> str:
+    """Return ``value`` as text of bounded length, or refuse its type."""
+    if isinstance(value, str):
+        text = str.__str__(value)  # an enum's value, not its name
+    elif value is None:
+        return ""
+    elif isinstance(value, bool) or not isinstance(value, also):
+        raise RefusedError(f"expected text, got {type(value).__name__}")
+    elif isinstance(value, int):
+        if not 0 <= value < 10**40:
+            raise RefusedError("expected a number of 0 or more, at most 40 digits")
+        text = str(int(value))
+    else:
+        text = str(value)
+    if len(text) > longest:
+        raise RefusedError(f"longer than {longest} characters")
+    return text
+
+
+def _sha256(text: str) -> str:
+    if not text:
+        raise RefusedError(_NOTHING_LEFT)
+    try:
+        return sha256(text.encode()).hexdigest()
+    except UnicodeEncodeError:
+        raise RefusedError(_NOT_UNICODE) from None
+
+
+def _hashed(rule: Rule, also: tuple[type, ...]) -> _Read:
+    """Return a reader of text, or of types in ``also``, that applies ``rule`` and hashes."""
+
+    def read(value: object, options: Options) -> str | None:
+        text = _text(value, also).strip(SPACE)
+        if not text:
+            return None
+        if len(text) >= _SHORTEST_DIGEST and (digest := _digest(text)):
+            return digest
+        return _sha256(rule(text.lower(), options))
+
+    return read
+
+
+def _digest(text: str) -> str | None:
+    """Return the digest that ``text`` is, if it is one, without the parameter builder's mark."""
+    if _MD5.fullmatch(text):
+        raise RefusedError("an MD5 digest; Meta takes SHA-256 only")
+    text = _MARK.sub("", text)
+    if not SHA256.fullmatch(text):
+        return None
+    if text.lower() == _SHA256_OF_NOTHING:
+        raise RefusedError("the digest of an empty text")
+    return text.lower()
+
+
+def _read_external_id(value: object, _: Options) -> str | None:
+    text = _text(value, (int, UUID))
+    if not text.strip(SPACE):
+        return None
+    digest = hash_external_id(_valid_unicode(text))
+    if digest == _SHA256_OF_NOTHING:
+        raise RefusedError("the digest of an empty text")
+    return digest
+
+
+def _valid_unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RefusedError(_NOT_UNICODE) from None
+    return text
+
+
+def _plain(*also: type) -> _Read:
+    """Return a reader of text, or of types in ``also``, that changes nothing."""
+
+    def read(value: object, _: Options) -> str | None:
+        text = _valid_unicode(_text(value, also))
+        if _HAS_CONTROL.search(text):
+            raise RefusedError("contains control characters")
+        if looks_like_email(text):
+            raise RefusedError("looks like an e-mail address, and this key is sent unhashed")
+        return text if text.strip(SPACE) else None
+
+    return read
+
+
+def _integer(pattern: re.Pattern[str], expected: str) -> _Read:
+    """Return a reader of whole numbers, written as text or not."""
+
+    def read(value: object, _: Options) -> int | None:
+        text = _text(value, (int,)).strip(SPACE)
+        if text and not pattern.fullmatch(text):
+            raise RefusedError(f"expected {expected}")
+        return int(text) if text else None
+
+    return read
+
+
+def _read_ip(value: object, _: Options) -> str | None:
+    text = _text(value, (ipaddress.IPv4Address, ipaddress.IPv6Address)).strip(SPACE)
+    if not text:
+        return None
+    try:
+        address = ipaddress.ip_address(_MARK.sub("", text))
+    except ValueError:
+        raise RefusedError("expected one IPv4 or IPv6 address") from None
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    if not address.is_global or address.is_multicast or address.is_reserved or "%" in text:
+        raise RefusedError("not a public address")
+    return str(address)
+
+
+def _read_user_agent(value: object, _: Options) -> str | None:
+    text = _text(value[:MAX_USER_AGENT] if isinstance(value, str) else value, (), MAX_USER_AGENT)
+    if _HAS_CONTROL.search(text):
+        raise RefusedError("contains control characters")
+    return _valid_unicode(text).strip(SPACE) or None
+
+
+_RULES: dict[str, tuple[Rule, tuple[type, ...]]] = {  # and the types that it takes beside text
+    "em": (normalize_email, ()),
+    "ph": (normalize_phone, (int,)),
+    "fn": (normalize_name, ()),
+    "ln": (normalize_name, ()),
+    "db": (normalize_birth_date, (int, date)),
+    "ge": (normalize_gender, ()),
+    "ct": (normalize_city, ()),
+    "st": (normalize_state, ()),
+    "zp": (normalize_zip, (int,)),
+    "country": (normalize_country, ()),
+    "f5first": (build_name_start(5), ()),
+    "f5last": (build_name_start(5), ()),
+    "fi": (build_name_start(1), ()),
+    "dobd": (build_birth_part(1, 31), (int,)),
+    "dobm": (build_birth_part(1, 12), (int,)),
+    "doby": (normalize_birth_year, (int,)),
+}
+_PLAIN: dict[str, _Read] = {
+    "client_ip_address": _read_ip,
+    "client_user_agent": _read_user_agent,
+    "fbc": _plain(),
+    "fbp": _plain(),
+    "subscription_id": _plain(int, UUID),
+    "fb_login_id": _integer(_LOGIN_ID, "a whole number of at most 19 digits"),
+    "lead_id": _integer(_LEAD_ID, "a whole number of 15 to 17 digits"),
+    "anon_id": _plain(UUID),
+    "madid": _plain(UUID),
+    "page_id": _plain(int),
+    "page_scoped_user_id": _plain(int),
+    "ctwa_clid": _plain(),
+    "ig_account_id": _plain(int),
+    "ig_sid": _plain(int),
+    "whatsapp_business_account_id": _plain(int),
+}
+_READABLE = {
+    "email": "em",
+    "phone": "ph",
+    "first_name": "fn",
+    "last_name": "ln",
+    "date_of_birth": "db",
+    "birthday": "db",
+    "gender": "ge",
+    "city": "ct",
+    "state": "st",
+    "zip": "zp",
+    "zip_code": "zp",
+    "postal_code": "zp",
+}
+_FIELDS = {
+    **{key: _Field(key, _hashed(*rule), many=True, rule=rule[0]) for key, rule in _RULES.items()},
+    "external_id": _Field("external_id", _read_external_id, many=True),
+    **{key: _Field(key, read, many=False) for key, read in _PLAIN.items()},
+}
+_FIELDS |= {name: _FIELDS[key] for name, key in _READABLE.items()}
+USER_DATA_KEYS = frozenset(_FIELDS)
+"""Every key that ``build_user_data`` takes: Meta's and the readable ones."""

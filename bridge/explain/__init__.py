@@ -1,0 +1,1 @@
+"""One event as it would go out, and remarks on it."""

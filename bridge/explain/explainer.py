@@ -1,0 +1,185 @@
+"""One event as it would go out: to Meta, to Segment, and from Segment to Meta. Pure.
+
+Nothing is stored, sent, counted or logged. The same code completes and encodes an event as for
+``track`` and ``enrich``; beside it stands what Segment's own Meta destination makes of the message
+by default, and what there is to know.
+
+``{"event_name": …, "custom_data": …}`` is explained as ``track`` stores it for both destinations.
+``{"event": …, "properties": …}`` is explained as ``enrich`` returns it, for an app that sends its
+messages with Segment's library; Meta's side is then what the same message says in Meta's words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from bridge.destinations.messages import PAGE_VIEW, read_traits
+from bridge.destinations.segment import Segment
+from bridge.enrichment import Enricher
+from bridge.errors import InvalidEventError
+from bridge.event_rules import EventRules
+from bridge.explain.drafts import Draft, DraftReader
+from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
+from bridge.explain.segment_actions import Refusal, build_default
+from bridge.visitor.identity import Identity
+from bridge.visitor.visitor import Visitor
+
+# Nobody's: addresses and names that are reserved for documentation.
+EXAMPLE = Identity(
+    anonymous_id="00000000-0000-4000-8000-000000000000",
+    renewed_at=0,
+    fbp="fb.1.1795000000000.1234567890",
+    fbc="fb.1.1795000000000.ExampleClickId",
+    client_ip="2001:db8::1",
+    user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    page_url="https://shop.example.com/",
+)
+
+_ENVELOPE = ("event_id", "action_source", "fbp", "fbc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """One event as it would go out.
+
+    Attributes:
+        meta: What Meta's Conversions API gets from us: one object of ``data``.
+        segment: The message that Segment gets.
+        actions: What Segment's "Facebook Conversions API (Actions)" sends to Meta of that message
+            by its default mapping, or why it sends nothing.
+        warnings: What there is to know, the worst first.
+    """
+
+    meta: dict[str, Any]
+    segment: dict[str, Any]
+    actions: dict[str, Any] | Refusal
+    warnings: tuple[Remark, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON; ``actions`` has a ``payload`` or a ``refusal``."""
+        refused = isinstance(self.actions, Refusal)
+        told = self.actions._asdict() if isinstance(self.actions, Refusal) else self.actions
+        return {
+            "meta": self.meta,
+            "segment": self.segment,
+            "actions": {"refusal" if refused else "payload": told},
+            "warnings": [remark._asdict() for remark in self.warnings],
+        }
+
+
+class Explainer:
+    """Explains events.
+
+    Args:
+        rules: How the app's events are read.
+        is_direct: Whether Meta gets the events from us.
+        segment: The app's; an example where it has none.
+    """
+
+    def __init__(self, rules: EventRules, *, is_direct: bool, segment: Segment | None) -> None:
+        self._segment = segment or Segment("example")
+        self._reader = DraftReader(rules)
+        self._enricher = Enricher(
+            rules, is_direct=is_direct, counters=Counter(), segment=self._segment
+        )
+
+    def explain(self, event: Mapping[str, Any], visitor: Visitor, *, now: float) -> Explanation:
+        """Return ``event`` as it would go out.
+
+        Args:
+            event: A server event of Meta's or a track message of Segment's, as for ``enrich``.
+            visitor: Whose event it is.
+            now: Unix seconds.
+
+        Raises:
+            InvalidEventError: It would be refused; the message names the field.
+        """
+        if not isinstance(event, Mapping):
+            raise InvalidEventError("event", f"expected an object, got {type(event).__name__}")
+        if "event_name" in event:
+            draft = self._reader.read(event, "event_name", "custom_data")
+            meta, message = self._follow_event(draft, visitor, now)
+        elif "event" in event:
+            draft = self._reader.read(event, "event", "properties")
+            meta, message = self._follow_message(draft, visitor, now)
+        else:
+            raise InvalidEventError("event", "expected event_name (Meta) or event (Segment)")
+        try:
+            encoded = msgspec.json.encode(message)
+        except (TypeError, ValueError, RecursionError):
+            raise InvalidEventError("event", "expected what JSON can carry") from None
+        # As Segment has it: a time as text.
+        message = msgspec.json.decode(encoded)
+        actions = build_default(message)
+        facts = Facts(draft.given, meta, message, actions, len(encoded))
+        remarks = [*_describe_visitor(visitor), *draft.remarks, *find_remarks(facts)]
+        return Explanation(
+            meta=meta, segment=message, actions=actions, warnings=sort_remarks(remarks)
+        )
+
+    def _follow_event(
+        self, draft: Draft, visitor: Visitor, now: float
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        event, told = self._enricher.complete(draft.fields, visitor, now=now)
+        return msgspec.to_builtins(event), self._segment.build(event, told)
+
+    def _follow_message(
+        self, draft: Draft, visitor: Visitor, now: float
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        message = self._enricher.complete_any(draft.fields, visitor, now=now)
+        properties = read_object(draft.fields, "properties")
+        envelope = message["properties"]
+        page = read_object(read_object(message, "context"), "page")
+        given = {
+            "event_name": PAGE_VIEW if message["type"] == "page" else message["event"],
+            "event_id": envelope.get("event_id"),
+            "event_time": _read_time(message["timestamp"]),
+            "action_source": envelope.get("action_source"),
+            "event_source_url": page.get("url"),
+            "referrer_url": page.get("referrer"),
+            "custom_data": {key: properties[key] for key in properties if key not in _ENVELOPE},
+            "user_data": self._read_person(draft),
+        }
+        return msgspec.to_builtins(self._enricher.complete(given, visitor, now=now).event), message
+
+    def _read_person(self, draft: Draft) -> dict[str, Any]:
+        """Return what a message says of its person, beside what is known of the visitor."""
+        properties = read_object(draft.fields, "properties")
+        context = read_object(draft.fields, "context")
+        person, _ = read_traits(read_object(context, "traits"))
+        id_key = "userId" if draft.fields.get("userId") else "anonymousId"
+        told = {
+            "fbp": ("properties.fbp", properties.get("fbp")),
+            "fbc": ("properties.fbc", properties.get("fbc")),
+            "client_ip_address": ("context.ip", context.get("ip")),
+            "client_user_agent": ("context.userAgent", context.get("userAgent")),
+            "external_id": (id_key, draft.fields.get(id_key)),
+        }
+        raw = {key: value for key, (_, value) in told.items() if value is not None}
+        places = {key: place for key, (place, _) in told.items()}
+        return person | self._reader.hash(raw, places, draft.remarks)
+
+
+def _describe_visitor(visitor: Visitor) -> Iterator[Remark]:
+    if visitor.identity is EXAMPLE:
+        words = "no visitor is given: addresses and ids are made up"
+        yield Remark("info", "example_visitor", "", words)
+    if visitor.silence is not None:
+        words = f"nothing is sent of this visitor: {visitor.silence}"
+        yield Remark("error", "not_sent", "", words)
+
+
+def _read_time(told: object) -> datetime:
+    try:
+        read = told if isinstance(told, datetime) else datetime.fromisoformat(str(told))
+    except ValueError:
+        raise InvalidEventError("timestamp", "expected ISO 8601 with a zone") from None
+    if read.tzinfo is None:
+        raise InvalidEventError("timestamp", "expected ISO 8601 with a zone")
+    return read

@@ -1,0 +1,327 @@
+"""What is worth knowing of one event on its two ways to Meta: refusals, losses, differences. Pure.
+
+One function a matter; the table at the end lists them. None quotes a personal value.
+
+Source: Segment, "Facebook Conversions API (Actions)", "Facebook Conversions API", "Spec: Common
+fields", "Handling duplicate data"; segmentio/action-destinations, read 2026-11-25.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from bridge.destinations.messages import MAX_MESSAGE, META_INTEGRATIONS
+from bridge.events.event import STANDARD_EVENTS
+from bridge.explain.segment_actions import TRACK, Refusal
+
+Level = Literal["error", "warning", "info"]
+
+MAX_CLASSIC_NAME = 50  # characters of a custom event's name, Segment's classic destination
+MIN_MESSAGE_ID = 32  # characters; shorter ones another customer of Segment's may have used too
+
+_LEVELS: tuple[Level, ...] = ("error", "warning", "info")
+_DIRECT = "Facebook Conversions API (Actions)"
+# What it reads under one name, and the catalog under several.
+_READ = {
+    "revenue": "the value from revenue alone",
+    "price": "the value from price alone",
+    "product_id": "the id from product_id alone",
+}
+_SEPARATORS = dict.fromkeys(map(ord, " _-"))
+
+
+class Remark(NamedTuple):
+    """One thing to know.
+
+    Attributes:
+        level: ``error`` if something does not arrive, ``warning`` if it arrives otherwise than
+            meant, ``info`` for the rest.
+        code: What it is, for programs.
+        path: The field it is about; ``""`` if it is about the whole.
+        words: For people.
+    """
+
+    level: Level
+    code: str
+    path: str
+    words: str
+
+
+class Facts(NamedTuple):
+    """One event in all its shapes.
+
+    Attributes:
+        given: The properties as the app told them in Segment's words, without personal data; empty
+            if it told Meta's.
+        meta: What we send to Meta.
+        message: What Segment gets.
+        actions: What Segment's Meta destination makes of it.
+        size: Bytes of the message.
+    """
+
+    given: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    message: Mapping[str, Any]
+    actions: dict[str, Any] | Refusal
+    size: int
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """The message's."""
+        return read_object(self.message, "properties")
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """The message's."""
+        return read_object(self.message, "context")
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What Segment's Meta destination sends; empty if it refuses."""
+        return {} if isinstance(self.actions, Refusal) else self.actions
+
+
+def find_remarks(facts: Facts) -> list[Remark]:
+    """Return all that is to be said of one event."""
+    return [remark for check in _CHECKS for remark in check(facts)]
+
+
+def sort_remarks(remarks: list[Remark]) -> tuple[Remark, ...]:
+    """Return ``remarks``, the worst first."""
+    return tuple(sorted(remarks, key=lambda remark: _LEVELS.index(remark.level)))
+
+
+def read_object(told: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object at ``key``; an empty one if there is none."""
+    value = told.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+# Whether it arrives
+
+
+def _check_refusal(facts: Facts) -> Iterator[Remark]:
+    if not isinstance(facts.actions, Refusal):
+        return
+    code, path, reason = facts.actions
+    name = facts.message.get("event")
+    if code == "no_trigger":
+        yield Remark("error", "no_trigger", path, _explain_trigger(str(name), facts.meta))
+    elif code == "currency":
+        words = "Segment's destination compares with its own list, upper case: it refuses this one"
+        yield Remark("error", "currency_refused", path, words)
+    elif code == "contents" and name == "Products Searched":
+        words = (
+            "Segment's destination makes contents of the search itself and refuses it without"
+            " product_id: clear contents in its mapping"
+        )
+        yield Remark("error", "search_without_product", path, words)
+    elif code == "contents":
+        words = f"Segment's destination: {reason}, which it reads from product_id alone"
+        yield Remark("error", "product_without_id", path, words)
+    else:
+        yield Remark("error", f"refused_{code}", path, f"Segment's destination: {reason}")
+
+
+def _explain_trigger(name: str, meta: Mapping[str, Any]) -> str:
+    close = [each for each in TRACK if _fold(each) == _fold(name)]
+    if close:
+        return f"Segment's default mappings compare names exactly: {close[0]}"
+    kind = meta["event_name"] if meta["event_name"] in STANDARD_EVENTS else "Custom Event"
+    return f"no default mapping of Segment's has this event; add one, for Meta's {kind}"
+
+
+def _check_switch(facts: Facts) -> Iterator[Remark]:
+    integrations = read_object(facts.message, "integrations")
+    told = integrations.get(_DIRECT, integrations.get("All", True))
+    if told is False:
+        words = (
+            "the message keeps Segment's Meta destinations out: Meta has the event from us, or the"
+            " app says so; what they would send is shown"
+        )
+        yield Remark("info", "switched_off", f"integrations.{META_INTEGRATIONS[0]}", words)
+
+
+def _check_size(facts: Facts) -> Iterator[Remark]:
+    if facts.size > MAX_MESSAGE:
+        words = f"{facts.size:,} bytes as Segment's message, of which {MAX_MESSAGE:,} are taken"
+        yield Remark("error", "message_too_large", "", words)
+
+
+def _check_name(facts: Facts) -> Iterator[Remark]:
+    name = str(facts.message.get("event", ""))
+    if len(name) > MAX_CLASSIC_NAME:
+        words = (
+            f"{len(name)} characters; Segment's classic destination takes {MAX_CLASSIC_NAME} in the"
+            " name of a custom event"
+        )
+        yield Remark("warning", "name_too_long", "event", words)
+
+
+def _check_message_id(facts: Facts) -> Iterator[Remark]:
+    told = facts.message.get("messageId")
+    message_id = told if isinstance(told, str) else ""
+    if len(message_id) < MIN_MESSAGE_ID:
+        words = (
+            "Segment drops a message id that anybody used within 24 hours, any customer's: leave it"
+            " out, or derive a UUID"
+        )
+        yield Remark("warning", "message_id_short", "messageId", words)
+    if message_id and message_id == facts.properties.get("event_id"):
+        words = (
+            "the same as event_id: of two copies that go through Segment the second is dropped"
+            " before any destination sees it"
+        )
+        yield Remark("warning", "message_id_shared", "messageId", words)
+
+
+# Whether copies meet
+
+
+def _check_event_id(facts: Facts) -> Iterator[Remark]:
+    told = facts.payload.get("event_id")
+    if facts.payload and told != facts.meta["event_id"]:
+        words = (
+            "Segment's destination sends messageId by default, so this copy and the pixel's are"
+            " counted twice: map event_id to properties.event_id"
+        )
+        yield Remark("warning", "event_id_not_shared", "event_id", words)
+
+
+def _check_event_name(facts: Facts) -> Iterator[Remark]:
+    ours, theirs = facts.meta["event_name"], facts.payload.get("event_name")
+    if facts.payload and ours != theirs:
+        words = f"{theirs} by Segment's way, {ours} by ours: copies never meet"
+        yield Remark("warning", "event_name_differs", "event_name", words)
+
+
+def _check_external_id(facts: Facts) -> Iterator[Remark]:
+    ours = read_object(facts.meta, "user_data").get("external_id", [])
+    if not ours:
+        words = "no external id: a copy without event id finds its twin by this or by fbp"
+        yield Remark("warning", "external_id_missing", "user_data.external_id", words)
+    theirs = read_object(facts.payload, "user_data").get("external_id", [])
+    if facts.payload and set(ours) != set(theirs):
+        words = "Segment's destination sends userId, else anonymousId, and not all that we do"
+        yield Remark("warning", "external_id_differs", "user_data.external_id", words)
+
+
+def _check_browser(facts: Facts) -> Iterator[Remark]:
+    user_data = read_object(facts.meta, "user_data")
+    is_website = facts.meta.get("action_source") == "website"
+    if is_website and "client_user_agent" not in user_data:
+        words = "Meta asks for it on a website, and Segment's destination refuses the event without"
+        yield Remark("error", "user_agent_missing", "user_data.client_user_agent", words)
+    if "client_ip_address" not in user_data:
+        words = "no address of the visitor's: fewer events find their person"
+        yield Remark("info", "ip_missing", "user_data.client_ip_address", words)
+    if "fbp" not in user_data:
+        words = "no browser id: copies without event id cannot be matched by it"
+        yield Remark("warning", "fbp_missing", "user_data.fbp", words)
+    if "fbc" not in user_data:
+        words = "no click id; a visitor has one after clicking an ad"
+        yield Remark("info", "fbc_missing", "user_data.fbc", words)
+    if facts.context.get("direct") is True:
+        words = "has Segment take the address of its caller, which is this server's"
+        yield Remark("warning", "context_direct", "context.direct", words)
+
+
+# What arrives otherwise
+
+
+def _check_value(facts: Facts) -> Iterator[Remark]:
+    theirs = read_object(facts.payload, "custom_data")
+    ours = read_object(facts.meta, "custom_data")
+    mine, told = ours.get("value"), theirs.get("value")
+    if None not in (mine, told) and mine != told:
+        words = f"{told} by Segment's way, which reads the price of one, {mine} by ours"
+        if facts.message.get("event") in ("Order Completed", "Checkout Started"):
+            words = f"{told} by Segment's way, which reads revenue, {mine} by ours"
+        yield Remark("warning", "value_differs", "custom_data.value", words)
+    if told is not None and not theirs.get("currency"):
+        words = "Segment's destination sends a value without currency, which Meta refuses"
+        yield Remark("warning", "value_without_currency", "properties.currency", words)
+
+
+def _check_added(facts: Facts) -> Iterator[Remark]:
+    """Tell what the message would lack without us."""
+    action = TRACK.get(str(facts.message.get("event")))
+    if action is None:
+        return
+    for path in _list_added(facts.given, facts.properties, "properties"):
+        key = path.rpartition(".")[2]
+        words = f"was not told: Bridge adds it, for Segment's destination reads {_READ[key]}"
+        if key == "product_id" or "value" in action.required:
+            words += ", and refuses the event without"
+        yield Remark("info", "property_added", path, words)
+
+
+def _list_added(told: object, ours: object, path: str) -> Iterator[str]:
+    """Yield the paths of what stands in ``ours`` and not in ``told``, as Segment would read it."""
+    if isinstance(told, Mapping) and told and isinstance(ours, Mapping):
+        for key in _READ:
+            if told.get(key) is None and ours.get(key) is not None:
+                yield f"{path}.{key}"
+        yield from _list_added(told.get("products"), ours.get("products"), f"{path}.products")
+    elif isinstance(told, list) and isinstance(ours, list):
+        for i, (line, completed) in enumerate(zip(told, ours, strict=False)):
+            yield from _list_added(line, completed, f"{path}[{i}]")
+
+
+def _check_lost(facts: Facts) -> Iterator[Remark]:
+    if not facts.payload:
+        return
+    for part, code in (("custom_data", "parameters_lost"), ("user_data", "user_data_lost")):
+        ours, theirs = read_object(facts.meta, part), read_object(facts.payload, part)
+        # What has remarks of its own is not told twice.
+        lost = [key for key in ours if key not in theirs and key != "external_id"]
+        lost += (
+            sorted(_list_line_keys(ours) - _list_line_keys(theirs)) if "contents" in theirs else []
+        )
+        if lost:
+            words = f"no default mapping carries {', '.join(map(_show, lost))}"
+            yield Remark("info", code, part, words)
+
+
+def _list_line_keys(custom_data: Mapping[str, Any]) -> set[str]:
+    lines = custom_data.get("contents") or []
+    return {f"contents[].{key}" for line in lines if isinstance(line, Mapping) for key in line}
+
+
+def _check_defaults(facts: Facts) -> Iterator[Remark]:
+    if not facts.payload:
+        return
+    words = "has no default in Segment's destination: map it to properties.action_source"
+    yield Remark("info", "action_source_unmapped", "action_source", words)
+    if facts.meta.get("data_processing_options"):
+        words = (
+            "Limited Data Use is not mapped by default, and would be lost by Segment's way: Bridge"
+            " switches that off; map Data Processing Options and say Segment(maps_limits=True)"
+        )
+        yield Remark("warning", "limited_unmapped", "data_processing_options", words)
+
+
+def _fold(name: str) -> str:
+    return name.lower().translate(_SEPARATORS)
+
+
+def _show(key: object) -> str:
+    return str(key)[:50]
+
+
+_CHECKS: tuple[Callable[[Facts], Iterator[Remark]], ...] = (
+    _check_refusal,
+    _check_switch,
+    _check_size,
+    _check_name,
+    _check_message_id,
+    _check_event_id,
+    _check_event_name,
+    _check_external_id,
+    _check_browser,
+    _check_value,
+    _check_added,
+    _check_lost,
+    _check_defaults,
+)

@@ -1,0 +1,231 @@
+"""The puts of one event loop: those that wait at the same moment are one statement.
+
+Strategy: group commit. A commit takes about as long for a hundred rows as for one, so what comes
+while a statement is under way waits for the next. Each put is stored whole or not at all, and keeps
+an answer of its own: of two with one key, the first has stored it. Where a group fails by one of
+its puts, each is stored alone.
+
+A put whose key another transaction has stored, and neither committed nor rolled back, would wait in
+PostgreSQL for its end, on a connection of ours, and its group with it. It gives up after a moment,
+lets the others go ahead, and asks again now and then, on no connection in between; more puts of the
+same keys wait with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import psycopg
+
+from bridge.errors import OutboxError
+from bridge.outbox.base import Delivery
+from bridge.outbox.postgres import sql
+from bridge.outbox.postgres.rows import Row, Values, build_columns
+
+LOCK_TIMEOUT = 0.05  # seconds that one statement waits for another transaction
+STALLED = 2.0  # seconds that a put does, in all
+STALLED_POLL = 0.1  # seconds between its statements
+MAX_STATEMENTS = 2  # under way at once
+KEPT_FREE = 2  # connections that are left to the sender and to health
+MAX_ROWS = 1000  # of a statement, but for the last put's
+MAX_BYTES = 4 * 1024 * 1024  # of its bodies, the same
+
+Rows = Mapping[bytes, tuple[Delivery, float]]  # by digest: what is stored, and when
+Fetch = Callable[[str, Values], Awaitable[Sequence[Row]]]
+Limited = Callable[[float], AbstractAsyncContextManager[object]]
+
+
+@dataclass(slots=True, eq=False)
+class Put:
+    """What one caller stores.
+
+    Attributes:
+        rows: Each key once.
+        deadline: When its caller gives up, by the event loop's time.
+        answer: Which of the keys are new.
+    """
+
+    rows: Rows
+    deadline: float
+    answer: asyncio.Future[set[bytes]]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its bodies."""
+        return sum(len(delivery.body) for delivery, _ in self.rows.values())
+
+    def settle(self, new: set[bytes]) -> None:
+        """Answer its caller, who may be gone."""
+        if not self.answer.done():
+            self.answer.set_result(new)
+
+    def fail(self, error: OutboxError) -> None:
+        """Raise ``error``, which others are told too, at its caller's."""
+        if not self.answer.done():
+            own = type(error)(*error.args)
+            own.__cause__ = error.__cause__
+            self.answer.set_exception(own)
+
+
+class PutQueue:
+    """Stores what callers put, by few connections.
+
+    Args:
+        name: Of the outbox, for messages.
+        fetch: Runs a statement and returns its rows.
+        limited: Ends what takes longer than so many seconds, and raises ``OutboxError`` for
+            whatever fails.
+        connections: How many there are.
+    """
+
+    def __init__(self, name: str, fetch: Fetch, limited: Limited, connections: int) -> None:
+        self._name = name
+        self._fetch = fetch
+        self._limited = limited
+        self._places = max(1, min(MAX_STATEMENTS, connections - KEPT_FREE))
+        self._waiting: deque[Put] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._stalled: dict[frozenset[bytes], list[Put]] = {}
+        self._insisting: set[asyncio.Task[None]] = set()
+        self._insists = asyncio.Lock()  # all that is stalled asks on one connection
+        self._loop = asyncio.get_running_loop()
+
+    async def store(self, rows: Rows, deadline: float) -> set[bytes]:
+        """Store ``rows``, all or none; return the keys that are new.
+
+        Raises:
+            OutboxError: Nothing is stored, unless the answer was lost on its way.
+        """
+        put = Put(rows, deadline, self._loop.create_future())
+        if not self._join(put):
+            self._waiting.append(put)
+            self._start()
+        return await put.answer
+
+    async def finish(self) -> None:
+        """Wait until all that was put is answered."""
+        while tasks := self._under_way | self._insisting:
+            await asyncio.wait(tasks)
+
+    def _start(self) -> None:
+        if self._waiting and len(self._under_way) < self._places:
+            task = asyncio.create_task(self._store_group())
+            self._under_way.add(task)
+            task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._start()
+
+    async def _store_group(self) -> None:
+        group = self._take()
+        if len(group) > 1:
+            try:
+                if await self._try(group):
+                    return
+            except OutboxError as error:
+                if _is_everybodys(error):
+                    for put in group:
+                        put.fail(error)
+                    return
+        for put in group:
+            await self._store_alone(put)
+
+    def _take(self) -> list[Put]:
+        """Return what goes into the next statement, without those whose callers are gone."""
+        group: list[Put] = []
+        rows = size = 0
+        while self._waiting and rows < MAX_ROWS and size < MAX_BYTES:
+            put = self._waiting.popleft()
+            if not put.answer.done():
+                group.append(put)
+                rows += len(put.rows)
+                size += put.size
+        return group
+
+    async def _store_alone(self, put: Put) -> None:
+        if put.answer.done() or self._join(put):
+            return
+        try:
+            if not await self._try([put]):
+                self._stall(put)
+        except OutboxError as error:
+            put.fail(error)
+
+    async def _try(self, puts: Sequence[Put]) -> bool:
+        """Store ``puts`` and answer them; false if another transaction is in the way."""
+        patience = max(put.deadline for put in puts) - self._loop.time()
+        async with self._limited(patience):
+            values = {**build_columns(_merge(puts)), "lock_timeout": f"{LOCK_TIMEOUT * 1000:.0f}ms"}
+            try:
+                found = await self._fetch(sql.PUT_OR_GIVE_UP, values)
+            except psycopg.errors.LockNotAvailable:
+                return False
+        new = {bytes(row[0]) for row in found}
+        for put in puts:
+            own = new & put.rows.keys()
+            new -= own
+            put.settle(own)
+        return True
+
+    # In the way of another transaction
+
+    def _join(self, put: Put) -> bool:
+        """Have ``put`` wait with those of the same keys; false if there are none."""
+        others = self._stalled.get(frozenset(put.rows))
+        if others is None:
+            return False
+        others.append(put)
+        return True
+
+    def _stall(self, put: Put) -> None:
+        keys = frozenset(put.rows)
+        self._stalled[keys] = [put]
+        task = asyncio.create_task(self._insist(keys))
+        self._insisting.add(task)
+        task.add_done_callback(self._insisting.discard)
+
+    async def _insist(self, keys: frozenset[bytes]) -> None:
+        """Try to store what is stalled until it works, or for long enough."""
+        puts, end = self._stalled[keys], self._loop.time() + STALLED
+        try:
+            while not await self._try_again(puts):
+                if self._loop.time() >= end:
+                    raise OutboxError(
+                        f"outbox {self._name}: another transaction has stored this event, or locked"
+                        f" the table, and not ended within {STALLED:g} s; should it be rolled back,"
+                        " the event is not stored"
+                    )
+        except OutboxError as error:
+            for put in puts:
+                put.fail(error)
+        finally:
+            del self._stalled[keys]
+
+    async def _try_again(self, puts: Sequence[Put]) -> bool:
+        await asyncio.sleep(STALLED_POLL)
+        async with self._insists:
+            return await self._try(puts)
+
+
+def _merge(puts: Sequence[Put]) -> Rows:
+    """Return the rows of ``puts``; of one key, the first's."""
+    rows: dict[bytes, tuple[Delivery, float]] = {}
+    for put in puts:
+        for key, row in put.rows.items():
+            rows.setdefault(key, row)
+    return rows
+
+
+def _is_everybodys(error: OutboxError) -> bool:
+    """Return whether each put of the group would fail alike: no server, no rights, no room."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or ""
+    # SQLSTATE classes 42 and 3F: rights, tables and schemas.
+    return state[:2] in ("42", "3F") or isinstance(
+        cause, psycopg.OperationalError | TimeoutError | OSError
+    )

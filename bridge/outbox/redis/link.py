@@ -1,0 +1,287 @@
+"""The way to one Redis server or cluster: opened when first used, bounded in time.
+
+A connection belongs to an event loop, so each loop opens its own; so does the loop of a forked
+process. A connection that was dropped while idle is replaced, and what it was asked is asked once
+more if repeating is harmless. Scripts are run by name; a server that was restarted or flushed has
+forgotten them and is told the text.
+
+Source: redis-py 8.1, ``asyncio/connection.py``, ``client.py`` and ``cluster.py``, read 2026-11-24.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from bridge.errors import ConfigError, OutboxError, OutboxFullError
+from bridge.outbox.redis.scripts import Script
+
+try:
+    from redis import exceptions
+    from redis.asyncio import ConnectionPool, Redis, RedisCluster
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+except ImportError as error:
+    raise ConfigError(
+        "RedisOutbox needs the redis package: pip install 'pixel-bridge[redis]'"
+    ) from error
+
+TIMEOUT = 5.0  # seconds for one call, waiting for a free connection and one repeat included
+_CONNECTIONS = 32  # of one event loop
+_SCHEMES = ("redis", "rediss", "unix")
+_OPTIONS = frozenset(
+    {
+        "client_name",
+        "cluster",
+        "db",
+        "ssl_ca_certs",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_keyfile",
+    }
+)
+# What a server keeps that is as durable as a commit to a disk.
+_DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+
+_log = logging.getLogger("bridge.outbox")
+
+_FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """The connections of one event loop.
+
+    Attributes:
+        redis: Asks the server or the cluster.
+        slots: Whose turn it is. redis-py's own waiting pool serves whoever comes first, and who
+            came before may wait for ever.
+    """
+
+    redis: Redis | RedisCluster
+    slots: asyncio.Semaphore
+
+
+class RedisLink:
+    """Runs scripts and commands on what ``url`` names.
+
+    Args:
+        url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and a
+            path; ``?cluster=true`` for a cluster, of which one node is named.
+
+    Attributes:
+        name: The address without password and options, for messages.
+
+    Raises:
+        ConfigError: The URL cannot be read, or has an unknown option.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name, self._url, self._is_cluster = _parse_url(url)
+        self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
+        self._is_checked = False
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes | str | int],
+        *,
+        repeatable: bool = True,
+    ) -> Any:
+        """Return the answer of ``script``, whose first argument tells whether this is a repeat.
+
+        Args:
+            script: What to run.
+            keys: All keys it touches.
+            args: Its arguments after the first.
+            repeatable: Whether it may be run again when the first answer was lost.
+
+        Raises:
+            OutboxError: No answer within 5 seconds, or the server's error.
+            OutboxFullError: The server has no memory or no disk left.
+        """
+        tail = (len(keys), *keys)
+        first, second = (("EVALSHA", script, *tail, again, *args) for again in ("0", "1"))
+        answer = await self._call(first, second if repeatable else None)
+        await self._check_durability()
+        return answer
+
+    async def execute(self, *command: bytes | str | int) -> Any:
+        """Return the answer to one command that may be repeated; errors as of ``run``."""
+        return await self._call(command, command)
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop; the next call opens them again."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.redis.aclose()
+
+    async def _call(self, command: Sequence[Any], repeat: Sequence[Any] | None) -> Any:
+        try:
+            async with asyncio.timeout(TIMEOUT), (client := self._open()).slots:
+                try:
+                    return await _send(client.redis, command)
+                except (exceptions.ConnectionError, exceptions.ReadOnlyError):
+                    if repeat is None:
+                        raise
+                    return await _send(client.redis, repeat)
+        except _FAILURES as error:
+            cause = _hide_arguments(error)
+            raise self._explain(cause) from cause
+
+    def _open(self) -> _Client:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            # Those of loops that still run stay: after a fork they belong to the parent, and
+            # closing them here would end the parent's watch on its own sockets.
+            self._clients = {
+                own: kept for own, kept in self._clients.items() if not own.is_closed()
+            }
+            client = _Client(self._build_client(), asyncio.Semaphore(_CONNECTIONS))
+            self._clients[loop] = client
+        return client
+
+    def _build_client(self) -> Redis | RedisCluster:
+        options: dict[str, Any] = {
+            "driver_info": None,  # else the disk is read for redis-py's version at each connection
+            "max_connections": _CONNECTIONS,
+            "protocol": 2,  # one shape of answers, whatever the server's default
+            "retry": Retry(NoBackoff(), 0),  # what may be repeated is known here only
+            "socket_connect_timeout": TIMEOUT,
+            "socket_timeout": TIMEOUT,
+        }
+        if self._is_cluster:
+            return RedisCluster.from_url(self._url, **options)
+        # A connection to a server that was demoted is dropped, for the next asks the name anew.
+        options["retry_on_error"] = [exceptions.ReadOnlyError]
+        return Redis.from_pool(ConnectionPool.from_url(self._url, **options))
+
+    async def _check_durability(self) -> None:
+        """Log once what makes the server forget; managed ones may keep it for themselves."""
+        if self._is_checked:
+            return
+        self._is_checked = True
+        try:
+            async with asyncio.timeout(TIMEOUT), (client := self._open()).slots:
+                answer = await client.redis.config_get(*_DURABLE)
+        except _FAILURES:
+            return
+        weak = _find_weak(answer)
+        if weak:
+            _log.warning("outbox %s may lose accepted events: %s", self.name, "; ".join(weak))
+
+    def _explain(self, error: BaseException) -> OutboxError:
+        text = str(error) or type(error).__name__
+        if isinstance(error, TimeoutError | exceptions.TimeoutError):
+            text = f"no answer within {TIMEOUT:g} s"
+        if _needs_password(error):
+            text += (
+                "; the server wants a password: put it into the URL, as in"
+                " redis://:password@host:6379/0"
+            )
+        if "Error compiling script" in text:
+            text += "; Redis 7 or Valkey 7.2 is needed"
+        if isinstance(error, exceptions.OutOfMemoryError) or "No space left" in text:
+            return OutboxFullError(f"outbox {self.name}: {text}; raise maxmemory, or let it drain")
+        return OutboxError(f"outbox {self.name}: {text}")
+
+    def __repr__(self) -> str:
+        return f"RedisLink({self.name!r})"
+
+
+async def _send(client: Redis | RedisCluster, command: Sequence[Any]) -> Any:
+    if command[0] != "EVALSHA":
+        return await client.execute_command(*command)
+    _, script, *rest = command
+    try:
+        return await client.execute_command("EVALSHA", script.sha, *rest)
+    except exceptions.NoScriptError:
+        return await client.execute_command("EVAL", script.text, *rest)
+
+
+def _needs_password(error: BaseException) -> bool:
+    """Return whether the server was asked without a password.
+
+    Redis refuses a command of many parts, such as a put, before it looks what it is, and by other
+    words (tried with Redis 7.0, 2026-11-24).
+    """
+    if isinstance(error, exceptions.AuthenticationError):
+        return "Authentication required" in str(error)
+    return "unauthenticated" in str(error)
+
+
+def _hide_arguments(error: BaseException) -> BaseException:
+    """Return ``error`` without what it quotes: a server that does not know AUTH repeats it."""
+    text, quoted, _ = str(error).partition(", with args beginning with")
+    return exceptions.ResponseError(text) if quoted else error
+
+
+def _parse_url(url: str) -> tuple[str, str, bool]:
+    """Return the name for messages, the URL for redis-py, and whether it is a cluster's."""
+    try:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        name = _build_name(parts.scheme, parts.hostname, parts.port, parts.path)
+        is_cluster = _is_true(options.pop("cluster", "false"))
+        _check_url(parts.scheme, parts.path, options)
+        # redis-py before version 6 does not look at the name in the certificate by itself.
+        if parts.scheme == "rediss":
+            options.setdefault("ssl_check_hostname", "true")
+        given = parts._replace(query=urlencode(options)).geturl()
+        pool = ConnectionPool.from_url(given)
+        if is_cluster and pool.connection_kwargs.get("db"):
+            raise ConfigError("a cluster has database 0 only")
+    except ValueError as error:
+        # redis-py's and urllib's own words may quote the password.
+        reason = str(error) if isinstance(error, ConfigError) else "it cannot be read"
+        raise ConfigError(
+            f"RedisOutbox url must be like redis://user:password@host:6379/0: {reason}"
+            "; percent-encode what is special in a password"
+        ) from None
+    return name, given, is_cluster
+
+
+def _build_name(scheme: str, host: str | None, port: int | None, path: str) -> str:
+    if scheme == "unix":
+        return f"unix://{path}"
+    return f"{scheme}://{host or 'localhost'}:{port or 6379}{path}"
+
+
+def _check_url(scheme: str, path: str, options: Mapping[str, str]) -> None:
+    if scheme not in _SCHEMES:
+        raise ConfigError(f"unknown scheme {scheme[:20]!r}")
+    unknown = sorted(options.keys() - _OPTIONS)
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0][:40]!r}")
+    if scheme != "unix" and not (path in {"", "/"} or path[1:].isdecimal()):
+        raise ConfigError("the path must be a database number")
+    if scheme == "unix" and not path:
+        raise ConfigError("the path of the socket is missing")
+
+
+def _is_true(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ConfigError("cluster must be true or false")
+    return text == "true"
+
+
+def _find_weak(answer: Mapping[Any, Any]) -> list[str]:
+    """Return the settings that forget more than a commit to a disk would."""
+    found = {_to_text(key): _to_text(value) for key, value in answer.items()}
+    return [
+        f"{key} is {found[key]}, should be {wanted}"
+        for key, wanted in _DURABLE.items()
+        # volatile-* evicts keys with a time to live only, and ours have none.
+        if not found.get(key, wanted).startswith((wanted, "volatile-"))
+    ]
+
+
+def _to_text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

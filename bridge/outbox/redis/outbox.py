@@ -1,0 +1,385 @@
+"""The shared outbox on Redis or Valkey, 7 or newer: for apps on many machines that have one.
+
+``track()`` is as durable as the server is set to be: ``appendonly yes`` and ``appendfsync always``
+lose nothing in a crash, ``everysec`` up to the last second, the server's defaults everything since
+the last snapshot; ``maxmemory-policy`` must be ``noeviction`` (or ``volatile-…``, which spares keys
+without a time to live, as all here are). If the server is set weaker, one warning says so. A
+replica that takes over has lost what had not reached it yet: this outbox does not WAIT for it.
+
+Every change is one Lua script, so deliveries are never half stored or half settled. A delivery goes
+by a digest of its key; ``due`` orders the waiting, so a claim looks at nothing but what it takes.
+
+    {bridge}:deliveries          hash  digest → record, of each waiting or dead one: its length
+                                       is what the capacity bounds
+    {bridge}:attempts            hash  digest → how often it was claimed; missing: never
+    {bridge}:reasons             hash  digest → why it is dead
+    {bridge}:unreadable          hash  digest → record no process could read, for a person
+    {bridge}:destinations        set   the names that ever had a delivery
+    {bridge}:dead                zset  digest by when it was buried, of all destinations
+    {bridge}:dead_ids            zset  event digest and digest, by their bytes
+    {bridge}:due:NAME            zset  digest by due, of one destination; it waits if it is here
+    {bridge}:held:NAME           zset  digest by due: stored to wait, not claimed yet
+    {bridge}:stored:NAME         zset  digest by when it was stored: it waits
+    {bridge}:delivered:NAME      zset  digest by when it was accepted, for 48 hours
+    {bridge}:dead:NAME           zset  digest by when it was buried
+    {bridge}:circuits            hash  destination → its circuit, JSON
+
+The braces keep all in one slot of a cluster.
+
+Source: Google Cloud, "ClusterPersistenceConfig.AOFConfig.AppendFsync" and "Supported instance
+configurations", Maxmemory policies, read 2026-11-24.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bridge.errors import ConfigError, OutboxError, OutboxFullError
+from bridge.outbox.base import (
+    CAPACITY,
+    REMEMBERED,
+    Circuit,
+    Counts,
+    DeadLetter,
+    Delivery,
+    Key,
+)
+from bridge.outbox.redis import scripts
+from bridge.outbox.redis.link import RedisLink
+from bridge.outbox.redis.records import (
+    TOKEN_BYTES,
+    UnreadableRecordError,
+    build_digest,
+    build_event_digest,
+    build_record,
+    parse_circuit,
+    parse_counts,
+    parse_dead_letter,
+    parse_first_score,
+    parse_record,
+)
+
+FORGET_AT_ONCE = 2000  # delivered keys of one destination that one ack forgets at most
+
+_log = logging.getLogger("bridge.outbox")
+
+
+class Keyspace:
+    """The names of the keys under one prefix, and of one destination's."""
+
+    _SHARED = (
+        "deliveries", "attempts", "reasons", "unreadable",
+        "destinations", "dead", "dead_ids", "circuits",
+    )  # fmt: skip
+    _LANE = ("due", "held", "stored", "delivered", "dead")
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.deliveries = self._build("deliveries")
+        self.destinations = self._build("destinations")
+        self.circuits = self._build("circuits")
+
+    def of(self, destinations: Iterable[str]) -> list[bytes]:
+        """Return the keys of a script: the shared ones, then those of each destination."""
+        return [
+            *(self._build(name) for name in self._SHARED),
+            *(self._build(f"{part}:{name}") for name in destinations for part in self._LANE),
+        ]
+
+    def due(self, destination: str) -> bytes:
+        """Return the key of the sorted set by which ``destination`` is served."""
+        return self._build(f"due:{destination}")
+
+    def _build(self, name: str) -> bytes:
+        return f"{{{self._prefix}}}:{name}".encode(errors="surrogatepass")
+
+
+class RedisOutbox:
+    """Deliveries on a Redis server or cluster that many machines share.
+
+    Args:
+        url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and
+            the socket's path; ``?cluster=true`` for a cluster.
+        prefix: What all keys begin with; apps with different ones share a server unseen.
+        capacity: How many deliveries may wait or be dead; they all stand in the server's memory.
+
+    Raises:
+        ConfigError: The URL, the prefix or the capacity is wrong.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "bridge", capacity: int = CAPACITY) -> None:
+        if not prefix or set(prefix) & set("{}"):
+            raise ConfigError(f"prefix must be a text without braces, got {prefix!r}")
+        if capacity < 1:
+            raise ConfigError(f"capacity must be at least 1, got {capacity}")
+        self._link = RedisLink(url)
+        self._prefix = prefix
+        self._capacity = capacity
+        self._keys = Keyspace(prefix)
+
+    async def put(
+        self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
+    ) -> list[bool]:
+        """Store ``deliveries``, all or none; for each, whether its key is new.
+
+        Raises:
+            OutboxError: The server failed, or did not answer within 5 seconds; what it then
+                stores all the same is delivered.
+            OutboxFullError: The capacity or the server's memory is used up.
+            ConfigError: A connection was given: Redis cannot take part in its transaction.
+        """
+        if connection is not None:
+            raise ConfigError(
+                "RedisOutbox cannot store in a caller's transaction: use PostgresOutbox"
+            )
+        if not deliveries:
+            return []
+        lanes = _number(delivery.destination for delivery in deliveries)
+        try:
+            args = self._build_put(deliveries, lanes, now)
+        except (TypeError, ValueError) as error:
+            raise OutboxError(f"outbox {self._link.name}: {error}") from error
+        answer = await self._link.run(scripts.PUT, self._keys.of(lanes), args)
+        if isinstance(answer, int):
+            raise OutboxFullError(
+                f"outbox {self._link.name} holds {answer} of {self._capacity} deliveries; let the"
+                " sender catch up, or drop dead letters"
+            )
+        return [new == 1 for new in answer]
+
+    async def claim(
+        self, destination: str, limit: int, *, now: float, lease: float
+    ) -> list[Delivery]:
+        """Take up to ``limit`` due deliveries, oldest due first; due again after ``lease``.
+
+        A claim whose answer was lost is repeated: what it took is due again after its lease. So is
+        what was taken when the records cannot be read after it.
+        """
+        if limit < 1:
+            return []
+        due = now + lease
+        keys = self._keys.of([destination])
+        answer = await self._link.run(scripts.CLAIM, keys, [_score(now), _score(due), limit])
+        digests, attempts = answer[::2], answer[1::2]
+        records = await self._read_records(digests)
+        claimed, unreadable, missing = [], [], []
+        for digest, record, count in zip(digests, records, attempts, strict=True):
+            if record is None:
+                missing.append(digest)
+                continue
+            try:
+                claimed.append(parse_record(digest, record, due=due, attempts=count))
+            except UnreadableRecordError:
+                unreadable.append(digest)
+        if missing:
+            await self._link.run(scripts.DISCARD, keys, missing)
+        if unreadable:
+            await self._set_aside(destination, unreadable)
+        return claimed
+
+    async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
+        """Mark as delivered, drop the bodies, and forget keys older than 48 hours."""
+        args = [_score(now), _score(now - REMEMBERED), FORGET_AT_ONCE]
+        await self._settle(scripts.ACK, deliveries, args)
+
+    async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
+        """Make claimed deliveries due at ``due``."""
+        await self._settle(scripts.RETRY, deliveries, [_score(due)])
+
+    async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
+        """Move to the dead letters; the bodies stay, for another try by hand."""
+        keys = [delivery.key for delivery in deliveries]
+        await self._move(scripts.BURY, keys, [_score(now), reason.encode(errors="replace")])
+
+    async def release(self, event_name: str, event_id: str, now: float) -> int:
+        """End the hold of an event's deliveries never claimed yet; how many there were.
+
+        The destinations are read first: one that is not known yet held nothing then.
+        """
+        names = await self._read_destinations()
+        if not names:
+            return 0
+        digests = [build_digest((name, event_name, event_id)) for name in names]
+        released: int = await self._link.run(
+            scripts.RELEASE, self._keys.of(names), [_score(now), *digests]
+        )
+        return released
+
+    async def find(self, event_name: str, event_id: str) -> Delivery | None:
+        """Return a waiting delivery of one event; of several destinations', the first by name."""
+        names = await self._read_destinations()
+        digests = [build_digest((name, event_name, event_id)) for name in names]
+        found = await self._link.run(scripts.FIND, self._keys.of(names), digests)
+        if not found:
+            return None
+        digest, record, attempts, due = found
+        try:
+            return parse_record(digest, record, due=float(due), attempts=int(attempts or b"0"))
+        except UnreadableRecordError:
+            return None  # the next claim sets it aside
+
+    async def next_due(self, destination: str) -> float | None:
+        """When the next waiting delivery is due, or ``None`` if none waits."""
+        key = self._keys.due(destination)
+        found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")
+        return parse_first_score(found)
+
+    async def count(self, now: float) -> Mapping[str, Counts]:
+        """Count by destination; those without deliveries are missing.
+
+        Where nothing is acknowledged any more, the keys older than 48 hours are forgotten here.
+        """
+        names = await self._read_destinations()
+        horizon = _score(now - REMEMBERED)
+        rows = await self._link.run(scripts.COUNT, self._keys.of(names), [_score(now), horizon])
+        found = {name: parse_counts(row) for name, row in zip(names, rows, strict=True)}
+        old = [name for name, (_, forgettable) in found.items() if forgettable]
+        if old:
+            await self._link.run(scripts.FORGET, self._keys.of(old), [horizon, FORGET_AT_ONCE])
+        return {name: counts for name, (counts, _) in found.items() if counts != Counts()}
+
+    async def list_dead(
+        self, *, destination: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[DeadLetter]:
+        """Return dead letters, newest first; unreadable ones are left out."""
+        if limit < 1:
+            return []
+        keys = self._keys.of([] if destination is None else [destination])
+        rows = await self._link.run(scripts.LIST_DEAD, keys, [offset, offset + limit - 1])
+        return self._parse_dead(rows)
+
+    async def find_dead(self, event_id: str) -> list[DeadLetter]:
+        """Return the dead letters of one event, one for each name and destination."""
+        first = build_event_digest(event_id)
+        args = [first, first + b"\xff" * (len(first) + 1)]
+        return self._parse_dead(await self._link.run(scripts.FIND_DEAD, self._keys.of([]), args))
+
+    async def revive(self, keys: Sequence[Key], now: float) -> int:
+        """Make dead letters due at ``now``, as if never claimed; how many there were."""
+        return await self._move(scripts.REVIVE, keys, [_score(now)], repeatable=False)
+
+    async def drop(self, keys: Sequence[Key]) -> int:
+        """Delete dead letters and their keys; how many there were."""
+        return await self._move(scripts.DROP, keys, [], repeatable=False)
+
+    async def save_circuit(self, circuit: Circuit) -> None:
+        """Keep the circuit of a destination, for other processes to see."""
+        args = [circuit.destination.encode(), msgspec.json.encode(circuit)]
+        await self._link.run(scripts.SAVE_CIRCUIT, self._keys.of([]), args)
+
+    async def circuits(self) -> Mapping[str, Circuit]:
+        """Return the circuits kept, by destination; one that cannot be read is missing."""
+        found = await self._link.execute("HVALS", self._keys.circuits)
+        circuits = {}
+        for text in found:
+            try:
+                circuit = parse_circuit(text)
+            except UnreadableRecordError:
+                _log.warning("outbox %s: a circuit cannot be read", self._link.name)
+            else:
+                circuits[circuit.destination] = circuit
+        return circuits
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop; a later call opens them again."""
+        await self._link.close()
+
+    def __repr__(self) -> str:
+        return f"RedisOutbox({self._link.name!r}, prefix={self._prefix!r})"
+
+    def _build_put(
+        self, deliveries: Sequence[Delivery], lanes: Mapping[str, int], now: float
+    ) -> list[bytes | str | int]:
+        token = os.urandom(TOKEN_BYTES)
+        args: list[bytes | str | int] = [
+            _score(now), _score(now - REMEMBERED), self._capacity, len(lanes),
+            *(name.encode() for name in lanes),
+        ]  # fmt: skip
+        for delivery in deliveries:
+            args += (
+                lanes[delivery.destination],
+                build_digest(delivery.key),
+                build_event_digest(delivery.event_id),
+                _score(delivery.due),
+                build_record(delivery, token, now),
+            )
+        return args
+
+    async def _settle(
+        self,
+        script: scripts.Script,
+        deliveries: Sequence[Delivery],
+        args: list[Any],
+    ) -> None:
+        if not deliveries:
+            return
+        lanes = _number(delivery.destination for delivery in deliveries)
+        for delivery in deliveries:
+            args += (lanes[delivery.destination], build_digest(delivery.key))
+        await self._link.run(script, self._keys.of(lanes), args)
+
+    async def _move(
+        self,
+        script: scripts.Script,
+        keys: Sequence[Key],
+        args: list[Any],
+        *,
+        repeatable: bool = True,
+    ) -> int:
+        """Move ``keys`` from or to the dead letters; how many were moved."""
+        if not keys:
+            return 0
+        lanes = _number(destination for destination, _, _ in keys)
+        for key in keys:
+            args += (lanes[key[0]], build_digest(key), build_event_digest(key[2]))
+        moved = await self._link.run(script, self._keys.of(lanes), args, repeatable=repeatable)
+        return int(moved or 0)
+
+    async def _read_records(self, digests: Sequence[bytes]) -> Sequence[bytes | None]:
+        """Return the record of each; ``None`` where there is none."""
+        found: Sequence[bytes | None] = []
+        if digests:
+            found = await self._link.execute("HMGET", self._keys.deliveries, *digests)
+        return found
+
+    async def _set_aside(self, destination: str, digests: list[bytes]) -> None:
+        _log.error(
+            "outbox %s: %s deliveries to %s cannot be read; they are kept in %s:unreadable",
+            self._link.name, len(digests), destination, f"{{{self._prefix}}}",
+        )  # fmt: skip
+        await self._link.run(scripts.SET_ASIDE, self._keys.of([destination]), digests)
+
+    async def _read_destinations(self) -> list[str]:
+        found = await self._link.execute("SMEMBERS", self._keys.destinations)
+        return sorted(name.decode(errors="replace") for name in found)
+
+    def _parse_dead(self, rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
+        letters = []
+        for digest, record, attempts, reason, buried_at in rows:
+            try:
+                letters.append(parse_dead_letter(digest, record, attempts, reason, buried_at))
+            except ValueError:
+                _log.warning("outbox %s: a dead letter cannot be read", self._link.name)
+        return letters
+
+
+def _number(names: Iterable[str]) -> dict[str, int]:
+    """Return each different name with its place, counted from 1 as Lua does."""
+    return {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
+
+
+def _score(at: float) -> str:
+    """Return a time as Redis reads it back, to the last bit.
+
+    Raises:
+        ValueError: It is not a number, which a script would find only after its first write.
+    """
+    score = float(at)
+    if score != score:
+        raise ValueError("a time must be a number, got nan")
+    return repr(score)

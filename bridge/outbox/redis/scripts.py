@@ -1,0 +1,383 @@
+"""The Lua scripts of the Redis outbox: every change is one of them, whole or not at all.
+
+Redis runs a script alone but does not roll back one that fails halfway. So each looks at the type
+of every key before it writes any, and the server refuses ``PUT`` before it begins when the memory
+is used up. The others carry ``allow-oom``: they are what makes room.
+
+Each script is given the same keys, in the order of ``Keyspace.of`` beside us, and
+as its first argument whether it repeats a call whose answer was lost. Keys are never put together
+in a script, so a cluster can route it.
+
+Source: Redis, "EVAL", the note on key names, read 2026-11-24; what the flags do was measured on
+Redis 7.0.15 (tests/outbox/test_redis.py, the full memory).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+_CHUNK = 1000  # arguments of one call from Lua, whose stack holds about 8000
+
+# ``each`` splits a list for commands that take many members.
+_PRELUDE = f"""
+local DELIVERIES, ATTEMPTS, REASONS, UNREADABLE = unpack(KEYS, 1, 4)
+local DESTINATIONS, DEAD, DEAD_IDS, CIRCUITS = unpack(KEYS, 5, 8)
+for i = 1, 4 do redis.call('HLEN', KEYS[i]) end
+redis.call('SCARD', DESTINATIONS)
+for i = 6, #KEYS do if i ~= 8 then redis.call('ZCARD', KEYS[i]) end end
+
+local LANES = {{}}
+for i = 9, #KEYS, 5 do
+    LANES[#LANES + 1] = {{due = KEYS[i], held = KEYS[i + 1], stored = KEYS[i + 2],
+                         delivered = KEYS[i + 3], dead = KEYS[i + 4]}}
+end
+
+local REPEATED = ARGV[1] == '1'
+
+local function each(list, work)
+    for i = 1, #list, {_CHUNK} do
+        local chunk = {{}}
+        for j = i, math.min(i + {_CHUNK} - 1, #list) do chunk[#chunk + 1] = list[j] end
+        work(chunk)
+    end
+end
+
+local function end_wait(lane, digest)
+    redis.call('ZREM', lane.held, digest)
+    redis.call('ZREM', lane.stored, digest)
+    return redis.call('ZREM', lane.due, digest) == 1
+end
+
+local function end_death(lane, digest, event)
+    redis.call('ZREM', DEAD, digest)
+    redis.call('ZREM', DEAD_IDS, event .. digest)
+    redis.call('HDEL', REASONS, digest)
+    return redis.call('ZREM', lane.dead, digest) == 1
+end
+
+local function forget(lane, horizon, limit)
+    local old = redis.call('ZRANGE', lane.delivered, '-inf', '(' .. horizon, 'BYSCORE',
+                           'LIMIT', 0, limit)
+    each(old, function(chunk) redis.call('ZREM', lane.delivered, unpack(chunk)) end)
+end
+
+local function dead_letters(digests)
+    local answer = {{}}
+    each(digests, function(chunk)
+        local records = redis.call('HMGET', DELIVERIES, unpack(chunk))
+        local attempts = redis.call('HMGET', ATTEMPTS, unpack(chunk))
+        local reasons = redis.call('HMGET', REASONS, unpack(chunk))
+        local times = redis.call('ZMSCORE', DEAD, unpack(chunk))
+        for i, digest in ipairs(chunk) do
+            answer[#answer + 1] = {{digest, records[i], attempts[i], reasons[i], times[i]}}
+        end
+    end)
+    return answer
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script and the name by which a server that has seen it runs it again.
+
+    Attributes:
+        text: What EVAL takes.
+        sha: What EVALSHA takes: SHA-1 of the text, in hex.
+    """
+
+    text: str
+    sha: str
+
+
+def _build_script(body: str, flags: Literal["", "no-writes", "allow-oom"] = "allow-oom") -> Script:
+    shebang = f"#!lua flags={flags}" if flags else "#!lua"
+    text = f"{shebang}\n{_PRELUDE}{body}"
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+# now, horizon, capacity, how many destinations, their names;
+# then for each delivery: lane, digest, event digest, due, record.
+# A repeated call finds what the first one stored by the token in front of the record. What was
+# accepted since the caller's ``now`` has lost its record; nobody else's can be that young, but for
+# a twin put at the same moment.
+PUT = _build_script(
+    """
+local now, horizon, capacity = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local names = tonumber(ARGV[5])
+local answers, fresh, seen, growth = {}, {}, {}, 0
+
+local function is_ours(digest, record)
+    local there = REPEATED and redis.call('HGET', DELIVERIES, digest)
+    return there and there:sub(1, 8) == record:sub(1, 8)
+end
+
+local function is_known(lane, digest)
+    local waits = redis.call('ZSCORE', lane.due, digest)
+    if waits and redis.call('HEXISTS', DELIVERIES, digest) == 1 then return true end
+    local accepted = redis.call('ZSCORE', lane.delivered, digest)
+    return accepted and tonumber(accepted) >= horizon, accepted
+end
+
+local function judge(i)
+    local lane, digest, record = LANES[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 4]
+    if seen[digest] then return 0 end
+    seen[digest] = true
+    if is_ours(digest, record) then return 1 end
+    local known, accepted = is_known(lane, digest)
+    if known then
+        return REPEATED and accepted and tonumber(accepted) >= now and 1 or 0
+    end
+    local dead = redis.call('ZSCORE', lane.dead, digest)
+    if not dead then growth = growth + 1 end
+    fresh[#fresh + 1] = {at = i, dead = dead, accepted = accepted}
+    return 1
+end
+
+for i = 6 + names, #ARGV, 5 do answers[#answers + 1] = judge(i) end
+
+local load = redis.call('HLEN', DELIVERIES)
+if growth > 0 and load + growth > capacity then return load end
+
+for i = 6, #fresh > 0 and 5 + names or 0 do redis.call('SADD', DESTINATIONS, ARGV[i]) end
+for _, it in ipairs(fresh) do
+    local i = it.at
+    local lane, digest, due = LANES[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 3]
+    if it.accepted then redis.call('ZREM', lane.delivered, digest) end
+    if it.dead then
+        end_death(lane, digest, ARGV[i + 2])
+        redis.call('HDEL', ATTEMPTS, digest)
+    end
+    redis.call('HSET', DELIVERIES, digest, ARGV[i + 4])
+    redis.call('ZADD', lane.due, due, digest)
+    redis.call('ZADD', lane.stored, ARGV[2], digest)
+    if tonumber(due) > now then redis.call('ZADD', lane.held, due, digest) end
+end
+return answers
+""",
+    flags="",
+)
+
+# now, end of the lease, limit. Gives digests, each with its attempts. The records are asked for
+# afterwards: Lua would keep a copy of each, and finds its texts by some thirty of their letters, so
+# that a thousand like records are compared with each other, one by one.
+CLAIM = _build_script(
+    """
+local lane, answer = LANES[1], {}
+
+local function count_next(text)
+    local attempts = tonumber(text or 0)
+    local is_count = attempts and attempts >= 0 and attempts < 1e9 and attempts % 1 == 0
+    return (is_count and attempts or 0) + 1
+end
+
+each(redis.call('ZRANGE', lane.due, '-inf', ARGV[2], 'BYSCORE', 'LIMIT', 0, ARGV[4]),
+function(chunk)
+    local leases, attempts = {}, {}
+    redis.call('ZREM', lane.held, unpack(chunk))
+    for i, text in ipairs(redis.call('HMGET', ATTEMPTS, unpack(chunk))) do
+        local digest, count = chunk[i], count_next(text)
+        answer[#answer + 1] = digest
+        answer[#answer + 1] = count
+        attempts[2 * i - 1], attempts[2 * i] = digest, count
+        leases[2 * i - 1], leases[2 * i] = ARGV[3], digest
+    end
+    redis.call('HSET', ATTEMPTS, unpack(attempts))
+    redis.call('ZADD', lane.due, unpack(leases))
+end)
+return answer
+"""
+)
+
+# digests, of the first lane: one without a record is nothing to deliver, and goes.
+DISCARD = _build_script(
+    """
+for i = 2, #ARGV do
+    if redis.call('HEXISTS', DELIVERIES, ARGV[i]) == 0 then
+        end_wait(LANES[1], ARGV[i])
+        redis.call('HDEL', ATTEMPTS, ARGV[i])
+    end
+end
+"""
+)
+
+# digests, of the first lane: what nobody can read leaves the lane and is kept for a person.
+SET_ASIDE = _build_script(
+    """
+for i = 2, #ARGV do
+    local record = redis.call('HGET', DELIVERIES, ARGV[i])
+    if end_wait(LANES[1], ARGV[i]) and record then
+        redis.call('HSET', UNREADABLE, ARGV[i], record)
+        redis.call('HDEL', DELIVERIES, ARGV[i])
+        redis.call('HDEL', ATTEMPTS, ARGV[i])
+    end
+end
+"""
+)
+
+# now, horizon, how many to forget at most; then for each delivery: lane, digest.
+ACK = _build_script(
+    """
+for i = 5, #ARGV, 2 do
+    local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
+    if end_wait(lane, digest) then
+        redis.call('HDEL', DELIVERIES, digest)
+        redis.call('HDEL', ATTEMPTS, digest)
+        redis.call('ZADD', lane.delivered, ARGV[2], digest)
+    end
+end
+for _, lane in ipairs(LANES) do forget(lane, ARGV[3], ARGV[4]) end
+"""
+)
+
+# horizon, how many to forget at most of each lane: nothing is acknowledged in these any more.
+FORGET = _build_script("for _, lane in ipairs(LANES) do forget(lane, ARGV[2], ARGV[3]) end")
+
+# due; then for each delivery: lane, digest.
+RETRY = _build_script(
+    """
+for i = 3, #ARGV, 2 do
+    local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
+    if redis.call('ZSCORE', lane.due, digest) then
+        redis.call('ZADD', lane.due, ARGV[2], digest)
+        if redis.call('HEXISTS', ATTEMPTS, digest) == 0 then
+            redis.call('ZADD', lane.held, ARGV[2], digest)
+        end
+    end
+end
+"""
+)
+
+# now, reason; then for each delivery: lane, digest, event digest.
+BURY = _build_script(
+    """
+for i = 4, #ARGV, 3 do
+    local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
+    if end_wait(lane, digest) then
+        redis.call('ZADD', lane.dead, ARGV[2], digest)
+        redis.call('ZADD', DEAD, ARGV[2], digest)
+        redis.call('ZADD', DEAD_IDS, 0, ARGV[i + 2] .. digest)
+        redis.call('HSET', REASONS, digest, ARGV[3])
+    end
+end
+"""
+)
+
+# now; then the event's digest in each lane. Who repeats it counts what the first call let go.
+RELEASE = _build_script(
+    """
+local released, now = 0, tonumber(ARGV[2])
+for i, lane in ipairs(LANES) do
+    local digest = ARGV[i + 2]
+    local held = redis.call('ZSCORE', lane.held, digest)
+    if held and tonumber(held) > now then
+        redis.call('ZREM', lane.held, digest)
+        redis.call('ZADD', lane.due, ARGV[2], digest)
+        released = released + 1
+    elseif REPEATED and tonumber(redis.call('ZSCORE', lane.due, digest) or -1) == now then
+        released = released + 1
+    end
+end
+return released
+"""
+)
+
+# the event's digest in each lane, which are in the order of their names.
+FIND = _build_script(
+    """
+for i, lane in ipairs(LANES) do
+    local digest = ARGV[i + 1]
+    local due = redis.call('ZSCORE', lane.due, digest)
+    local record = due and redis.call('HGET', DELIVERIES, digest)
+    if record then return {digest, record, redis.call('HGET', ATTEMPTS, digest), due} end
+end
+""",
+    flags="no-writes",
+)
+
+# now; then for each key: lane, digest, event digest. The record tells when it was first stored.
+REVIVE = _build_script(
+    """
+local revived = 0
+
+local function stored_at(record)
+    local at = #record >= 16 and struct.unpack('>d', record, 9)
+    if at and at == at then return string.format('%.17g', at) end
+    return ARGV[2]
+end
+
+for i = 3, #ARGV, 3 do
+    local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
+    local record = redis.call('HGET', DELIVERIES, digest)
+    if end_death(lane, digest, ARGV[i + 2]) and record then
+        redis.call('HDEL', ATTEMPTS, digest)
+        redis.call('ZADD', lane.due, ARGV[2], digest)
+        redis.call('ZADD', lane.stored, stored_at(record), digest)
+        revived = revived + 1
+    end
+end
+return revived
+"""
+)
+
+# for each key: lane, digest, event digest.
+DROP = _build_script(
+    """
+local dropped = 0
+for i = 2, #ARGV, 3 do
+    local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
+    if end_death(lane, digest, ARGV[i + 2]) then
+        redis.call('HDEL', DELIVERIES, digest)
+        redis.call('HDEL', ATTEMPTS, digest)
+        dropped = dropped + 1
+    end
+end
+return dropped
+"""
+)
+
+# now, horizon. One row a lane: waiting, held, delivered, dead, how many delivered are to forget,
+# and the oldest with its time.
+COUNT = _build_script(
+    """
+local answer = {}
+for i, lane in ipairs(LANES) do
+    answer[i] = {
+        redis.call('ZCARD', lane.due),
+        redis.call('ZCOUNT', lane.held, '(' .. ARGV[2], '+inf'),
+        redis.call('ZCOUNT', lane.delivered, ARGV[3], '+inf'),
+        redis.call('ZCARD', lane.dead),
+        redis.call('ZCOUNT', lane.delivered, '-inf', '(' .. ARGV[3]),
+        redis.call('ZRANGE', lane.stored, 0, 0, 'WITHSCORES'),
+    }
+end
+return answer
+""",
+    flags="no-writes",
+)
+
+# first rank, last rank; of the lane if there is one, else of all.
+LIST_DEAD = _build_script(
+    """
+local from = LANES[1] and LANES[1].dead or DEAD
+return dead_letters(redis.call('ZRANGE', from, ARGV[2], ARGV[3], 'REV'))
+""",
+    flags="no-writes",
+)
+
+# event digest, which begins the members of one event; its last possible member.
+FIND_DEAD = _build_script(
+    """
+local digests = {}
+for i, member in ipairs(redis.call('ZRANGE', DEAD_IDS, '[' .. ARGV[2], '[' .. ARGV[3], 'BYLEX')) do
+    digests[i] = member:sub(#ARGV[2] + 1)
+end
+return dead_letters(digests)
+""",
+    flags="no-writes",
+)
+
+# destination, circuit.
+SAVE_CIRCUIT = _build_script("redis.call('HSET', CIRCUITS, ARGV[2], ARGV[3])")

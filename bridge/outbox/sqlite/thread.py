@@ -1,0 +1,241 @@
+"""The thread that owns a connection to the outbox's file.
+
+Strategy: group commit. It runs whatever has queued up since its last commit as one transaction, so
+that a hundred concurrent requests wait for one disk flush instead of a hundred, and the event loop
+never waits for a disk at all. While another process holds the lock, the jobs wait here, each until
+its own deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bridge.errors import OutboxError, OutboxFullError
+from bridge.outbox.sqlite.file import (
+    OutboxFile,
+    build_error,
+    is_broken,
+    is_full,
+    is_locked,
+    open_file,
+    read_identity,
+)
+
+MAX_GROUP = 2000  # jobs of one commit, and what was handed over with the last of them
+
+Work = Callable[[OutboxFile], Any]
+How = Literal["IMMEDIATE", "DEFERRED"]
+
+logger = logging.getLogger("bridge.outbox")
+
+
+@dataclass(slots=True)
+class Job:
+    """One piece of work and the future that waits for it.
+
+    Attributes:
+        work: Done within a transaction, perhaps several times; the last one counts.
+        patience: How long it may wait for another process's lock, in seconds.
+        deadline: When that ends, on the monotonic clock.
+        loop: The future's own.
+        future: Answered once the transaction is committed.
+    """
+
+    work: Work
+    patience: float
+    deadline: float
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+    def settle(self) -> None:
+        """Answer the future, on its own loop."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+def build_job(work: Work, patience: float) -> Job:
+    """Return a job for the running event loop, from this moment on."""
+    loop = asyncio.get_running_loop()
+    return Job(work, patience, time.monotonic() + patience, loop, loop.create_future())
+
+
+class FileThread:
+    """Runs jobs on the file at ``path``, one transaction for all that queued up.
+
+    Args:
+        path: The file.
+        how: How its transactions begin.
+    """
+
+    def __init__(self, path: str, how: How) -> None:
+        self._path = path
+        self._how = how
+        self._jobs: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
+        self._file: OutboxFile | None = None
+        self._stopped = False
+        self._lock = threading.Lock()  # of _stopped; held for an instant
+        self._thread: threading.Thread | None = None
+
+    def submit(self, *jobs: Job) -> bool:
+        """Have ``jobs`` done; false if the thread was stopped.
+
+        Raises:
+            RuntimeError: It is not running yet, and cannot be started.
+        """
+        with self._lock:
+            if self._stopped:
+                return False
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="bridge-outbox", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._jobs.put(jobs)
+        return True
+
+    def stop(self) -> None:
+        """Let it finish what is queued and close the file; blocks until then."""
+        with self._lock:
+            self._stopped = True
+            self._jobs.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        waiting: list[Job] = []
+        stopping = False
+        while waiting or not stopping:
+            stopping = self._collect(waiting) or stopping
+            waiting = self._work_off(waiting)
+        self._close()
+
+    def _collect(self, waiting: list[Job]) -> bool:
+        """Add what has queued up to ``waiting``; whether there will be nothing more."""
+        ended = False
+        while not waiting or (len(waiting) < MAX_GROUP and not self._jobs.empty()):
+            jobs = self._jobs.get()
+            if jobs is None:
+                ended = True
+                break
+            waiting += jobs
+        return ended
+
+    def _work_off(self, jobs: list[Job]) -> list[Job]:
+        """Run ``jobs`` in one transaction; return those that wait for another process's lock."""
+        if not jobs:
+            return []
+        try:
+            file = self._open()
+            file.begin(self._how)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any surprise
+            # Without a transaction none of them is at fault: one by one they would wait in vain.
+            return self._refuse(jobs, error)
+        try:
+            _commit(file, jobs)
+        except Exception as error:  # noqa: BLE001 - the same
+            self._undo(file)
+            if is_full(error):
+                # What the -wal file holds may have its place in the file: then its room is free.
+                file.is_tight = True
+                self._tidy(file)
+            return self._divide(jobs, error)
+        _settle(jobs)
+        self._tidy(file)
+        return []
+
+    def _divide(self, jobs: list[Job], error: Exception) -> list[Job]:
+        """Run ``jobs`` each in its own transaction: one of them failed the others."""
+        if len(jobs) == 1 or is_locked(error):
+            return self._refuse(jobs, error)
+        waiting: list[Job] = []
+        for job in jobs:
+            # Where one finds the file locked, so would all that follow.
+            waiting += [job] if waiting else self._work_off([job])
+        return waiting
+
+    def _refuse(self, jobs: list[Job], error: Exception) -> list[Job]:
+        """Fail ``jobs`` by ``error``; those that may still wait for a lock are returned."""
+        if is_broken(error):
+            self._close()
+        patient = time.monotonic() if is_locked(error) else float("inf")
+        waiting = [job for job in jobs if patient < job.deadline]
+        failed = [job for job in jobs if patient >= job.deadline]
+        for job in failed:
+            job.error = self._build_error(job, error)
+        _settle(failed)
+        return waiting
+
+    def _build_error(self, job: Job, error: Exception) -> OutboxError:
+        built = build_error(self._path, error)
+        if is_locked(error):
+            built.args = (
+                f"{built} for {job.patience:g} s: another process has not ended its transaction",
+            )
+        return built
+
+    def _open(self) -> OutboxFile:
+        """Return the open file; opened again if another lies in its place."""
+        if self._file is not None and self._file.identity != read_identity(self._path):
+            # SQLite would go on writing into a file that nobody finds any more.
+            logger.error("outbox %s: the file was deleted or replaced under us", self._path)
+            self._close()
+        if self._file is None:
+            self._file = open_file(self._path, writes=self._how == "IMMEDIATE")
+        return self._file
+
+    def _tidy(self, file: OutboxFile) -> None:
+        """Keep the -wal file small; what was committed is answered for already."""
+        if self._how == "IMMEDIATE":
+            try:
+                file.cut_wal()
+            except Exception as error:  # noqa: BLE001 - the thread must outlive any surprise
+                if not is_full(error):  # whoever stores or claims is told so
+                    logger.warning("outbox %s: its -wal file stays large: %s", self._path, error)
+
+    def _undo(self, file: OutboxFile) -> None:
+        try:
+            file.undo()
+        except Exception:  # noqa: BLE001 - closing undoes too
+            self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+def _commit(file: OutboxFile, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.result = job.error = None
+        try:
+            job.result = job.work(file)
+        except OutboxFullError as error:
+            job.error = error  # it took back what it did; the others are not concerned
+    file.execute("COMMIT")
+
+
+def _settle(jobs: Sequence[Job]) -> None:
+    """Answer the futures of ``jobs``, with one call to each event loop."""
+    for loop in {job.loop for job in jobs}:
+        settled = [job for job in jobs if job.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_settle_on_loop, settled)
+        except RuntimeError:
+            continue  # that loop is closed: nobody waits any more
+
+
+def _settle_on_loop(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.settle()

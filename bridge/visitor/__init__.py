@@ -1,0 +1,1 @@
+"""Who asks, what may be done, and what the answer sets."""

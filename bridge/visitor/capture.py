@@ -1,0 +1,243 @@
+"""One ASGI scope as a ``Capture``: what a single request shows of its visitor.
+
+Each value is decoded when it is first asked for. Every header is the browser's word and is checked
+before it is believed; nothing here raises, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, MutableMapping
+from functools import lru_cache
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from bridge.events.urls import MAX_LENGTH, clean_url
+from bridge.lazy import lazy
+from bridge.visitor.connection import FORWARDED, FORWARDED_FOR, Connection, SiteRules
+from bridge.visitor.cookies import read_click_id, read_cookies
+
+MAX_USER_AGENT_LENGTH = 512  # characters
+
+SPECULATION_HEADERS = frozenset({b"purpose", b"sec-purpose", b"x-moz", b"x-purpose"})
+_JOINED = {b"cookie": b"; ", FORWARDED_FOR: b", ", FORWARDED: b", "}
+_ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")
+
+# Where a visitor is met, by Sec-Fetch-Dest: pages, and fetch and XHR (``empty``). What a page
+# embeds is no such place, since a page starts dozens of those requests at once.
+_MEETING_PLACES = frozenset({b"document", b"empty", b"iframe", b"frame", b"fencedframe"})
+_EMBEDDED = (b"image/", b"text/css", b"video/", b"audio/")  # what Accept begins with there
+
+
+def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers some of which came twice: lists are joined, of others the first counts."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name not in joined:
+            joined[name] = value
+        elif name in _JOINED:
+            joined[name] += _JOINED[name] + value
+    return joined
+
+
+@lru_cache(maxsize=2048)
+def _clean_user_agent(raw: bytes) -> str | None:
+    text = raw[:MAX_USER_AGENT_LENGTH].decode("latin-1")
+    if not text.isprintable():
+        text = "".join(c for c in text if c.isprintable())
+    return text.strip() or None
+
+
+class Capture:
+    """What one request shows: cookies, connection, user agent, page and click id.
+
+    Args:
+        scope: The ASGI scope of an HTTP request.
+        rules: What to know of the site.
+
+    Attributes:
+        method: The HTTP method, upper-case.
+        scope: The ASGI scope.
+        root_path: Where the app is mounted.
+        path: The path asked for, below the app's mount.
+        headers: The request's, lower-case; of one that came twice, what counts.
+        cookies: What the ``Cookie`` header holds for us.
+        is_navigation: Whether the browser is about to show the answer as a page.
+    """
+
+    def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
+        raw = scope["headers"]
+        headers: dict[bytes, bytes] = dict(raw)
+        if len(headers) != len(raw):
+            headers = _join(raw)
+        mode = headers.get(b"sec-fetch-mode")
+        self.method: str = scope["method"]
+        self.scope = scope
+        # Read now: a router writes its own mounts into the same scope.
+        self.root_path: str = scope.get("root_path", "")
+        self.path: str = scope["path"].removeprefix(self.root_path)
+        self.headers = headers
+        self.cookies = read_cookies(headers.get(b"cookie", b""))
+        if mode is None:
+            self.is_navigation = b"text/html" in headers.get(b"accept", b"")
+        else:
+            self.is_navigation = mode == b"navigate"
+        self._rules = rules
+
+    @lazy
+    def connection(self) -> Connection:
+        """Address, scheme and host."""
+        return Connection(self.scope, self.headers, self._rules)
+
+    def read_header(self, name: bytes) -> str | None:
+        """Return a header's text."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def ajs_anonymous_id(self) -> str | None:
+        """Segment's anonymous id: analytics.js writes it bare, its classic version JSON-quoted."""
+        raw = self.cookies.text(b"ajs_anonymous_id")
+        if not raw:
+            return None
+        text = unquote(raw[:300]).strip('"')
+        return text if _ANONYMOUS_ID.fullmatch(text) else None
+
+    @lazy
+    def click_id(self) -> str | None:
+        """``fbclid`` of the page's URL, else of a same-site Referer's."""
+        own = read_click_id(self.scope.get("query_string", b""))
+        if own is not None:
+            return own
+        referer = self.headers.get(b"referer", b"")
+        if b"fbclid=" not in referer or not self.connection.is_same_site(referer):
+            return None
+        return read_click_id(referer[: 2 * MAX_LENGTH].partition(b"?")[2].partition(b"#")[0])
+
+    @lazy
+    def user_agent(self) -> str | None:
+        """The ``User-Agent`` header, control characters removed, at most 512 characters."""
+        return _clean_user_agent(self.headers.get(b"user-agent", b"")[:MAX_USER_AGENT_LENGTH])
+
+    @property
+    def speculation(self) -> Literal["prefetch", "prerender"] | None:
+        """Whether the browser only fetches ahead: nobody may ever see the answer.
+
+        Source: WICG, "Speculation Rules"; Fetch, "Sec-Purpose", read 2026-11-23.
+        """
+        if self.headers.keys().isdisjoint(SPECULATION_HEADERS):
+            return None
+        purpose = self.headers.get(b"sec-purpose", b"").lower()
+        if b"prerender" in purpose:
+            return "prerender"
+        older = (self.headers.get(name, b"").lower() for name in (b"purpose", b"x-moz"))
+        preview = self.headers.get(b"x-purpose", b"").lower() == b"preview"
+        return "prefetch" if preview or b"prefetch" in {purpose[:8], *older} else None
+
+    @property
+    def asks_for_privacy(self) -> bool:
+        """Whether Global Privacy Control is on.
+
+        Source: W3C, "Global Privacy Control", section "The Sec-GPC Header", read 2026-11-23.
+        """
+        return self.headers.get(b"sec-gpc", b"").strip() == b"1"
+
+    # What is asked for
+
+    @property
+    def is_page_load(self) -> bool:
+        """Whether a new page begins with the answer: not a form's POST, which ends one."""
+        return self.is_navigation and self.method in ("GET", "HEAD")
+
+    @property
+    def is_meeting_place(self) -> bool:
+        """Whether the answer may carry cookies: a page or a fetch, not an image or a style.
+
+        A browser that asks before a request (CORS) shows no cookies and keeps none. Over plain
+        HTTP, and in Safari before 16.4, only ``Accept`` tells what an answer is for.
+
+        Source: W3C, "Fetch Metadata Request Headers": sent to trustworthy addresses only.
+        """
+        if self.method == "OPTIONS":
+            return False
+        place = self.headers.get(b"sec-fetch-dest")
+        if place is None:
+            return not self.headers.get(b"accept", b"").startswith(_EMBEDDED)
+        return place in _MEETING_PLACES
+
+    @property
+    def is_cross_site_post(self) -> bool:
+        """Whether another site's form leads here, as a payment's or a login's return may."""
+        site = self.headers.get(b"sec-fetch-site")
+        return site == b"cross-site" and self.method not in ("GET", "HEAD")
+
+    @property
+    def is_cross_site(self) -> bool:
+        """Whether another site's page sent this, by ``Sec-Fetch-Site``, else by ``Origin``."""
+        site = self.headers.get(b"sec-fetch-site")
+        if site is not None:
+            return site not in (b"same-origin", b"same-site", b"none")
+        origin = self.headers.get(b"origin")
+        return origin is not None and not self.connection.is_same_site(origin)
+
+    @property
+    def url(self) -> str | None:
+        """The URL asked for, as the visitor saw it; ``None`` without a valid host."""
+        raw = self.scope.get("raw_path") or self.scope["path"].encode("utf-8", "replace")
+        path, query = raw.partition(b"?")[0], self.scope.get("query_string", b"")
+        return self._build_url(path + b"?" + query if query else path)
+
+    @property
+    def site_url(self) -> str | None:
+        """The address of the site, as the visitor saw it; ``None`` without a valid host."""
+        return self._build_url(b"/")
+
+    def _build_url(self, path: bytes) -> str | None:
+        connection = self.connection
+        if connection.host is None:
+            return None
+        scheme = b"https://" if connection.scheme == "https" else b"http://"
+        return clean_url(scheme + connection.authority + path, self._rules.private_parameters)
+
+    @lazy
+    def referer(self) -> str | None:
+        """The ``Referer`` header if it is a URL, without its private parts."""
+        return self.clean_url(self.headers.get(b"referer", b""))
+
+    @lazy
+    def page_url(self) -> str | None:
+        """The page the visitor is on.
+
+        A page load's own URL; for fetch, XHR and form posts the Referer's page, which is where the
+        visitor was when it happened.
+        """
+        if self.is_page_load:
+            return self.url
+        if self.referer and self.connection.is_same_site(self.referer.encode()):
+            return self.referer
+        return self.url if self.is_navigation else None
+
+    @property
+    def referrer_url(self) -> str | None:
+        """The page before ``page_url``, known only on a page load."""
+        return self.referer if self.is_page_load else None
+
+    def land(self, url: bytes) -> None:
+        """Take the script's word for where the visitor landed, if it is a page of this site.
+
+        Before consent nothing is kept in the browser, so the landing page's click comes this way.
+        """
+        clean = self.clean_own_url(url)
+        if clean is not None:
+            query = url.partition(b"#")[0].partition(b"?")[2]
+            self.__dict__["click_id"] = read_click_id(query) or self.click_id
+            self.__dict__["page_url"] = clean
+
+    def clean_url(self, raw: bytes) -> str | None:
+        """Return the URL ``raw`` without its private parts, or ``None`` if it is none."""
+        return clean_url(raw, self._rules.private_parameters)
+
+    def clean_own_url(self, raw: bytes) -> str | None:
+        """Return ``raw`` as ``clean_url`` does if it is one of this site's pages."""
+        clean = self.clean_url(raw)
+        return clean if clean and self.connection.is_same_site(clean.encode()) else None

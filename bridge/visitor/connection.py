@@ -1,0 +1,144 @@
+"""The connection as the visitor sees it: address, scheme and host, through trusted proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from bridge.events.urls import PRIVATE_PARAMETERS
+from bridge.visitor.cookies import CookieDomain, find_cookie_domain, parse_host
+from bridge.visitor.ip import (
+    IPAddress,
+    IPNetwork,
+    is_public,
+    is_trusted,
+    parse_forwarded,
+    parse_ip,
+    walk,
+)
+
+FORWARDED_FOR = b"x-forwarded-for"
+FORWARDED = b"forwarded"
+PROXY_HEADERS = (b"x-forwarded-proto", b"x-forwarded-host")  # beside the one with the client's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRules:
+    """What reading a request must know of the site.
+
+    Attributes:
+        trusted_proxies: Whose headers are believed.
+        client_ip_header: The one that tells the client, lower-case: ``x-forwarded-for``,
+            ``forwarded``, or a vendor's with a single address.
+        cookie_domain: Where cookies live, instead of the registrable domain.
+        private_parameters: Query parameters that never leave, normalised.
+    """
+
+    trusted_proxies: tuple[IPNetwork, ...] = ()
+    client_ip_header: bytes = FORWARDED_FOR
+    cookie_domain: str | None = None
+    private_parameters: frozenset[str] = PRIVATE_PARAMETERS
+
+
+@lru_cache(maxsize=4096)
+def _read_public_ip(text: str) -> str | None:
+    address = parse_ip(text)
+    return str(address) if is_public(address) else None
+
+
+class Connection:
+    """One request's connection.
+
+    Args:
+        scope: The ASGI scope.
+        headers: The request's headers, lower-case names.
+        rules: Whom to believe.
+
+    Attributes:
+        client_ip: The visitor's public address; private and documentation addresses are ``None``.
+        scheme: The scheme as the visitor saw it.
+        authority: Host and port as the visitor saw them; anything, unless ``host`` is known.
+        host: The host as the visitor saw it: lower-case, no port; ``None`` if malformed.
+        cookie_domain: Where this visitor's cookies live.
+    """
+
+    __slots__ = ("authority", "client_ip", "cookie_domain", "host", "scheme")
+
+    def __init__(
+        self,
+        scope: MutableMapping[str, Any],
+        headers: Mapping[bytes, bytes],
+        rules: SiteRules,
+    ) -> None:
+        client = scope.get("client")
+        peer = str(client[0]) if client else ""
+        address = parse_ip(peer) if rules.trusted_proxies else None
+        if address is not None and is_trusted(address, rules.trusted_proxies):
+            told = _Proxies(headers, rules)
+            self.client_ip = told.find_client(address)
+            scheme = told.scheme or scope.get("scheme", "http")
+            authority = told.authority
+        else:
+            self.client_ip = _read_public_ip(peer)
+            scheme, authority = scope.get("scheme", "http"), None
+        self.scheme: Literal["http", "https"] = "https" if scheme == "https" else "http"
+        self.authority = headers.get(b"host", b"") if authority is None else authority
+        self.host = parse_host(self.authority)
+        self.cookie_domain = _place_cookies(self.host, rules.cookie_domain)
+
+    def is_same_site(self, url: bytes) -> bool:
+        """Return whether ``url`` is on this request's registrable domain."""
+        authority = url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
+        host = parse_host(authority.rpartition(b"@")[2][:300])
+        if host is None or self.host is None:
+            return False
+        domain = find_cookie_domain(self.host).domain
+        return host == self.host or (
+            domain is not None and find_cookie_domain(host).domain == domain
+        )
+
+
+def _place_cookies(host: str | None, fixed: str | None) -> CookieDomain:
+    if host is None:
+        return CookieDomain(None, 0)
+    if fixed and (host == fixed or host.endswith("." + fixed)):
+        return CookieDomain(fixed, fixed.count("."))
+    return find_cookie_domain(host)
+
+
+class _Proxies:
+    """What trusted proxies tell of the connection.
+
+    Attributes:
+        scheme: Lower-case, as the nearest one tells it; ``None`` if it does not.
+        authority: Host and port, likewise.
+    """
+
+    def __init__(self, headers: Mapping[bytes, bytes], rules: SiteRules) -> None:
+        self._rules = rules
+        text = headers.get(rules.client_ip_header, b"").decode("latin-1")
+        if rules.client_ip_header == FORWARDED:
+            elements = parse_forwarded(text)
+            self._hops = [element.get("for", "") for element in elements]
+            scheme, authority = (_find_last(elements, name) for name in ("proto", "host"))
+        else:
+            self._hops = text.split(",") if text.strip() else []
+            scheme, authority = (_read_last(headers, name) for name in PROXY_HEADERS)
+        self.scheme = None if scheme is None else scheme.lower()
+        self.authority = None if authority is None else authority.encode("latin-1")
+
+    def find_client(self, peer: IPAddress | None) -> str | None:
+        """Return the first address, from the nearest on, that is no trusted proxy's."""
+        address = walk(peer, self._hops, self._rules.trusted_proxies)
+        return str(address) if is_public(address) else None
+
+
+def _find_last(elements: list[dict[str, str]], parameter: str) -> str | None:
+    return next((e[parameter] for e in reversed(elements) if parameter in e), None)
+
+
+def _read_last(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1").rpartition(",")[2].strip()

@@ -1,0 +1,128 @@
+"""What may be done for a visitor: the one decision that both halves follow.
+
+An answer comes from the app's callable, else its header, else its cookie, else from the visitor's
+own choice (``bridge.consent()`` in the browser, ``visitor.set_consent()`` on the server), else from
+the default. Global Privacy Control then lowers it; nothing raises it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from starlette.requests import HTTPConnection
+
+from bridge.browser.words import ConsentState
+from bridge.errors import ConfigError
+
+Resolve = Callable[[HTTPConnection], ConsentState | None]
+GPCPolicy = Literal["ldu", "deny", "ignore"]
+
+CHOICE_MAX_AGE = 180 * 86_400  # seconds
+
+logger = logging.getLogger("bridge.visitor")
+
+_STATES = frozenset(get_args(ConsentState))
+
+# What consent banners commonly write.
+_MEANINGS: Mapping[str, ConsentState] = {
+    **dict.fromkeys(("granted", "grant", "true", "1", "yes", "allow", "accepted"), "granted"),
+    **dict.fromkeys(("limited", "limit", "ldu"), "limited"),
+    **dict.fromkeys(("denied", "deny", "false", "0", "no", "declined", "rejected"), "denied"),
+    "pending": "pending",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """Where the decision comes from.
+
+    Attributes:
+        default: What holds while nobody said anything. ``pending`` holds everything back until the
+            visitor chooses.
+        resolve: From the connection to a state, or ``None`` for "ask further". If it raises, the
+            state is pending and the log says so.
+        header: A request header that tells, set by what stands in front of the app.
+        cookie: A cookie that tells, a consent banner's.
+        meanings: What the header's and cookie's values mean, lower-case; others tell nothing.
+        gpc: What ``Sec-GPC: 1`` turns granted into: ``ldu`` limited, ``deny`` denied, ``ignore``
+            nothing.
+
+    Raises:
+        ConfigError: A value that is none of these.
+    """
+
+    default: ConsentState = "granted"
+    resolve: Resolve | None = None
+    header: str | None = None
+    cookie: str | None = None
+    meanings: Mapping[str, ConsentState] = field(default_factory=lambda: _MEANINGS)
+    gpc: GPCPolicy = "ldu"
+
+    def __post_init__(self) -> None:
+        if self.default not in _STATES:
+            states = ", ".join(sorted(_STATES))
+            raise ConfigError(f"default consent must be one of {states}, got {self.default!r}")
+        if self.gpc not in get_args(GPCPolicy):
+            raise ConfigError(f"gpc must be ldu, deny or ignore, got {self.gpc!r}")
+
+    @property
+    def header_name(self) -> bytes:
+        """The header as ASGI has it, or an empty name that no header has."""
+        return self.header.lower().encode("latin-1") if self.header else b""
+
+    @property
+    def cookie_name(self) -> bytes:
+        """The cookie's name as the header has it."""
+        return self.cookie.encode("latin-1") if self.cookie else b""
+
+    def decide(
+        self,
+        scope: MutableMapping[str, Any],
+        *,
+        header: str | None,
+        cookie: str | None,
+        choice: str | None,
+        gpc: bool,
+    ) -> ConsentState:
+        """Return what may be done.
+
+        Args:
+            scope: The ASGI scope, for the app's callable.
+            header: The configured header's value.
+            cookie: The configured cookie's value.
+            choice: The visitor's own choice, as our cookie has it.
+            gpc: Whether Global Privacy Control is on.
+        """
+        state = None if self.resolve is None else self._ask_app(self.resolve, scope)
+        for told in (header, cookie, choice):
+            if state is None and told is not None:
+                state = self._read(told)
+        return self.lower(state or self.default, gpc=gpc)
+
+    def lower(self, state: ConsentState, *, gpc: bool) -> ConsentState:
+        """Return ``state`` as Global Privacy Control leaves it."""
+        if not gpc or state != "granted" or self.gpc == "ignore":
+            return state
+        return "limited" if self.gpc == "ldu" else "denied"
+
+    def _ask_app(
+        self,
+        resolve: Callable[[HTTPConnection], ConsentState | None],
+        scope: MutableMapping[str, Any],
+    ) -> ConsentState | None:
+        try:
+            state = resolve(HTTPConnection(scope))
+        except Exception:
+            # The app's own code: its mistake must neither fail the page nor count as consent.
+            logger.exception("consent: the app's resolve failed; taken as pending")
+            return "pending"
+        if state is not None and state not in _STATES:
+            logger.error("consent: the app's resolve returned no state; taken as pending")
+            return "pending"
+        return state
+
+    def _read(self, value: str) -> ConsentState | None:
+        return self.meanings.get(value[:64].strip().lower())

@@ -1,0 +1,136 @@
+"""The signed session: a cookie as an ``Identity`` and back.
+
+Strategy: the time stands inside the payload, not in the signature's own stamp. itsdangerous
+refuses a stamp from a clock one second ahead, which would lose sessions among machines; and with
+the time inside, this module needs no clock. A cookie that was verified once is remembered by its
+bytes, so that an unchanged session costs one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from itsdangerous import BadSignature
+
+from bridge.events.event import UserData
+from bridge.events.normalizers import hash_external_id
+from bridge.lazy import lazy
+from bridge.randomness import format_uuid
+from bridge.visitor.signing import PurposeSigner, decode_base64url, derive_key, encode_base64url
+
+MAX_COOKIE_LENGTH = 3800  # bytes of the session cookie's value
+REMEMBERED = 4096  # verified cookies
+
+# The longest optional parts, dropped in this order until the cookie fits.
+_DROPPABLE: tuple[tuple[str, Any], ...] = (
+    ("page_url", None),
+    ("user_agent", None),
+    ("user_data", UserData()),
+    ("fbc", None),
+)
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """What the signed session keeps about one visitor.
+
+    Attributes:
+        anonymous_id: The visitor's own id, made at the first request.
+        renewed_at: When the cookies were last renewed, Unix seconds; the session's age.
+        user_id: The site's id of a logged-in user, as given to ``identify``.
+        fbp, fbc: The browser and click id, byte for byte.
+        client_ip: The last public address seen.
+        user_agent: The last user agent seen.
+        page_url: The last page loaded.
+        user_data: What ``identify`` was told, hashed.
+        is_page_anonymous: The visitor was identified since the last page load; the pixel there
+            keeps the anonymous external id it was given first.
+        is_segments: The anonymous id is that of Segment's analytics.js.
+    """
+
+    anonymous_id: str = msgspec.field(name="a")
+    renewed_at: int = msgspec.field(name="t")
+    user_id: str | None = msgspec.field(name="u", default=None)
+    fbp: str | None = msgspec.field(name="p", default=None)
+    fbc: str | None = msgspec.field(name="c", default=None)
+    client_ip: str | None = msgspec.field(name="i", default=None)
+    user_agent: str | None = msgspec.field(name="g", default=None)
+    page_url: str | None = msgspec.field(name="l", default=None)
+    user_data: UserData = msgspec.field(name="d", default=UserData())
+    is_page_anonymous: bool = msgspec.field(name="n", default=False)
+    is_segments: bool = msgspec.field(name="s", default=False)
+
+    @lazy
+    def external_id(self) -> str:
+        """SHA-256 hex of the user id if known, else of the anonymous id: what both copies carry."""
+        return hash_external_id(self.user_id or self.anonymous_id)
+
+    @lazy
+    def external_ids(self) -> list[str]:
+        """What a server copy carries: the external id that the page's pixel has stands first."""
+        if self.is_page_anonymous:
+            return [hash_external_id(self.anonymous_id), self.external_id]
+        return [self.external_id]
+
+    def change(self, **changes: Any) -> Identity:
+        """Return the identity with ``changes``, neither of its ids among them."""
+        changed = msgspec.structs.replace(self, **changes)
+        changed.__dict__["external_id"] = self.external_id  # a hash, which stays the same
+        return changed
+
+    def __repr__(self) -> str:
+        return f"Identity(known={self.user_id is not None})"
+
+
+class SessionSigner:
+    """Signs identities into cookie values and reads them back.
+
+    Args:
+        secret_keys: As ``read_keys`` returns them: the newest signs, all verify.
+        max_age: How long an unrenewed session counts, in seconds.
+    """
+
+    def __init__(self, secret_keys: Sequence[str], *, max_age: int) -> None:
+        self._signer = PurposeSigner(secret_keys, "session")
+        self._derivation_key = derive_key(secret_keys[-1], "anonymous-id")
+        self._max_age = max_age
+        self._verified = lru_cache(REMEMBERED)(self._verify)
+
+    def read(self, cookie: bytes, now: float) -> Identity | None:
+        """Return the identity in ``cookie``; ``None`` if forged, damaged, oversized or stale."""
+        if len(cookie) > MAX_COOKIE_LENGTH:
+            return None
+        identity = self._verified(cookie)
+        if identity is None or now - identity.renewed_at > self._max_age:
+            return None
+        return identity
+
+    def _verify(self, cookie: bytes) -> Identity | None:
+        try:
+            payload = decode_base64url(self._signer.unsign(cookie))
+            return msgspec.json.decode(payload, type=Identity)
+        except (BadSignature, msgspec.MsgspecError, ValueError):
+            return None
+
+    def write(self, identity: Identity) -> bytes:
+        """Return ``identity`` as a cookie value of at most 3800 characters."""
+        value = self._sign(identity)
+        for field, empty in _DROPPABLE:
+            if len(value) <= MAX_COOKIE_LENGTH:
+                break
+            identity = msgspec.structs.replace(identity, **{field: empty})
+            value = self._sign(identity)
+        return value
+
+    def _sign(self, identity: Identity) -> bytes:
+        return self._signer.sign(encode_base64url(msgspec.json.encode(identity)))
+
+    def derive_anonymous_id(self, fbp: str) -> str:
+        """Return a UUID that is always the same for ``fbp``: parallel first requests agree."""
+        return format_uuid(hmac.digest(self._derivation_key, fbp.encode(), "sha256")[:16])
+
+    def __repr__(self) -> str:
+        return "SessionSigner()"

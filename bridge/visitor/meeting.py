@@ -1,0 +1,102 @@
+"""Who made a request: the stored identity brought up to date, or a new one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bridge.events.event import DAY, UserData
+from bridge.randomness import draw, format_uuid
+from bridge.visitor.capture import Capture
+from bridge.visitor.cookies import new_fbp, renew_fbc
+from bridge.visitor.identity import Identity, SessionSigner
+
+
+def meet(
+    capture: Capture, stored: Identity | None, signer: SessionSigner, *, now: float
+) -> Identity:
+    """Return who made this request: the stored identity brought up to date, or a new one.
+
+    The anonymous id comes from the session, else from Segment's cookie, else it is derived from a
+    valid ``_fbp`` so that parallel first requests agree, else it is random. Where Segment's cookie
+    turns up later, or changes, it is followed.
+    """
+    segments_id = capture.ajs_anonymous_id
+    if stored is not None and segments_id not in (None, stored.anonymous_id):
+        stored = _follow_segment(capture, stored)
+    now_ms = int(now * 1000)
+    cookies, connection, click_id = capture.cookies, capture.connection, capture.click_id
+    index = connection.cookie_domain.subdomain_index
+    fbp, fbc = cookies.fbp, cookies.fbc
+    if stored is not None:
+        fbp, fbc = fbp or stored.fbp, fbc or stored.fbc
+    if click_id is not None:
+        fbc = renew_fbc(fbc, click_id, index, now_ms)
+    random = draw() if stored is None or fbp is None else b""
+    if fbp is None:
+        fbp = new_fbp(index, now_ms, random[16:])
+    if stored is None:
+        known = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None
+        return Identity(
+            anonymous_id=segments_id or known or format_uuid(random[:16]),
+            renewed_at=int(now),
+            fbp=fbp,
+            fbc=fbc,
+            client_ip=connection.client_ip,
+            user_agent=capture.user_agent,
+            page_url=capture.page_url,
+            is_segments=segments_id is not None,
+        )
+    changes: dict[str, Any] = {}
+    if fbp != stored.fbp:
+        changes["fbp"] = fbp
+    if fbc != stored.fbc:
+        changes["fbc"] = fbc
+    if now - stored.renewed_at >= DAY:
+        changes["renewed_at"] = int(now)
+    seen = connection.client_ip
+    if seen != stored.client_ip and (capture.is_navigation or (seen and ":" in seen)):
+        changes["client_ip"] = prefer_ip(seen, stored.client_ip)
+    if capture.is_navigation:
+        if capture.user_agent != stored.user_agent:
+            changes["user_agent"] = capture.user_agent or stored.user_agent
+        if capture.page_url != stored.page_url:
+            changes["page_url"] = capture.page_url or stored.page_url
+        if stored.is_page_anonymous and capture.is_page_load:
+            changes["is_page_anonymous"] = False
+    return stored.change(**changes) if changes else stored
+
+
+def _follow_segment(capture: Capture, stored: Identity) -> Identity:
+    """Return ``stored`` under the anonymous id of analytics.js.
+
+    An id of its own that changes means ``reset()``, or ``identify`` of another user. After a reset
+    there is no user id either, and whoever was known here is not any more. An id that is new here
+    came with analytics.js itself, and is taken over where a page begins: the pixel keeps the
+    external id it was given first for the life of a page.
+
+    Source: Segment, "Identity: Analytics.js", Clear traits: reset() makes a new anonymous id and
+    removes the user's.
+    """
+    anonymous_id = capture.ajs_anonymous_id or stored.anonymous_id
+    if not stored.is_segments and not capture.is_page_load:
+        return stored
+    followed = msgspec.structs.replace(stored, anonymous_id=anonymous_id, is_segments=True)
+    if not stored.is_segments or capture.cookies.text(b"ajs_user_id"):
+        return followed
+    return msgspec.structs.replace(
+        followed, user_id=None, user_data=UserData(), is_page_anonymous=False
+    )
+
+
+def prefer_ip(seen: str | None, stored: str | None) -> str | None:
+    """Return the address to send: a public IPv6 once seen in the session, else what is seen now.
+
+    The pixel connects over IPv6 where it can, and Meta compares.
+
+    Source: Meta, "Customer Information Parameters": IPv6 is preferred; "Dataset Quality API".
+    """
+    if seen is None or (":" not in seen and stored is not None and ":" in stored):
+        return stored
+    return seen

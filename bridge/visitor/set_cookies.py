@@ -1,0 +1,109 @@
+"""What one response sets: the ``Set-Cookie`` lines, and what it clears."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from bridge.browser.script_cookies import TWIN_MAX_AGE, Twin, encode_readable, is_twin_cookie
+from bridge.browser.words import ConsentChoice
+from bridge.visitor.capture import Capture
+from bridge.visitor.consent import CHOICE_MAX_AGE
+from bridge.visitor.cookies import (
+    CHOICE_COOKIE,
+    MAX_AGE,
+    READABLE_COOKIE,
+    SESSION_COOKIE,
+    build_attributes,
+    build_set_cookie,
+    parse_browser_id,
+)
+
+_OURS = (SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc")
+
+
+class _Attributes(NamedTuple):
+    """What follows the value in the lines of one place, by kind of cookie."""
+
+    session: bytes
+    readable: bytes
+    browser_id: bytes
+
+
+@lru_cache(maxsize=256)
+def _list_attributes(domain: str | None, secure: bool) -> _Attributes:
+    return _Attributes(
+        build_attributes(MAX_AGE, domain, secure=secure, http_only=True),
+        build_attributes(MAX_AGE, domain, secure=secure),
+        # Without Secure, as the pixel sets them.
+        build_attributes(MAX_AGE, domain),
+    )
+
+
+class SetCookies:
+    """Lines for the response to one request.
+
+    Args:
+        capture: The request: what its browser has already, and where cookies live.
+
+    Attributes:
+        lines: Values of ``Set-Cookie`` headers, in order.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.lines: list[bytes] = []
+        connection = capture.connection
+        self._shown = capture.cookies
+        self._place = connection.cookie_domain
+        self._secure = connection.scheme == "https"
+        self._attributes = _list_attributes(self._place.domain, self._secure)
+
+    def _set(self, name: bytes, value: str, max_age: int) -> None:
+        domain, secure = self._place.domain, self._secure
+        line = build_set_cookie(name, value, max_age=max_age, domain=domain, secure=secure)
+        self.lines.append(line)
+
+    def set_choice(self, choice: ConsentChoice) -> None:
+        """Keep what the visitor chose."""
+        self._set(CHOICE_COOKIE, choice, CHOICE_MAX_AGE)
+
+    def set_session(self, value: bytes) -> None:
+        """Keep the signed session."""
+        self.lines.append(b"%b=%b%b" % (SESSION_COOKIE, value, self._attributes.session))
+
+    def set_browser_id(self, name: bytes, value: str) -> None:
+        """Give the browser a ``_fbp`` or ``_fbc``."""
+        self.lines.append(b"%b=%b%b" % (name, value.encode("ascii"), self._attributes.browser_id))
+
+    def renew_browser_id(self, name: bytes, value: str) -> None:
+        """Renew what the browser has.
+
+        A value of another domain's index is the pixel's own: renewed here, it would live twice.
+        """
+        parsed = parse_browser_id(value)
+        if parsed is not None and parsed.subdomain_index == self._place.subdomain_index:
+            self.set_browser_id(name, value)
+
+    def set_readable(self, value: bytes, *, renew: bool) -> None:
+        """Tell the script what it must know, unless it was told."""
+        if renew or self._shown.readable != value:
+            self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, value, self._attributes.readable))
+
+    def set_twin(self, twin: Twin) -> None:
+        """Let a twin ride to the script."""
+        self._set(twin.cookie.encode(), encode_readable(twin), TWIN_MAX_AGE)
+
+    def clear_all(self) -> None:
+        """Clear what is ours, the visitor's choice left."""
+        self.clear(*_OURS)
+
+    def clear(self, *names: bytes) -> None:
+        """Clear those of ``names`` and of twins that the browser showed, wherever they may live."""
+        shown = [name for name in names if self._shown.text(name) is not None]
+        twins = (cookie.partition(b"=")[0] for cookie in self._shown.twins)
+        shown += [name for name in twins if is_twin_cookie(name)]
+        self.lines += [
+            build_set_cookie(name, "", max_age=0, domain=domain)
+            for name in shown
+            for domain in {self._place.domain, None}
+        ]

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+import bridge.delivery.health
+from bridge import BridgeMiddleware, OutboxError
+from bridge.outbox import Circuit, Counts, SQLiteOutbox
+from tests.factories import NAVIGATION, make_bridge, make_client, make_delivery, make_meta, unix_now
+
+HEALTH = "/_bridge/health"
+META = "meta:1234567890123456"
+WELL = {"circuit": "closed", "waiting": 0, "oldest_seconds": 0, "dead": 0}
+
+
+class _WatchedOutbox(SQLiteOutbox):
+    """An outbox that counts how often it is counted, and may fail or hang."""
+
+    counted = 0
+    error: Exception | None = None
+    hangs = False
+
+    async def count(self, now: float) -> Mapping[str, Counts]:
+        self.counted += 1
+        if self.error is not None:
+            raise self.error
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().count(now)
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> Any:
+    outbox = _WatchedOutbox(tmp_path / "bridge.db")
+    yield outbox
+    await outbox.close()
+
+
+@pytest.fixture
+async def client(outbox: _WatchedOutbox) -> Any:
+    """A probe in front of an app whose sender runs elsewhere."""
+    bridge = make_bridge(outbox, run_sender=False)
+    yield make_client(BridgeMiddleware(Starlette(), bridge=bridge))
+    await bridge.stop(deadline=0)
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer is given twice, but where a test asks for that."""
+    monkeypatch.setattr(bridge.delivery.health, "REMEMBERED", -1.0)
+
+
+async def test_health_of_a_fresh_bridge(client: httpx.AsyncClient) -> None:
+    response = await client.get(HEALTH)
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "status": "ok",
+        "outbox": {"works": True},
+        "destinations": {META: WELL},
+        "browser": None,
+    }
+
+
+async def test_health_tells_what_waits_and_what_is_dead(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox
+) -> None:
+    deliveries = [make_delivery(str(i), destination=META, due=0) for i in range(3)]
+    await outbox.put(deliveries, unix_now() - 60)
+    await outbox.bury(deliveries[:1], "100/1: bad value of secret-token", unix_now())
+    await outbox.put([make_delivery("9", destination="meta:other")], unix_now())
+    report = (await client.get(HEALTH)).json()
+    assert report["status"] == "ok"
+    [(name, told)] = report["destinations"].items()
+    assert name == META
+    assert 58 <= told.pop("oldest_seconds") <= 70
+    assert told == {"circuit": "closed", "waiting": 2, "dead": 1}
+    assert report["unconfigured"]["waiting"] == 1
+    assert report["unconfigured"]["oldest_seconds"] <= 10
+
+
+async def test_events_that_wait_for_no_destination_degrade_and_are_not_named(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox
+) -> None:
+    await outbox.put([make_delivery("1", destination="meta:old")], unix_now() - 7200)
+    await outbox.put([make_delivery("2", destination="meta:older")], unix_now())
+    response = await client.get(HEALTH)
+    assert response.status_code == 200
+    assert response.json()["status"] == "degraded"
+    assert response.json()["destinations"] == {META: WELL}
+    assert response.json()["unconfigured"]["waiting"] == 2
+    assert 7190 <= response.json()["unconfigured"]["oldest_seconds"] <= 7300
+    assert "meta:old" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("token: 190/463: expired, secret-token", "token"),
+        ("permission: 200: no", "permission"),
+        ("secret-token is bad", "unknown"),
+        ("", "unknown"),
+    ],
+)
+async def test_open_circuit_degrades_and_tells_no_words(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox, reason: str, told: str
+) -> None:
+    circuit = Circuit(destination=META, state="open", reason=reason, since=1.0, until=2.0)
+    await outbox.save_circuit(circuit)
+    response = await client.get(HEALTH)
+    assert response.status_code == 200
+    expected = {"circuit": "open", "reason": told, "waiting": 0, "oldest_seconds": 0, "dead": 0}
+    assert response.json()["destinations"] == {META: expected}
+    assert response.json()["status"] == "degraded"
+    assert "secret" not in response.text
+
+
+async def test_backlog_of_hours_degrades(client: httpx.AsyncClient, outbox: _WatchedOutbox) -> None:
+    await outbox.put([make_delivery(destination=META)], unix_now() - 7200)
+    response = await client.get(HEALTH)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+
+
+@pytest.mark.parametrize("error", [OutboxError("broken at 10.0.0.1"), RuntimeError("what")])
+async def test_broken_outbox_fails(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox, error: Exception
+) -> None:
+    outbox.error = error
+    response = await client.get(HEALTH)
+    assert response.status_code == 503
+    assert response.json() == {
+        "status": "failing",
+        "outbox": {"works": False},
+        "destinations": {},
+        "browser": None,
+    }
+    outbox.error = None
+    assert (await client.get(HEALTH)).status_code == 200
+
+
+async def test_hanging_outbox_fails_and_is_asked_once(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.health, "DEADLINE", 0.1)
+    outbox.hangs = True
+    responses = await asyncio.gather(*(client.get(HEALTH) for _ in range(20)))
+    again = await client.get(HEALTH)
+    assert {response.status_code for response in [*responses, again]} == {503}
+    assert outbox.counted == 1
+
+
+async def test_answer_is_remembered_under_hammering(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.health, "REMEMBERED", 60.0)
+    responses = await asyncio.gather(*(client.get(HEALTH) for _ in range(50)))
+    responses += [await client.get(HEALTH) for _ in range(3)]
+    assert {response.status_code for response in responses} == {200}
+    assert outbox.counted == 1
+
+
+async def test_probe_is_no_visitor_and_gets_no_cookie(client: httpx.AsyncClient) -> None:
+    client.headers.update(NAVIGATION)
+    response = await client.get(HEALTH)
+    assert "set-cookie" not in response.headers
+    await client.get("/")
+    session = dict(client.cookies)
+    again = await client.get(HEALTH)
+    assert "set-cookie" not in again.headers
+    assert dict(client.cookies) == session
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("HEAD", HEALTH, 200), ("POST", HEALTH, 405), ("GET", f"{HEALTH}/", 404)],
+)
+async def test_other_requests(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    assert (await client.request(method, path)).status_code == status
+
+
+async def test_health_of_several_destinations(outbox: _WatchedOutbox) -> None:
+    destinations = [make_meta(), make_meta(pixel_id="2")]
+    bridge = make_bridge(outbox, destinations=destinations, run_sender=False, prefix="/x")
+    await outbox.save_circuit(Circuit(destination="meta:2", state="half_open", since=1.0))
+    report = (
+        await make_client(BridgeMiddleware(Starlette(), bridge=bridge)).get("/x/health")
+    ).json()
+    assert report["status"] == "degraded"
+    assert report["destinations"][META]["circuit"] == "closed"
+    assert report["destinations"]["meta:2"]["circuit"] == "half_open"
+    await bridge.stop(deadline=0)

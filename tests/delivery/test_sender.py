@@ -1,0 +1,697 @@
+"""Outbox → sender → a real sandbox process, with its faults."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bridge.delivery.breaker
+import bridge.delivery.exchange
+import bridge.delivery.lane
+from bridge import ConfigError, OutboxError
+from bridge.delivery.sender import Sender
+from bridge.destinations import Meta
+from bridge.events.event import DAY
+from bridge.outbox import Circuit, Counts, Delivery, SQLiteOutbox
+from tests.factories import make_delivery, make_meta, unix_now
+from tests.servers import Sandbox, poll
+
+META = "meta:1234567890123456"
+EXPIRED = (
+    '{"error":{"message":"Session has expired","type":"OAuthException","code":190,'
+    '"error_subcode":463,"fbtrace_id":"A1"}}'
+)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back-offs and pauses too short to wait for."""
+    monkeypatch.setattr(bridge.delivery.breaker, "BACKOFF_CAP", 0.02)
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE", 0.05)
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE_CAP", 0.05)
+
+
+@pytest.fixture
+async def sender(outbox: SQLiteOutbox, sandbox: Sandbox) -> AsyncIterator[Sender]:
+    """A running sender in front of the sandbox."""
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    sender.start()
+    yield sender
+    await sender.stop(deadline=1)
+
+
+def make_lead(event_id: str, **changes: Any) -> Delivery:
+    body = (
+        b'{"event_name":"Lead","event_id":"%s","event_time":%d,"action_source":"website",'
+        b'"event_source_url":"https://shop.example.com/","user_data":{"external_id":["%s"]}}'
+    ) % (event_id.encode(), unix_now(), b"a" * 64)
+    return make_delivery(
+        event_id,
+        **{
+            "destination": META,
+            "event_name": "Lead",
+            "body": body,
+            "due": unix_now(),
+            "expires": unix_now() + 1000,
+            **changes,
+        },
+    )
+
+
+def make_leads(count: int, *, poison: Sequence[int] = ()) -> list[Delivery]:
+    """Leads of which some carry a raw e-mail address, for which Meta refuses the whole batch."""
+    leads = [make_lead(str(i)) for i in range(count)]
+    for place in poison:
+        body = leads[place].body.replace(b"external_id", b"em").replace(b"a" * 64, b"j@example.com")
+        leads[place] = make_lead(str(place), body=body)
+    return leads
+
+
+def make_small_batches(size: int, url: str) -> Meta:
+    meta = make_meta(graph_url=url)
+    meta.batch_size = size
+    return meta
+
+
+async def put(outbox: SQLiteOutbox, sender: Sender, *deliveries: Delivery) -> None:
+    await outbox.put(deliveries, unix_now())
+    sender.wake()
+
+
+async def count(outbox: SQLiteOutbox, destination: str = META) -> Counts:
+    return (await outbox.count(time.time())).get(destination, Counts())
+
+
+async def settled(outbox: SQLiteOutbox, *, delivered: int = 0, dead: int = 0) -> None:
+    async def check() -> bool:
+        counts = await count(outbox)
+        return (counts.waiting, counts.delivered, counts.dead) == (0, delivered, dead)
+
+    await poll(check, f"{delivered} delivered, {dead} dead")
+
+
+async def delivered(outbox: SQLiteOutbox, number: int) -> None:
+    async def check() -> bool:
+        return (await count(outbox)).delivered == number
+
+    await poll(check, f"{number} delivered")
+
+
+async def counted(sender: Sender, kind: str, least: int) -> None:
+    async def check() -> bool:
+        return sender.counters[kind] >= least
+
+    await poll(check, f"{least} {kind}")
+
+
+async def assert_each_arrived_once(sandbox: Sandbox, ids: Sequence[int]) -> None:
+    actions = await sandbox.actions()
+    assert sorted(int(action["server"][0]["event"]["event_id"]) for action in actions) == list(ids)
+    assert all(len(action["server"]) == 1 for action in actions)
+
+
+async def test_deliveries_go_in_one_request(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox
+) -> None:
+    await put(outbox, sender, *make_leads(1000))
+    await settled(outbox, delivered=1000)
+    [request] = await sandbox.requests()
+    assert (request["status"], request["events"]) == (200, 1000)
+    assert sender.counters["delivered"] == 1000
+    assert sender.metrics.counters[META]["requests"] == 1
+
+
+async def test_delivery_waits_until_it_is_due(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox
+) -> None:
+    await put(outbox, sender, make_lead("held", due=unix_now() + 500), make_lead("now"))
+    [event] = await sandbox.wait_for_server_copies(1)
+    assert event["event_id"] == "now"
+    await outbox.release("Lead", "held", unix_now())
+    sender.wake()
+    await settled(outbox, delivered=2)
+
+
+async def test_release_of_what_is_under_way_sends_nothing_twice(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox
+) -> None:
+    await sandbox.fault("events", delay=0.3)
+    await put(outbox, sender, make_lead("1"))
+
+    async def claimed() -> bool:
+        return (await outbox.next_due(META) or 0.0) > unix_now() + 10
+
+    await poll(claimed, "the claim")
+    assert await outbox.release("Lead", "1", unix_now()) == 0
+    sender.wake()
+    await settled(outbox, delivered=1)
+    assert len(await sandbox.requests()) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"status": 500, "body": "oops"}, id="500"),
+        pytest.param({"status": 429, "body": "slow"}, id="429"),
+        pytest.param({"status": 429, "headers": {"Retry-After": "0"}}, id="429, at once"),
+        pytest.param(
+            {"status": 429, "headers": {"Retry-After": formatdate(usegmt=True)}},
+            id="429, a date",
+        ),
+        pytest.param({"status": 200, "body": "<html>"}, id="HTML instead of JSON"),
+        pytest.param({"status": 301, "headers": {"Location": "/"}, "body": ""}, id="redirect"),
+        pytest.param({"status": 200, "body": '{"events_rec'}, id="half an answer"),
+        pytest.param({"drop": True}, id="connection dropped"),
+    ],
+)
+async def test_transient_answer_is_tried_again(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, fault: dict[str, Any]
+) -> None:
+    await sandbox.fault("events", **{**fault, "times": 2})
+    await put(outbox, sender, make_lead("1"))
+    await settled(outbox, delivered=1)
+    assert sender.counters["retried"] == 2
+    await assert_each_arrived_once(sandbox, [1])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"hang": True}, id="stall"),
+        pytest.param({"trickle": 0.2}, id="slow trickle"),
+        pytest.param({"truncate": 9}, id="cut off"),
+        pytest.param({"pad": 10_000_000}, id="enormous"),
+        pytest.param({"drop": True, "after": True}, id="answer lost"),
+    ],
+)
+async def test_answer_that_cannot_be_had_is_given_up_and_tried_again(
+    outbox: SQLiteOutbox,
+    sender: Sender,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(bridge.delivery.exchange, "TOTAL_TIMEOUT", 0.5)
+    await sandbox.fault("events", **fault)
+    await put(outbox, sender, make_lead("1"))
+    await settled(outbox, delivered=1)
+    assert sender.counters["retried"] == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 429, "headers": {"Retry-After": "3000"}},
+        {
+            "status": 429,
+            "headers": {"Retry-After": formatdate(time.time() + 3500, usegmt=True)},
+        },
+        {
+            "status": 400,
+            "body": '{"error":{"code":80004,"message":"too many calls"}}',
+            "headers": {
+                "x-business-use-case-usage": '{"1":[{"estimated_time_to_regain_access":50}]}'
+            },
+        },
+        {
+            "add_headers": {
+                "X-Ad-Account-Usage": '{"acc_id_util_pct":100,"reset_time_duration":3000}'
+            }
+        },
+    ],
+    ids=["seconds", "date", "minutes to regain access", "accepted at the limit"],
+)
+async def test_destination_is_left_alone_as_long_as_it_asked(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, fault: dict[str, Any]
+) -> None:
+    await sandbox.fault("events", **fault)
+    await put(outbox, sender, make_lead("1"))
+    await counted(sender, "requests", 1)
+
+    async def waits() -> bool:
+        return sender._lanes[0]._breaker.compute_pause(time.monotonic()) > 2900
+
+    await poll(waits, "the pause")
+    await put(outbox, sender, make_lead("2"))
+    await sender.stop(deadline=5)
+    assert sender.counters["requests"] == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "poison"),
+    [
+        (1000, [0]),
+        (1000, [1]),
+        (1000, [499]),
+        (1000, [998]),
+        (1000, [999]),
+        (1000, [3, 500, 501]),
+        (20, list(range(20))),
+    ],
+    ids=str,
+)
+async def test_bad_events_are_buried_and_no_other_with_them(
+    outbox: SQLiteOutbox,
+    sender: Sender,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    size: int,
+    poison: list[int],
+) -> None:
+    await put(outbox, sender, *make_leads(size, poison=poison))
+    await settled(outbox, delivered=size - len(poison), dead=len(poison))
+    await assert_each_arrived_once(sandbox, [i for i in range(size) if i not in poison])
+    dead = await outbox.list_dead()
+    assert sorted(int(letter.delivery.event_id) for letter in dead) == poison
+    for letter in dead:
+        assert letter.reason.startswith("100/2804016: ")
+        assert "fbtrace_id A" in letter.reason
+        assert f"Lead {letter.delivery.event_id} is a dead letter" in caplog.text
+    assert "example.com" not in caplog.text
+
+
+@pytest.mark.parametrize("status", [500, 401])
+async def test_splitting_stops_when_the_destination_does(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, status: int
+) -> None:
+    await sandbox.fault("events", refuse="7")
+    await sandbox.fault("events", status=status, body=EXPIRED if status == 401 else "oops")
+    await put(outbox, sender, *make_leads(20))
+    await settled(outbox, delivered=20)  # the second time nothing is refused
+    await assert_each_arrived_once(sandbox, range(20))
+    assert [request["events"] for request in await sandbox.requests()][:2] == [20, 1]
+    assert sender.counters["split"] == 1
+    assert sender.counters["paused" if status == 401 else "retried"] == 20
+
+
+async def test_refused_token_burns_nothing_and_is_told_once(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sandbox.fault("events", status=401, body=EXPIRED, times=None)
+    await put(outbox, sender, *make_leads(50))
+    await counted(sender, "paused", 60)
+    counts = await count(outbox)
+    assert (counts.waiting, counts.dead) == (50, 0)
+    circuit = (await outbox.circuits())[META]
+    assert circuit.state in ("open", "half_open")
+    assert circuit.reason == "token: 190/463: Session has expired (fbtrace_id A1)"
+    await sandbox._call("DELETE", "/api/faults")
+    await settled(outbox, delivered=50)
+    await assert_each_arrived_once(sandbox, range(50))
+
+    async def closed() -> bool:
+        return (await outbox.circuits())[META].state == "closed"
+
+    await poll(closed, "the closed circuit")
+    [line] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "BRIDGE_ACCESS_TOKEN" in line.message
+    [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "works again" in line.message
+
+
+async def test_open_circuit_is_asked_with_one_event_alone(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox
+) -> None:
+    await sandbox.fault("events", status=401, body=EXPIRED, times=2)
+    await put(outbox, sender, *make_leads(50))
+    await settled(outbox, delivered=50)
+    assert sender.counters["paused"] == 50 + 1
+    assert [request["events"] for request in await sandbox.requests()] == [1, 49]
+
+
+async def test_restart_asks_a_destination_that_had_refused_at_once(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    now = time.time()
+    saved = Circuit(destination=META, state="open", reason="token: x", since=now, until=now + 900)
+    await outbox.save_circuit(saved)
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    sender.start()
+    await put(outbox, sender, *make_leads(5))
+    await settled(outbox, delivered=5)
+    await sender.stop(deadline=1)
+    assert (await outbox.circuits())[META].state == "closed"
+
+
+async def test_sender_started_with_a_better_token_need_not_wait(
+    outbox: SQLiteOutbox, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE", 600.0)
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE_CAP", 600.0)
+    refused = Sender(outbox, [make_meta(graph_url=sandbox.url, access_token="wrong-token-1234")])
+    refused.start()
+    await put(outbox, refused, *make_leads(50))
+
+    async def is_open() -> bool:
+        return META in await outbox.circuits()
+
+    await poll(is_open, "the open circuit")
+    await refused.stop(deadline=1)
+    mended = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    mended.start()
+    await settled(outbox, delivered=50)
+    await mended.stop(deadline=1)
+
+
+async def test_wrong_token_is_never_shown(
+    outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = "wrong-token-1234"
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url, access_token=token)])
+    sender.start()
+    await put(outbox, sender, make_lead("1"))
+    await counted(sender, "paused", 2)
+    await sender.stop(deadline=1)
+    assert token not in caplog.text
+    assert token not in str(await outbox.circuits())
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 401, "body": EXPIRED}], ids=str)
+async def test_clock_set_back_after_trouble_holds_nothing_up(
+    outbox: SQLiteOutbox,
+    sender: Sender,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(bridge.delivery.breaker, "compute_backoff", lambda failures, after: 0.5)
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE", 0.5)
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE_CAP", 0.5)
+    await sandbox.fault("events", **fault)
+    await put(outbox, sender, make_lead("0"))
+    await counted(sender, "retried" if fault["status"] == 500 else "paused", 1)
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() - 3600)
+    await put(outbox, sender, *make_leads(300)[1:])
+
+    async def delivered() -> bool:
+        return (await count(outbox)).delivered >= 299
+
+    await poll(delivered, "what was stored after the clock was set back")
+    assert len(await sandbox.requests()) < 10  # one alone, and then the rest together
+
+
+async def test_destination_that_tells_of_fewer_events_is_told_of_once(
+    outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sandbox.fault("events", status=200, body='{"events_received":1}', times=3)
+    sender = Sender(outbox, [make_small_batches(2, sandbox.url)], concurrency=1)
+    await outbox.put(make_leads(6), unix_now())
+    sender.start()
+    await settled(outbox, delivered=6)
+    await sender.stop(deadline=1)
+    [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "sent 2 events, accepted with 1 received" in line.message
+
+
+async def test_event_id_cannot_rearrange_the_log(
+    outbox: SQLiteOutbox, sender: Sender, caplog: pytest.LogCaptureFixture
+) -> None:
+    await put(outbox, sender, make_lead("a\u202eb\u2028c\x85", body=b"{}", expires=unix_now() - 1))
+    await settled(outbox, dead=1)
+    assert "Lead a\\u202eb\\u2028c\\x85 is a dead letter" in caplog.text
+
+
+async def test_deliveries_for_no_destination_are_told_once_and_left(
+    outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    await outbox.put([make_lead("1", destination="meta:old")], unix_now())
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    for _ in range(2):
+        sender.start()
+
+        async def told() -> bool:
+            return "meta:old" in caplog.text
+
+        await poll(told, "the log line")
+        await put(outbox, sender, make_lead("2"))
+        await settled(outbox, delivered=1)
+        await sender.stop(deadline=1)
+    [line] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "1 for meta:old, and no destination of this name is configured" in line.message
+    [left] = await outbox.claim("meta:old", 9, now=unix_now(), lease=30)
+    assert left.attempts == 1
+
+
+async def test_deliveries_for_no_destination_are_buried_when_too_old(
+    outbox: SQLiteOutbox, sender: Sender
+) -> None:
+    await sender.stop(deadline=1)
+    old = make_lead("1", destination="meta:old", due=unix_now() - 8 * DAY, expires=unix_now() - 1)
+    await outbox.put([old], unix_now() - 8 * DAY)
+    sender.start()
+
+    async def buried() -> bool:
+        return (await count(outbox, "meta:old")).dead == 1
+
+    await poll(buried, "the dead letter")
+
+
+async def test_stale_delivery_is_buried_unsent(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox
+) -> None:
+    await put(outbox, sender, make_lead("old", expires=unix_now() - 1))
+    await settled(outbox, dead=1)
+    assert await sandbox.requests() == []
+
+
+async def test_requests_are_limited_in_bytes_where_the_destination_says_so(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    meta = make_meta(graph_url=sandbox.url)
+    bodies = [delivery.body for delivery in make_leads(10)]
+    meta.max_content = len(meta.build_request(bodies[:4]).content)
+    sender = Sender(outbox, [meta], concurrency=1)
+    large = make_lead("large", body=b" " * meta.max_content)
+    await outbox.put([*make_leads(10), large], unix_now())
+    sender.start()
+    await settled(outbox, delivered=10, dead=1)
+    await sender.stop(deadline=1)
+    assert [request["events"] for request in await sandbox.requests()] == [4, 4, 2]
+    assert "too large" in (await outbox.list_dead())[0].reason
+
+
+class _LimitedOutbox(SQLiteOutbox):
+    """An outbox that remembers how much was claimed at once."""
+
+    limits: list[int]
+
+    async def claim(self, destination: str, limit: int, **options: Any) -> list[Delivery]:
+        self.limits.append(limit)
+        return await super().claim(destination, limit, **options)
+
+
+async def test_large_events_travel_in_small_requests_and_claims(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.lane, "MAX_REQUEST", 10_000)
+    outbox = _LimitedOutbox(tmp_path / "bridge.db")
+    outbox.limits = []
+    padded = [make_lead(each.event_id, body=each.body + b" " * 2000) for each in make_leads(50)]
+    huge = make_lead("50", body=make_lead("50").body + b" " * 20_000)
+    sender = Sender(outbox, [make_small_batches(40, sandbox.url)], concurrency=1)
+    await outbox.put([*padded, huge, *make_leads(150)[51:]], unix_now())
+    sender.start()
+    await settled(outbox, delivered=150)
+    await sender.stop(deadline=1)
+    await outbox.close()
+    await assert_each_arrived_once(sandbox, range(150))
+    events = [request["events"] for request in await sandbox.requests()]
+    assert events[:10] == [4] * 10  # of the first claim, made before the sizes were known
+    assert max(events[:12]) == 4
+    assert max(events) > 8  # the others are small
+    assert outbox.limits[:2] == [40, 4]
+    assert 8 in outbox.limits
+
+
+async def test_requests_are_in_flight_side_by_side(outbox: SQLiteOutbox, sandbox: Sandbox) -> None:
+    sender = Sender(outbox, [make_small_batches(1, sandbox.url)], concurrency=4)
+    await sandbox.fault("events", hang=True, times=3)
+    await outbox.put(make_leads(8), unix_now())
+    sender.start()
+    await delivered(outbox, 5)  # through the one place that is left
+    await sender.stop(deadline=0)
+    assert (await count(outbox)).waiting == 3
+
+
+async def test_outage_of_one_destination_holds_up_no_other(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    down = make_meta(pixel_id="1", graph_url=sandbox.url)  # a pixel that the sandbox does not know
+    gone = make_meta(pixel_id="2")  # nothing listens
+    sender = Sender(outbox, [gone, down, make_small_batches(50, sandbox.url)])
+    others = [make_lead(str(i), destination=f"meta:{i % 2 + 1}") for i in range(500)]
+    await outbox.put([*others, *make_leads(500)], unix_now())
+    sender.start()
+    await delivered(outbox, 500)  # of the destination that works
+    await sender.stop(deadline=0)
+    await assert_each_arrived_once(sandbox, range(500))
+    for name in ("meta:1", "meta:2"):
+        assert (await count(outbox, name)).waiting == 250
+    circuits = await outbox.circuits()
+    assert circuits["meta:1"].reason.startswith("account: 100/33")
+    assert "meta:2" not in circuits
+
+
+async def test_two_senders_on_one_outbox_send_nothing_twice(
+    outbox: SQLiteOutbox, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    other = SQLiteOutbox(tmp_path / "bridge.db")
+    senders = [Sender(each, [make_small_batches(20, sandbox.url)]) for each in (outbox, other)]
+    await outbox.put(make_leads(1500, poison=[7, 800]), unix_now())
+    for sender in senders:
+        sender.start()
+    await settled(outbox, delivered=1498, dead=2)
+    await assert_each_arrived_once(sandbox, [i for i in range(1500) if i not in (7, 800)])
+    for sender in senders:
+        assert sender.counters["delivered"] > 0
+        await sender.stop(deadline=1)
+    await other.close()
+
+
+async def test_splitting_longer_than_a_lease_keeps_it(
+    outbox: SQLiteOutbox, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.lane, "LEASE", 0.8)
+    await sandbox.fault("events", delay=0.3, times=None)
+    other = SQLiteOutbox(tmp_path / "bridge.db")
+    meta = make_meta(graph_url=sandbox.url)
+    senders = [Sender(outbox, [meta], concurrency=1), Sender(other, [meta], concurrency=1)]
+    await outbox.put(make_leads(4, poison=[0, 1, 2, 3]), unix_now())
+    for sender in senders:
+        sender.start()
+    await settled(outbox, dead=4)
+    for sender in senders:
+        await sender.stop(deadline=2)
+    await other.close()
+    alone = [request for request in await sandbox.requests() if request["events"] == 1]
+    assert len(alone) == 4
+
+
+async def test_stop_delivers_what_is_due_and_leaves_the_rest(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    await outbox.put([*make_leads(1500), make_lead("held", due=unix_now() + 500)], unix_now())
+    sender.start()
+    await sender.stop(deadline=10)
+    counts = await count(outbox)
+    assert (counts.waiting, counts.delivered) == (1, 1500)
+
+
+async def test_stop_waits_for_what_is_under_way(outbox: SQLiteOutbox, sandbox: Sandbox) -> None:
+    sender = Sender(outbox, [make_small_batches(1, sandbox.url)])
+    await sandbox.fault("events", delay=0.3, times=6)
+    await outbox.put(make_leads(6), unix_now())
+    sender.start()
+    await sender.stop(deadline=10)
+    assert (await count(outbox)).delivered == 6
+
+
+async def test_stop_ends_at_its_deadline_and_gives_back_what_it_had(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    sender = Sender(outbox, [make_small_batches(2, sandbox.url)], concurrency=2)
+    await sandbox.fault("events", hang=True, times=None)
+    await outbox.put(make_leads(10), unix_now())
+    sender.start()
+
+    async def in_flight() -> bool:
+        return len(sender._lanes[0]._claims) == 2
+
+    await poll(in_flight, "two requests")
+    await sender.stop(deadline=0.1)
+    claimed = await outbox.claim(META, 100, now=time.time(), lease=30)
+    assert len(claimed) == 10
+
+
+async def test_stopped_sender_starts_again(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox
+) -> None:
+    await sender.stop(deadline=1)
+    await put(outbox, sender, make_lead("1"))
+    sender.start()
+    await settled(outbox, delivered=1)
+
+
+class _FlakyOutbox(SQLiteOutbox):
+    """An outbox that fails as often as it is told, by method."""
+
+    def __init__(self, path: Path, **failures: list[Exception]) -> None:
+        super().__init__(path)
+        self.failures = failures
+
+    def _fail(self, method: str) -> None:
+        if self.failures.get(method):
+            raise self.failures[method].pop()
+
+    async def claim(self, *args: Any, **options: Any) -> list[Delivery]:
+        self._fail("claim")
+        return await super().claim(*args, **options)
+
+    async def ack(self, *args: Any) -> None:
+        self._fail("ack")
+        await super().ack(*args)
+
+    async def circuits(self) -> Any:
+        self._fail("circuits")
+        return await super().circuits()
+
+
+@pytest.mark.parametrize("method", ["claim", "ack", "circuits"])
+@pytest.mark.parametrize("error", [OutboxError("the disk is gone"), RuntimeError("what is this")])
+async def test_broken_outbox_is_logged_and_tried_again(
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(bridge.delivery.lane, "POLL", 0.01)
+    monkeypatch.setattr(bridge.delivery.lane, "LEASE", 0.5)  # an ack that is lost shows by then
+    outbox = _FlakyOutbox(tmp_path / "flaky.db", **{method: [error, error]})
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    sender.start()
+    await put(outbox, sender, make_lead("1"))
+    await settled(outbox, delivered=1)
+    await sender.stop(deadline=1)
+    await outbox.close()
+    if method == "ack" and isinstance(error, OutboxError):
+        assert sender.counters["requests"] == 1  # told again, not sent again
+    else:
+        assert str(error) in caplog.text
+
+
+async def test_lease_that_ran_out_is_left_to_others(
+    outbox: SQLiteOutbox,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A process that slept, stopped or swapped out, must not send what another has by now."""
+    monkeypatch.setattr(bridge.delivery.lane, "LEASE", -1.0)
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    await outbox.put([make_lead("1")], unix_now())
+    sender.start()
+
+    async def told() -> bool:
+        return "a lease ran out" in caplog.text or sender.counters["requests"] > 0
+
+    await poll(told, "the log line")
+    await sender.stop(deadline=0)
+    assert sender.counters["requests"] == 0
+
+
+@pytest.mark.parametrize("concurrency", [0, 65])
+async def test_concurrency_that_cannot_be_right_is_refused(
+    outbox: SQLiteOutbox, concurrency: int
+) -> None:
+    with pytest.raises(ConfigError, match="concurrency must be 1 to 64"):
+        Sender(outbox, [make_meta()], concurrency=concurrency)

@@ -1,0 +1,101 @@
+"""Chromium in front of the example shop, of pages from HTML and the sandbox, each a process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Playwright
+
+from tests.pages.scenes import Scene, running_pages
+from tests.pages.town import TLSScene, Town, finding, running_town
+from tests.pages.visits import LONG_HOLD, SHORT_HOLD, Visit, open_context, running_shop
+from tests.servers import Sandbox
+
+
+@pytest.fixture(scope="session")
+def shop(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a shop whose server copies wait long for their acknowledgement."""
+    folder = tmp_path_factory.mktemp("shop")
+    with running_shop(folder, sandbox_process, LONG_HOLD) as (_, url):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def hasty_shop(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a shop that hardly waits for acknowledgements."""
+    folder = tmp_path_factory.mktemp("shop")
+    with running_shop(folder, sandbox_process, SHORT_HOLD) as (_, url):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def pages(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of pages from HTML."""
+    with running_pages(tmp_path_factory.mktemp("pages"), sandbox_process) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def asking_pages(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of pages that wait for the visitor's choice."""
+    folder = tmp_path_factory.mktemp("pages")
+    with running_pages(folder, sandbox_process, asks=True) as url:
+        yield url
+
+
+@pytest.fixture
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    async with await open_context(browser) as context:
+        yield context
+
+
+@pytest.fixture
+async def visit(context: BrowserContext, sandbox: Sandbox, shop: str) -> Visit:
+    return Visit(await context.new_page(), sandbox, shop)
+
+
+@pytest.fixture
+async def open_scene(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
+    """A function from the pages' address to a window of its own."""
+    contexts = []
+
+    async def open_scene(url: str) -> Scene:
+        contexts.append(await open_context(browser))
+        return Scene(await contexts[-1].new_page(), sandbox, url)
+
+    yield open_scene
+    for context in contexts:
+        await context.close()
+
+
+@pytest.fixture
+async def scene(open_scene: Any, pages: str) -> Scene:
+    """A window on pages whose reports are all taken."""
+    found: Scene = await open_scene(pages)
+    await found.fail_collect()
+    return found
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """All servers over TLS."""
+    with running_town(tmp_path_factory.mktemp("town")) as town:
+        yield town
+
+
+@pytest.fixture(scope="session")
+async def tls_browser(playwright: Playwright, town: Town) -> AsyncIterator[Browser]:
+    """A Chromium that finds the town's hosts."""
+    async with finding(playwright, town) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+async def tls_scene(tls_browser: Browser, town: Town) -> AsyncIterator[TLSScene]:
+    """A window on the town's shop."""
+    sandbox = Sandbox(town.sandbox.plain)
+    await sandbox.reset()
+    async with await open_context(tls_browser) as context:
+        yield TLSScene(await context.new_page(), sandbox, town)

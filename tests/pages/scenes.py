@@ -1,0 +1,139 @@
+"""What the scenarios of the script share: pages from HTML, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.async_api import Page
+
+from tests.pages.visits import HOST, LONG_HOLD, Visit
+from tests.servers import Sandbox, find_free_port, open_client, poll, running
+
+PAGES = count()
+ID = "1234567890123456"
+OTHER_ID = "9876543210987654"
+OURS = '<script src="/_bridge/bridge.js"></script>'
+OURS_ASYNC = '<script src="/_bridge/bridge.js" async></script>'
+# Meta's own words, but for the library's address.
+SNIPPET = """<script>
+!function(f,b,e,v,n,t,s){if(f.fbq)return;n=f.fbq=function(){n.callMethod?
+n.callMethod.apply(n,arguments):n.queue.push(arguments)};if(!f._fbq)f._fbq=n;
+n.push=n;n.loaded=!0;n.version='2.0';n.queue=[];t=b.createElement(e);t.async=!0;
+t.src=v;s=b.getElementsByTagName(e)[0];s.parentNode.insertBefore(t,s)}
+(window,document,'script','LIBRARY');
+CALLS</script>"""
+INIT = f"fbq('init', '{ID}');"
+VIEW = "fbq('track', 'PageView');"
+LATE = """(() => {
+    const script = document.createElement('script')
+    script.src = '/_bridge/bridge.js'
+    document.head.append(script)
+    return new Promise((resolve) => script.addEventListener('load', resolve))
+})()"""
+
+
+@contextmanager
+def running_pages(
+    folder: Path,
+    sandbox_url: str,
+    *,
+    pixels: str = ID,
+    asks: bool = False,
+    hold: str = LONG_HOLD,
+    library: str = "/en_US/fbevents.js",
+) -> Iterator[str]:
+    """The pages as a process; yields their address."""
+    port = find_free_port()
+    environ = {
+        "PAGES_SANDBOX": sandbox_url,
+        "PAGES_PIXELS": pixels,
+        "PAGES_LIBRARY": sandbox_url + library,
+        **({"PAGES_ASKS": "yes"} if asks else {}),
+        "PAGES_HOLD": hold,
+        "PAGES_OUTBOX": f"sqlite:///{folder}/bridge.db",
+    }
+    arguments = ["uvicorn", "tests.pages.pages:app", "--port", str(port), "--log-level", "error"]
+    with running(arguments, port, environ):
+        yield f"http://{HOST}:{port}"
+
+
+class Scene(Visit):
+    """A window on pages from HTML."""
+
+    def __init__(self, page: Page, sandbox: Sandbox, url: str) -> None:
+        super().__init__(page, sandbox, url)
+        self.console: list[str] = []
+        page.on("console", lambda message: self.console.append(message.text))
+
+    def snippet(self, calls: str, library: str = "/en_US/fbevents.js") -> str:
+        address = self.sandbox.url + library
+        return SNIPPET.replace("LIBRARY", address).replace("CALLS", calls)
+
+    async def place(self, html: str, path: str = "/") -> str:
+        """Where the pages show this HTML. The address is short: hits with a long one differ."""
+        name = str(next(PAGES))
+        await self._call("PUT", f"/shelf/{name}", content="<!doctype html><title>x</title>" + html)
+        return f"{self.url}{path}?page={name}"
+
+    async def show(self, html: str, path: str = "/") -> None:
+        await self.page.goto(await self.place(html, path), wait_until="domcontentloaded")
+
+    async def hurry(self) -> None:
+        """On the pages opened from now on, what the script waits seconds for takes a fifth."""
+        await self.page.add_init_script(
+            """const wait = setTimeout
+            window.setTimeout = (work, ms) => wait(work, ms > 2e3 ? ms / 5 : ms)"""
+        )
+
+    async def run(self, script: str) -> Any:
+        return await self.page.evaluate(script)
+
+    async def ready(self) -> None:
+        """Until the script knows what holds."""
+        assert await self.consent()
+
+    async def hits(self, *names: str) -> list[dict[str, Any]]:
+        """Parameters of the hits, oldest first, once there are as many as names."""
+        found: list[dict[str, Any]] = []
+
+        async def check() -> bool:
+            copies = [copy for a in await self.sandbox.actions() for copy in a["browser"]]
+            copies.sort(key=lambda copy: (int(copy["params"]["ts"]), int(copy["params"]["ec"])))
+            found[:] = [copy["params"] for copy in copies]
+            return len(found) >= len(names)
+
+        try:
+            await poll(check, f"{names}", seconds=8)
+        finally:
+            assert [hit["ev"] for hit in found] == list(names), self.console
+        return found
+
+    async def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async with open_client(f"http://127.0.0.1:{self.url.rpartition(':')[2]}") as client:
+            return await client.request(method, path, **options)
+
+    async def fail_collect(self, *faults: dict[str, Any]) -> None:
+        await self._call("PUT", "/faults", json=list(faults))
+
+    async def reports(self) -> list[dict[str, Any]]:
+        """What collect was told, and the status it answered, oldest first."""
+        found: list[dict[str, Any]] = (await self._call("GET", "/reports")).json()
+        return found
+
+    async def told(self, event_id: str) -> str:
+        """The state that collect was told of an event or a twin, once it was."""
+
+        async def check() -> str | None:
+            for report in await self.reports():
+                for each in [*report["events"], *report["acks"]]:
+                    if each["event_id"] == event_id and report["status"] == 200:
+                        return str(each.get("state"))
+            return None
+
+        state: str = await poll(check, f"a report of {event_id}")
+        return state
