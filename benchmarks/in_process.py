@@ -94,7 +94,7 @@ async def request(app: ASGIApp, case: Case, browser: Browser) -> tuple[int, set[
 async def meet(app: ASGIApp, peer: str) -> tuple[Browser, str]:
     """Return a browser that has been at ``app``, and what its pages said of it."""
     browser = Browser()
-    browser.forget()
+    browser.logout()
     known = ""
     for case in HISTORY:
         status, written, page = await request(app, case, browser)
@@ -110,7 +110,7 @@ async def prepare(app: ASGIApp, peer: str, case: Case) -> Callable[[int], list[d
     """Return what makes the next requests of ``case``, once its answer is found right."""
     if not case.returning:
         browser = Browser()
-        browser.forget()
+        browser.logout()
         check(case, peer, *await request(app, case, browser), "")
         cookies = [""]
     elif case.unremembered and peer == BRIDGE:

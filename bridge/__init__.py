@@ -10,7 +10,9 @@ from bridge.errors import (
     NoVisitorError,
     OutboxError,
     OutboxFullError,
+    UsageError,
 )
+from bridge.events.catalog import Catalog, EventMapping
 from bridge.events.event import Event, UserData
 from bridge.explain.explainer import Explanation
 from bridge.middleware import BridgeMiddleware
@@ -23,15 +25,18 @@ __all__ = [
     "Bridge",
     "BridgeError",
     "BridgeMiddleware",
+    "Catalog",
     "ConfigError",
     "Consent",
     "Event",
+    "EventMapping",
     "Explanation",
     "InvalidEventError",
     "InvalidTokenError",
     "NoVisitorError",
     "OutboxError",
     "OutboxFullError",
+    "UsageError",
     "UserData",
     "Visitor",
     "current_visitor",

@@ -1,4 +1,4 @@
-"""What handlers call: ``enrich``, ``track``, ``identify`` and ``logout`` of the current visitor.
+"""What handlers call, for the current visitor.
 
 ``explain`` may be called anywhere.
 """
@@ -9,28 +9,49 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Unpack
 
 from bridge.core import Bridge
 from bridge.destinations.segment import Segment
 from bridge.events.event import Event
+from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import Explanation
 from bridge.visitor.visitor import VISITOR, Visitor, current_visitor
 
 
 def enrich(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> dict[str, Any]:
-    """Return ``event`` completed for its API: see ``Bridge.enrich``."""
+    """Return ``event`` completed for its API with everything known of the visitor.
+
+    ``event_name`` makes it a server event of Meta's Conversions API, ``event`` a track message of
+    Segment's. What you set is never overwritten. Nothing is stored or sent.
+
+    Args:
+        event: One of the two shapes. Raw values in ``user_data`` are normalised and hashed.
+        visitor: Who caused it; the current request's visitor by default.
+
+    Raises:
+        InvalidEventError: Its API would refuse it; the message names the field.
+        NoVisitorError: Outside a request, without ``visitor``.
+    """
     visitor = visitor or current_visitor()
-    return visitor.bridge.enrich(event, visitor=visitor)
+    return Bridge.of(visitor).enrich(event, visitor=visitor)
 
 
 def explain(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> Explanation:
-    """Return ``event`` as it would go out: see ``Bridge.explain``.
+    """Return ``event`` as it would go out: to Meta, to Segment, and from Segment to Meta.
 
-    Outside a request and without ``visitor`` it is explained by the default settings.
+    Nothing is stored, sent, counted or logged. Outside a request and without ``visitor`` it is
+    explained with the default settings.
+
+    Args:
+        event: As for ``enrich``.
+        visitor: Who caused it; the current request's visitor by default, else an example.
+
+    Raises:
+        InvalidEventError: It would be refused; the message names the field.
     """
     visitor = visitor or VISITOR.get()
-    bridge = visitor.bridge if visitor else _build_example()
+    bridge = Bridge.of(visitor) if visitor else _build_example()
     return bridge.explain(event, visitor=visitor)
 
 
@@ -50,9 +71,33 @@ async def track(
     visitor: Visitor | None = None,
     connection: Any = None,
 ) -> Event:
-    """Store an event and ask the browser for its twin: see ``Bridge.track``."""
+    """Store an event for every destination, and ask the browser for its copy.
+
+    When it returns, the event is on disk; ``event.outcome`` says whether it is ``stored``, a
+    ``duplicate`` of the same name and id, ``skipped`` (``event.skip_reason`` says why) or ``lost``.
+    If the outbox is broken the loss is logged and counted, and the request goes on.
+
+    Args:
+        name: A standard event's name, such as ``Purchase``, or a custom one.
+        properties: Meta's ``custom_data``: value, currency, contents and the like.
+        event_id: An order's own id, where there is one; random by default.
+        event_time: When it happened, Unix seconds or an aware datetime; now by default.
+        user_data: More about the person than the session knows; hashed at once.
+        visitor: Who caused it; the current request's visitor by default.
+        connection: Your own connection to the database that holds the outbox: the event is
+            committed with your transaction, or not at all.
+
+    Returns:
+        The event as it is sent.
+
+    Raises:
+        ConfigError: ``connection`` is given, and the outbox cannot use it.
+        InvalidEventError: Meta would refuse it; the message names the field.
+        NoVisitorError: Outside a request, without ``visitor``.
+        OutboxError: It could not be stored in the transaction of ``connection``.
+    """
     visitor = visitor or current_visitor()
-    return await visitor.bridge.track(
+    return await Bridge.of(visitor).track(
         name,
         properties,
         event_id=event_id,
@@ -63,20 +108,75 @@ async def track(
     )
 
 
-def track_sync(name: str, properties: Mapping[str, Any] | None = None, **options: Any) -> Event:
-    """Do as ``track`` does, from a sync handler: see ``Bridge.track_sync``."""
-    visitor = options.pop("visitor", None) or current_visitor()
-    return visitor.bridge.track_sync(name, properties, visitor=visitor, **options)
+def track_sync(
+    name: str,
+    properties: Mapping[str, Any] | None = None,
+    *,
+    event_id: str | int | None = None,
+    event_time: int | datetime | None = None,
+    user_data: Mapping[str, Any] | None = None,
+    visitor: Visitor | None = None,
+    connection: Any = None,
+) -> Event:
+    """Do the same as ``track``, from a sync handler that runs in a thread.
+
+    Args:
+        name: A standard event's name, such as ``Purchase``, or a custom one.
+        properties: Meta's ``custom_data``: value, currency, contents and the like.
+        event_id: An order's own id, where there is one; random by default.
+        event_time: When it happened, Unix seconds or an aware datetime; now by default.
+        user_data: More about the person than the session knows; hashed at once.
+        visitor: Who caused it; the current request's visitor by default.
+        connection: As for ``track``.
+
+    Returns:
+        The event as it is sent.
+
+    Raises:
+        UsageError: Called on the event loop's own thread, which would wait for itself.
+        InvalidEventError: Meta would refuse it; the message names the field.
+        NoVisitorError: Outside a request, without ``visitor``.
+    """
+    visitor = visitor or current_visitor()
+    return Bridge.of(visitor).track_sync(
+        name,
+        properties,
+        event_id=event_id,
+        event_time=event_time,
+        user_data=user_data,
+        visitor=visitor,
+        connection=connection,
+    )
 
 
 def identify(
-    user_id: str | int | None = None, *, visitor: Visitor | None = None, **user_data: Any
+    user_id: str | int | None = None,
+    *,
+    visitor: Visitor | None = None,
+    **user_data: Unpack[PersonalData],
 ) -> None:
-    """Keep who the visitor is: see ``Bridge.identify``."""
+    """Keep who the visitor is, for this request and the session; hashed at once.
+
+    Args:
+        user_id: The site's own id of the user. An e-mail address or a phone number is refused.
+        visitor: Who is identified; the current request's visitor by default.
+        user_data: ``email``, ``phone``, ``first_name`` and so on: see ``PersonalData``.
+
+    Raises:
+        InvalidEventError: ``user_id`` is personal data, or a key is unknown.
+        NoVisitorError: Outside a request, without ``visitor``.
+    """
     visitor = visitor or current_visitor()
-    visitor.bridge.identify(user_id, visitor=visitor, **user_data)
+    Bridge.of(visitor).identify(user_id, visitor=visitor, **user_data)
 
 
 def logout(*, visitor: Visitor | None = None) -> None:
-    """End the visitor's identity: see ``Visitor.forget``."""
-    (visitor or current_visitor()).forget()
+    """End the visitor's identity: our cookies are cleared, the next request is a stranger's.
+
+    Args:
+        visitor: Who logs out; the current request's visitor by default.
+
+    Raises:
+        NoVisitorError: Outside a request, without ``visitor``.
+    """
+    (visitor or current_visitor()).logout()

@@ -1,11 +1,11 @@
 """``Bridge``: the one path of an event.
 
-1. A request comes: ``visit`` turns its scope into a ``Capture``, its session cookie into an
-   ``Identity``, both into a ``Visitor``.
-2. A handler calls ``enrich`` or ``track``: the given fields are laid over what is known of the
-   visitor, personal data is hashed, and the whole is checked as Meta checks it.
+1. A request comes: the middleware wraps its scope as a ``Visitor``. Nothing else is read until a
+   handler asks for something, or the response must set a cookie.
+2. A handler calls ``enrich`` or ``track``: what it gives is laid over what is known of the visitor,
+   personal data is hashed, and the event is checked as Meta checks it.
 3. ``track`` has each destination encode the event, and stores one ``Delivery`` each.
-4. The event's twin is put on the visitor, and rides to the browser on the response.
+4. The browser copy is attached to the visitor, and travels with the response.
 5. The sender delivers; its verdicts go back to the outbox.
 
 Data flows up in three places only: verdicts (destination → sender → outbox), acknowledgements
@@ -19,11 +19,10 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
-import msgspec
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
@@ -31,23 +30,23 @@ from bridge.browser.limits import Limits
 from bridge.browser.origins import Origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
-from bridge.browser.script_cookies import PageSettings, SettingsWriter, Twin, read_twin
-from bridge.browser.words import ConsentState, CopyState
+from bridge.browser.script_cookies import SettingsWriter
+from bridge.browser.words import ConsentState
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.sender import Sender
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import Meta
 from bridge.destinations.segment import Segment
-from bridge.enrichment import Completed, Enricher
-from bridge.errors import ConfigError, InvalidEventError
+from bridge.enrichment import Enricher
+from bridge.errors import ConfigError, InvalidEventError, UsageError
 from bridge.event_rules import EventRules
 from bridge.events.catalog import Catalog
 from bridge.events.event import Event, is_event_id
 from bridge.events.normalizers import check_phone_support
 from bridge.events.tripwire import Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters
-from bridge.events.user_data import build_user_data, find_personal_id
+from bridge.events.user_data import PersonalData, build_user_data, find_personal_id
 from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
 from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
@@ -68,7 +67,7 @@ RATE_LIMIT = 300  # events a minute of one session
 
 
 class Bridge:
-    """The whole, built once for an app.
+    """Everything, built once for an app.
 
     Args:
         secret_key: Signs the session cookie: at least 32 bytes, or a list of such, newest last.
@@ -141,34 +140,29 @@ class Bridge:
         _check_destinations(destinations)
         if cookie_domain is not None and not parse_host(cookie_domain.strip(".").encode()):
             raise ConfigError(f"cookie_domain must be like example.com, got {cookie_domain!r}")
-        self.prefix = prefix
-        keys = read_keys(secret_key)
-        self.signer = SessionSigner(keys, max_age=session_max_age)
-        self.consent = consent if isinstance(consent, Consent) else Consent(default=consent)
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
         self.destinations = tuple(destinations)
         self.counters: Counter[str] = Counter()
-        self.metrics = Metrics([destination.name for destination in self.destinations])
-        self.sender = Sender(self.outbox, self.destinations, metrics=self.metrics)
-        self._intake = Intake(self.outbox, self.destinations, self.counters, self.metrics)
+        self._metrics = Metrics([destination.name for destination in self.destinations])
+        self._sender = Sender(self.outbox, self.destinations, metrics=self._metrics)
+        self._intake = Intake(self.outbox, self.destinations, self.counters, self._metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
-        self.catalog = catalog or Catalog()
+        catalog_ = catalog or Catalog()
         pixel_ids = [each.pixel_id for each in destinations if each.pixel_id is not None]
         self._pixel_ids = tuple(dict.fromkeys(pixel_ids))
-        self._settings = SettingsWriter(self._pixel_ids)
         # Pages speak the language that the server does.
         is_spoken = catalog is not None or any(isinstance(each, Segment) for each in destinations)
-        table = self.catalog.to_json() if is_spoken else None
-        self.script = Script(prefix, pixel_script_url, table=table)
-        self.event_names = EventNames(custom_events)
-        self.origins = Origins(allowed_origins)
-        self.limits = Limits(rate_limit)
-        self._sealer = Sealer(keys)
+        table = catalog_.to_json() if is_spoken else None
+        self._script = Script(prefix, pixel_script_url, table=table)
+        self._event_names = EventNames(custom_events)
+        self._origins = Origins(allowed_origins)
+        self._limits = Limits(rate_limit)
+        self._prefix = prefix
         self._phone_region = check_phone_support(phone_region) if phone_region else None
         private = PRIVATE_PARAMETERS | normalize_parameters(private_parameters)
         rules = EventRules(
-            catalog=self.catalog,
+            catalog=catalog_,
             tripwire=Tripwire(allow_personal),
             phone_region=self._phone_region,
             private_parameters=private,
@@ -179,21 +173,33 @@ class Bridge:
             rules, is_direct=is_direct, counters=self.counters, segment=segment
         )
         self._explainer = Explainer(rules, is_direct=is_direct, segment=segment)
-        self.visits = Visits(
+        keys = read_keys(secret_key)
+        self._visits = Visits(
             SiteRules(
                 trusted_proxies=parse_networks(trusted_proxies),
                 client_ip_header=client_ip_header.strip().lower().encode(),
                 cookie_domain=cookie_domain.lower().strip(".") if cookie_domain else None,
                 private_parameters=private,
             ),
-            self.signer,
-            self.consent,
-            # A probe is no visitor.
+            SessionSigner(keys, max_age=session_max_age),
+            Sealer(keys),
+            SettingsWriter(self._pixel_ids),
+            consent if isinstance(consent, Consent) else Consent(default=consent),
+            # A health probe is nobody's visit.
             exclude_paths=[*_read_paths(exclude_paths), f"{prefix}/health"],
             ignore=ignore,
             counters=self.counters,
+            owner=self,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @staticmethod
+    def of(visitor: Visitor) -> Bridge:
+        """Return the bridge that ``visitor`` belongs to."""
+        owner = visitor.visits.owner
+        if not isinstance(owner, Bridge):
+            raise UsageError("this visitor belongs to no bridge")
+        return owner
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Bridge:
@@ -220,48 +226,22 @@ class Bridge:
         """Deliver what is due, and close the outbox."""
         await self.stop()
 
-    @property
-    def phone_region(self) -> str | None:
-        """Country of phone numbers without a country code, ISO 3166-1 alpha-2."""
-        return self._phone_region
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the sender runs on the current event loop."""
-        return self._loop is asyncio.get_running_loop()
-
     def start(self) -> None:
         """Start the sender, if it is to run here, on the running event loop; again is harmless."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
-            self.metrics.publish()
+            self._metrics.publish()
             if self._run_sender:
-                self.sender.start()
+                self._sender.start()
 
     async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
-        await self.sender.stop(deadline)
+        await self._sender.stop(deadline)
         await self.outbox.close()
         self._loop = None
 
-    # A request
-
-    def visit(self, scope: MutableMapping[str, Any]) -> Visitor:
-        """Return the visitor that makes the request of ``scope``."""
-        return self.visits.receive(scope, self)
-
-    def build_page_settings(self, visitor: Visitor) -> PageSettings:
-        """Return what the script must know on ``visitor``'s pages."""
-        if visitor.is_nobody:
-            return PageSettings(consent="pending" if visitor.consent == "pending" else "denied")
-        domain = visitor.capture.connection.cookie_domain.domain
-        return self._settings.build(visitor.identity.external_id, domain, visitor.consent)
-
-    def encode_page_settings(self, visitor: Visitor) -> bytes:
-        """Return what the readable cookie of a known visitor says."""
-        domain = visitor.capture.connection.cookie_domain.domain
-        return self._settings.encode(visitor.identity.external_id, domain, visitor.consent)
+    # A page
 
     def script_tag(
         self, *, nonce: str | None = None, integrity: bool = True, origin: str | None = None
@@ -281,8 +261,8 @@ class Bridge:
             ConfigError: ``nonce`` or ``origin`` is none.
         """
         visitor = VISITOR.get()
-        root_path = visitor.root_path if visitor and visitor.bridge is self else ""
-        return self.script.build_tag(
+        root_path = visitor.root_path if visitor and visitor.visits is self._visits else ""
+        return self._script.build_tag(
             root_path=root_path, nonce=nonce, integrity=integrity, origin=origin
         )
 
@@ -302,28 +282,9 @@ class Bridge:
         Raises:
             ConfigError: ``nonce`` or ``origin`` is none, or ``strict_dynamic`` has no nonce.
         """
-        return self.script.build_csp(nonce=nonce, strict_dynamic=strict_dynamic, origin=origin)
+        return self._script.build_csp(nonce=nonce, strict_dynamic=strict_dynamic, origin=origin)
 
     # Beyond the request
-
-    def seal(self, visitor: Visitor) -> str:
-        """Return ``visitor`` as a URL-safe token of at most 500 characters.
-
-        It fits a payment's metadata, and holds hashes only of what ``identify`` was told. Of a
-        visitor of whom nothing may be known it holds that alone, and sends nothing later.
-        """
-        if visitor.is_nobody:
-            return self._sealer.seal_nobody(visitor.silence or "", now=time.time())
-        # What this request shows, which the session may not hold yet.
-        seen = visitor.user_data
-        identity = msgspec.structs.replace(
-            visitor.identity,
-            page_url=visitor.page_url,
-            client_ip=seen.client_ip_address,
-            user_agent=seen.client_user_agent,
-        )
-        limited = visitor.consent == "limited"
-        return self._sealer.seal(identity, limited=limited, now=time.time())
 
     def unseal(self, token: str | None, *, max_age: float = SEAL_MAX_AGE) -> Visitor:
         """Return the visitor in ``token``, for ``enrich`` and ``track`` in a webhook or a job.
@@ -335,11 +296,8 @@ class Bridge:
         Raises:
             InvalidTokenError: It is expired, altered, foreign or none; the message says which.
         """
-        sealed = self._sealer.open(token, max_age=max_age, now=time.time())
-        consent: ConsentState = "limited" if sealed.limited else "granted"
-        return Visitor(
-            self, None, stored=sealed.identity, consent=consent, ignored=sealed.silence or None
-        )
+        sealed = self._visits.sealer.open(token, max_age=max_age, now=time.time())
+        return Visitor(self._visits, sealed)
 
     # An event
 
@@ -376,7 +334,7 @@ class Bridge:
         """
         visitor = visitor or VISITOR.get()
         if visitor is None:
-            visitor = Visitor(self, None, stored=EXAMPLE, consent="granted", ignored=None)
+            visitor = Visitor(self._visits, EXAMPLE)
         return self._explainer.explain(event, visitor, now=time.time())
 
     async def track(
@@ -390,29 +348,29 @@ class Bridge:
         visitor: Visitor | None = None,
         connection: Any = None,
     ) -> Event:
-        """Store an event for every destination, and ask the browser for its twin.
+        """Store an event for every destination, and ask the browser for its copy.
 
-        When it returns, the event is on disk; the same name and id again are not sent again. If
-        the outbox is broken the loss is logged and counted, and the request goes on. Of a visitor
-        who denied consent, or of a robot, nothing is stored; ``visitor.silence`` says why.
+        When it returns, the event is on disk; ``event.outcome`` says whether it is stored, a
+        duplicate of the same name and id, skipped (``event.skip_reason`` says why) or lost. If the
+        outbox is broken the loss is logged and counted, and the request goes on.
 
         Args:
             name: A standard event's name or a custom one.
             properties: Meta's ``custom_data``: value, currency, contents and the like.
             event_id: An order's own id, where there is one; random by default.
-            event_time: When it happened, Unix seconds; now by default.
-            user_data: Of whom, if more is known than the visitor's session tells; hashed at once.
-            visitor: Whose event it is; the current request's by default.
-            connection: The caller's own, to the database that holds the outbox: the event is
-                stored in its transaction, so that an order and its Purchase are committed both or
-                neither. It is counted as stored before that; its browser copy is fired only once
+            event_time: When it happened, Unix seconds or an aware datetime; now by default.
+            user_data: More about the person than the session knows; hashed at once.
+            visitor: Who caused it; the current request's visitor by default.
+            connection: Your own connection to the database that holds the outbox. The event is
+                stored in its transaction, so that an order and its Purchase are committed together
+                or not at all. It counts as stored before that; its browser copy is fired only once
                 the script finds it stored.
 
         Returns:
             The event as it is sent.
 
         Raises:
-            ConfigError: ``connection`` is given, and the outbox cannot take part in it.
+            ConfigError: ``connection`` is given, and the outbox cannot use it.
             InvalidEventError: Meta would refuse it; the message names the field.
             NoVisitorError: Outside a request, without ``visitor``.
             OutboxError: It could not be stored in the transaction of ``connection``.
@@ -425,148 +383,113 @@ class Bridge:
             "custom_data": properties,
             "user_data": user_data,
         }
-        completed = self._complete(given, visitor)
-        event = completed.event
-        if self._is_skipped(visitor):
+        event, told = self._enricher.complete(given, visitor, now=time.time())
+        if self._skips(event, visitor):
             return event
-        # A transaction of the caller's may roll back, and may lock what another would write: the
-        # session's news waits for the end of the request, where there is one.
+        # The caller's transaction may roll back, and may lock what another would write: who the
+        # visitor is gets stored at the end of the request, where there is one.
         if connection is None or not visitor.has_request:
-            await self.introduce(visitor, connection=connection)
-        # Before the event is stored: meanwhile the response may leave, or other twins fill it.
+            await self._send_identity(visitor, connection=connection)
+        # Before the event is stored: the response may start meanwhile, or other twins may fill it.
         twin = None
         if self._pixel_ids:
-            twin = visitor.take_along(event, is_certain=connection is None)
+            twin = visitor.attach_twin(event, is_certain=connection is None)
         hold = self._browser_hold if twin else 0.0
         is_new: bool | None = False
         try:
-            is_new = await self._store(completed, hold=hold, connection=connection)
+            if connection is None:
+                is_new = await self._intake.put_or_lose(event, told, hold=hold)
+            else:
+                is_new = await self._intake.put(event, told, hold=hold, connection=connection)
         finally:
             if twin is not None and is_new is False and twin in visitor.twins:
                 visitor.twins.remove(twin)
+        event.settle("lost" if is_new is None else "stored" if is_new else "duplicate")
+        self._sender.wake()
         return event
 
     def track_sync(
-        self, name: str, properties: Mapping[str, Any] | None = None, **options: Any
+        self,
+        name: str,
+        properties: Mapping[str, Any] | None = None,
+        *,
+        event_id: str | int | None = None,
+        event_time: int | datetime | None = None,
+        user_data: Mapping[str, Any] | None = None,
+        visitor: Visitor | None = None,
+        connection: Any = None,
     ) -> Event:
-        """Do as ``track`` does, from a sync handler that runs in a thread of its own.
+        """Do the same as ``track``, from a sync handler that runs in a thread.
 
         Raises:
-            ConfigError: Called on the event loop's own thread, which would wait for itself.
+            UsageError: Called on the event loop's own thread, which would wait for itself.
         """
-        visitor = options.pop("visitor", None) or current_visitor()
+        visitor = visitor or current_visitor()
         loop = self._loop
         try:
             running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             running = None
         if loop is None or running is not None:
-            raise ConfigError("track_sync() is for handlers in a thread; here: await track(…)")
-        tracked = self.track(name, properties, visitor=visitor, **options)
+            raise UsageError("track_sync() is for handlers in a thread; here, await track(...)")
+        tracked = self.track(
+            name,
+            properties,
+            event_id=event_id,
+            event_time=event_time,
+            user_data=user_data,
+            visitor=visitor,
+            connection=connection,
+        )
         return asyncio.run_coroutine_threadsafe(tracked, loop).result()
 
-    async def collect(
-        self, fields: Mapping[str, Any], visitor: Visitor, *, state: CopyState | None = None
-    ) -> Event:
-        """Store an event whose browser copy the script has fired already.
-
-        Args:
-            fields: Keys of a server event, none of them an identifier of the visitor.
-            visitor: Whose event it is.
-            state: What became of the browser copy; counted once, however often it is reported.
-
-        Raises:
-            InvalidEventError: Meta would refuse it.
-            OutboxError: It could not be stored; the script keeps it and tries again.
-        """
-        event, told = self._complete(fields, visitor, is_fired=True)
-        if self._is_skipped(visitor):
-            return event
-        if await self._intake.put(event, told, hold=0.0) and state:
-            self.note_browser_copy(state)
-        self.sender.wake()
-        return event
-
-    async def introduce(self, visitor: Visitor, *, connection: Any = None) -> None:
-        """Tell destinations that want it who ``visitor`` was identified as, if that is news."""
-        before = visitor.take_introduction()
-        if before is None or visitor.silence is not None or visitor.is_nobody:
-            return
-        await self._intake.introduce(visitor.identity, before, connection=connection)
-        self.sender.wake()
-
-    def note_browser_copy(self, state: CopyState) -> None:
-        """Count what became of one browser copy."""
-        self.counters[f"browser.{state}"] += 1
-        self.metrics.browser.note(state)
-
-    async def find_twin(self, event_name: str, event_id: str, visitor: Visitor) -> Twin | None:
-        """Return the browser copy of an event of ``visitor``'s that waits; ``None`` for all others.
-
-        Raises:
-            OutboxError: The outbox could not be read.
-        """
-        if visitor.silence is not None or visitor.is_nobody:
-            return None
-        delivery = await self.outbox.find(event_name, event_id)
-        if delivery is None:
-            return None
-        by_name = {destination.name: destination for destination in self.destinations}
-        destination = by_name.get(delivery.destination)
-        copy = destination.read_copy(delivery.body, self.catalog) if destination else None
-        return read_twin(copy, visitor.identity.external_ids) if copy else None
-
-    async def release(self, event_name: str, event_id: str) -> None:
-        """Let a held server copy go: the script has fired its browser copy, or could not."""
-        if await self.outbox.release(event_name, event_id, time.time()):
-            self.sender.wake()
-
     def identify(
-        self, user_id: str | int | None = None, *, visitor: Visitor | None = None, **user_data: Any
+        self,
+        user_id: str | int | None = None,
+        *,
+        visitor: Visitor | None = None,
+        **user_data: Unpack[PersonalData],
     ) -> None:
         """Keep who the visitor is, for this request and the session; hashed at once.
 
         Args:
             user_id: The site's own id of the user. An e-mail address or a phone number is refused.
             visitor: Who is identified; the current request's visitor by default.
-            user_data: ``email``, ``phone``, ``first_name`` and so on, or Meta's ``em``, ``ph`` …
+            user_data: ``email``, ``phone``, ``first_name`` and so on: see ``PersonalData``.
 
         Raises:
-            InvalidEventError: ``user_id`` is one of those, or a key is unknown.
+            InvalidEventError: ``user_id`` is personal data, or a key is unknown.
             NoVisitorError: Outside a request, without ``visitor``.
         """
         visitor = visitor or current_visitor()
         text = None if user_id is None else str(user_id).strip()
         if text is not None and not is_event_id(text):
-            raise InvalidEventError("user_id", "expected 1 to 200 characters, none of them control")
+            raise InvalidEventError(
+                "user_id", "expected 1 to 200 characters, no control characters"
+            )
         if text is not None and (kind := find_personal_id(text)):
             words = f"is {kind}; pass your own id, and this as email= or phone="
             raise InvalidEventError("user_id", words)
-        visitor.know(text, build_user_data(user_data, default_region=self._phone_region))
+        visitor.identify(text, build_user_data(user_data, default_region=self._phone_region))
 
-    def _is_skipped(self, visitor: Visitor) -> bool:
-        """Return whether no event of ``visitor`` may be sent, and count it if so."""
-        if visitor.silence is None:
+    # For the middleware and the endpoints
+
+    def _skips(self, event: Event, visitor: Visitor) -> bool:
+        """Return whether ``event`` must not be sent, and count it if so."""
+        reason = visitor.skip_reason
+        if reason is None:
             return False
-        self.counters[f"skipped_events.{visitor.silence}"] += 1
+        self.counters[f"skipped_events.{reason}"] += 1
+        event.settle("skipped", reason)
         return True
 
-    def _complete(
-        self, given: Mapping[str, Any], visitor: Visitor, *, is_fired: bool = False
-    ) -> Completed:
-        return self._enricher.complete(given, visitor, now=time.time(), is_fired=is_fired)
-
-    async def _store(self, completed: Completed, *, hold: float, connection: Any) -> bool | None:
-        """Store an event; whether it is new, ``None`` if it is lost.
-
-        Not so in the caller's own transaction: who asked for both or neither is told.
-        """
-        if connection is None:
-            is_new = await self._intake.put_or_lose(*completed, hold=hold)
-        else:
-            is_new = await self._intake.put(*completed, hold=hold, connection=connection)
-        self.sender.wake()
-        return is_new
+    async def _send_identity(self, visitor: Visitor, *, connection: Any = None) -> None:
+        """Tell the destinations that want to know whom ``identify`` named."""
+        before = visitor.take_identified()
+        if before is None or visitor.skip_reason is not None:
+            return
+        await self._intake.introduce(visitor.identity, before, connection=connection)
+        self._sender.wake()
 
     def __repr__(self) -> str:
         return f"Bridge(destinations={[destination.name for destination in self.destinations]})"

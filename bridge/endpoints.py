@@ -30,6 +30,8 @@ from bridge.browser.reports import (
     decode_events,
     fit_properties,
 )
+from bridge.browser.script_cookies import Twin, read_twin
+from bridge.browser.words import CopyState
 from bridge.core import Bridge
 from bridge.delivery.health import Health
 from bridge.errors import InvalidEventError, OutboxError
@@ -65,7 +67,7 @@ class Endpoints:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         names = [each.name for each in bridge.destinations]
-        self._health = Health(bridge.outbox, names, bridge.metrics.browser)
+        self._health = Health(bridge.outbox, names, bridge._metrics.browser)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Answer the request for ``path``, which is relative to the prefix."""
@@ -73,7 +75,7 @@ class Endpoints:
         response = await self._answer(request, path)
         if path in _SHARED and request.method != "OPTIONS":
             origin = request.headers.get("origin")
-            response.headers.update(self._bridge.origins.build_headers(origin))
+            response.headers.update(self._bridge._origins.build_headers(origin))
         if request.method == "HEAD":
             response.body = b""  # its length stays told
         await response(scope, receive, send)
@@ -106,7 +108,7 @@ class Endpoints:
         headers = {"allow": methods, "cache-control": "no-store"}
         if path in _SHARED and "access-control-request-method" in request.headers:
             origin = request.headers.get("origin")
-            allowed = self._bridge.origins.build_preflight(origin, methods)
+            allowed = self._bridge._origins.build_preflight(origin, methods)
             if not allowed:
                 return _refuse(403, "this origin is not among allowed_origins")
             headers |= allowed
@@ -115,7 +117,7 @@ class Endpoints:
     # What is told
 
     def _serve_script(self, request: Request, version: str | None) -> Response:
-        script = self._bridge.script
+        script = self._bridge._script
         zipped = _accepts_gzip(request.headers.get("accept-encoding", ""))
         etag = f'"{script.version}{"-gzip" if zipped else ""}"'
         kept = f"public, max-age={SCRIPT_MAX_AGE}"
@@ -138,7 +140,7 @@ class Endpoints:
 
     def _tell_identity(self, request: Request) -> Response:
         """Answer what the readable cookie would say, for pages that came from a shared cache."""
-        return _tell(self._bridge.build_page_settings(request.scope["bridge"]))
+        return _tell(request.scope["bridge"].page_settings)
 
     async def _tell_twin(self, request: Request) -> Response:
         """Answer a twin that was too large for its cookie, to its own visitor alone."""
@@ -150,11 +152,24 @@ class Endpoints:
         if not is_event_name(name) or not is_event_id(event_id):
             return _refuse(400, "expected ?n= with an event's name and &i= with its id")
         try:
-            twin = await self._bridge.find_twin(name, event_id, visitor)
+            twin = await self._find_twin(name, event_id, visitor)
         except OutboxError as error:
             logger.error("twin: %s", error)
             return _refuse(503, "cannot read now, try again later")
         return _refuse(404, "no such event waits") if twin is None else _tell(twin)
+
+    async def _find_twin(self, name: str, event_id: str, visitor: Visitor) -> Twin | None:
+        bridge = self._bridge
+        if visitor.skip_reason is not None:
+            return None
+        delivery = await bridge.outbox.find(name, event_id)
+        if delivery is None:
+            return None
+        by_name = {destination.name: destination for destination in bridge.destinations}
+        destination = by_name.get(delivery.destination)
+        catalog = bridge._enricher._catalog
+        copy = destination.read_copy(delivery.body, catalog) if destination else None
+        return read_twin(copy, visitor.identity.external_ids) if copy else None
 
     async def _tell_health(self) -> Response:
         """Answer a readiness probe: 200, or 503 if the outbox cannot be read."""
@@ -202,9 +217,9 @@ class Endpoints:
         stored: list[str] = []
         for event in events:
             try:
-                self._bridge.event_names.check(event.event_name)
+                self._bridge._event_names.check(event.event_name)
                 fields = _build_fields(event, visitor)
-                await self._bridge.collect(fields, visitor, state=event.state)
+                await self._take(fields, visitor, event.state)
             except InvalidEventError as error:
                 refusals.append(Refusal(event.event_id, str(error)))
             else:
@@ -213,9 +228,38 @@ class Endpoints:
 
     async def _release(self, acks: list[Ack], visitor: Visitor) -> None:
         for ack in acks:
-            await self._bridge.release(ack.event_name, ack.event_id)
-            if visitor.silence is None:
-                self._bridge.note_browser_copy(ack.state)
+            outbox = self._bridge.outbox
+            if await outbox.release(ack.event_name, ack.event_id, time.time()):
+                self._bridge._sender.wake()
+            if visitor.skip_reason is None:
+                self._count_copy(ack.state)
+
+    async def _take(
+        self, fields: dict[str, Any], visitor: Visitor, state: CopyState | None
+    ) -> None:
+        """Store an event whose browser copy the script has fired already.
+
+        Args:
+            fields: Keys of a server event, none of them an identifier of the visitor.
+            visitor: Who caused it.
+            state: What became of the browser copy; counted once, however often it is reported.
+
+        Raises:
+            InvalidEventError: Meta would refuse it.
+            OutboxError: It could not be stored; the script keeps it and tries again.
+        """
+        bridge = self._bridge
+        event, told = bridge._enricher.complete(fields, visitor, now=time.time(), is_fired=True)
+        if bridge._skips(event, visitor):
+            return
+        if await bridge._intake.put(event, told, hold=0.0) and state:
+            self._count_copy(state)
+        bridge._sender.wake()
+
+    def _count_copy(self, state: CopyState) -> None:
+        """Count what became of one browser copy."""
+        self._bridge.counters[f"browser.{state}"] += 1
+        self._bridge._metrics.browser.note(state)
 
     # Who may
 
@@ -224,7 +268,7 @@ class Endpoints:
         visitor: Visitor = request.scope["bridge"]
         if not visitor.capture.is_cross_site:
             return None
-        if request.headers.get("origin") in self._bridge.origins:
+        if request.headers.get("origin") in self._bridge._origins:
             return None
         return _refuse(403, "requests from other sites are refused")
 
@@ -232,7 +276,7 @@ class Endpoints:
         """Return the refusal of a visitor, or of an address, that asks too much."""
         session = visitor.identity.anonymous_id if visitor.has_session else None
         address = visitor.capture.connection.client_ip
-        wait = self._bridge.limits.take(session, address, cost, time.monotonic())
+        wait = self._bridge._limits.take(session, address, cost, time.monotonic())
         if not wait:
             return None
         self._bridge.counters["limited_requests"] += 1

@@ -145,7 +145,7 @@ class Enricher:
         elif name == "Purchase" or self._is_spec(name):
             given["properties"] = self._complete_properties(name, {})
         own = self._read_context(name, given)
-        if visitor.silence is not None:
+        if visitor.skip_reason is not None:
             given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
         data_use = LIMITED if visitor.consent == "limited" else None
         if self._segment is None:

@@ -4,7 +4,8 @@
     ├── ConfigError (also ValueError)        a setting is wrong: raised where the object is built
     ├── InvalidEventError (also ValueError)  an event its API would refuse: names the field
     ├── InvalidTokenError (also ValueError)  a sealed token that cannot be opened
-    ├── NoVisitorError (also LookupError)    called outside a request without ``visitor=``
+    ├── UsageError (also RuntimeError)       a call that cannot work where it was made
+    │   └── NoVisitorError (also LookupError)  called outside a request without ``visitor=``
     └── OutboxError                          the outbox failed; the driver's error is ``__cause__``
         └── OutboxFullError                  nothing more can be stored: its capacity, or the disk
 
@@ -41,7 +42,11 @@ class InvalidTokenError(BridgeError, ValueError):
     """A sealed token that is expired, altered or foreign; the message says which."""
 
 
-class NoVisitorError(BridgeError, LookupError):
+class UsageError(BridgeError, RuntimeError):
+    """A call that cannot work where it was made; the message says what to call instead."""
+
+
+class NoVisitorError(UsageError, LookupError):
     """``enrich``, ``track`` or ``identify`` was called where no visitor is known."""
 
 

@@ -1,4 +1,4 @@
-"""``BridgeMiddleware``: gives each request its visitor, sets our cookies, serves our paths.
+"""``BridgeMiddleware``: a visitor for each request, cookies on its response, and our paths.
 
 It also runs the sender for the life of the app: from the lifespan's startup where the server
 offers one, else from the first request.
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.core import Bridge
 from bridge.endpoints import Endpoints
+from bridge.visitor.capture import Capture
 from bridge.visitor.visitor import VISITOR, Visitor
 
 # Directives that keep a response out of shared caches; ``private="field"`` is none.
@@ -36,7 +37,8 @@ class BridgeMiddleware:
         self.app = app
         self.bridge = bridge
         self._endpoints = Endpoints(bridge)
-        self._prefix = bridge.prefix + "/"
+        self._visits = bridge._visits
+        self._prefix = bridge._prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle HTTP and lifespan; pass everything else, WebSockets too."""
@@ -47,25 +49,26 @@ class BridgeMiddleware:
             await self.app(scope, receive, send)
             return
         outer = scope.get("bridge")
-        if isinstance(outer, Visitor) and outer.bridge is self.bridge:
+        if isinstance(outer, Visitor) and outer.visits is self._visits:
             await self.app(scope, receive, send)  # added twice: one visitor is enough
             return
         self.bridge.start()
-        visitor = self.bridge.visit(scope)
+        capture = Capture(scope, self._visits.rules)
+        visitor = Visitor(self._visits, capture)
         scope["bridge"] = visitor
 
         # A coroutine function: asgiref, and others that run it in a thread, look for that.
         async def send_with_cookies(message: Message) -> None:
             if message["type"] == "http.response.start":
-                lines = visitor.start_response(self.bridge.signer)
+                lines = visitor.start_response()
                 if lines:
-                    _add_cookies(message, lines, is_choice=visitor.has_chosen)
+                    _add_cookies(message, lines, is_choice=visitor.has_choice)
             await send(message)
 
         token = VISITOR.set(visitor)
         try:
-            if self._prefix in scope["path"] and visitor.capture.path.startswith(self._prefix):
-                path = visitor.capture.path.removeprefix(self.bridge.prefix)
+            if capture.path.startswith(f"{self._prefix}/"):
+                path = capture.path.removeprefix(self._prefix)
                 await self._endpoints(scope, receive, send_with_cookies, path)
             else:
                 await self.app(scope, receive, send_with_cookies)
@@ -73,18 +76,17 @@ class BridgeMiddleware:
             VISITOR.reset(token)
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)
-            # Whatever became of the handler: the session says already who it is.
-            if visitor.has_introduction:
-                await self.bridge.introduce(visitor)
+            # Whatever became of the handler: the session has its new identity already.
+            await self.bridge._send_identity(visitor)
 
 
 def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool) -> None:
-    """Add what the visitor must keep; a response that others may be shown gets nothing.
+    """Add cookies to a response, unless others may be shown it too.
 
     Args:
         message: The response's start.
         lines: Values of ``Set-Cookie``.
-        is_choice: The visitor has chosen something, which must not get lost.
+        is_choice: Whether they hold a choice of the visitor's, which must not get lost.
     """
     headers = message["headers"] = list(message.get("headers", ()))
     caching = [pair for pair in headers if pair[0].lower() in _CACHE_HEADERS]
@@ -102,7 +104,7 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
 def _is_shared(caching: list[tuple[bytes, bytes]]) -> bool:
     """Return whether a shared cache may keep the response; a CDN prefers headers of its own."""
     own = [_read_directives(caching, name) for name in _CDN_HEADERS]
-    return any(told and not told & _UNSHARED for told in own) or any(
+    return any(each and not each & _UNSHARED for each in own) or any(
         directive == b"public" or directive.startswith(b"s-maxage")
         for directive in _read_directives(caching, b"cache-control")
     )
@@ -115,9 +117,9 @@ def _read_directives(headers: list[tuple[bytes, bytes]], name: bytes) -> set[byt
 
 
 class _Lifespan:
-    """One lifespan: the app's own, with the bridge started before and stopped after it.
+    """The app's lifespan, with the bridge started before and stopped after it.
 
-    An app without lifespan raises, or returns at once; the server is then answered in its place.
+    An app without lifespan raises, or returns at once; the server then gets its answer from here.
     """
 
     def __init__(self, app: ASGIApp, bridge: Bridge, receive: Receive, send: Send) -> None:
@@ -143,7 +145,7 @@ class _Lifespan:
         return message
 
     async def _relay(self, message: Message) -> None:
-        """Pass the app's word on: the bridge is up before startup is complete, and down after."""
+        """Pass the app's message on: the bridge starts before the app is up, and stops after it."""
         kind = message["type"]
         if kind == "lifespan.startup.complete":
             self._bridge.start()
@@ -154,7 +156,7 @@ class _Lifespan:
         await self._send(message)
 
     async def _stand_in(self) -> None:
-        """Answer what the app left unanswered."""
+        """Answer the server where the app did not."""
         last_words = {
             "lifespan.startup.failed",
             "lifespan.shutdown.complete",

@@ -224,7 +224,7 @@ async def take_payment(request: Request) -> Response:
         return JSONResponse({"error": str(error)}, status_code=400)
     cart = Cart.of(msgspec.json.decode(metadata["cart"]))
     await track_purchase(metadata["order_id"], cart, visitor)
-    return JSONResponse({"tracked": visitor.silence is None})
+    return JSONResponse({"tracked": visitor.skip_reason is None})
 
 
 async def show_order(request: Request) -> Response:

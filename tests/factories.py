@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from bridge import Bridge
+from bridge import Bridge, Visitor
 from bridge.destinations import Meta
 from bridge.outbox import Delivery, Outbox
 from bridge.visitor.capture import Capture
@@ -52,6 +52,12 @@ def make_scope(
 
 def make_capture(path: str = "/", *, rules: SiteRules | None = None, **changes: Any) -> Capture:
     return Capture(make_scope(path, **changes), rules or SiteRules())
+
+
+def make_visitor(bridge: Bridge, scope: dict[str, Any]) -> Visitor:
+    """The visitor of one request, as the middleware makes it."""
+    visits = bridge._visits
+    return Visitor(visits, Capture(scope, visits.rules))
 
 
 def make_delivery(event_id: str = "1", **changes: Any) -> Delivery:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge import Bridge, Visitor
-from tests.factories import NAVIGATION, make_scope
+from tests.factories import NAVIGATION, make_scope, make_visitor
 
 FOLDER = Path(__file__).parent / "golden"
 ENVELOPE: dict[str, Any] = json.loads((FOLDER / "envelope.json").read_text())
@@ -37,7 +37,7 @@ def make_golden_visitor(bridge: Bridge, *, is_known: bool = True) -> Visitor:
     cookies = "; ".join(f"{name}={value}" for name, value in told["cookies"].items())
     headers = {**NAVIGATION, "cookie": cookies, "referer": told["referer"]}
     scope = make_scope(told["path"], query=told["query"].encode(), headers=headers)
-    visitor = bridge.visit(scope)
+    visitor = make_visitor(bridge, scope)
     if is_known:
         bridge.identify(told["user_id"], visitor=visitor, **told["user_data"])
     return visitor

@@ -26,7 +26,15 @@ from bridge import (
 from bridge.browser.script_cookies import MAX_TWINS_LENGTH, Twin, encode_readable
 from bridge.destinations import Segment
 from bridge.outbox import SQLiteOutbox
-from tests.factories import NAVIGATION, SECRET, make_bridge, make_meta, make_scope, unix_now
+from tests.factories import (
+    NAVIGATION,
+    SECRET,
+    make_bridge,
+    make_meta,
+    make_scope,
+    make_visitor,
+    unix_now,
+)
 from tests.servers import Sandbox
 
 MONEY = {"value": 5, "currency": "EUR"}
@@ -41,7 +49,7 @@ async def bridge(outbox: SQLiteOutbox) -> AsyncIterator[Bridge]:
 
 @pytest.fixture
 def visitor(bridge: Bridge) -> Visitor:
-    return bridge.visit(make_scope("/p", query=b"fbclid=A", headers=NAVIGATION))
+    return make_visitor(bridge, make_scope("/p", query=b"fbclid=A", headers=NAVIGATION))
 
 
 async def test_enrich_completes_a_server_event(visitor: Visitor) -> None:
@@ -225,7 +233,7 @@ async def test_track_holds_what_has_a_twin_and_only_that(
     visitor: Visitor, outbox: SQLiteOutbox
 ) -> None:
     await track("Lead", event_id="held", visitor=visitor)
-    visitor.start_response(visitor.bridge.signer)
+    visitor.start_response()
     await track("Lead", event_id="late", visitor=visitor)
     claimed = await outbox.claim("meta:2", 9, now=unix_now() + 1, lease=60)
     assert [delivery.event_id for delivery in claimed] == ["late"]
@@ -262,7 +270,7 @@ async def test_more_twins_than_a_response_carries_go_without(
 ) -> None:
     await asyncio.gather(*(track("Lead", visitor=visitor) for _ in range(40)))
     assert 0 < len(visitor.twins) < 40
-    lines = visitor.start_response(visitor.bridge.signer)
+    lines = visitor.start_response()
     assert sum(len(line.partition(b";")[0]) for line in lines) < 6_500
     now = await outbox.claim("meta:2", 99, now=unix_now() + 1, lease=60)
     assert len(now) == 40 - len(visitor.twins)
@@ -270,7 +278,7 @@ async def test_more_twins_than_a_response_carries_go_without(
 
 async def test_twins_that_wait_in_the_browser_count(bridge: Bridge) -> None:
     cookies = "; ".join(f"_bridge_t_{i}={'x' * 800}" for i in range(3))
-    visitor = bridge.visit(make_scope(headers={"cookie": cookies}))
+    visitor = make_visitor(bridge, make_scope(headers={"cookie": cookies}))
     await track("Purchase", {**MONEY, "content_ids": ["x" * 90]}, visitor=visitor)
     assert visitor.twins == []
 
@@ -348,7 +356,7 @@ def test_settings_that_cannot_be_right_are_refused(changes: dict[str, Any], mess
 
 def test_phone_region_reads_national_numbers() -> None:
     bridge = make_bridge("sqlite:///x.db", phone_region="de")
-    visitor = bridge.visit(make_scope(headers=NAVIGATION))
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
     bridge.identify(phone="0151 12345678", visitor=visitor)
     international = hashlib.sha256(b"4915112345678").hexdigest()
     assert visitor.user_data.ph == [international]
@@ -369,7 +377,7 @@ def test_environment_makes_a_bridge() -> None:
     bridge = Bridge.from_env(
         {**ENVIRON, "BRIDGE_PREFIX": "/x", "BRIDGE_GRAPH_URL": "http://127.0.0.1:1"}
     )
-    assert bridge.prefix == "/x"
+    assert bridge._prefix == "/x"
     [meta] = bridge.destinations
     assert meta.name == "meta:123"
     assert meta.build_request([], 0.0).url.startswith("http://127.0.0.1:1/")
@@ -403,7 +411,7 @@ def test_environment_of_others_is_left_alone() -> None:
 async def test_script_without_an_app_delivers_before_it_ends(
     outbox: SQLiteOutbox, sandbox: Sandbox
 ) -> None:
-    token = make_bridge(outbox).visit(make_scope(headers=NAVIGATION)).seal()
+    token = make_visitor(make_bridge(outbox), make_scope(headers=NAVIGATION)).seal()
     async with make_bridge(outbox, destinations=[make_meta(graph_url=sandbox.url)]) as bridge:
         visitor = bridge.unseal(token)
         await bridge.track("Purchase", MONEY, event_id="job", visitor=visitor)
@@ -418,7 +426,7 @@ def test_environment_with_a_wrong_value_names_it() -> None:
 
 def test_repr_tells_no_secret() -> None:
     bridge = Bridge.from_env(ENVIRON)
-    for thing in (bridge, *bridge.destinations, bridge.signer):
+    for thing in (bridge, *bridge.destinations, bridge._visits.signer):
         assert "token" not in repr(thing)
         assert SECRET not in repr(thing)
 
@@ -445,7 +453,7 @@ class _TransactionalOutbox(SQLiteOutbox):
 async def test_event_is_stored_in_the_callers_transaction(tmp_path: Path) -> None:
     outbox = _TransactionalOutbox(tmp_path / "bridge.db")
     bridge = make_bridge(outbox, run_sender=False)
-    visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
+    visitor = make_visitor(bridge, make_scope("/", headers=NAVIGATION))
     bridge.start()
     connection = object()
     await track("Lead", {"content_name": "x"}, visitor=visitor, connection=connection)
@@ -462,12 +470,12 @@ async def test_event_is_stored_in_the_callers_transaction(tmp_path: Path) -> Non
 async def test_login_waits_for_the_end_of_a_request_that_has_a_transaction(tmp_path: Path) -> None:
     outbox = _TransactionalOutbox(tmp_path / "bridge.db")
     bridge = make_bridge(outbox, destinations=[Segment("key")], run_sender=False)
-    visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
+    visitor = make_visitor(bridge, make_scope("/", headers=NAVIGATION))
     bridge.identify("42", visitor=visitor)
     connection = object()
     await bridge.track("Lead", visitor=visitor, connection=connection)
     assert (outbox.connection, outbox.kinds) == (connection, ["Lead"])
-    await bridge.introduce(visitor)
+    await bridge._send_identity(visitor)
     assert (outbox.connection, outbox.kinds) == (None, ["Lead", "$identify", "$alias"])
     await bridge.stop(deadline=0)
 
@@ -475,7 +483,7 @@ async def test_login_waits_for_the_end_of_a_request_that_has_a_transaction(tmp_p
 async def test_login_without_a_request_is_part_of_the_transaction(tmp_path: Path) -> None:
     outbox = _TransactionalOutbox(tmp_path / "bridge.db")
     bridge = make_bridge(outbox, destinations=[Segment("key")], run_sender=False)
-    known = bridge.unseal(bridge.seal(bridge.visit(make_scope("/", headers=NAVIGATION))))
+    known = bridge.unseal(make_visitor(bridge, make_scope("/", headers=NAVIGATION)).seal())
     bridge.identify("42", visitor=known)
     connection = object()
     await bridge.track("Lead", visitor=known, connection=connection)
@@ -493,7 +501,7 @@ async def test_failure_in_the_callers_transaction_is_told_and_leaves_no_twin(
     outbox = _TransactionalOutbox(tmp_path / "bridge.db")
     outbox.error = OutboxError("the transaction is aborted")
     bridge = make_bridge(outbox)
-    visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
+    visitor = make_visitor(bridge, make_scope("/", headers=NAVIGATION))
     with pytest.raises(OutboxError, match="aborted"):
         await bridge.track("Lead", visitor=visitor, connection=object())
     assert visitor.twins == []
@@ -509,7 +517,7 @@ async def test_bridge_without_sender_stores_and_leaves_delivery_to_the_worker(
     destinations = [make_meta(graph_url=sandbox.url)]
     options: dict[str, Any] = {"destinations": destinations, "browser_hold": 0}
     async with make_bridge(outbox, **options, run_sender=False) as bridge:
-        visitor = bridge.visit(make_scope("/", headers=NAVIGATION))
+        visitor = make_visitor(bridge, make_scope("/", headers=NAVIGATION))
         await bridge.track("Lead", visitor=visitor)
     assert await sandbox.requests() == []
     assert (await outbox.count(unix_now()))[destinations[0].name].waiting == 1
@@ -557,7 +565,7 @@ async def test_app_says_what_is_not_personal(outbox: SQLiteOutbox) -> None:
     bridge = make_bridge(outbox, allow_personal=["gender"])
     event = bridge.enrich(
         {"event_name": "Lead", "custom_data": {"gender": "women", "phone": "+49 170 1234567"}},
-        visitor=bridge.visit(make_scope("/")),
+        visitor=make_visitor(bridge, make_scope("/")),
     )
     assert event["custom_data"] == {"gender": "women"}
     with pytest.raises(ConfigError):

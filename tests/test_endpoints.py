@@ -19,7 +19,15 @@ from bridge.browser import limits
 from bridge.browser.reports import MAX_BODY
 from bridge.browser.script_cookies import PageSettings
 from bridge.outbox import SQLiteOutbox
-from tests.factories import CLIENT, NAVIGATION, make_bridge, make_client, make_scope, unix_now
+from tests.factories import (
+    CLIENT,
+    NAVIGATION,
+    make_bridge,
+    make_client,
+    make_scope,
+    make_visitor,
+    unix_now,
+)
 
 COLLECT = "/_bridge/collect"
 EVENT = {"event_name": "ViewContent", "event_id": "e-1", "custom_data": {"content_ids": ["a"]}}
@@ -210,7 +218,7 @@ async def test_refused_event_is_named_and_leaves_the_others(
 async def test_acknowledgement_releases_what_was_held(
     client: httpx.AsyncClient, bridge: Bridge, outbox: SQLiteOutbox, state: str
 ) -> None:
-    visitor = bridge.visit(make_scope())
+    visitor = make_visitor(bridge, make_scope())
     await bridge.track("Lead", event_id="L-1", visitor=visitor)
     due = await outbox.next_due("meta:1234567890123456")
     assert due is not None
@@ -538,7 +546,7 @@ async def test_large_twin_is_gone_with_its_server_copy_or_consent(
 async def test_answered_twin_is_bounded(client: httpx.AsyncClient, bridge: Bridge) -> None:
     await client.get("/", headers=NAVIGATION)
     session = f"_bridge={client.cookies['_bridge']}"
-    visitor = bridge.visit(make_scope(headers={**NAVIGATION, "cookie": session}))
+    visitor = make_visitor(bridge, make_scope(headers={**NAVIGATION, "cookie": session}))
     data = {"content_name": "x" * 3000, "value": 5, "currency": "EUR"}
     data |= {f"key-{i}": "x" * 1000 for i in range(100)}
     await bridge.track("Lead", data, event_id="1", visitor=visitor)

@@ -19,11 +19,25 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from bridge import BridgeMiddleware, Consent, current_visitor, enrich, identify, track, track_sync
+from bridge import (
+    Bridge,
+    BridgeMiddleware,
+    Consent,
+    UsageError,
+    current_visitor,
+    enrich,
+    identify,
+    track,
+    track_sync,
+)
 from bridge.outbox import SQLiteOutbox
 from tests.factories import CLIENT, USER_AGENT, make_bridge, make_client, make_scope, unix_now
 
 LEAD = {"event_name": "Lead"}
+
+
+def is_running(bridge: Bridge) -> bool:
+    return bridge._loop is asyncio.get_running_loop()
 
 
 async def show_lead(request: Request) -> Response:
@@ -77,11 +91,15 @@ async def test_returning_visitor_is_the_same_one_and_costs_no_cookie(open_client
 async def test_cookies_have_the_attributes_the_pixel_needs(open_client: Any) -> None:
     client = open_client(Starlette(routes=[Route("/", show_lead)]))
     lines = set_cookies(await client.get("https://www.shop.example.com/?fbclid=A"))
-    assert sorted(lines) == ["_bridge", "_bridge_x", "_fbc", "_fbp"]
+    assert sorted(lines) == ["_bridge", "_bridge_p", "_bridge_x", "_fbc", "_fbp"]
     for name in ("_fbp", "_fbc"):
         assert lines[name].endswith("; Max-Age=7776000; Path=/; SameSite=Lax; Domain=.example.com")
     assert lines["_bridge"].endswith("; Domain=.example.com; Secure; HttpOnly")
     assert lines["_bridge_x"].endswith("; Domain=.example.com; Secure")
+    assert lines["_bridge_p"] == (
+        "_bridge_p=https://www.shop.example.com/?fbclid=A"
+        "; Path=/; SameSite=Lax; Domain=.example.com; Secure; HttpOnly"
+    )
 
 
 async def test_new_click_changes_only_the_click(open_client: Any) -> None:
@@ -196,7 +214,7 @@ async def test_enrich_works_in_threads_and_background_tasks(
 
 async def test_track_sync_on_the_event_loop_says_what_to_write(open_client: Any) -> None:
     async def handler(request: Request) -> Response:
-        with pytest.raises(ValueError, match="await track"):
+        with pytest.raises(UsageError, match="await track"):
             track_sync("Lead")
         return PlainTextResponse("ok")
 
@@ -379,14 +397,14 @@ async def test_bridge_runs_inside_the_apps_own_lifespan(outbox: SQLiteOutbox) ->
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        running.append(bridge.is_running)
+        running.append(is_running(bridge))
         yield
-        running.append(bridge.is_running)
+        running.append(is_running(bridge))
 
     app = Starlette(lifespan=lifespan)
     await Server(BridgeMiddleware(app, bridge=bridge)).run()
     assert running == [False, True]
-    assert not bridge.is_running
+    assert not is_running(bridge)
 
 
 async def test_failed_startup_is_passed_on(outbox: SQLiteOutbox) -> None:
@@ -401,7 +419,7 @@ async def test_failed_startup_is_passed_on(outbox: SQLiteOutbox) -> None:
     with pytest.raises(RuntimeError, match="no database"):
         await server.run()
     assert server.heard == ["lifespan.startup.failed"]
-    assert not bridge.is_running
+    assert not is_running(bridge)
 
 
 async def test_websocket_passes_untouched(outbox: SQLiteOutbox) -> None:
@@ -450,7 +468,7 @@ def make_hostile_app(consent: Consent) -> ASGIApp:
 
 
 HOSTILE_APPS = [
-    make_hostile_app(Consent(header="x-consent", cookie="cmp", default=default, gpc="deny"))
+    make_hostile_app(Consent(header="x-consent", cookie="cmp", default=default, gpc="denied"))
     for default in ("granted", "denied")
 ]
 

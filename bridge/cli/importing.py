@@ -100,8 +100,8 @@ def _read_defaults(bridge: Bridge | None, action_source: ActionSource | None) ->
         return Defaults(action_source=action_source)
     return Defaults(
         action_source=action_source,
-        phone_region=bridge.phone_region,
-        private_parameters=bridge.visits.private_parameters,
+        phone_region=bridge._phone_region,
+        private_parameters=bridge._visits.rules.private_parameters,
     )
 
 
@@ -168,7 +168,7 @@ class _Run:
         try:
             dead = await importer.count_dead()
             if self._bridge and self._sends:
-                self._bridge.sender.start()
+                self._bridge._sender.start()
             async with _bar(self._console, self._source, importer):
                 await importer.run()
                 if self._sends:
@@ -176,7 +176,7 @@ class _Run:
             return max(0, await importer.count_dead() - dead) if self._sends else 0
         finally:
             if self._bridge:
-                await self._bridge.sender.stop(GRACE)
+                await self._bridge._sender.stop(GRACE)
                 await self._bridge.outbox.close()
 
     def _tell(self, left_out: Counter[str]) -> None:

@@ -37,11 +37,11 @@ async def _work(bridge: Bridge, deadline: float) -> None:
     told = asyncio.Event()
     with on_stop(told.set):
         # Not bridge.start(): an app whose sender is off says so in its bridge's settings.
-        bridge.sender.start()
+        bridge._sender.start()
         names = ", ".join(destination.name for destination in bridge.destinations)
         _announce(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")
         await told.wait()
-        await bridge.sender.stop(deadline)
+        await bridge._sender.stop(deadline)
         _announce(f"stopped; {await _count_waiting(bridge)} wait")
     await bridge.outbox.close()
 

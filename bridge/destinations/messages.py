@@ -241,7 +241,7 @@ def build_identify(
         "timestamp": format_time(now),
         **build_ids(identity, user_data, message_id),
         "traits": build_traits(user_data),
-        "context": build_context(user_data.over(seen), identity.page_url),
+        "context": build_context(user_data.over(seen), None),
     }
 
 

@@ -64,6 +64,8 @@ STANDARD_EVENTS = frozenset(
     }
 )
 
+Outcome = Literal["stored", "duplicate", "skipped", "lost"]
+
 _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
@@ -182,6 +184,22 @@ class Event(
     def encoded(self) -> bytes:
         """The event as Meta takes it, JSON: what is measured is what is stored."""
         return msgspec.json.encode(self)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What ``track`` did with it; ``None`` for an event that was not tracked."""
+        outcome: Outcome | None = self.__dict__.get("outcome")
+        return outcome
+
+    @property
+    def skip_reason(self) -> str | None:
+        """Why it was skipped, as in ``Visitor.skip_reason``; ``None`` if it was not."""
+        reason: str | None = self.__dict__.get("skip_reason")
+        return reason
+
+    def settle(self, outcome: Outcome, skip_reason: str | None = None) -> None:
+        """Note what became of the event; this is not sent."""
+        self.__dict__.update(outcome=outcome, skip_reason=skip_reason)
 
     @property
     def expires(self) -> int:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from bridge.errors import InvalidEventError
@@ -61,6 +61,61 @@ _LOGIN_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 _Read = Callable[[object, Options], str | int | None]
 Tell = Callable[[str, int, int, str], None]
+
+
+Given = str | int | Sequence[str | int]  # one value, or at most 20
+
+
+class PersonalData(TypedDict, total=False):
+    """What ``identify`` takes: readable names, or Meta's own; raw values, or their SHA-256.
+
+    Source: Meta, "Customer Information Parameters", read 2026-11-23.
+    """
+
+    email: Given | None
+    phone: Given | None
+    first_name: Given | None
+    last_name: Given | None
+    date_of_birth: Given | date | None
+    birthday: Given | date | None
+    gender: Given | None
+    city: Given | None
+    state: Given | None
+    zip: Given | None
+    zip_code: Given | None
+    postal_code: Given | None
+    country: Given | None
+    em: Given | None
+    ph: Given | None
+    fn: Given | None
+    ln: Given | None
+    db: Given | date | None
+    ge: Given | None
+    ct: Given | None
+    st: Given | None
+    zp: Given | None
+    external_id: Given | UUID | None
+    f5first: Given | None
+    f5last: Given | None
+    fi: Given | None
+    dobd: Given | None
+    dobm: Given | None
+    doby: Given | None
+    client_ip_address: str | None
+    client_user_agent: str | None
+    fbc: str | None
+    fbp: str | None
+    subscription_id: str | int | UUID | None
+    fb_login_id: str | int | None
+    lead_id: str | int | None
+    anon_id: str | UUID | None
+    madid: str | UUID | None
+    page_id: str | int | None
+    page_scoped_user_id: str | int | None
+    ctwa_clid: str | None
+    ig_account_id: str | int | None
+    ig_sid: str | None
+    whatsapp_business_account_id: str | int | None
 
 
 class _Field(NamedTuple):

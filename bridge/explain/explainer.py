@@ -28,16 +28,19 @@ from bridge.explain.drafts import Draft, DraftReader
 from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
 from bridge.explain.segment_actions import Refusal, build_default
 from bridge.visitor.identity import Identity
+from bridge.visitor.seal import Sealed
 from bridge.visitor.visitor import Visitor
 
 # Nobody's: addresses and names that are reserved for documentation.
-EXAMPLE = Identity(
-    anonymous_id="00000000-0000-4000-8000-000000000000",
-    renewed_at=0,
-    fbp="fb.1.1795000000000.1234567890",
-    fbc="fb.1.1795000000000.ExampleClickId",
-    client_ip="2001:db8::1",
-    user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+EXAMPLE = Sealed(
+    Identity(
+        anonymous_id="00000000-0000-4000-8000-000000000000",
+        renewed_at=0,
+        fbp="fb.1.1795000000000.1234567890",
+        fbc="fb.1.1795000000000.ExampleClickId",
+        client_ip="2001:db8::1",
+        user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    ),
     page_url="https://shop.example.com/",
 )
 
@@ -167,11 +170,11 @@ class Explainer:
 
 
 def _describe_visitor(visitor: Visitor) -> Iterator[Remark]:
-    if visitor.identity is EXAMPLE:
+    if visitor.identity is EXAMPLE.identity:
         words = "no visitor is given: addresses and ids are made up"
         yield Remark("info", "example_visitor", "", words)
-    if visitor.silence is not None:
-        words = f"nothing is sent of this visitor: {visitor.silence}"
+    if visitor.skip_reason is not None:
+        words = f"nothing is sent of this visitor: {visitor.skip_reason}"
         yield Remark("error", "not_sent", "", words)
 
 

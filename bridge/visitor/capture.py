@@ -6,11 +6,9 @@ before it is believed; nothing here raises, whatever the bytes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any, Literal
-from urllib.parse import unquote
 
 from bridge.events.urls import MAX_LENGTH, clean_url
 from bridge.lazy import lazy
@@ -21,12 +19,11 @@ MAX_USER_AGENT_LENGTH = 512  # characters
 
 SPECULATION_HEADERS = frozenset({b"purpose", b"sec-purpose", b"x-moz", b"x-purpose"})
 _JOINED = {b"cookie": b"; ", FORWARDED_FOR: b", ", FORWARDED: b", "}
-_ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")
 
-# Where a visitor is met, by Sec-Fetch-Dest: pages, and fetch and XHR (``empty``). What a page
-# embeds is no such place, since a page starts dozens of those requests at once.
-_MEETING_PLACES = frozenset({b"document", b"empty", b"iframe", b"frame", b"fencedframe"})
-_EMBEDDED = (b"image/", b"text/css", b"video/", b"audio/")  # what Accept begins with there
+# By Sec-Fetch-Dest: pages, and fetch and XHR (``empty``), may set cookies. Images, styles and the
+# like may not: a page requests dozens of them at once.
+_COOKIE_DESTINATIONS = frozenset({b"document", b"empty", b"iframe", b"frame", b"fencedframe"})
+_EMBEDDED = (b"image/", b"text/css", b"video/", b"audio/")  # how their Accept header begins
 
 
 def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -96,12 +93,8 @@ class Capture:
 
     @property
     def ajs_anonymous_id(self) -> str | None:
-        """Segment's anonymous id: analytics.js writes it bare, its classic version JSON-quoted."""
-        raw = self.cookies.text(b"ajs_anonymous_id")
-        if not raw:
-            return None
-        text = unquote(raw[:300]).strip('"')
-        return text if _ANONYMOUS_ID.fullmatch(text) else None
+        """Segment's anonymous id, if the app sends events to Segment."""
+        return self.cookies.ajs_anonymous_id if self._rules.has_segment else None
 
     @lazy
     def click_id(self) -> str | None:
@@ -150,11 +143,11 @@ class Capture:
         return self.is_navigation and self.method in ("GET", "HEAD")
 
     @property
-    def is_meeting_place(self) -> bool:
-        """Whether the answer may carry cookies: a page or a fetch, not an image or a style.
+    def may_set_cookies(self) -> bool:
+        """Whether the response may set cookies: a page or a fetch, not an image or a style.
 
-        A browser that asks before a request (CORS) shows no cookies and keeps none. Over plain
-        HTTP, and in Safari before 16.4, only ``Accept`` tells what an answer is for.
+        A CORS preflight sends no cookies, and its response sets none. Over plain HTTP, and in
+        Safari before 16.4, only ``Accept`` shows what the response is for.
 
         Source: W3C, "Fetch Metadata Request Headers": sent to trustworthy addresses only.
         """
@@ -163,7 +156,7 @@ class Capture:
         place = self.headers.get(b"sec-fetch-dest")
         if place is None:
             return not self.headers.get(b"accept", b"").startswith(_EMBEDDED)
-        return place in _MEETING_PLACES
+        return place in _COOKIE_DESTINATIONS
 
     @property
     def is_cross_site_post(self) -> bool:
@@ -183,21 +176,31 @@ class Capture:
     @property
     def url(self) -> str | None:
         """The URL asked for, as the visitor saw it; ``None`` without a valid host."""
-        raw = self.scope.get("raw_path") or self.scope["path"].encode("utf-8", "replace")
-        path, query = raw.partition(b"?")[0], self.scope.get("query_string", b"")
-        return self._build_url(path + b"?" + query if query else path)
+        return None if self.connection.host is None else self.clean_url(self.raw_url)
 
     @property
     def site_url(self) -> str | None:
         """The address of the site, as the visitor saw it; ``None`` without a valid host."""
-        return self._build_url(b"/")
-
-    def _build_url(self, path: bytes) -> str | None:
         connection = self.connection
         if connection.host is None:
             return None
-        scheme = b"https://" if connection.scheme == "https" else b"http://"
-        return clean_url(scheme + connection.authority + path, self._rules.private_parameters)
+        return self.clean_url(b"%b://%b/" % (connection.scheme.encode(), connection.authority))
+
+    @property
+    def raw_url(self) -> bytes:
+        """The URL asked for, as it came."""
+        raw = self.scope.get("raw_path") or self.scope["path"].encode("utf-8", "replace")
+        query = self.scope.get("query_string", b"")
+        connection = self.connection
+        scheme = connection.scheme.encode()
+        target = b"%b?%b" % (raw.partition(b"?")[0], query) if query else raw.partition(b"?")[0]
+        return b"%b://%b%b" % (scheme, connection.authority, target)
+
+    @property
+    def last_page_url(self) -> str | None:
+        """The page that this browser loaded last, if it is one of this site's."""
+        page = self.cookies.page
+        return self.clean_own_url(page) if page else None
 
     @lazy
     def referer(self) -> str | None:

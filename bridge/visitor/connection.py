@@ -34,12 +34,14 @@ class SiteRules:
             ``forwarded``, or a vendor's with a single address.
         cookie_domain: Where cookies live, instead of the registrable domain.
         private_parameters: Query parameters that never leave, normalised.
+        has_segment: Whether the app sends events to Segment, so that its cookie counts.
     """
 
     trusted_proxies: tuple[IPNetwork, ...] = ()
     client_ip_header: bytes = FORWARDED_FOR
     cookie_domain: str | None = None
     private_parameters: frozenset[str] = PRIVATE_PARAMETERS
+    has_segment: bool = True
 
 
 @lru_cache(maxsize=4096)

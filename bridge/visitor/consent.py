@@ -18,7 +18,7 @@ from bridge.browser.words import ConsentState
 from bridge.errors import ConfigError
 
 Resolve = Callable[[HTTPConnection], ConsentState | None]
-GPCPolicy = Literal["ldu", "deny", "ignore"]
+GPCPolicy = Literal["limited", "denied", "ignore"]
 
 CHOICE_MAX_AGE = 180 * 86_400  # seconds
 
@@ -47,8 +47,7 @@ class Consent:
         header: A request header that tells, set by what stands in front of the app.
         cookie: A cookie that tells, a consent banner's.
         meanings: What the header's and cookie's values mean, lower-case; others tell nothing.
-        gpc: What ``Sec-GPC: 1`` turns granted into: ``ldu`` limited, ``deny`` denied, ``ignore``
-            nothing.
+        gpc: What ``Sec-GPC: 1`` makes of granted: ``limited`` or ``denied``; ``ignore`` leaves it.
 
     Raises:
         ConfigError: A value that is none of these.
@@ -59,14 +58,14 @@ class Consent:
     header: str | None = None
     cookie: str | None = None
     meanings: Mapping[str, ConsentState] = field(default_factory=lambda: _MEANINGS)
-    gpc: GPCPolicy = "ldu"
+    gpc: GPCPolicy = "limited"
 
     def __post_init__(self) -> None:
         if self.default not in _STATES:
             states = ", ".join(sorted(_STATES))
             raise ConfigError(f"default consent must be one of {states}, got {self.default!r}")
         if self.gpc not in get_args(GPCPolicy):
-            raise ConfigError(f"gpc must be ldu, deny or ignore, got {self.gpc!r}")
+            raise ConfigError(f"gpc must be limited, denied or ignore, got {self.gpc!r}")
 
     @property
     def header_name(self) -> bytes:
@@ -97,16 +96,16 @@ class Consent:
             gpc: Whether Global Privacy Control is on.
         """
         state = None if self.resolve is None else self._ask_app(self.resolve, scope)
-        for told in (header, cookie, choice):
-            if state is None and told is not None:
-                state = self._read(told)
+        for value in (header, cookie, choice):
+            if state is None and value is not None:
+                state = self._read(value)
         return self.lower(state or self.default, gpc=gpc)
 
     def lower(self, state: ConsentState, *, gpc: bool) -> ConsentState:
         """Return ``state`` as Global Privacy Control leaves it."""
         if not gpc or state != "granted" or self.gpc == "ignore":
             return state
-        return "limited" if self.gpc == "ldu" else "denied"
+        return self.gpc
 
     def _ask_app(
         self,

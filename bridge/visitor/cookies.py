@@ -14,7 +14,7 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from publicsuffixlist import PublicSuffixList
 
@@ -27,7 +27,8 @@ MAX_CLICK_ID_LENGTH = 500  # characters; the pixel ignores longer ones
 SESSION_COOKIE = b"_bridge"
 READABLE_COOKIE = b"_bridge_x"
 CHOICE_COOKIE = b"_bridge_c"
-REMEMBERED_LENGTH = 6000  # bytes of a Cookie header; longer ones are read each time
+PAGE_COOKIE = b"_bridge_p"
+MAX_CACHED_LENGTH = 6000  # bytes of a Cookie header; longer ones are parsed each time
 
 # Read from disk here, since the first use is on the event loop.
 _SUFFIXES = PublicSuffixList()
@@ -38,6 +39,7 @@ _VALUE = re.compile(
     r"(?:\.(?P<appendix>AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8}))?"
 )
 _CLICK_ID = re.compile(r"[A-Za-z0-9_.~-]{1,500}")
+_ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]")
 
 
@@ -178,7 +180,7 @@ def find_cookie_domain(host: str) -> CookieDomain:
 def read_cookie(header: bytes, name: bytes) -> bytes | None:
     """Return the value of the first cookie called ``name`` in a raw ``Cookie`` header."""
     start = header.find(name + b"=")
-    while start > 0 and header[start - 1 : start] not in (b" ", b";"):
+    while start > 0 and header[start - 2 : start] != b"; " and header[start - 1] != 0x3B:
         start = header.find(name + b"=", start + 1)
     if start < 0:
         return None
@@ -195,17 +197,31 @@ class Cookies:
         session: Our session cookie, or ``None``.
         readable: Our readable cookie, or ``None``.
         choice: Our consent cookie, or ``None``.
+        page: Our cookie with the page loaded last, or ``None``.
+        ajs_anonymous_id: Segment's anonymous id as analytics.js stored it, or ``None``.
         fbp, fbc: Meta's cookies if the pixel would accept them, byte for byte.
         twins: The twins that still wait in this browser, each ``name=value``.
     """
 
-    __slots__ = ("choice", "fbc", "fbp", "header", "readable", "session", "twins")
+    __slots__ = (
+        "ajs_anonymous_id",
+        "choice",
+        "fbc",
+        "fbp",
+        "header",
+        "page",
+        "readable",
+        "session",
+        "twins",
+    )
 
     def __init__(self, header: bytes) -> None:
         self.header = header
         self.session = read_cookie(header, SESSION_COOKIE)
         self.readable = read_cookie(header, READABLE_COOKIE)
         self.choice = self.text(CHOICE_COOKIE)
+        self.page = read_cookie(header, PAGE_COOKIE)
+        self.ajs_anonymous_id = self._ajs_anonymous_id()
         self.fbp = self._browser_id(b"_fbp")
         self.fbc = self._browser_id(b"_fbc")
         parts = header.split(b";") if TWIN_COOKIE_PREFIX in header else []
@@ -217,25 +233,33 @@ class Cookies:
         value = read_cookie(self.header, name)
         return None if value is None else value.decode("latin-1")
 
+    def _ajs_anonymous_id(self) -> str | None:
+        """Read Segment's id: analytics.js writes it bare, its classic version JSON-quoted."""
+        raw = self.text(b"ajs_anonymous_id")
+        if not raw:
+            return None
+        text = unquote(raw[:300]).strip('"')
+        return text if _ANONYMOUS_ID.fullmatch(text) else None
+
     def _browser_id(self, name: bytes) -> str | None:
         value = self.text(name)
         return value if value and is_browser_id(value) else None
 
 
-# A visitor's header stays the same from request to request: most are read once and remembered.
-_remembered_cookies = lru_cache(maxsize=2048)(Cookies)
+# A visitor's header often stays the same from request to request.
+_read_cached = lru_cache(maxsize=2048)(Cookies)
 
 
 def read_cookies(header: bytes) -> Cookies:
     """Return what a raw ``Cookie`` header holds for us."""
-    return _remembered_cookies(header) if len(header) <= REMEMBERED_LENGTH else Cookies(header)
+    return _read_cached(header) if len(header) <= MAX_CACHED_LENGTH else Cookies(header)
 
 
 def build_set_cookie(
     name: bytes,
     value: str,
     *,
-    max_age: int,
+    max_age: int | None,
     domain: str | None,
     secure: bool = False,
     http_only: bool = False,
@@ -246,10 +270,18 @@ def build_set_cookie(
 
 
 def build_attributes(
-    max_age: int, domain: str | None, *, secure: bool = False, http_only: bool = False
+    max_age: int | None, domain: str | None, *, secure: bool = False, http_only: bool = False
 ) -> bytes:
-    """Return what follows the value in a ``Set-Cookie`` line."""
-    text = f"; Max-Age={max_age}; Path=/; SameSite=Lax"
+    """Return what follows the value in a ``Set-Cookie`` line.
+
+    Args:
+        max_age: Seconds, or ``None`` for a cookie that ends with the browser's session.
+        domain: Where it lives, or ``None`` for a host-only cookie.
+        secure: Sent over HTTPS only.
+        http_only: Hidden from scripts.
+    """
+    lifetime = "" if max_age is None else f"; Max-Age={max_age}"
+    text = f"{lifetime}; Path=/; SameSite=Lax"
     if domain:
         text += f"; Domain=.{domain}"
     if secure:

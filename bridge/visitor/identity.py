@@ -23,11 +23,10 @@ from bridge.randomness import format_uuid
 from bridge.visitor.signing import PurposeSigner, decode_base64url, derive_key, encode_base64url
 
 MAX_COOKIE_LENGTH = 3800  # bytes of the session cookie's value
-REMEMBERED = 4096  # verified cookies
+CACHE_SIZE = 4096  # verified cookies
 
 # The longest optional parts, dropped in this order until the cookie fits.
 _DROPPABLE: tuple[tuple[str, Any], ...] = (
-    ("page_url", None),
     ("user_agent", None),
     ("user_data", UserData()),
     ("fbc", None),
@@ -44,7 +43,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         fbp, fbc: The browser and click id, byte for byte.
         client_ip: The last public address seen.
         user_agent: The last user agent seen.
-        page_url: The last page loaded.
         user_data: What ``identify`` was told, hashed.
         is_page_anonymous: The visitor was identified since the last page load; the pixel there
             keeps the anonymous external id it was given first.
@@ -58,7 +56,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     fbc: str | None = msgspec.field(name="c", default=None)
     client_ip: str | None = msgspec.field(name="i", default=None)
     user_agent: str | None = msgspec.field(name="g", default=None)
-    page_url: str | None = msgspec.field(name="l", default=None)
     user_data: UserData = msgspec.field(name="d", default=UserData())
     is_page_anonymous: bool = msgspec.field(name="n", default=False)
     is_segments: bool = msgspec.field(name="s", default=False)
@@ -97,7 +94,7 @@ class SessionSigner:
         self._signer = PurposeSigner(secret_keys, "session")
         self._derivation_key = derive_key(secret_keys[-1], "anonymous-id")
         self._max_age = max_age
-        self._verified = lru_cache(REMEMBERED)(self._verify)
+        self._verified = lru_cache(CACHE_SIZE)(self._verify)
 
     def read(self, cookie: bytes, now: float) -> Identity | None:
         """Return the identity in ``cookie``; ``None`` if forged, damaged, oversized or stale."""

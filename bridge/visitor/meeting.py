@@ -13,14 +13,14 @@ from bridge.visitor.cookies import new_fbp, renew_fbc
 from bridge.visitor.identity import Identity, SessionSigner
 
 
-def meet(
+def update_identity(
     capture: Capture, stored: Identity | None, signer: SessionSigner, *, now: float
 ) -> Identity:
-    """Return who made this request: the stored identity brought up to date, or a new one.
+    """Return who made this request: ``stored`` brought up to date, or a new identity.
 
     The anonymous id comes from the session, else from Segment's cookie, else it is derived from a
-    valid ``_fbp`` so that parallel first requests agree, else it is random. Where Segment's cookie
-    turns up later, or changes, it is followed.
+    valid ``_fbp`` so that parallel first requests agree, else it is random. If Segment's cookie
+    appears later, or changes, the session follows it.
     """
     segments_id = capture.ajs_anonymous_id
     if stored is not None and segments_id not in (None, stored.anonymous_id):
@@ -37,15 +37,14 @@ def meet(
     if fbp is None:
         fbp = new_fbp(index, now_ms, random[16:])
     if stored is None:
-        known = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None
+        derived = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None
         return Identity(
-            anonymous_id=segments_id or known or format_uuid(random[:16]),
+            anonymous_id=segments_id or derived or format_uuid(random[:16]),
             renewed_at=int(now),
             fbp=fbp,
             fbc=fbc,
             client_ip=connection.client_ip,
             user_agent=capture.user_agent,
-            page_url=capture.page_url,
             is_segments=segments_id is not None,
         )
     changes: dict[str, Any] = {}
@@ -57,24 +56,23 @@ def meet(
         changes["renewed_at"] = int(now)
     seen = connection.client_ip
     if seen != stored.client_ip and (capture.is_navigation or (seen and ":" in seen)):
-        changes["client_ip"] = prefer_ip(seen, stored.client_ip)
-    if capture.is_navigation:
-        if capture.user_agent != stored.user_agent:
-            changes["user_agent"] = capture.user_agent or stored.user_agent
-        if capture.page_url != stored.page_url:
-            changes["page_url"] = capture.page_url or stored.page_url
-        if stored.is_page_anonymous and capture.is_page_load:
-            changes["is_page_anonymous"] = False
+        preferred = prefer_ip(seen, stored.client_ip)
+        if preferred != stored.client_ip:
+            changes["client_ip"] = preferred
+    if capture.is_navigation and capture.user_agent not in (None, stored.user_agent):
+        changes["user_agent"] = capture.user_agent
+    if stored.is_page_anonymous and capture.is_page_load:
+        changes["is_page_anonymous"] = False
     return stored.change(**changes) if changes else stored
 
 
 def _follow_segment(capture: Capture, stored: Identity) -> Identity:
-    """Return ``stored`` under the anonymous id of analytics.js.
+    """Return ``stored`` with the anonymous id of analytics.js.
 
-    An id of its own that changes means ``reset()``, or ``identify`` of another user. After a reset
-    there is no user id either, and whoever was known here is not any more. An id that is new here
-    came with analytics.js itself, and is taken over where a page begins: the pixel keeps the
-    external id it was given first for the life of a page.
+    If an id of its own changes, the page called ``reset()``, or ``identify`` with another user.
+    After a reset there is no user id either, and the session forgets its user too. An id that is
+    new to the session came with analytics.js itself, and is adopted at the next page load: the
+    pixel keeps the external id it was given first for the life of a page.
 
     Source: Segment, "Identity: Analytics.js", Clear traits: reset() makes a new anonymous id and
     removes the user's.
@@ -91,7 +89,7 @@ def _follow_segment(capture: Capture, stored: Identity) -> Identity:
 
 
 def prefer_ip(seen: str | None, stored: str | None) -> str | None:
-    """Return the address to send: a public IPv6 once seen in the session, else what is seen now.
+    """Return the address to send: a public IPv6 seen earlier in the session, else ``seen``.
 
     The pixel connects over IPv6 where it can, and Meta compares.
 

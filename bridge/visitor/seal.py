@@ -1,7 +1,7 @@
 """The sealed token: a visitor for code that has no request, such as a webhook or a job.
 
 It travels through other people's systems (a payment's metadata is commonly limited to 500
-characters), so it is signed, short, and holds hashes only of what ``identify`` was told.
+characters), so it is signed and short, and of what ``identify`` was given it holds only hashes.
 
 Strategy: MessagePack keeps digests as 32 bytes instead of 64 letters; deflate with a dictionary of
 what user agents and URLs have in common halves the rest. What still does not fit is left out, the
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 from itsdangerous import BadSignature
 
+from bridge.browser.words import ConsentState
 from bridge.errors import InvalidTokenError
 from bridge.events.event import UserData
 from bridge.visitor.identity import Identity
@@ -24,7 +25,7 @@ from bridge.visitor.signing import PurposeSigner, decode_base64url, encode_base6
 
 MAX_LENGTH = 500  # characters
 MAX_CONTENT = 4096  # bytes of an opened token; deflate could make more of 500 characters
-MAX_SILENCE = 100  # characters of an app's own reason
+MAX_REASON = 100  # characters of an app's own reason to skip events
 MAX_AGE = 30 * 86_400  # seconds
 
 _DICTIONARY = (
@@ -56,7 +57,7 @@ class _Content(msgspec.Struct, array_like=True):
     user_agent: str | None
     page_url: str | None
     digests: dict[str, list[bytes]]
-    silence: str = ""
+    skip_reason: str = ""
 
     def shrink(self) -> Iterator[_Content]:
         """Yield this with ever more left out.
@@ -94,14 +95,16 @@ class Sealed(NamedTuple):
     """What a token holds.
 
     Attributes:
-        identity: Whose it is; ``None`` of a visitor of whom nothing may be known.
-        limited: Whether Limited Data Use holds.
-        silence: Why no event is sent, as ``Visitor.silence`` has it; ``""`` if events are sent.
+        identity: The visitor; ``None`` for one about whom nothing may be known.
+        consent: ``granted`` or ``limited``.
+        page_url: The page the visitor was on.
+        skip_reason: Why no event is sent, as in ``Visitor.skip_reason``; ``""`` if events are sent.
     """
 
     identity: Identity | None
-    limited: bool
-    silence: str
+    consent: ConsentState = "granted"
+    page_url: str | None = None
+    skip_reason: str = ""
 
 
 class Sealer:
@@ -114,13 +117,13 @@ class Sealer:
     def __init__(self, secret_keys: Sequence[str]) -> None:
         self._signer = PurposeSigner(secret_keys, "seal")
 
-    def seal_nobody(self, silence: str, *, now: float) -> str:
-        """Return a token that says no more than why no event is sent."""
-        nobody = (None,) * 6
-        return self._dump(_Content(int(now), "", False, *nobody, {}, silence[:MAX_SILENCE]))
-
-    def seal(self, identity: Identity, *, limited: bool, now: float) -> str:
-        """Return a URL-safe token of at most 500 characters."""
+    def seal(self, sealed: Sealed, *, now: float) -> str:
+        """Return ``sealed`` as a URL-safe token of at most 500 characters."""
+        identity = sealed.identity
+        if identity is None:
+            nothing = (None,) * 6
+            reason = sealed.skip_reason[:MAX_REASON]
+            return self._dump(_Content(int(now), "", False, *nothing, {}, reason))
         digests = {
             key: [bytes.fromhex(digest) for digest in value]
             for key in UserData.__struct_fields__
@@ -129,13 +132,13 @@ class Sealer:
         content = _Content(
             sealed_at=int(now),
             anonymous_id=identity.anonymous_id,
-            limited=limited,
+            limited=sealed.consent == "limited",
             user_id=identity.user_id,
             fbp=identity.fbp,
             fbc=identity.fbc,
             client_ip=identity.client_ip,
             user_agent=identity.user_agent,
-            page_url=identity.page_url,
+            page_url=sealed.page_url,
             digests=digests,
         )
         token = self._dump(content)
@@ -157,7 +160,10 @@ class Sealer:
             InvalidTokenError: It is altered, of other keys, no token at all, or too old.
         """
         if not isinstance(token, str) or len(token) > MAX_LENGTH:
-            raise InvalidTokenError("no token of seal(): expected at most 500 characters of text")
+            raise InvalidTokenError(
+                f"expected a token made by visitor.seal(), text of at most {MAX_LENGTH} characters,"
+                f" got {type(token).__name__}"
+            )
         try:
             encoded = self._signer.unsign(token)
         except (BadSignature, UnicodeError):
@@ -171,7 +177,7 @@ class Sealer:
                 f"expired: sealed {age / 86_400:.1f} days ago, accepted for {max_age / 86_400:.1f}"
             )
         if not content.anonymous_id:
-            return Sealed(None, content.limited, content.silence)
+            return Sealed(None, skip_reason=content.skip_reason)
         user_data = {key: [d.hex() for d in value] for key, value in content.digests.items()}
         identity = Identity(
             anonymous_id=content.anonymous_id,
@@ -181,10 +187,10 @@ class Sealer:
             fbc=content.fbc,
             client_ip=content.client_ip,
             user_agent=content.user_agent,
-            page_url=content.page_url,
             user_data=msgspec.convert(user_data, UserData),
         )
-        return Sealed(identity, content.limited, content.silence)
+        consent: ConsentState = "limited" if content.limited else "granted"
+        return Sealed(identity, consent, content.page_url, content.skip_reason)
 
 
 def _load(encoded: bytes) -> _Content:

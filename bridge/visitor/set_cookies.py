@@ -1,4 +1,4 @@
-"""What one response sets: the ``Set-Cookie`` lines, and what it clears."""
+"""The ``Set-Cookie`` lines of one response."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bridge.visitor.consent import CHOICE_MAX_AGE
 from bridge.visitor.cookies import (
     CHOICE_COOKIE,
     MAX_AGE,
+    PAGE_COOKIE,
     READABLE_COOKIE,
     SESSION_COOKIE,
     build_attributes,
@@ -19,7 +20,10 @@ from bridge.visitor.cookies import (
     parse_browser_id,
 )
 
-_OURS = (SESSION_COOKIE, READABLE_COOKIE, b"_fbp", b"_fbc")
+MAX_PAGE_LENGTH = 1000  # characters of the page's URL as a cookie
+
+_OURS = (SESSION_COOKIE, READABLE_COOKIE, PAGE_COOKIE, b"_fbp", b"_fbc")
+_NOT_IN_COOKIES = str.maketrans({each: f"%{ord(each):02X}" for each in '";,\\'})
 
 
 class _Attributes(NamedTuple):
@@ -28,6 +32,7 @@ class _Attributes(NamedTuple):
     session: bytes
     readable: bytes
     browser_id: bytes
+    page: bytes
 
 
 @lru_cache(maxsize=256)
@@ -37,6 +42,7 @@ def _list_attributes(domain: str | None, secure: bool) -> _Attributes:
         build_attributes(MAX_AGE, domain, secure=secure),
         # Without Secure, as the pixel sets them.
         build_attributes(MAX_AGE, domain),
+        build_attributes(None, domain, secure=secure, http_only=True),
     )
 
 
@@ -44,7 +50,7 @@ class SetCookies:
     """Lines for the response to one request.
 
     Args:
-        capture: The request: what its browser has already, and where cookies live.
+        capture: The request: which cookies its browser sent, and where cookies live.
 
     Attributes:
         lines: Values of ``Set-Cookie`` headers, in order.
@@ -53,7 +59,7 @@ class SetCookies:
     def __init__(self, capture: Capture) -> None:
         self.lines: list[bytes] = []
         connection = capture.connection
-        self._shown = capture.cookies
+        self._sent = capture.cookies
         self._place = connection.cookie_domain
         self._secure = connection.scheme == "https"
         self._attributes = _list_attributes(self._place.domain, self._secure)
@@ -76,34 +82,46 @@ class SetCookies:
         self.lines.append(b"%b=%b%b" % (name, value.encode("ascii"), self._attributes.browser_id))
 
     def renew_browser_id(self, name: bytes, value: str) -> None:
-        """Renew what the browser has.
+        """Renew a value the browser has.
 
-        A value of another domain's index is the pixel's own: renewed here, it would live twice.
+        One with another domain's index was set by the pixel itself, on another domain: renewing it
+        here would make a second cookie.
         """
         parsed = parse_browser_id(value)
         if parsed is not None and parsed.subdomain_index == self._place.subdomain_index:
             self.set_browser_id(name, value)
 
     def set_readable(self, value: bytes, *, renew: bool) -> None:
-        """Tell the script what it must know, unless it was told."""
-        if renew or self._shown.readable != value:
+        """Tell the script what it must know, unless its cookie says so already."""
+        if renew or self._sent.readable != value:
             self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, value, self._attributes.readable))
 
+    def set_page(self, url: str) -> None:
+        """Keep the page's URL until the browser is closed, unless it is kept already.
+
+        It has a cookie of its own: the session would have to be signed anew for each page.
+        """
+        if len(url) > MAX_PAGE_LENGTH:
+            url = url.partition("?")[0]
+        value = url.translate(_NOT_IN_COOKIES).encode("ascii")
+        if len(value) <= MAX_PAGE_LENGTH and value != self._sent.page:
+            self.lines.append(b"%b=%b%b" % (PAGE_COOKIE, value, self._attributes.page))
+
     def set_twin(self, twin: Twin) -> None:
-        """Let a twin ride to the script."""
+        """Send a twin to the script."""
         self._set(twin.cookie.encode(), encode_readable(twin), TWIN_MAX_AGE)
 
     def clear_all(self) -> None:
-        """Clear what is ours, the visitor's choice left."""
+        """Clear our cookies, except the visitor's choice."""
         self.clear(*_OURS)
 
     def clear(self, *names: bytes) -> None:
-        """Clear those of ``names`` and of twins that the browser showed, wherever they may live."""
-        shown = [name for name in names if self._shown.text(name) is not None]
-        twins = (cookie.partition(b"=")[0] for cookie in self._shown.twins)
-        shown += [name for name in twins if is_twin_cookie(name)]
+        """Clear twins and ``names``, as far as the browser sent them, wherever they may live."""
+        found = [name for name in names if self._sent.text(name) is not None]
+        twins = (cookie.partition(b"=")[0] for cookie in self._sent.twins)
+        found += [name for name in twins if is_twin_cookie(name)]
         self.lines += [
             build_set_cookie(name, "", max_age=0, domain=domain)
-            for name in shown
+            for name in found
             for domain in {self._place.domain, None}
         ]

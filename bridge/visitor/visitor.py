@@ -1,103 +1,136 @@
-"""What a handler holds: the capture and identity of one request, and what its response will set."""
+"""What a handler holds: one browser as one request shows it, and what the response will set."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from bridge.browser.script_cookies import (
     MAX_TWINS_LENGTH,
     TWIN_FRAME,
+    PageSettings,
     Twin,
     build_twins,
     encode_readable,
 )
 from bridge.browser.words import ConsentChoice, ConsentState
-from bridge.errors import ConfigError, NoVisitorError
+from bridge.errors import ConfigError, NoVisitorError, UsageError
 from bridge.events.event import Event, UserData
 from bridge.visitor.capture import Capture
 from bridge.visitor.cookies import READABLE_COOKIE
-from bridge.visitor.identity import Identity, SessionSigner
+from bridge.visitor.identity import Identity
 from bridge.visitor.meeting import prefer_ip
+from bridge.visitor.seal import Sealed
 from bridge.visitor.set_cookies import SetCookies
-
-if TYPE_CHECKING:
-    from bridge.core import Bridge
+from bridge.visitor.visits import SENDING_STATES, Visits
 
 VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
 NOBODY = Identity(anonymous_id="", renewed_at=0)
-_ALLOWED = ("granted", "limited")
 
 
 class Visitor:
     """One browser, as one request shows it; or as a sealed token remembers it.
 
+    Nothing of the request is read before it is asked for: most requests need none of it.
+
+    Args:
+        visits: How requests of this app are judged.
+        source: The request, or what a sealed token holds.
+
     Attributes:
-        bridge: The bridge this visitor belongs to.
-        identity: What the signed session keeps; nobody's while nothing may be known.
-        consent: What may be done.
-        silence: Why no event is sent: ``bot``, ``prefetch``, ``prerender``, ``excluded``, the app's
-            own reason, ``consent_denied`` or ``consent_pending``; ``None`` if events are sent.
-        twins: Browser copies that ride on this response.
+        visits: How requests of this app are judged.
+        twins: Browser copies that travel on this response.
     """
 
-    def __init__(
-        self,
-        bridge: Bridge,
-        capture: Capture | None,
-        *,
-        stored: Identity | None,
-        consent: ConsentState,
-        ignored: str | None,
-        is_settled: bool = False,
-    ) -> None:
-        self.bridge = bridge
-        self.consent = consent
+    def __init__(self, visits: Visits, source: Capture | Sealed) -> None:
+        self.visits = visits
         self.twins: list[Twin] = []
-        self._capture = capture
-        self._stored = stored
-        self._ignored = ignored
         self._choice: ConsentChoice | None = None
-        self._forgotten = False
-        self._unintroduced: Identity | None = None
-        self._response_started = capture is None
-        self._is_settled = is_settled
-        if is_settled and stored is not None:
-            self.identity = stored
+        self._is_logged_out = False
+        self._before_identify: Identity | None = None
+        self._identity: Identity | None = None
+        self._consent: ConsentState | None = None
+        self._stored: Identity | None = None
+        self._ignored: str | None = None
+        # Sync handlers run in threads: two must not make two identities for one new visitor.
+        self._lock = threading.RLock()
+        if isinstance(source, Capture):
+            self._capture: Capture | None = source
+            self._sealed: Sealed | None = None
+            self._is_read = self._response_started = False
         else:
-            self._meet()
+            self._capture = None
+            self._sealed = source
+            self._is_read = self._response_started = True
+            self._stored = source.identity
+            self._ignored = source.skip_reason or None
+            self._consent = source.consent
 
-    def _meet(self) -> None:
-        if self.silence is not None:
-            self.identity = NOBODY
-        elif self._capture is None:
-            self.identity = self._stored or NOBODY
-        else:
-            self.identity = self.bridge.visits.meet(self._capture, self._stored)
+    # Who it is, and what may be done
 
     @property
-    def silence(self) -> str | None:
-        """Why no event is sent, or ``None``."""
-        if self._ignored is not None or self.consent in _ALLOWED:
+    def consent(self) -> ConsentState:
+        """What may be done: ``granted``, ``limited``, ``denied`` or ``pending``."""
+        if self._consent is None:
+            self._consent = self.visits.decide(self.capture, self.capture.cookies.choice)
+        return self._consent
+
+    @property
+    def identity(self) -> Identity:
+        """What the signed session keeps; empty where nothing may be known."""
+        if self._identity is None:
+            with self._lock:
+                if self._identity is None:
+                    self._identity = self._read_identity()
+        return self._identity
+
+    @identity.setter
+    def identity(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def _read_identity(self) -> Identity:
+        if self._capture is not None and not self._is_read:
+            self._is_read = True
+            self._stored = self.visits.read_session(self._capture)
+            self._ignored = self.visits.find_ignored(self._capture, self._stored)
+        if self._ignored is not None or self.consent not in SENDING_STATES:
+            return NOBODY
+        if self._capture is None:
+            return self._stored or NOBODY
+        return self.visits.update(self._capture, self._stored)
+
+    @property
+    def skip_reason(self) -> str | None:
+        """Why no event of this visitor is sent; ``None`` if events are sent.
+
+        ``bot``, ``prefetch``, ``prerender``, ``excluded``, ``cross_site_post``, the app's own
+        reason, ``consent_denied``, ``consent_pending`` or ``logged_out``.
+        """
+        identity = self.identity
+        if self._ignored is not None:
             return self._ignored
-        return f"consent_{self.consent}"
+        if self.consent not in SENDING_STATES:
+            return f"consent_{self.consent}"
+        return "logged_out" if identity is NOBODY else None
 
     @property
-    def is_nobody(self) -> bool:
-        """Whether nothing is known of the visitor, by choice or because it is no person."""
-        return self.identity is NOBODY
+    def has_identity(self) -> bool:
+        """Whether this is a visitor we may know: a person, who has not objected or logged out."""
+        return self.identity is not NOBODY
 
     @property
     def has_session(self) -> bool:
-        """Whether the browser showed a session of ours, and one that may be kept."""
-        return self._stored is not None and not self.is_nobody
+        """Whether the browser sent a session of ours that may be kept."""
+        return self.has_identity and self._stored is not None
 
     @property
     def has_request(self) -> bool:
-        """Whether a request is under way; a sealed token has none."""
+        """Whether there is a request to answer; a sealed token has none."""
         return self._capture is not None
 
     @property
@@ -110,23 +143,23 @@ class Visitor:
         """What this request shows.
 
         Raises:
-            ConfigError: The visitor comes from a sealed token: there is no request.
+            UsageError: The visitor comes from a sealed token: there is no request.
         """
         if self._capture is None:
-            raise ConfigError("a visitor from a sealed token has no request")
+            raise UsageError("a visitor from a sealed token has no request")
         return self._capture
 
     @property
     def external_id(self) -> str | None:
         """SHA-256 hex that the pixel is given and every server copy carries."""
-        return None if self.is_nobody else self.identity.external_id
+        return self.identity.external_id if self.has_identity else None
 
     @property
     def page_url(self) -> str | None:
-        """The page the visitor is on, else the last one loaded in this session, else the site."""
+        """The page the visitor is on, else the last one loaded in this browser, else the site."""
         if self._capture is None:
-            return self.identity.page_url
-        return self._capture.page_url or self.identity.page_url or self._capture.site_url
+            return self._sealed.page_url if self._sealed else None
+        return self._capture.page_url or self._capture.last_page_url or self._capture.site_url
 
     @property
     def referrer_url(self) -> str | None:
@@ -135,16 +168,16 @@ class Visitor:
 
     @property
     def user_data(self) -> UserData:
-        """All that is known of the visitor, as Meta's ``user_data``."""
+        """Everything known of the visitor, as Meta's ``user_data``."""
         return self.complete_user_data({})
 
     def complete_user_data(self, given: Mapping[str, Any]) -> UserData:
-        """Return what an event is given, over all that is known of the visitor.
+        """Return ``given``, completed with everything known of the visitor.
 
         Args:
-            given: By Meta's keys, normalised and hashed.
+            given: An event's own user data by Meta's keys, normalised and hashed.
         """
-        if self.is_nobody:
+        if not self.has_identity:
             return UserData(**given)
         identity, capture = self.identity, self._capture
         ip = capture.connection.client_ip if capture else None
@@ -160,83 +193,106 @@ class Visitor:
             known["fbc"] = identity.fbc
         return UserData(**{**known, **given})
 
+    @property
+    def page_settings(self) -> PageSettings:
+        """What the script must know on this visitor's pages."""
+        if not self.has_identity:
+            return PageSettings(consent="pending" if self.consent == "pending" else "denied")
+        domain = self.capture.connection.cookie_domain.domain
+        return self.visits.settings.build(self.identity.external_id, domain, self.consent)
+
     # What handlers do with it
 
-    def know(self, user_id: str | None, user_data: UserData) -> None:
-        """Keep who the visitor says to be, for this request and the session."""
-        if self.is_nobody:
+    def identify(self, user_id: str | None, user_data: UserData) -> None:
+        """Keep who the visitor is, for this request and the session.
+
+        Args:
+            user_id: The site's own id of the user.
+            user_data: Normalised and hashed.
+        """
+        if not self.has_identity:
             return
-        before = self.identity.external_id
-        is_another = user_id is not None and self.identity.user_id not in (None, user_id)
-        known = msgspec.structs.replace(
-            self.identity,
-            user_id=user_id or self.identity.user_id,
+        before = self.identity
+        is_another = user_id is not None and before.user_id not in (None, user_id)
+        after = msgspec.structs.replace(
+            before,
+            user_id=user_id or before.user_id,
             # Nothing of whoever was logged in before.
-            user_data=user_data if is_another else user_data.over(self.identity.user_data),
+            user_data=user_data if is_another else user_data.over(before.user_data),
         )
-        if known.external_id != before and self.identity.user_id is None:
-            known = msgspec.structs.replace(known, is_page_anonymous=True)
-        if known != self.identity:
-            self._unintroduced = self._unintroduced or self.identity
-        self.identity = known
+        if after.external_id != before.external_id and before.user_id is None:
+            after = msgspec.structs.replace(after, is_page_anonymous=True)
+        if after != before:
+            self._before_identify = self._before_identify or before
+        self.identity = after
 
-    @property
-    def has_introduction(self) -> bool:
-        """Whether ``identify`` told news that no destination has heard."""
-        return self._unintroduced is not None
-
-    def take_introduction(self) -> Identity | None:
-        """Return who the visitor was before ``identify`` told news; ``None`` if there are none."""
-        before, self._unintroduced = self._unintroduced, None
+    def take_identified(self) -> Identity | None:
+        """Return who the visitor was before ``identify`` changed it, once; ``None`` otherwise."""
+        before, self._before_identify = self._before_identify, None
         return before
 
     def set_consent(self, choice: ConsentChoice) -> None:
         """Keep the visitor's choice, for this request and those after it.
 
         Granting or limiting makes the visitor known at once; denying forgets the visitor and clears
-        our cookies. What the app's callable, header or cookie says still comes first, and Global
-        Privacy Control still lowers what was granted.
+        our cookies. The app's callable, header and cookie still come first, and Global Privacy
+        Control still lowers what was granted.
 
         Raises:
             ConfigError: ``choice`` is not ``granted``, ``limited`` or ``denied``.
         """
         if choice not in ("granted", "limited", "denied"):
-            raise ConfigError("consent must be granted, limited or denied")
+            raise ConfigError(f"consent must be granted, limited or denied, got {choice!r:.50}")
+        had_identity = self.has_identity
         self._choice = choice
-        if self._capture is None:
-            self.consent = choice
-        else:
-            self.consent = self.bridge.visits.decide(self._capture, choice)
-        if self.consent not in _ALLOWED:
+        self._consent = (
+            choice if self._capture is None else self.visits.decide(self.capture, choice)
+        )
+        if self._consent not in SENDING_STATES:
             self.twins.clear()
-        if self.is_nobody or self.consent not in _ALLOWED:
-            self._meet()
+        if not had_identity or self._consent not in SENDING_STATES:
+            self._identity = None
 
-    def forget(self) -> None:
-        """End the identity, as on logout: our cookies go, the next request is a stranger's."""
+    def logout(self) -> None:
+        """End the identity: our cookies are cleared, and the next request is a stranger's."""
         self.identity = NOBODY
         self.twins.clear()
-        self._forgotten = True
-        self._unintroduced = None
+        self._is_logged_out = True
+        self._before_identify = None
 
     def seal(self) -> str:
-        """Return the visitor as a URL-safe token of at most 500 characters: see ``Bridge.unseal``.
+        """Return the visitor as a URL-safe token of at most 500 characters; see ``Bridge.unseal``.
 
-        Of a robot, or of a visitor who denied consent, it is one with which nothing is sent.
+        It fits a payment's metadata, and holds only hashes of what ``identify`` was given. The
+        token of a robot, or of a visitor who denied consent, is one with which nothing is sent.
         """
-        return self.bridge.seal(self)
+        sealer, now = self.visits.sealer, time.time()
+        if not self.has_identity:
+            return sealer.seal(Sealed(None, skip_reason=self.skip_reason or ""), now=now)
+        current = self.user_data  # this request's values, which the session may not hold yet
+        identity = msgspec.structs.replace(
+            self.identity,
+            client_ip=current.client_ip_address,
+            user_agent=current.client_user_agent,
+        )
+        return sealer.seal(Sealed(identity, self.consent, self.page_url), now=now)
+
+    # What the response sets
 
     @property
-    def has_chosen(self) -> bool:
-        """Whether this response must carry what the visitor chose: consent, or to be forgotten."""
-        return self._choice is not None or self._forgotten
+    def has_choice(self) -> bool:
+        """Whether this response must carry what the visitor chose: consent, or a logout."""
+        return self._choice is not None or self._is_logged_out
 
-    def take_along(self, event: Event, *, is_certain: bool = True) -> Twin | None:
-        """Let the twin of ``event`` ride on this response; ``None`` if it has left or is full.
+    def attach_twin(self, event: Event, *, is_certain: bool = True) -> Twin | None:
+        """Send the browser copy of ``event`` with this response.
 
-        Where there is room for its name and id only, the script asks for the rest; so it does
-        where the event is not certain to be stored: of one that was taken back there is no rest,
-        and nothing is fired.
+        Args:
+            event: Complete.
+            is_certain: Whether it will be stored; otherwise the script asks before it fires.
+
+        Returns:
+            The twin, or ``None`` if the response has started or has no room.
         """
         if self._response_started:
             return None
@@ -248,69 +304,55 @@ class Visitor:
                 return twin
         return None
 
-    # What the response sets
-
-    def start_response(self, signer: SessionSigner) -> list[bytes]:
-        """Return the ``Set-Cookie`` lines of the response; from here on no twin can ride on it.
-
-        Args:
-            signer: Writes the session cookie.
-        """
+    def start_response(self) -> list[bytes]:
+        """Return the response's ``Set-Cookie`` values; from here on no twin can travel on it."""
         self._response_started = True
-        if not self.has_news:
-            return []
         capture = self.capture
-        if not self.has_chosen and (self._ignored or not capture.is_meeting_place):
+        if not self.has_choice:
+            if not capture.may_set_cookies:
+                return []
+            if self._identity is None and self.visits.is_unchanged(capture):
+                return []
+        identity = self.identity
+        if self._ignored and not self.has_choice:
             return []
         cookies = SetCookies(capture)
         if self._choice is not None:
             cookies.set_choice(self._choice)
-        if self._forgotten or self.consent == "denied":
+        if self._is_logged_out or self.consent == "denied":
             cookies.clear_all()
         elif self.consent == "pending":
             # The script must not act on what an earlier state left it.
             cookies.clear(READABLE_COOKIE)
-        elif not self.is_nobody:
-            self._tell(cookies, signer)
+        elif identity is not NOBODY:
+            self._set_cookies(cookies, identity)
         return cookies.lines
 
-    @property
-    def has_news(self) -> bool:
-        """Whether there may be anything to set; for most requests there is not."""
-        if self.identity is not self._stored or self.twins or self._choice is not None:
-            return True
-        return not self._is_settled and self._differs
-
-    @property
-    def _differs(self) -> bool:
-        """Whether the browser's own cookies say otherwise than the session."""
-        identity, shown = self.identity, self.capture.cookies
-        return (
-            identity.fbp != shown.fbp
-            or identity.fbc != shown.fbc
-            or self.bridge.encode_page_settings(self) != shown.readable
-        )
-
-    def _tell(self, cookies: SetCookies, signer: SessionSigner) -> None:
-        """Give the browser what it does not have; renew ``_fbp`` and ``_fbc`` at most daily."""
-        identity, stored, shown = self.identity, self._stored, self.capture.cookies
+    def _set_cookies(self, cookies: SetCookies, identity: Identity) -> None:
+        """Set what the browser does not have; renew ``_fbp`` and ``_fbc`` at most daily."""
+        stored, capture = self._stored, self.capture
+        sent = capture.cookies
         renew = stored is None or identity.renewed_at != stored.renewed_at
         if stored is None or (identity is not stored and identity != stored):
-            cookies.set_session(signer.write(identity))
+            cookies.set_session(self.visits.signer.write(identity))
         for name, value, known in (
-            (b"_fbp", identity.fbp, shown.fbp),
-            (b"_fbc", identity.fbc, shown.fbc),
+            (b"_fbp", identity.fbp, sent.fbp),
+            (b"_fbc", identity.fbc, sent.fbc),
         ):
             if value is not None and value != known:
                 cookies.set_browser_id(name, value)
             elif value is not None and renew:
                 cookies.renew_browser_id(name, value)
-        cookies.set_readable(self.bridge.encode_page_settings(self), renew=renew)
+        domain = capture.connection.cookie_domain.domain
+        settings = self.visits.settings.encode(identity.external_id, domain, self.consent)
+        cookies.set_readable(settings, renew=renew)
+        if capture.is_page_load and capture.page_url:
+            cookies.set_page(capture.page_url)
         for twin in self.twins:
             cookies.set_twin(twin)
 
     def __repr__(self) -> str:
-        who = "nobody" if self.is_nobody else f"external_id={self.identity.external_id[:8]}…"
+        who = f"external_id={self.identity.external_id[:8]}..." if self.has_identity else "nobody"
         return f"Visitor({who})"
 
 

@@ -1,8 +1,6 @@
-"""One request in, one ``Visitor`` out: who is ignored, what is allowed, who it is.
+"""How this app's requests are judged: who is ignored, what is allowed, who it is.
 
-Strategy: most requests of a known visitor change nothing, and are like one that came before: the
-same cookies from the same place. Such a request is recognised, and nothing of it is looked at
-again.
+One ``Visits`` serves all visitors of a ``Bridge``.
 """
 
 from __future__ import annotations
@@ -10,140 +8,75 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, MutableMapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
 
 from starlette.requests import HTTPConnection
 
+from bridge.browser.script_cookies import SettingsWriter
 from bridge.browser.words import ConsentState
 from bridge.events.event import DAY
 from bridge.visitor.bots import is_bot
 from bridge.visitor.capture import Capture
-from bridge.visitor.connection import PROXY_HEADERS, SiteRules
+from bridge.visitor.connection import SiteRules
 from bridge.visitor.consent import Consent
 from bridge.visitor.identity import Identity, SessionSigner
-from bridge.visitor.meeting import meet
-from bridge.visitor.visitor import Visitor
+from bridge.visitor.meeting import update_identity
+from bridge.visitor.seal import Sealer
 
-if TYPE_CHECKING:
-    from bridge.core import Bridge
-
-REMEMBERED = 2048  # Cookie headers with requests that changed nothing
-SITUATIONS = 8  # of these for each header
-MAX_SITUATION_LENGTH = 2000  # characters of one
+Ignore = Callable[[HTTPConnection], str | None]
+SENDING_STATES = ("granted", "limited")  # consent under which events are sent
 
 logger = logging.getLogger("bridge.visitor")
 
 
-def _list_headers(rules: SiteRules, consent_header: bytes) -> tuple[bytes, ...]:
-    """Return the headers to look at because of how the bridge is set up."""
-    told = (rules.client_ip_header, *PROXY_HEADERS) if rules.trusted_proxies else ()
-    return (*told, *([consent_header] if consent_header else []))
-
-
-def _is_short(situation: tuple[Any, ...]) -> bool:
-    return len(repr(situation)) <= MAX_SITUATION_LENGTH
-
-
 class Visits:
-    """Receives requests.
+    """Judges requests.
 
     Args:
-        rules: What to know of the site.
-        signer: Reads the session cookie.
+        rules: How requests of this site are read.
+        signer: Reads and writes the session cookie.
+        sealer: Makes and opens sealed tokens.
+        settings: Writes what the script must know.
         consent: Where the decision comes from.
-        exclude_paths: Paths, with all below them, where no visitor is met.
-        ignore: From the connection to why this request is no visitor's, or ``None``.
+        exclude_paths: Paths, with everything below them, whose requests are ignored.
+        ignore: Returns why a request is ignored, or ``None``.
         counters: Where ignored requests are counted, by reason.
+        owner: The bridge that all this belongs to, for whoever has only a visitor.
     """
 
     def __init__(
         self,
         rules: SiteRules,
         signer: SessionSigner,
+        sealer: Sealer,
+        settings: SettingsWriter,
         consent: Consent,
         *,
         exclude_paths: Iterable[str],
-        ignore: Callable[[HTTPConnection], str | None] | None,
+        ignore: Ignore | None,
         counters: Counter[str],
+        owner: object = None,
     ) -> None:
-        self._rules = rules
-        self._signer = signer
+        self.owner = owner
+        self.rules = rules
+        self.signer = signer
+        self.sealer = sealer
+        self.settings = settings
         self._consent = consent
         self._header = consent.header_name
         self._cookie = consent.cookie_name
         self._excluded = tuple({f"{path.rstrip('/')}/" for path in exclude_paths})
         self._ignore = ignore
         self._counters = counters
-        # What the app's own callables look at is not known.
-        self._is_predictable = ignore is None and consent.resolve is None
-        self._telling = _list_headers(rules, self._header)
-        self._settled: Callable[[bytes], dict[tuple[Any, ...], ConsentState]]
-        self._settled = lru_cache(maxsize=REMEMBERED)(lambda header: {})
 
-    @property
-    def private_parameters(self) -> frozenset[str]:
-        """Query parameters that never leave with a URL, normalised."""
-        return self._rules.private_parameters
-
-    def receive(self, scope: MutableMapping[str, Any], bridge: Bridge) -> Visitor:
-        """Return the visitor that makes the request of ``scope``."""
-        capture = Capture(scope, self._rules)
+    def read_session(self, capture: Capture) -> Identity | None:
+        """Return the identity that the session cookie holds, or ``None`` without a valid one."""
         cookie = capture.cookies.session
-        now = time.time()
-        stored = self._signer.read(cookie, now) if cookie else None
-        if stored is None or not self._is_predictable or now - stored.renewed_at >= DAY:
-            return self._look(capture, stored, bridge)
-        situations = self._settled(capture.cookies.header)
-        situation = self._describe(capture)
-        consent = situations.get(situation)
-        if consent is not None:
-            return Visitor(
-                bridge, capture, stored=stored, consent=consent, ignored=None, is_settled=True
-            )
-        visitor = self._look(capture, stored, bridge)
-        if visitor.silence is None and not visitor.has_news and _is_short(situation):
-            if len(situations) >= SITUATIONS:
-                situations.clear()
-            situations[situation] = visitor.consent
-        return visitor
+        return self.signer.read(cookie, time.time()) if cookie else None
 
-    def _look(self, capture: Capture, stored: Identity | None, bridge: Bridge) -> Visitor:
-        """Return the visitor, from all that the request shows."""
-        ignored = self._find_ignored(capture, stored)
-        if ignored:
-            self._counters[f"ignored_requests.{ignored}"] += 1
-        consent = self.decide(capture, capture.cookies.choice)
-        return Visitor(bridge, capture, stored=stored, consent=consent, ignored=ignored)
-
-    def _describe(self, capture: Capture) -> tuple[Any, ...]:
-        """Return all of the request, its cookies aside, that ``_look`` looks at."""
-        scope, read = capture.scope, capture.headers.get
-        client = scope.get("client")
-        query = scope.get("query_string", b"")
-        page: object
-        if capture.is_navigation:
-            page = (scope.get("raw_path"), scope["path"], query)
-        else:
-            page = query if b"fbclid" in query else None
-        return (
-            client and client[0],
-            scope.get("scheme"),
-            capture.method,
-            capture.is_navigation,
-            self._excludes(capture.path),
-            page,
-            read(b"host"),
-            read(b"user-agent"),
-            read(b"referer"),
-            read(b"sec-gpc"),
-            read(b"purpose"),
-            read(b"sec-purpose"),
-            read(b"x-moz"),
-            read(b"x-purpose"),
-            tuple(map(read, self._telling)) if self._telling else None,
-        )
+    def update(self, capture: Capture, stored: Identity | None) -> Identity:
+        """Return who made the request of ``capture``."""
+        return update_identity(capture, stored, self.signer, now=time.time())
 
     def decide(self, capture: Capture, choice: str | None) -> ConsentState:
         """Return what may be done, with ``choice`` as the visitor's own."""
@@ -155,20 +88,24 @@ class Visits:
             gpc=capture.asks_for_privacy,
         )
 
-    def _excludes(self, path: str) -> bool:
-        return f"{path}/".startswith(self._excluded)
+    def find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
+        """Return why the request is ignored, and count it; ``None`` for a visitor's request."""
+        reason = self._find_ignored(capture, stored)
+        if reason:
+            self._counters[f"ignored_requests.{reason}"] += 1
+        return reason
 
     def _find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
-        """Return why the request is no visitor's; a known visitor's user agent is not parsed."""
-        if self._excludes(capture.path):
+        if self._is_excluded(capture.path):
             return "excluded"
         speculation = capture.speculation
         if speculation is not None:
             return speculation
-        # A browser keeps SameSite=Lax cookies back here: a known visitor would look like a new one,
-        # who never denied anything, and be overwritten by the answer.
+        # Browsers do not send SameSite=Lax cookies here. A known visitor would look like a new one,
+        # who never denied anything, and the response would overwrite the session.
         if not capture.cookies.header and capture.is_cross_site_post:
             return "cross_site_post"
+        # Only a new visitor's user agent is parsed.
         if stored is None and capture.user_agent and is_bot(capture.user_agent):
             return "bot"
         if self._ignore is None:
@@ -177,9 +114,49 @@ class Visits:
             return self._ignore(HTTPConnection(capture.scope))
         except Exception:
             # The app's own code: its mistake must not fail the page.
-            logger.exception("the app's ignore failed; the request counts as a visitor's")
+            logger.exception("the app's ignore= failed; the request is not ignored")
             return None
 
-    def meet(self, capture: Capture, stored: Identity | None) -> Identity:
-        """Return who makes the request of ``capture``."""
-        return meet(capture, stored, self._signer, now=time.time())
+    def _is_excluded(self, path: str) -> bool:
+        return f"{path}/".startswith(self._excluded)
+
+    def is_unchanged(self, capture: Capture) -> bool:
+        """Return whether the response would certainly set no cookie.
+
+        It is asked about visitors in whom the app took no interest. Most requests of a known
+        visitor are such: for them nothing more is read than this. ``False`` means "look closer".
+        """
+        cookies = capture.cookies
+        if cookies.session is None:
+            return False
+        now = time.time()
+        stored = self.signer.read(cookies.session, now)
+        if (
+            stored is None
+            or now - stored.renewed_at >= DAY
+            or cookies.fbp != stored.fbp
+            or cookies.fbc != stored.fbc
+            or (cookies.ajs_anonymous_id not in (None, stored.anonymous_id))
+            or self._ignore is not None
+            or capture.click_id is not None
+            or capture.speculation is not None
+            or self._is_excluded(capture.path)
+        ):
+            return False
+        consent = self.decide(capture, cookies.choice)
+        if consent not in SENDING_STATES:
+            return False
+        connection = capture.connection
+        ip = connection.client_ip
+        if capture.is_navigation:
+            if (
+                ip != stored.client_ip
+                or capture.user_agent != stored.user_agent
+                or (capture.is_page_load and capture.raw_url != cookies.page)
+                or stored.is_page_anonymous
+            ):
+                return False
+        elif ip != stored.client_ip and ip is not None and ":" in ip:
+            return False
+        domain = connection.cookie_domain.domain
+        return cookies.readable == self.settings.encode(stored.external_id, domain, consent)

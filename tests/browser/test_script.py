@@ -68,17 +68,17 @@ async def test_script_is_served_with_the_configured_library(client: httpx.AsyncC
 async def test_address_with_the_hash_is_kept_for_a_year(
     client: httpx.AsyncClient, bridge: Bridge
 ) -> None:
-    response = await client.get(bridge.script.path)
+    response = await client.get(bridge._script.path)
     assert response.headers["cache-control"] == YEAR
-    assert response.content == bridge.script.content
-    assert bridge.script.version == hashlib.sha256(response.content).hexdigest()[:16]
+    assert response.content == bridge._script.content
+    assert bridge._script.version == hashlib.sha256(response.content).hexdigest()[:16]
 
 
 async def test_hash_of_another_release_answers_the_script_of_this_one(
     client: httpx.AsyncClient, bridge: Bridge
 ) -> None:
     response = await client.get("/_bridge/bridge.0123456789abcdef.js")
-    assert response.content == bridge.script.content
+    assert response.content == bridge._script.content
     assert response.headers["cache-control"] == "public, max-age=300"
 
 
@@ -108,7 +108,7 @@ async def test_script_is_compressed_for_whom_it_may(
     assert response.headers.get("content-encoding") == coding
     assert response.headers["vary"] == "Accept-Encoding"
     assert int(response.headers["content-length"]) == len(raw)
-    assert (gzip.decompress(raw) if coding else raw) == bridge.script.content
+    assert (gzip.decompress(raw) if coding else raw) == bridge._script.content
 
 
 async def test_script_is_revalidated_in_either_form(client: httpx.AsyncClient) -> None:
@@ -132,7 +132,7 @@ async def test_head_tells_the_length_and_sends_nothing(
 ) -> None:
     response = await client.head(ADDRESS, headers={"accept-encoding": "identity"})
     assert (response.status_code, response.content) == (200, b"")
-    assert response.headers["content-length"] == str(len(bridge.script.content))
+    assert response.headers["content-length"] == str(len(bridge._script.content))
 
 
 # The tag
@@ -146,14 +146,14 @@ async def test_tag_loads_what_is_served_and_tells_its_integrity(
     assert response.headers["cache-control"] == YEAR
     digest = base64.b64encode(hashlib.sha384(response.content).digest()).decode()
     assert tag == (
-        f'<script src="{bridge.script.path}" async integrity="sha384-{digest}"'
+        f'<script src="{bridge._script.path}" async integrity="sha384-{digest}"'
         ' crossorigin="anonymous"></script>'
     )
 
 
 def test_tag_without_integrity_and_with_a_nonce(bridge: Bridge) -> None:
     tag = bridge.script_tag(integrity=False, nonce="r4nd0m+/-_==")
-    assert tag == f'<script src="{bridge.script.path}" async nonce="r4nd0m+/-_=="></script>'
+    assert tag == f'<script src="{bridge._script.path}" async nonce="r4nd0m+/-_=="></script>'
 
 
 @pytest.mark.parametrize("nonce", ["", '"><script>', "a b", "a\r\nb", "x" * 300])
@@ -167,9 +167,9 @@ def test_nonce_that_is_none_is_refused_and_not_shown(bridge: Bridge, nonce: str)
 @pytest.mark.parametrize("origin", ["https://api.example.com", "https://api.example.com/"])
 def test_tag_leads_to_another_origin(bridge: Bridge, origin: str) -> None:
     source = read_source(bridge.script_tag(origin=origin))
-    assert source == f"https://api.example.com{bridge.script.path}"
+    assert source == f"https://api.example.com{bridge._script.path}"
     source = read_source(bridge.script_tag(origin="http://127.0.0.1:8000/api"))
-    assert source == f"http://127.0.0.1:8000/api{bridge.script.path}"
+    assert source == f"http://127.0.0.1:8000/api{bridge._script.path}"
 
 
 @pytest.mark.parametrize("origin", ["", "api.example.com", 'https://a"b', "javascript:x", "//a"])
@@ -209,7 +209,7 @@ def build_app(bridge: Bridge) -> Starlette:
 async def test_tag_below_a_mount_begins_with_it(bridge: Bridge) -> None:
     client = make_client(Starlette(routes=[Mount("/shop", build_app(bridge))]))
     source = read_source((await client.get("/shop/page")).text)
-    assert source == f"/shop{bridge.script.path}"
+    assert source == f"/shop{bridge._script.path}"
     assert (await client.get(source)).status_code == 200
 
 
@@ -219,7 +219,7 @@ async def test_tag_of_a_page_in_a_mounted_part_leads_to_the_whole_app(bridge: Br
     app = Starlette(routes=[Mount("/part", part)])
     client = make_client(BridgeMiddleware(app, bridge=bridge))
     source = read_source((await client.get("/part/page")).text)
-    assert source == bridge.script.path
+    assert source == bridge._script.path
     assert (await client.get(source)).status_code == 200
 
 
@@ -231,7 +231,7 @@ async def test_tag_follows_the_root_path(bridge: Bridge) -> None:
     transport = httpx.ASGITransport(app, root_path="/api&x")
     async with httpx.AsyncClient(transport=transport, base_url="http://example.com") as client:
         tag = (await client.get("/page")).text
-    assert read_source(tag) == f"/api&amp;x{bridge.script.path}"
+    assert read_source(tag) == f"/api&amp;x{bridge._script.path}"
 
 
 @pytest.mark.parametrize("root_path", ["//evil.example", "/\\\\evil.example", "///evil.example/"])

@@ -15,7 +15,7 @@ import bridge.delivery.metrics
 from bridge import OutboxError
 from bridge.delivery.metrics import BROWSER, COUNTERS, GAUGES, LATENCY, Metrics
 from bridge.outbox import Counts, Delivery, SQLiteOutbox
-from tests.factories import NAVIGATION, NOW, make_bridge, make_meta, make_scope
+from tests.factories import NAVIGATION, NOW, make_bridge, make_meta, make_scope, make_visitor
 from tests.servers import ROOT, Sandbox, poll
 
 META = "meta:1234567890123456"
@@ -57,14 +57,14 @@ async def test_events_are_counted_from_the_call_to_the_answer(
     outbox: SQLiteOutbox, sandbox: Sandbox, reader: InMemoryMetricReader
 ) -> None:
     built = make_bridge(outbox, destinations=[make_meta(graph_url=sandbox.url)], browser_hold=0)
-    visitor = built.visit(make_scope("/", headers=NAVIGATION))
+    visitor = make_visitor(built, make_scope("/", headers=NAVIGATION))
     await sandbox.fault("events", status=500)
     built.start()
     for event_id in ("1", "1", "2"):
         await built.track("Lead", event_id=event_id, visitor=visitor)
 
     async def delivered() -> bool:
-        return built.sender.counters["delivered"] == 2
+        return built._sender.counters["delivered"] == 2
 
     await poll(delivered, "both")
     await built.stop()
@@ -103,7 +103,7 @@ async def test_running_sender_refreshes_the_depth(
     outbox: SQLiteOutbox, reader: InMemoryMetricReader
 ) -> None:
     built = make_bridge(outbox, destinations=[make_meta(pixel_id="77")])
-    visitor = built.visit(make_scope("/", headers=NAVIGATION))
+    visitor = make_visitor(built, make_scope("/", headers=NAVIGATION))
     await built.track("Lead", visitor=visitor)
     built.start()
 
@@ -136,9 +136,9 @@ class _BrokenOutbox(SQLiteOutbox):
 async def test_lost_event_is_counted_for_each_destination(tmp_path: Any) -> None:
     destinations = [make_meta(), make_meta(pixel_id="2")]
     built = make_bridge(_BrokenOutbox(tmp_path / "broken.db"), destinations=destinations)
-    await built.track("Lead", visitor=built.visit(make_scope("/", headers=NAVIGATION)))
+    await built.track("Lead", visitor=make_visitor(built, make_scope("/", headers=NAVIGATION)))
     assert built.counters["lost"] == 1
-    assert [counters["lost"] for counters in built.metrics.counters.values()] == [1, 1]
+    assert [counters["lost"] for counters in built._metrics.counters.values()] == [1, 1]
     await built.stop(deadline=0)
 
 
@@ -156,10 +156,10 @@ async def test_open_circuit_and_split_are_counted(
         expires=4e9,
     )
     await outbox.put([delivery], NOW)
-    built.sender.wake()
+    built._sender.wake()
 
     async def paused() -> bool:
-        return built.sender.counters["paused"] == 1
+        return built._sender.counters["paused"] == 1
 
     await poll(paused, "the refusal")
     await built.stop(deadline=0)

@@ -282,7 +282,7 @@ def introduce(known: Identity, before: Identity, **changes: Any) -> Sequence[Int
 def test_same_words_are_the_same_fact_whenever_they_are_said() -> None:
     before = msgspec.structs.replace(ADA, user_id=None)
     [identify, alias] = introduce(ADA, before)
-    moved = msgspec.structs.replace(ADA, page_url="https://shop.example.com/", renewed_at=0)
+    moved = msgspec.structs.replace(ADA, client_ip="203.0.113.9", renewed_at=0)
     assert [each.fact for each in introduce(moved, before)] == [identify.fact, alias.fact]
     named = msgspec.structs.replace(ADA, user_data=UserData(em=["b" * 64]))
     assert introduce(named, ADA)[0].fact != identify.fact

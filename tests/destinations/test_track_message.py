@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from segment.analytics.client import Client
 
@@ -17,7 +16,8 @@ from bridge import Bridge, InvalidEventError, Visitor
 from bridge.destinations import Segment, to_arguments
 from bridge.outbox import SQLiteOutbox
 from bridge.sandbox import DEFAULT_WRITE_KEY
-from tests.factories import make_bridge, make_scope
+from bridge.visitor.seal import Sealed
+from tests.factories import make_bridge, make_scope, make_visitor
 from tests.goldens import CASES, ENVELOPE, build_message, make_golden_visitor
 
 SAID = {name: case for name, case in CASES.items() if "said" in case}
@@ -43,7 +43,7 @@ async def test_golden_is_completed_as_a_tracked_one_is(
         "timestamp": datetime(2026, 11, 18, 11, 6, 40, tzinfo=UTC),
         "properties": {**case["said"]["properties"], "event_id": "1001"},
     }
-    message = visitor.bridge.enrich(given, visitor=visitor)
+    message = Bridge.of(visitor).enrich(given, visitor=visitor)
     uuid.UUID(message.pop("messageId"))
     # Only the counts that the app did not say are ours.
     message["properties"].setdefault("num_items", case["segment"]["properties"].get("num_items"))
@@ -82,12 +82,12 @@ async def test_what_segment_would_drop_is_refused(
     visitor: Visitor, given: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidEventError) as caught:
-        visitor.bridge.enrich({"event": "Quiz Done", **given}, visitor=visitor)
+        Bridge.of(visitor).enrich({"event": "Quiz Done", **given}, visitor=visitor)
     assert caught.value.field == field
 
 
 async def test_ids_are_text_and_empty_ones_are_none(visitor: Visitor) -> None:
-    enrich = visitor.bridge.enrich
+    enrich = Bridge.of(visitor).enrich
     message = enrich({"event": "x", "userId": 7, "properties": {"event_id": 8}}, visitor=visitor)
     assert (message["userId"], message["properties"]["event_id"]) == ("7", "8")
     message = enrich({"event": "x", "userId": "", "anonymousId": ""}, visitor=visitor)
@@ -97,7 +97,7 @@ async def test_ids_are_text_and_empty_ones_are_none(visitor: Visitor) -> None:
 
 async def test_time_is_told_with_its_zone(visitor: Visitor) -> None:
     moment = datetime(2026, 11, 18, 12, 6, 40, tzinfo=timezone(timedelta(hours=1)))
-    message = visitor.bridge.enrich({"event": "x", "timestamp": moment}, visitor=visitor)
+    message = Bridge.of(visitor).enrich({"event": "x", "timestamp": moment}, visitor=visitor)
     assert message["timestamp"] == "2026-11-18T11:06:40.000+00:00"
 
 
@@ -110,7 +110,7 @@ async def test_given_traits_are_hashed_in_both_spellings(visitor: Visitor) -> No
         "plan": "pro",
     }
     given = {"event": "x", "context": {"traits": traits}}
-    message = visitor.bridge.enrich(given, visitor=visitor)
+    message = Bridge.of(visitor).enrich(given, visitor=visitor)
     told = message["context"]["traits"]
     assert traits["email"] == " Ada@Example.com"  # the app's own object stays
     address = told.pop("address")
@@ -163,7 +163,7 @@ async def test_addresses_of_the_app_are_cleaned_like_those_that_were_seen(
     visitor: Visitor,
 ) -> None:
     page = {"url": MAILED, "referrer": MAILED, "title": "Thanks"}
-    message = visitor.bridge.enrich({"event": "x", "context": {"page": page}}, visitor=visitor)
+    message = Bridge.of(visitor).enrich({"event": "x", "context": {"page": page}}, visitor=visitor)
     assert message["context"]["page"] == {
         "url": CLEAN,
         "referrer": CLEAN,
@@ -172,14 +172,16 @@ async def test_addresses_of_the_app_are_cleaned_like_those_that_were_seen(
         "search": "?a=1",
     }
     given = {"event_name": "Lead", "event_source_url": MAILED, "referrer_url": MAILED}
-    event = visitor.bridge.enrich(given, visitor=visitor)
+    event = Bridge.of(visitor).enrich(given, visitor=visitor)
     assert (event["event_source_url"], event["referrer_url"]) == (CLEAN, CLEAN)
 
 
 @pytest.mark.parametrize("size", [2000, 3000])
 async def test_long_and_foreign_addresses_are_cleaned(visitor: Visitor, size: int) -> None:
     url = f"https://shop.example.com/größe/{'x' * size}?mail=ada@example.com&a=1"
-    event = visitor.bridge.enrich({"event_name": "Lead", "event_source_url": url}, visitor=visitor)
+    event = Bridge.of(visitor).enrich(
+        {"event_name": "Lead", "event_source_url": url}, visitor=visitor
+    )
     assert event["event_source_url"] == (
         f"https://shop.example.com/gr%C3%B6%C3%9Fe/{'x' * size}?a=1"
     )
@@ -190,16 +192,16 @@ async def test_long_and_foreign_addresses_are_cleaned(visitor: Visitor, size: in
 )
 async def test_address_that_is_none_does_not_leave(visitor: Visitor, url: str) -> None:
     context = {"page": {"url": url, "referrer": url, "title": "x"}}
-    message = visitor.bridge.enrich({"event": "x", "context": context}, visitor=visitor)
+    message = Bridge.of(visitor).enrich({"event": "x", "context": context}, visitor=visitor)
     assert message["context"]["page"] == {**ENVELOPE["segment"]["context"]["page"], "title": "x"}
     with pytest.raises(InvalidEventError, match="event_source_url"):
-        visitor.bridge.enrich({"event_name": "Lead", "event_source_url": url}, visitor=visitor)
+        Bridge.of(visitor).enrich({"event_name": "Lead", "event_source_url": url}, visitor=visitor)
 
 
 async def test_page_without_an_address_keeps_ours_beneath(visitor: Visitor) -> None:
     known = ENVELOPE["segment"]["context"]["page"]
     context = {"page": {"search": "?q=ada@example.com&page=2", "title": 5}}
-    message = visitor.bridge.enrich({"event": "x", "context": context}, visitor=visitor)
+    message = Bridge.of(visitor).enrich({"event": "x", "context": context}, visitor=visitor)
     assert message["context"]["page"] == {**known, "search": "?page=2", "title": 5}
 
 
@@ -211,7 +213,7 @@ async def test_personal_data_is_taken_out_of_the_apps_own_context(visitor: Visit
         "app": {"name": "shop"},
         "groupId": "acme",
     }
-    message = visitor.bridge.enrich({"event": "x", "context": context}, visitor=visitor)
+    message = Bridge.of(visitor).enrich({"event": "x", "context": context}, visitor=visitor)
     told = message["context"]
     assert (told["crm"], told["locale"], told["app"]) == (
         {"stage": "new"},
@@ -220,17 +222,17 @@ async def test_personal_data_is_taken_out_of_the_apps_own_context(visitor: Visit
     )
     assert told["groupId"] == "acme"
     assert "note" not in told
-    assert visitor.bridge.counters["removed_properties"] == 2
+    assert Bridge.of(visitor).counters["removed_properties"] == 2
     given = {"event": "x", "context": {"groupId": "ada@example.com"}}
     with pytest.raises(InvalidEventError, match=r"context\.groupId"):
-        visitor.bridge.enrich(given, visitor=visitor)
+        Bridge.of(visitor).enrich(given, visitor=visitor)
 
 
 async def test_visitor_without_a_page_is_of_no_website(bridge: Bridge) -> None:
-    known = bridge.unseal(bridge.seal(make_golden_visitor(bridge)))
+    known = bridge.unseal(make_golden_visitor(bridge).seal())
     assert bridge.enrich({"event": "x"}, visitor=known)["properties"]["action_source"] == "website"
-    known.identity = msgspec.structs.replace(known.identity, page_url=None)
-    assert bridge.enrich({"event": "x"}, visitor=known)["properties"]["action_source"] == "other"
+    nowhere = Visitor(bridge._visits, Sealed(known.identity))
+    assert bridge.enrich({"event": "x"}, visitor=nowhere)["properties"]["action_source"] == "other"
 
 
 async def test_arguments_need_a_track_message(bridge: Bridge, visitor: Visitor) -> None:
@@ -322,7 +324,9 @@ def test_message_of_an_anonymous_visitor_arrives_too(
     sandbox_process: str, received: httpx.Client, tmp_path: Any
 ) -> None:
     bridge = make_bridge(f"sqlite:///{tmp_path}/bridge.db")
-    visitor = bridge.visit(make_scope("/p", headers={"user-agent": "Mozilla/5.0 Firefox/140.0"}))
+    visitor = make_visitor(
+        bridge, make_scope("/p", headers={"user-agent": "Mozilla/5.0 Firefox/140.0"})
+    )
     send(sandbox_process, bridge.enrich({"event": "Signed Up"}, visitor=visitor))
     [entry] = received.get("/api/events").json()["segment"]["messages"]
     assert entry["verdict"] == "accepted"

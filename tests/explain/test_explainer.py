@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import re
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,10 @@ def make_visitor(
 ) -> Visitor:
     """Somebody of whom all is known that a browser shows."""
     known = {"client_ip": "93.184.216.34", **changes}
-    stored = msgspec.structs.replace(EXAMPLE, **known)
-    return Visitor(bridge, None, stored=stored, consent=consent, ignored=ignored)
+    assert EXAMPLE.identity is not None
+    identity = msgspec.structs.replace(EXAMPLE.identity, **known)
+    sealed = EXAMPLE._replace(identity=identity, consent=consent, skip_reason=ignored or "")
+    return Visitor(bridge._visits, sealed)
 
 
 def explain(
@@ -71,7 +74,7 @@ def test_event_is_explained_as_track_stores_it() -> None:
     app = make_segment_bridge(destinations=[make_meta(), segment := Segment("key")])
     visitor = make_visitor(app)
     explanation = app.explain(given, visitor=visitor)
-    event, told = app._complete(given, visitor)
+    event, told = app._enricher.complete(given, visitor, now=time.time())
     assert explanation.meta == json.loads(event.encoded)
     assert explanation.segment == json.loads(segment.encode(event, told))
     assert explanation.meta["event_name"] == "Purchase"

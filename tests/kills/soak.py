@@ -31,7 +31,7 @@ import httpx
 from bridge import Bridge
 from bridge.outbox import Delivery, SQLiteOutbox
 from bridge.visitor.visitor import Visitor
-from tests.factories import NAVIGATION, make_bridge, make_meta, make_scope
+from tests.factories import NAVIGATION, make_bridge, make_meta, make_scope, make_visitor
 from tests.kills.processes import Process
 from tests.servers import find_free_port
 
@@ -159,7 +159,7 @@ class Soak:
         claims.clear()
         while len(slices) < SLICES:
             await asyncio.sleep(STEP)
-            now, delivered = time.perf_counter(), self.bridge.sender.counters["delivered"]
+            now, delivered = time.perf_counter(), self.bridge._sender.counters["delivered"]
             if delivered > last:
                 last, changed = delivered, now
             elif now - changed > STALL:
@@ -188,7 +188,7 @@ def read_memory() -> int:
 def _make_visitor(bridge: Bridge, number: int) -> Visitor:
     """A visitor as a webhook knows it: with a session, and no response to ride on."""
     scope = make_scope(f"/plants/{number}", headers=NAVIGATION)
-    return bridge.unseal(bridge.seal(bridge.visit(scope)))
+    return bridge.unseal(make_visitor(bridge, scope).seal())
 
 
 async def soak(events: int, folder: Path) -> int:
@@ -208,7 +208,7 @@ async def soak(events: int, folder: Path) -> int:
             run = Soak(bridge, clock, events, stand_in)
             tracked = await run.track_all()
             full = measure_file(folder)
-            asked = bridge.sender.counters["requests"]
+            asked = bridge._sender.counters["requests"]
             await client.post("/up")
             clock.run()
             drained, ahead = await run.drain()

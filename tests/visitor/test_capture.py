@@ -125,7 +125,7 @@ def test_click_id_comes_from_the_url_then_from_a_same_site_referer(
     ],
 )
 def test_segments_anonymous_id_is_read_bare_or_quoted(cookie: str, expected: str | None) -> None:
-    assert make_capture(headers={"cookie": cookie}).ajs_anonymous_id == expected
+    assert make_capture(headers={"cookie": cookie}).cookies.ajs_anonymous_id == expected
 
 
 def test_cookies_of_several_headers_are_read() -> None:
@@ -260,4 +260,4 @@ def test_any_bytes_in_any_header_raise_nothing_and_leave_no_control_character(
 def test_place_to_meet_is_told_by_accept_where_the_browser_tells_no_destination(
     headers: dict[str, str], is_one: bool
 ) -> None:
-    assert make_capture(headers=headers).is_meeting_place is is_one
+    assert make_capture(headers=headers).may_set_cookies is is_one

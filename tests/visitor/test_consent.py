@@ -61,12 +61,12 @@ def test_meanings_are_the_apps_own() -> None:
 @pytest.mark.parametrize(
     ("policy", "state", "expected"),
     [
-        ("ldu", "granted", "limited"),
-        ("deny", "granted", "denied"),
+        ("limited", "granted", "limited"),
+        ("denied", "granted", "denied"),
         ("ignore", "granted", "granted"),
-        ("ldu", "limited", "limited"),
-        ("ldu", "denied", "denied"),
-        ("ldu", "pending", "pending"),
+        ("limited", "limited", "limited"),
+        ("limited", "denied", "denied"),
+        ("limited", "pending", "pending"),
     ],
 )
 def test_global_privacy_control_lowers_and_never_raises(

@@ -87,19 +87,15 @@ def test_keys_that_are_missing_or_short_are_refused(keys: str | list[str]) -> No
 
 
 @given(
-    page_url=st.text(max_size=4000),
     user_agent=st.text(max_size=4000),
     fbc=st.text(max_size=600),
     em=st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), max_size=40),
 )
-def test_session_cookie_is_never_over_its_limit(
-    page_url: str, user_agent: str, fbc: str, em: list[str]
-) -> None:
+def test_session_cookie_is_never_over_its_limit(user_agent: str, fbc: str, em: list[str]) -> None:
     identity = Identity(
         anonymous_id="a" * 100,
         renewed_at=int(NOW),
         user_id="u" * 200,
-        page_url=page_url,
         user_agent=user_agent,
         fbc=fbc,
         user_data=UserData(em=em),

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import InvalidTokenError, UserData
+from bridge.browser.words import ConsentState
 from bridge.visitor.identity import Identity
-from bridge.visitor.seal import MAX_AGE, MAX_LENGTH, Sealer
+from bridge.visitor.seal import MAX_AGE, MAX_LENGTH, Sealed, Sealer
 from tests.factories import NOW, SECRET, USER_AGENT
 
 OTHER_SECRET = "f" * 32
@@ -23,28 +24,33 @@ IDENTITY = Identity(
     fbc="fb.1.1795463885690.IwAR0" + "aBcDeFgH1_" * 14,
     client_ip="2606:2800:220:1:248:1893:25c8:1946",
     user_agent=USER_AGENT,
-    page_url="https://www.shop.example.com/checkout?utm_source=facebook",
     user_data=UserData(em=["ab" * 32], ph=["cd" * 32]),
 )
+PAGE_URL = "https://www.shop.example.com/checkout?utm_source=facebook"
+SEALED = Sealed(IDENTITY, page_url=PAGE_URL)
 
 
-def open_at(token: str, now: float = NOW, sealer: Sealer = SEALER) -> Identity:
-    identity = sealer.open(token, max_age=MAX_AGE, now=now).identity
+def open_at(token: str, now: float = NOW, sealer: Sealer = SEALER) -> Sealed:
+    return sealer.open(token, max_age=MAX_AGE, now=now)
+
+
+def open_identity(token: str) -> Identity:
+    identity = open_at(token).identity
     assert identity is not None
     return identity
 
 
 def test_token_of_a_usual_visitor_holds_everything_in_500_url_safe_characters() -> None:
-    token = SEALER.seal(IDENTITY, limited=False, now=NOW)
+    token = SEALER.seal(SEALED, now=NOW)
     assert len(token) <= MAX_LENGTH
     assert token.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    assert open_at(token) == IDENTITY
+    assert open_at(token) == SEALED
 
 
-@pytest.mark.parametrize("limited", [True, False])
-def test_token_carries_limited_consent(limited: bool) -> None:
-    token = SEALER.seal(IDENTITY, limited=limited, now=NOW)
-    assert SEALER.open(token, max_age=MAX_AGE, now=NOW).limited is limited
+@pytest.mark.parametrize("consent", ["limited", "granted"])
+def test_token_carries_consent(consent: ConsentState) -> None:
+    token = SEALER.seal(Sealed(IDENTITY, consent), now=NOW)
+    assert open_at(token).consent == consent
 
 
 @given(
@@ -63,13 +69,12 @@ def test_token_is_never_over_500_characters_and_keeps_what_matters_most(
         user_id=user_id,
         fbp=IDENTITY.fbp,
         fbc=fbc,
-        page_url=page_url,
         user_agent=user_agent,
         user_data=UserData(em=[d.hex() for d in digests[:1]], fn=[d.hex() for d in digests]),
     )
-    token = SEALER.seal(identity, limited=False, now=NOW)
+    token = SEALER.seal(Sealed(identity, page_url=page_url), now=NOW)
     assert len(token) <= MAX_LENGTH
-    opened = open_at(token)
+    opened = open_identity(token)
     assert (opened.anonymous_id, opened.fbp) == (IDENTITY.anonymous_id, IDENTITY.fbp)
 
 
@@ -78,8 +83,9 @@ def test_token_of_a_whole_checkout_leaves_out_the_weakest_digests_only() -> None
     digests = {key: [hashlib.sha256(key.encode()).hexdigest()] for key in keys}
     user_data = msgspec.convert(digests, UserData)
     identity = msgspec.structs.replace(IDENTITY, user_data=user_data)
-    opened = open_at(SEALER.seal(identity, limited=False, now=NOW))
-    assert opened.page_url == "https://www.shop.example.com/checkout"
+    token = SEALER.seal(Sealed(identity, page_url=PAGE_URL), now=NOW)
+    assert open_at(token).page_url == "https://www.shop.example.com/checkout"
+    opened = open_identity(token)
     assert opened.fbc == IDENTITY.fbc
     assert opened.user_agent == IDENTITY.user_agent
     kept = {key for key in keys if getattr(opened.user_data, key)}
@@ -88,27 +94,27 @@ def test_token_of_a_whole_checkout_leaves_out_the_weakest_digests_only() -> None
 
 def test_token_keeps_the_site_when_the_page_is_long() -> None:
     path = "".join(hashlib.sha256(bytes([i])).hexdigest() for i in range(10))
-    identity = msgspec.structs.replace(IDENTITY, page_url=f"https://www.shop.example.com/{path}")
-    opened = open_at(SEALER.seal(identity, limited=False, now=NOW))
+    sealed = Sealed(IDENTITY, page_url=f"https://www.shop.example.com/{path}")
+    opened = open_at(SEALER.seal(sealed, now=NOW))
     assert opened.page_url == "https://www.shop.example.com/"
 
 
 def test_token_opens_days_later_elsewhere_and_after_rotation() -> None:
-    token = SEALER.seal(IDENTITY, limited=False, now=NOW)
+    token = SEALER.seal(SEALED, now=NOW)
     elsewhere = Sealer([SECRET, OTHER_SECRET])
-    assert open_at(token, NOW + MAX_AGE - 1, elsewhere) == IDENTITY
-    assert open_at(token, NOW - 60, elsewhere) == IDENTITY
+    assert open_at(token, NOW + MAX_AGE - 1, elsewhere) == SEALED
+    assert open_at(token, NOW - 60, elsewhere) == SEALED
 
 
 def test_expired_token_says_so() -> None:
-    token = SEALER.seal(IDENTITY, limited=False, now=NOW)
+    token = SEALER.seal(SEALED, now=NOW)
     with pytest.raises(InvalidTokenError, match=r"expired: sealed 31\.0 days ago, accepted for 30"):
         open_at(token, NOW + 31 * 86_400)
 
 
 @pytest.mark.parametrize("position", [0, 1, 50, -30, -1])
 def test_altered_token_says_so(position: int) -> None:
-    token = SEALER.seal(IDENTITY, limited=False, now=NOW)
+    token = SEALER.seal(SEALED, now=NOW)
     letters = list(token)
     letters[position] = "A" if letters[position] != "A" else "Q"
     with pytest.raises(InvalidTokenError, match="signature does not match"):
@@ -116,7 +122,7 @@ def test_altered_token_says_so(position: int) -> None:
 
 
 def test_token_of_other_keys_says_so() -> None:
-    token = Sealer([OTHER_SECRET]).seal(IDENTITY, limited=False, now=NOW)
+    token = Sealer([OTHER_SECRET]).seal(SEALED, now=NOW)
     with pytest.raises(InvalidTokenError, match="signature does not match"):
         open_at(token)
 
@@ -141,6 +147,6 @@ def test_signed_content_of_another_version_is_refused_clearly(content: bytes) ->
 
 
 def test_token_shows_nothing_personal() -> None:
-    token = SEALER.seal(IDENTITY, limited=False, now=NOW)
+    token = SEALER.seal(SEALED, now=NOW)
     assert "customer-42" not in token
     assert "ab" * 10 not in token

@@ -31,7 +31,16 @@ from bridge.destinations import Segment
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox import SQLiteOutbox
 from bridge.visitor.meeting import prefer_ip
-from tests.factories import CLIENT, NAVIGATION, make_bridge, make_client, make_scope, unix_now
+from tests.factories import (
+    CLIENT,
+    NAVIGATION,
+    make_bridge,
+    make_client,
+    make_meta,
+    make_scope,
+    make_visitor,
+    unix_now,
+)
 
 FETCH = {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty", "sec-fetch-site": "same-origin"}
 LDU = {
@@ -260,9 +269,11 @@ async def test_logout_clears_every_cookie_of_ours(open_site: Any) -> None:
 
 async def test_event_without_a_page_names_the_site(open_site: Any) -> None:
     bridge = open_site().bridge
-    event = bridge.enrich({"event_name": "Lead"}, visitor=bridge.visit(make_scope(headers=FETCH)))
+    event = bridge.enrich(
+        {"event_name": "Lead"}, visitor=make_visitor(bridge, make_scope(headers=FETCH))
+    )
     assert event["event_source_url"] == "http://shop.example.com/"
-    hostile = bridge.visit(make_scope(headers={**FETCH, "host": "a b"}))
+    hostile = make_visitor(bridge, make_scope(headers={**FETCH, "host": "a b"}))
     event = bridge.enrich({"event_name": "Lead"}, visitor=hostile)
     assert "event_source_url" not in event
     assert event["action_source"] == "other"
@@ -313,7 +324,7 @@ async def test_limited_puts_ldu_on_the_server_copy(open_site: Any) -> None:
 
 async def test_limited_leaves_what_the_caller_set(open_site: Any) -> None:
     bridge = open_site(consent="limited").bridge
-    visitor = bridge.visit(make_scope(headers=NAVIGATION))
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
     given = {"event_name": "Lead", "data_processing_options": []}
     event = bridge.enrich(given, visitor=visitor)
     assert event["data_processing_options"] == []
@@ -322,7 +333,7 @@ async def test_limited_leaves_what_the_caller_set(open_site: Any) -> None:
 
 @pytest.mark.parametrize(
     ("gpc", "limited", "known"),
-    [("ldu", True, True), ("deny", False, False), ("ignore", False, True)],
+    [("limited", True, True), ("denied", False, False), ("ignore", False, True)],
 )
 async def test_global_privacy_control_is_honoured(
     open_site: Any, gpc: Any, limited: bool, known: bool
@@ -367,9 +378,9 @@ async def test_pending_again_takes_the_scripts_cookie_away(open_site: Any) -> No
 
 
 async def test_choice_that_is_none_is_refused(open_site: Any) -> None:
-    visitor = open_site().bridge.visit(make_scope(headers=NAVIGATION))
+    visitor = make_visitor(open_site().bridge, make_scope(headers=NAVIGATION))
     with pytest.raises(ConfigError):
-        visitor.set_consent("pending")
+        visitor.set_consent("pending")  # type: ignore[arg-type]
 
 
 async def test_consent_endpoint_releases_the_landing_click(open_site: Any) -> None:
@@ -405,7 +416,7 @@ async def test_consent_endpoint_refuses(
 
 async def test_what_identify_told_of_the_browser_counts_until_it_is_seen(open_site: Any) -> None:
     bridge = open_site().bridge
-    visitor = bridge.visit(make_scope(headers=NAVIGATION))
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
     identify("42", fbc="fb.1.1.FromApp", fbp="fb.1.1.2", visitor=visitor)
     assert visitor.user_data.fbc == "fb.1.1.FromApp"
     assert visitor.user_data.fbp == visitor.identity.fbp != "fb.1.1.2"
@@ -416,7 +427,7 @@ async def test_what_identify_told_of_the_browser_counts_until_it_is_seen(open_si
 
 async def test_sealed_visitor_tracks_without_a_request(open_site: Any) -> None:
     site = open_site(browser_hold=60)
-    visitor = site.bridge.visit(make_scope("/p", query=b"fbclid=A", headers=NAVIGATION))
+    visitor = make_visitor(site.bridge, make_scope("/p", query=b"fbclid=A", headers=NAVIGATION))
     identify("42", email="ada@example.com", visitor=visitor)
     token = visitor.seal()
     assert len(token) <= 500
@@ -439,7 +450,7 @@ async def test_sealed_visitor_tracks_without_a_request(open_site: Any) -> None:
 
 async def test_sealed_visitor_keeps_limited_consent(open_site: Any) -> None:
     bridge = open_site(consent="limited").bridge
-    token = bridge.visit(make_scope(headers=NAVIGATION)).seal()
+    token = make_visitor(bridge, make_scope(headers=NAVIGATION)).seal()
     event = bridge.enrich({"event_name": "Lead"}, visitor=bridge.unseal(token))
     assert {key: event[key] for key in LDU} == LDU
 
@@ -447,9 +458,9 @@ async def test_sealed_visitor_keeps_limited_consent(open_site: Any) -> None:
 @pytest.mark.parametrize("consent", ["denied", "pending"])
 async def test_of_a_silent_visitor_a_token_sends_nothing(open_site: Any, consent: Any) -> None:
     site = open_site(consent=consent)
-    token = site.bridge.visit(make_scope(headers=NAVIGATION)).seal()
+    token = make_visitor(site.bridge, make_scope(headers=NAVIGATION)).seal()
     visitor = site.bridge.unseal(token)
-    assert (visitor.is_nobody, visitor.silence) == (True, f"consent_{consent}")
+    assert (visitor.has_identity, visitor.skip_reason) == (False, f"consent_{consent}")
     await track("Lead", visitor=visitor)
     assert await site.outbox.count(unix_now()) == {}
     assert site.bridge.counters[f"skipped_events.consent_{consent}"] == 1
@@ -457,22 +468,22 @@ async def test_of_a_silent_visitor_a_token_sends_nothing(open_site: Any, consent
 
 async def test_token_of_a_robot_or_for_an_own_reason_sends_nothing(open_site: Any) -> None:
     site = open_site(ignore=lambda connection: "x" * 1000)
-    token = site.bridge.visit(make_scope(headers=NAVIGATION)).seal()
+    token = make_visitor(site.bridge, make_scope(headers=NAVIGATION)).seal()
     assert len(token) <= 500
-    assert site.bridge.unseal(token).silence == "x" * 100
+    assert site.bridge.unseal(token).skip_reason == "x" * 100
 
 
 async def test_forgotten_visitor_is_sealed_as_nobody(open_site: Any) -> None:
     site = open_site()
-    visitor = site.bridge.visit(make_scope(headers=NAVIGATION))
-    visitor.forget()
+    visitor = make_visitor(site.bridge, make_scope(headers=NAVIGATION))
+    visitor.logout()
     opened = site.bridge.unseal(visitor.seal())
-    assert (opened.is_nobody, opened.silence, opened.user_data.external_id) == (True, None, [])
+    assert (opened.has_identity, opened.skip_reason) == (False, "logged_out")
 
 
 @pytest.mark.parametrize("token", [None, 42, b"nonsense"])
 async def test_what_is_no_text_is_no_token(open_site: Any, token: Any) -> None:
-    with pytest.raises(InvalidTokenError, match=r"no token of seal\(\)"):
+    with pytest.raises(InvalidTokenError, match=r"expected a token made by visitor.seal\(\)"):
         open_site().bridge.unseal(token)
 
 
@@ -491,7 +502,7 @@ async def external_id(site: Site, **headers: str) -> str:
 
 
 async def test_anonymous_id_of_analytics_js_is_ours_from_the_first_request(open_site: Any) -> None:
-    site = open_site()
+    site = open_site(destinations=[make_meta(), Segment("key")])
     site.client.cookies.set(
         "ajs_anonymous_id", "%220b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77%22", domain="shop.example.com"
     )
@@ -501,7 +512,7 @@ async def test_anonymous_id_of_analytics_js_is_ours_from_the_first_request(open_
 async def test_analytics_js_that_comes_later_is_taken_over_where_a_page_begins(
     open_site: Any,
 ) -> None:
-    site = open_site()
+    site = open_site(destinations=[make_meta(), Segment("key")])
     first = await external_id(site)
     site.client.cookies.set(
         "ajs_anonymous_id", "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77", domain="shop.example.com"
@@ -511,7 +522,7 @@ async def test_analytics_js_that_comes_later_is_taken_over_where_a_page_begins(
 
 
 async def test_reset_of_analytics_js_makes_a_stranger(open_site: Any) -> None:
-    site = open_site()
+    site = open_site(destinations=[make_meta(), Segment("key")])
     site.client.cookies.set(
         "ajs_anonymous_id", "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77", domain="shop.example.com"
     )
@@ -525,7 +536,7 @@ async def test_reset_of_analytics_js_makes_a_stranger(open_site: Any) -> None:
 
 
 async def test_another_user_at_analytics_js_is_no_reset(open_site: Any) -> None:
-    site = open_site()
+    site = open_site(destinations=[make_meta(), Segment("key")])
     site.client.cookies.set(
         "ajs_anonymous_id", "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77", domain="shop.example.com"
     )
@@ -542,7 +553,7 @@ async def test_track_message_of_a_silent_visitor_goes_nowhere_and_names_nobody(
     open_site: Any,
 ) -> None:
     site = open_site(consent="denied")
-    visitor = site.bridge.visit(make_scope("/"))
+    visitor = make_visitor(site.bridge, make_scope("/"))
     message = enrich({"event": "Signed Up"}, visitor=visitor)
     assert message["integrations"] == {"All": False}
     assert message["anonymousId"] == message["messageId"]
@@ -550,7 +561,7 @@ async def test_track_message_of_a_silent_visitor_goes_nowhere_and_names_nobody(
 
 
 async def test_another_user_gets_nothing_of_the_one_before(open_site: Any) -> None:
-    visitor = open_site().bridge.visit(make_scope("/"))
+    visitor = make_visitor(open_site().bridge, make_scope("/"))
     identify("A", email="ada@example.com", visitor=visitor)
     identify("A", city="Berlin", visitor=visitor)
     assert visitor.user_data.em
@@ -562,7 +573,7 @@ async def test_another_user_gets_nothing_of_the_one_before(open_site: Any) -> No
 
 @pytest.mark.parametrize("user_id", ["\ud800", "a\nb", ""])
 async def test_user_id_that_no_message_can_hold_is_refused(open_site: Any, user_id: str) -> None:
-    visitor = open_site().bridge.visit(make_scope("/"))
+    visitor = make_visitor(open_site().bridge, make_scope("/"))
     with pytest.raises(InvalidEventError, match="user_id"):
         identify(user_id, visitor=visitor)
 
@@ -586,7 +597,7 @@ async def test_identified_visitor_is_introduced_though_the_handler_fails(
 
 
 async def test_switches_of_the_caller_open_nothing_for_a_silent_visitor(open_site: Any) -> None:
-    visitor = open_site(consent="denied").bridge.visit(make_scope("/"))
+    visitor = make_visitor(open_site(consent="denied").bridge, make_scope("/"))
     given = {"event": "Signed Up", "integrations": {"Amplitude": True}}
     assert enrich(given, visitor=visitor)["integrations"] == {"All": False}
     with pytest.raises(InvalidEventError, match="event"):

@@ -1,4 +1,4 @@
-"""Requests like one before are recognised; whoever is not, is looked at in full."""
+"""A response that needs no cookie is found out without reading the visitor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bridge import Bridge, Consent, Visitor
-from tests.factories import NAVIGATION, USER_AGENT, make_bridge, make_scope
+from bridge.destinations import Segment
+from tests.factories import NAVIGATION, USER_AGENT, make_bridge, make_scope, make_visitor
 
 # Each may make a difference; whatever is left out is as in the visitor's first request.
 CHANGES: dict[str, tuple[Any, ...]] = {
@@ -75,65 +76,54 @@ def make_request(cookies: str, changes: dict[str, Any] | None = None) -> dict[st
 
 def land(bridge: Bridge) -> str:
     """The cookies of a visitor who has been at ``/p``."""
-    lines = bridge.visit(make_scope("/p", headers=NAVIGATION)).start_response(bridge.signer)
+    lines = make_visitor(bridge, make_scope("/p", headers=NAVIGATION)).start_response()
     return "; ".join(line.partition(b";")[0].decode() for line in lines)
 
 
+def names(visitor: Visitor) -> list[bytes]:
+    """The cookies that the response sets."""
+    return [line.partition(b"=")[0] for line in visitor.start_response()]
+
+
 def describe(visitor: Visitor) -> tuple[Any, ...]:
-    """All that the app, the events and the response may depend on."""
-    data, silence = visitor.user_data, visitor.silence
-    return (
-        visitor.external_id,
-        visitor.consent,
-        silence,
-        visitor.page_url,
-        (data.client_ip_address, data.client_user_agent, data.fbp),
-        # The click's first-seen time is now.
-        data.fbc and data.fbc.rpartition(".")[2],
-        [line.partition(b"=")[0] for line in visitor.start_response(visitor.bridge.signer)],
-    )
+    """Everything that the app and its events may depend on."""
+    return (visitor.external_id, visitor.consent, visitor.skip_reason, visitor.user_data)
 
 
 @pytest.mark.parametrize("excluded", [(), ("/api",)])
 @pytest.mark.parametrize("base", BASES.values(), ids=BASES)
-def test_visitor_is_the_same_whatever_came_before(
-    base: dict[str, Any], excluded: tuple[str, ...]
+@pytest.mark.parametrize("options", [{}, {"destinations": [Segment("key", pixel_id="1")]}])
+def test_response_is_the_same_whether_the_visitor_was_read_or_not(
+    base: dict[str, Any], excluded: tuple[str, ...], options: dict[str, Any]
 ) -> None:
-    fresh = build(exclude_paths=excluded)
-    cookies = land(fresh)
-    for key, value in ALL_CHANGES:
-        bridge = build(exclude_paths=excluded)
-        bridge.visit(make_request(cookies, base))
-        fresh.visits._settled.cache_clear()  # type: ignore[attr-defined]
-        seen, expected = (
-            b.visit(make_request(cookies, {**base, key: value})) for b in (bridge, fresh)
-        )
-        assert describe(seen) == describe(expected), (key, value)
+    bridge = build(exclude_paths=excluded, **options)
+    cookies = land(bridge)
+    for key, value in [("x-nothing", "1"), *ALL_CHANGES]:
+        request = make_request(cookies, {**base, key: value})
+        unread, read = make_visitor(bridge, request), make_visitor(bridge, request)
+        describe(read)
+        assert names(unread) == names(read), (key, value)
 
 
-def test_request_like_one_before_is_recognised() -> None:
+def test_request_that_changes_nothing_reads_nothing() -> None:
     bridge = build()
     cookies = land(bridge)
-    first, second = (bridge.visit(make_request(cookies)) for _ in range(2))
-    assert (first._is_settled, second._is_settled) == (False, True)
+    for changes in ({}, FETCH):
+        visitor = make_visitor(bridge, make_request(cookies, changes))
+        assert visitor.start_response() == []
+        assert visitor._identity is None
+
+
+def test_session_is_not_signed_again_for_another_page() -> None:
+    bridge = build()
+    cookies = land(bridge)
+    visitor = make_visitor(bridge, make_request(cookies, {"PATH": "/other"}))
+    assert names(visitor) == [b"_bridge_p"]
 
 
 def test_what_the_app_decides_itself_is_asked_each_time() -> None:
     answers = iter([None, None, "internal"])
     bridge = build(ignore=lambda connection: next(answers))
     cookies = land(bridge)
-    assert bridge.visit(make_request(cookies)).silence is None
-    assert bridge.visit(make_request(cookies)).silence == "internal"
-
-
-def test_many_situations_of_one_visitor_are_bounded() -> None:
-    bridge = build()
-    cookies = land(bridge)
-    for n in range(50):
-        bridge.visit(make_request(cookies, {**FETCH, "referer": f"https://shop.example.com/{n}"}))
-    bridge.visit(
-        make_request(cookies, {**FETCH, "referer": f"https://shop.example.com/{'x' * 9000}"})
-    )
-    kept = bridge.visits._settled(cookies.encode())
-    assert 0 < len(kept) <= 8
-    assert len(repr(kept)) < 20_000
+    assert make_visitor(bridge, make_request(cookies)).skip_reason is None
+    assert make_visitor(bridge, make_request(cookies)).skip_reason == "internal"
