@@ -30,7 +30,7 @@ from benchmarks.peers import (
     build_peers,
     check,
 )
-from bridge.visitor.identity import REMEMBERED
+from bridge.visitor.identity import CACHE_SIZE
 
 ROUNDS = 120
 WARM_UP = 10  # rounds
@@ -94,7 +94,7 @@ async def request(app: ASGIApp, case: Case, browser: Browser) -> tuple[int, set[
 async def meet(app: ASGIApp, peer: str) -> tuple[Browser, str]:
     """Return a browser that has been at ``app``, and what its pages said of it."""
     browser = Browser()
-    browser.logout()
+    browser.forget()
     known = ""
     for case in HISTORY:
         status, written, page = await request(app, case, browser)
@@ -110,12 +110,12 @@ async def prepare(app: ASGIApp, peer: str, case: Case) -> Callable[[int], list[d
     """Return what makes the next requests of ``case``, once its answer is found right."""
     if not case.returning:
         browser = Browser()
-        browser.logout()
+        browser.forget()
         check(case, peer, *await request(app, case, browser), "")
         cookies = [""]
     elif case.unremembered and peer == BRIDGE:
         # More visitors than are remembered, each in turn: none is remembered when it comes.
-        cookies = [(await meet(app, peer))[0].cookie_header for _ in range(REMEMBERED + REQUESTS)]
+        cookies = [(await meet(app, peer))[0].cookie_header for _ in range(CACHE_SIZE + REQUESTS)]
     else:
         browser, known = await meet(app, peer)
         cookies = [browser.cookie_header]

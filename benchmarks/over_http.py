@@ -121,7 +121,7 @@ def _request(port: int, case: Case, browser: Browser) -> tuple[int, set[str], st
 def _meet(port: int, peer: str, case: Case) -> Browser:
     """Return the browser that makes the requests of ``case``, once its answer is found right."""
     browser = Browser()
-    browser.logout()
+    browser.forget()
     known = ""
     if case.returning:
         for earlier in HISTORY:

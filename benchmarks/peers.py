@@ -109,10 +109,10 @@ CASES = (
         budgets=(0.5, 0.8),
     ),
     Case(
-        "Another page loaded, session written",
+        "Another page loaded",
         NEXT_PAGE,
         {**_NAVIGATION, "sec-fetch-site": "same-origin", "referer": f"https://{HOST}{PAGE}"},
-        written={SESSION: {"session"}, BRIDGE: {"_bridge"}},
+        written={SESSION: {"session"}, BRIDGE: {"_bridge_p"}},
     ),
     Case(
         "Landing of a new visitor with an fbclid",
@@ -123,7 +123,7 @@ CASES = (
         written={
             SESSION: {"session"},
             BUILDER: {"_fbp", "_fbc"},
-            BRIDGE: {"_bridge", "_bridge_x", "_fbp", "_fbc"},
+            BRIDGE: {"_bridge", "_bridge_p", "_bridge_x", "_fbp", "_fbc"},
         },
         budgets=(1.0, None),
     ),
@@ -132,7 +132,7 @@ CASES = (
         LANDING,
         {**_NAVIGATION, "sec-fetch-site": "cross-site", "referer": "https://l.facebook.com/"},
         query=f"fbclid={NEW_CLICK_ID}",
-        written={SESSION: {"session"}, BUILDER: {"_fbc"}, BRIDGE: {"_bridge", "_fbc"}},
+        written={SESSION: {"session"}, BUILDER: {"_fbc"}, BRIDGE: {"_bridge", "_bridge_p", "_fbc"}},
         budgets=(1.0, None),
     ),
     Case("Fetch, signature not remembered", PAGE, _FETCH, unremembered=True),

@@ -19,6 +19,7 @@ from bridge.events.event import UserData, parse_event
 from bridge.events.user_data import build_user_data
 from bridge.outbox.base import Delivery
 from bridge.visitor.identity import Identity
+from bridge.visitor.seal import Sealed
 from bridge.visitor.visitor import Visitor
 
 PIXEL_ID = "1234567890123456"
@@ -55,7 +56,6 @@ IDENTITY = Identity(
     client_ip="93.184.216.34",
     user_agent="Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
     " Chrome/142.0.0.0 Safari/537.36",
-    page_url=PAGE_URL,
 )
 
 
@@ -67,7 +67,7 @@ def build_visitor(bridge: Bridge, user_data: UserData | None = None) -> Visitor:
         user_data: What the session knows already, hashed.
     """
     identity = msgspec.structs.replace(IDENTITY, user_data=user_data) if user_data else IDENTITY
-    return Visitor(bridge, None, stored=identity, consent="granted", ignored=None)
+    return Visitor(bridge._visits, Sealed(identity, page_url=PAGE_URL))
 
 
 def build_deliveries(count: int) -> list[Delivery]:

@@ -38,7 +38,7 @@ class BridgeMiddleware:
         self.bridge = bridge
         self._endpoints = Endpoints(bridge)
         self._visits = bridge._visits
-        self._prefix = bridge._prefix
+        self._prefix = f"{bridge._prefix}/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle HTTP and lifespan; pass everything else, WebSockets too."""
@@ -67,8 +67,8 @@ class BridgeMiddleware:
 
         token = VISITOR.set(visitor)
         try:
-            if capture.path.startswith(f"{self._prefix}/"):
-                path = capture.path.removeprefix(self._prefix)
+            if capture.path.startswith(self._prefix):
+                path = capture.path.removeprefix(self.bridge._prefix)
                 await self._endpoints(scope, receive, send_with_cookies, path)
             else:
                 await self.app(scope, receive, send_with_cookies)
@@ -77,7 +77,8 @@ class BridgeMiddleware:
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)
             # Whatever became of the handler: the session has its new identity already.
-            await self.bridge._send_identity(visitor)
+            if visitor.is_newly_identified:
+                await self.bridge._send_identity(visitor)
 
 
 def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool) -> None:

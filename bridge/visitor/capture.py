@@ -72,7 +72,9 @@ class Capture:
         self.scope = scope
         # Read now: a router writes its own mounts into the same scope.
         self.root_path: str = scope.get("root_path", "")
-        self.path: str = scope["path"].removeprefix(self.root_path)
+        self.path: str = scope["path"]
+        if self.root_path:
+            self.path = self.path.removeprefix(self.root_path)
         self.headers = headers
         self.cookies = read_cookies(headers.get(b"cookie", b""))
         if mode is None:

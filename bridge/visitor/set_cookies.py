@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from bridge.visitor.cookies import (
 MAX_PAGE_LENGTH = 1000  # characters of the page's URL as a cookie
 
 _OURS = (SESSION_COOKIE, READABLE_COOKIE, PAGE_COOKIE, b"_fbp", b"_fbc")
-_NOT_IN_COOKIES = str.maketrans({each: f"%{ord(each):02X}" for each in '";,\\'})
+_NOT_IN_COOKIES = re.compile(r'[";,\\]')
 
 
 class _Attributes(NamedTuple):
@@ -103,7 +104,9 @@ class SetCookies:
         """
         if len(url) > MAX_PAGE_LENGTH:
             url = url.partition("?")[0]
-        value = url.translate(_NOT_IN_COOKIES).encode("ascii")
+        if _NOT_IN_COOKIES.search(url):
+            url = _NOT_IN_COOKIES.sub(lambda found: f"%{ord(found[0]):02X}", url)
+        value = url.encode("ascii")
         if len(value) <= MAX_PAGE_LENGTH and value != self._sent.page:
             self.lines.append(b"%b=%b%b" % (PAGE_COOKIE, value, self._attributes.page))
 

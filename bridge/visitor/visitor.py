@@ -47,22 +47,27 @@ class Visitor:
         twins: Browser copies that travel on this response.
     """
 
+    # Read when it is asked for
+    _identity: Identity | None = None
+    _consent: ConsentState | None = None
+    _stored: Identity | None = None
+    _ignored: str | None = None
+    _is_read = False
+    _is_unchanged = False  # the browser has every cookie that it should have
+    # Changed by handlers
+    _choice: ConsentChoice | None = None
+    _is_logged_out = False
+    _before_identify: Identity | None = None
+    _response_started = False
+
     def __init__(self, visits: Visits, source: Capture | Sealed) -> None:
         self.visits = visits
         self.twins: list[Twin] = []
-        self._choice: ConsentChoice | None = None
-        self._is_logged_out = False
-        self._before_identify: Identity | None = None
-        self._identity: Identity | None = None
-        self._consent: ConsentState | None = None
-        self._stored: Identity | None = None
-        self._ignored: str | None = None
         # Sync handlers run in threads: two must not make two identities for one new visitor.
         self._lock = threading.RLock()
         if isinstance(source, Capture):
             self._capture: Capture | None = source
             self._sealed: Sealed | None = None
-            self._is_read = self._response_started = False
         else:
             self._capture = None
             self._sealed = source
@@ -83,11 +88,11 @@ class Visitor:
     @property
     def identity(self) -> Identity:
         """What the signed session keeps; empty where nothing may be known."""
-        if self._identity is None:
+        identity = self._identity
+        if identity is None:
             with self._lock:
-                if self._identity is None:
-                    self._identity = self._read_identity()
-        return self._identity
+                identity = self._identity = self._identity or self._read_identity()
+        return identity
 
     @identity.setter
     def identity(self, identity: Identity) -> None:
@@ -96,6 +101,10 @@ class Visitor:
     def _read_identity(self) -> Identity:
         if self._capture is not None and not self._is_read:
             self._is_read = True
+            if unchanged := self.visits.read_unchanged(self._capture):
+                self._stored, self._consent = unchanged
+                self._is_unchanged = True
+                return self._stored
             self._stored = self.visits.read_session(self._capture)
             self._ignored = self.visits.find_ignored(self._capture, self._stored)
         if self._ignored is not None or self.consent not in SENDING_STATES:
@@ -152,7 +161,8 @@ class Visitor:
     @property
     def external_id(self) -> str | None:
         """SHA-256 hex that the pixel is given and every server copy carries."""
-        return self.identity.external_id if self.has_identity else None
+        identity = self.identity
+        return None if identity is NOBODY else identity.external_id
 
     @property
     def page_url(self) -> str | None:
@@ -225,6 +235,11 @@ class Visitor:
         if after != before:
             self._before_identify = self._before_identify or before
         self.identity = after
+
+    @property
+    def is_newly_identified(self) -> bool:
+        """Whether ``identify`` changed who the visitor is, and no destination knows yet."""
+        return self._before_identify is not None
 
     def take_identified(self) -> Identity | None:
         """Return who the visitor was before ``identify`` changed it, once; ``None`` otherwise."""
@@ -308,14 +323,14 @@ class Visitor:
         """Return the response's ``Set-Cookie`` values; from here on no twin can travel on it."""
         self._response_started = True
         capture = self.capture
-        if not self.has_choice:
-            if not capture.may_set_cookies:
-                return []
-            if self._identity is None and self.visits.is_unchanged(capture):
-                return []
-        identity = self.identity
-        if self._ignored and not self.has_choice:
+        if not self.has_choice and not capture.may_set_cookies:
             return []
+        identity = self.identity
+        if not self.has_choice:
+            if self._ignored:
+                return []
+            if self._is_unchanged and identity is self._stored and not self.twins:
+                return self._set_page_only(capture)
         cookies = SetCookies(capture)
         if self._choice is not None:
             cookies.set_choice(self._choice)
@@ -326,6 +341,15 @@ class Visitor:
             cookies.clear(READABLE_COOKIE)
         elif identity is not NOBODY:
             self._set_cookies(cookies, identity)
+        return cookies.lines
+
+    def _set_page_only(self, capture: Capture) -> list[bytes]:
+        # A URL without private parts is stored as it came.
+        if not capture.is_page_load or capture.raw_url == capture.cookies.page:
+            return []
+        cookies = SetCookies(capture)
+        if capture.page_url:
+            cookies.set_page(capture.page_url)
         return cookies.lines
 
     def _set_cookies(self, cookies: SetCookies, identity: Identity) -> None:

@@ -16,7 +16,7 @@ from bridge.browser.script_cookies import SettingsWriter
 from bridge.browser.words import ConsentState
 from bridge.events.event import DAY
 from bridge.visitor.bots import is_bot
-from bridge.visitor.capture import Capture
+from bridge.visitor.capture import SPECULATION_HEADERS, Capture
 from bridge.visitor.connection import SiteRules
 from bridge.visitor.consent import Consent
 from bridge.visitor.identity import Identity, SessionSigner
@@ -65,6 +65,8 @@ class Visits:
         self._consent = consent
         self._header = consent.header_name
         self._cookie = consent.cookie_name
+        # Nothing but the visitor's own choice differs from the default.
+        self._is_default = not (consent.resolve or consent.header or consent.cookie)
         self._excluded = tuple({f"{path.rstrip('/')}/" for path in exclude_paths})
         self._ignore = ignore
         self._counters = counters
@@ -80,12 +82,15 @@ class Visits:
 
     def decide(self, capture: Capture, choice: str | None) -> ConsentState:
         """Return what may be done, with ``choice`` as the visitor's own."""
+        gpc = capture.asks_for_privacy
+        if self._is_default and choice is None:
+            return self._consent.lower(self._consent.default, gpc=gpc)
         return self._consent.decide(
             capture.scope,
             header=capture.read_header(self._header) if self._header else None,
             cookie=capture.cookies.text(self._cookie) if self._cookie else None,
             choice=choice,
-            gpc=capture.asks_for_privacy,
+            gpc=gpc,
         )
 
     def find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
@@ -120,43 +125,50 @@ class Visits:
     def _is_excluded(self, path: str) -> bool:
         return f"{path}/".startswith(self._excluded)
 
-    def is_unchanged(self, capture: Capture) -> bool:
-        """Return whether the response would certainly set no cookie.
+    def read_unchanged(self, capture: Capture) -> tuple[Identity, ConsentState] | None:
+        """Return the session's identity and the consent, if both hold as they are.
 
-        It is asked about visitors in whom the app took no interest. Most requests of a known
-        visitor are such: for them nothing more is read than this. ``False`` means "look closer".
+        The browser then has all cookies that it should have, but for the page's. Of most requests
+        of a known visitor nothing more is read than this. ``None`` says nothing: the request has to
+        be looked at in full.
         """
-        cookies = capture.cookies
-        if cookies.session is None:
-            return False
+        cookies, headers = capture.cookies, capture.headers
+        if cookies.session is None or self._ignore is not None:
+            return None
         now = time.time()
         stored = self.signer.read(cookies.session, now)
         if (
             stored is None
-            or now - stored.renewed_at >= DAY
             or cookies.fbp != stored.fbp
             or cookies.fbc != stored.fbc
-            or (cookies.ajs_anonymous_id not in (None, stored.anonymous_id))
-            or self._ignore is not None
-            or capture.click_id is not None
-            or capture.speculation is not None
-            or self._is_excluded(capture.path)
+            or now - stored.renewed_at >= DAY
+            or b"fbclid=" in capture.scope.get("query_string", b"")
+            or b"fbclid=" in headers.get(b"referer", b"")
+            or not SPECULATION_HEADERS.isdisjoint(headers)
+            or (cookies.ajs_anonymous_id is not None and self._differs(capture, stored))
+            or (self._excluded and self._is_excluded(capture.path))
         ):
-            return False
+            return None
         consent = self.decide(capture, cookies.choice)
         if consent not in SENDING_STATES:
-            return False
+            return None
         connection = capture.connection
         ip = connection.client_ip
         if capture.is_navigation:
             if (
                 ip != stored.client_ip
                 or capture.user_agent != stored.user_agent
-                or (capture.is_page_load and capture.raw_url != cookies.page)
                 or stored.is_page_anonymous
             ):
-                return False
+                return None
         elif ip != stored.client_ip and ip is not None and ":" in ip:
-            return False
+            return None
         domain = connection.cookie_domain.domain
-        return cookies.readable == self.settings.encode(stored.external_id, domain, consent)
+        if cookies.readable != self.settings.encode(stored.external_id, domain, consent):
+            return None
+        return stored, consent
+
+    @staticmethod
+    def _differs(capture: Capture, stored: Identity) -> bool:
+        """Return whether Segment's anonymous id is another than the session's."""
+        return capture.ajs_anonymous_id not in (None, stored.anonymous_id)
