@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, TypedDict, Unpack
 
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
@@ -64,6 +64,32 @@ from bridge.visitor.visits import Visits
 
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
 RATE_LIMIT = 300  # events a minute of one session
+
+
+class BridgeOptions(TypedDict, total=False):
+    """The arguments of ``Bridge``, as ``Bridge.from_env`` takes them; see there."""
+
+    secret_key: str | Secret | Sequence[str | Secret]
+    destinations: Sequence[Destination]
+    outbox: str | Outbox
+    prefix: str
+    pixel_script_url: str
+    browser_hold: float
+    trusted_proxies: str | Sequence[str]
+    client_ip_header: str
+    cookie_domain: str | None
+    session_max_age: int
+    private_parameters: str | Iterable[str]
+    exclude_paths: str | Iterable[str]
+    ignore: Callable[[HTTPConnection], str | None] | None
+    consent: ConsentState | Consent
+    phone_region: str | None
+    run_sender: bool
+    custom_events: str | Iterable[str]
+    rate_limit: float
+    allowed_origins: str | Iterable[str]
+    catalog: Catalog | None
+    allow_personal: str | Iterable[str]
 
 
 class Bridge:
@@ -202,18 +228,20 @@ class Bridge:
         return owner
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: Any) -> Bridge:
-        """Return the bridge that the ``BRIDGE_*`` variables describe; README lists them.
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: Unpack[BridgeOptions]
+    ) -> Bridge:
+        """Return the bridge that the ``BRIDGE_*`` variables describe.
 
         Args:
-            environ: The process's own environment by default.
-            arguments: Of ``Bridge``, for what no variable can say, such as ``catalog`` and
-                ``ignore``; they go before the variables.
+            environ: The variables; the process's own environment by default.
+            options: Arguments of ``Bridge``; they take precedence over the variables. ``catalog``,
+                ``ignore`` and the like can only be given here.
 
         Raises:
             ConfigError: A variable is missing or wrong; the message names it.
         """
-        return build_from(cls, os.environ if environ is None else environ, **arguments)
+        return build_from(cls, os.environ if environ is None else environ, **options)
 
     # The app's life
 

@@ -7,10 +7,10 @@ offers one, else from the first request.
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from bridge.core import Bridge
 from bridge.endpoints import Endpoints
@@ -21,6 +21,9 @@ from bridge.visitor.visitor import VISITOR, Visitor
 _UNSHARED = frozenset({b"private", b"no-store"})
 _CDN_HEADERS = (b"cdn-cache-control", b"surrogate-control")
 _CACHE_HEADERS = frozenset({b"cache-control", *_CDN_HEADERS})
+
+# Every framework has types of its own for the same three arguments: only ``Any`` fits around all.
+ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
 
 logger = logging.getLogger("bridge.middleware")
 
@@ -40,8 +43,8 @@ class BridgeMiddleware:
         self._visits = bridge._visits
         self._prefix = f"{bridge._prefix}/"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle HTTP and lifespan; pass everything else, WebSockets too."""
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle HTTP and lifespan; pass on everything else, WebSockets too."""
         if scope["type"] == "lifespan":
             await _Lifespan(self.app, self.bridge, receive, send).run(scope)
             return

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bridge import Bridge, ConfigError
+from bridge.core import BridgeOptions
 from bridge.destinations import Meta, Segment
 from bridge.events.catalog import Catalog, EventMapping
 from tests.factories import SECRET
@@ -106,3 +107,7 @@ def test_signature_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None
     for name, value in {**BASE, **META}.items():
         monkeypatch.setenv(name, value)
     assert kinds(Bridge.from_env()) == [Meta]
+
+
+def test_from_env_takes_every_argument_of_bridge() -> None:
+    assert [*BridgeOptions.__annotations__] == [*inspect.signature(Bridge).parameters]

@@ -63,7 +63,7 @@ _Read = Callable[[object, Options], str | int | None]
 Tell = Callable[[str, int, int, str], None]
 
 
-Given = str | int | Sequence[str | int]  # one value, or at most 20
+Given = str | int | list[str] | list[int] | tuple[str | int, ...]  # one value, or at most 20
 
 
 class PersonalData(TypedDict, total=False):
