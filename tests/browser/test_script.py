@@ -175,7 +175,7 @@ def test_tag_leads_to_another_origin(bridge: Bridge, origin: str) -> None:
 @pytest.mark.parametrize("origin", ["", "api.example.com", 'https://a"b', "javascript:x", "//a"])
 def test_origin_that_is_none_is_refused(bridge: Bridge, origin: str) -> None:
     for build in (bridge.script_tag, bridge.csp_directives):
-        with pytest.raises(ConfigError, match="origin must be like"):
+        with pytest.raises(ConfigError, match="origin must be such as"):
             build(origin=origin)
 
 
