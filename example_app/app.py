@@ -1,4 +1,4 @@
-"""The shop's pages, and the places where they tell Bridge what happened."""
+"""The shop's pages, and the places where they report to Bridge what happened."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def checkout(request: Request) -> Response:
 async def place_order(request: Request) -> Response:
     """Take an order, and report ``Purchase`` under the order's own id.
 
-    Paid by card, it is a purchase only when the provider says so: see ``take_payment``.
+    An order paid by card is a purchase only when the provider says so: see ``take_payment``.
     """
     form = await read_form(request)
     order_id = read_text(form, "order_id")
@@ -209,9 +209,9 @@ def start_payment(request: Request, order_id: str, cart: Cart) -> str:
 
 
 async def take_payment(request: Request) -> Response:
-    """Take the provider's word that an order is paid, and report ``Purchase`` of its visitor.
+    """Take the provider's notice that an order is paid, and report its visitor's ``Purchase``.
 
-    Called again, it changes nothing: the order's id is the event's.
+    A second call changes nothing: the event has the order's id.
     """
     body = await request.body()
     signature = request.headers.get(SIGNATURE_HEADER, "")

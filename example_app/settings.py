@@ -21,7 +21,7 @@ class Settings:
 
     Attributes:
         bridge: The ``BRIDGE_*`` variables, for ``Bridge.from_env``.
-        sandbox_url: Where the sandbox shows the shop's events; none when they go to the real world.
+        sandbox_url: The sandbox that shows the shop's events; ``None`` without one.
     """
 
     bridge: Mapping[str, str]
@@ -39,7 +39,7 @@ def read_settings(environ: Mapping[str, str], *, sandbox_port: int = SANDBOX_POR
     With ``SHOP_CONSENT=ask``, nothing is kept or sent of visitors before they allow it.
 
     Raises:
-        ConfigError: ``SHOP_SENDS_TO`` is none of the three.
+        ConfigError: ``SHOP_SENDS_TO`` is something else.
     """
     given = {"BRIDGE_EXCLUDE_PATHS": NO_VISITORS}
     given |= {name: value for name, value in environ.items() if value}

@@ -48,7 +48,7 @@ async def buy(request: Request) -> Response:
 
 
 def open_client(bridge: Bridge) -> httpx.AsyncClient:
-    """The script in a browser of its own."""
+    """The script in a new browser."""
     app = Starlette(routes=[Route("/buy", buy)])
     client = make_client(BridgeMiddleware(app, bridge=bridge))
     client.headers.update(SCRIPT)
@@ -68,7 +68,7 @@ async def stored(outbox: SQLiteOutbox) -> list[dict[str, Any]]:
     return [msgspec.json.decode(body) for (body,) in rows]
 
 
-async def test_identity_is_told_and_kept_from_caches(client: httpx.AsyncClient) -> None:
+async def test_identity_is_answered_and_not_cached(client: httpx.AsyncClient) -> None:
     response = await client.get("/_bridge/identity")
     assert response.headers["cache-control"] == "no-store"
     settings = msgspec.json.decode(response.content, type=PageSettings)
@@ -171,7 +171,7 @@ async def test_properties_that_only_the_pixel_takes_cost_not_the_event(
         ({"value": -5, "currency": "EUR"}, "custom_data.value: expected a number of 0 or more"),
     ],
 )
-async def test_purchase_whose_value_cannot_be_told_is_still_refused(
+async def test_purchase_without_a_valid_value_is_still_refused(
     client: httpx.AsyncClient, given: dict[str, Any], reason: str
 ) -> None:
     event = {"event_name": "Purchase", "event_id": "1", "custom_data": given}
@@ -376,9 +376,7 @@ async def test_no_answer_is_kept_by_a_cache(
     [{"user-agent": "Googlebot/2.1"}, {"sec-purpose": "prefetch"}],
     ids=["robot", "prefetch"],
 )
-async def test_robot_has_no_identity_and_is_given_none(
-    client: httpx.AsyncClient, headers: dict[str, str]
-) -> None:
+async def test_robot_gets_no_identity(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
     response = await client.get("/_bridge/identity", headers=headers)
     assert response.json() == {"c": "denied"}
     assert "set-cookie" not in response.headers

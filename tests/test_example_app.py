@@ -398,7 +398,7 @@ async def test_webhook_tracks_nothing_of_nobody(
     assert await read_names(asking_app) == []
 
 
-async def test_payment_is_told_about_in_the_log_when_the_shop_refuses(
+async def test_payment_that_the_shop_refuses_is_logged(
     app: Starlette, browser: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     metadata = {"order_id": "A-1", "cart": "{}", "visitor": "torn"}

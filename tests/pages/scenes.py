@@ -84,7 +84,7 @@ class Scene(Visit):
         await self.page.goto(await self.place(html, path), wait_until="domcontentloaded")
 
     async def hurry(self) -> None:
-        """On the pages opened from now on, what the script waits seconds for takes a fifth."""
+        """Shorten the script's timers of some seconds to a fifth, on pages opened from now on."""
         await self.page.add_init_script(
             """const wait = setTimeout
             window.setTimeout = (work, ms) => wait(work, ms > 2e3 ? ms / 5 : ms)"""
@@ -94,7 +94,7 @@ class Scene(Visit):
         return await self.page.evaluate(script)
 
     async def ready(self) -> None:
-        """Until the script knows what holds."""
+        """Wait until the script has its settings."""
         assert await self.consent()
 
     async def hits(self, *names: str) -> list[dict[str, Any]]:
@@ -121,12 +121,12 @@ class Scene(Visit):
         await self._call("PUT", "/faults", json=list(faults))
 
     async def reports(self) -> list[dict[str, Any]]:
-        """What collect was told, and the status it answered, oldest first."""
+        """The reports that collect got, and the status it answered, oldest first."""
         found: list[dict[str, Any]] = (await self._call("GET", "/reports")).json()
         return found
 
-    async def told(self, event_id: str) -> str:
-        """The state that collect was told of an event or a twin, once it was."""
+    async def reported(self, event_id: str) -> str:
+        """The state that the script reported for an event or a twin, once it did."""
 
         async def check() -> str | None:
             for report in await self.reports():

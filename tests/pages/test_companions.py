@@ -196,9 +196,9 @@ async def test_anonymous_id_of_analytics_js_is_followed_through_its_reset(scene:
     assert second != first
     await scene.show(ANALYTICS + OURS, "/after")
     assert await external_id(scene) == hash_external_id(second)
-    # What the pixel is told and what the server tells is the same person.
+    # The pixel and the server report the same person.
     await scene.run("bridge.track('Lead', {}, { eventID: 'L-1' })")
-    await scene.told("L-1")
+    await scene.reported("L-1")
     await scene.sandbox.wait_for_server_copies(5)
     [lead] = await scene.sandbox.actions("Lead")
     assert_alike(lead)

@@ -52,8 +52,8 @@ async def test_copies_pair_by_event_id_with_segment_alone(
         actions = await visit.counted(**{**bought, "Purchase": 2})
         [named] = [a for a in actions if a["event_id"] == "J-1"]
         assert_alike(named)
-        told = named["browser"][0]["cd"]
-        assert (float(told["value"]), told["currency"]) == (1012.5, "USD")
+        data = named["browser"][0]["cd"]
+        assert (float(data["value"]), data["currency"]) == (1012.5, "USD")
         assert named["server"][0]["event"]["custom_data"]["value"] == 1012.5
         messages = await read_messages(sandbox, 11)
         assert all(m["verdict"] == "accepted" and not m["warnings"] for m in messages)

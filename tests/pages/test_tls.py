@@ -1,6 +1,6 @@
 """The script over TLS, under Meta's own host names: what a browser allows only there, or forbids.
 
-Each server is a process; Chromium is told where the names live, and nothing is intercepted.
+Each server is a process; Chromium resolves their names to it, and nothing is intercepted.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ async def test_policy_that_blocks_costs_the_browser_copy_alone(
 
 
 async def assert_blocked(scene: TLSScene) -> None:
-    """Blocked is told, and the server copies go, long before they would by themselves."""
+    """Blocked is reported, and the server copies go, long before they would by themselves."""
     await scene.ready()
     event_id = await scene.run("bridge.track('Lead')")
-    assert await scene.told(event_id) == "blocked"
+    assert await scene.reported(event_id) == "blocked"
     await scene.run("fetch('/order?id=' + Math.random())")
     events = await scene.sandbox.wait_for_server_copies(3)
     assert {event["event_name"] for event in events} == {"PageView", "Lead", "Purchase"}
@@ -152,7 +152,7 @@ async def test_page_and_api_on_two_subdomains(
         assert action["browser"][0]["dl"].startswith(PLAIN)
     [lead] = [a for a in actions if a["event_name"] == "Lead"]
     assert lead["server"][0]["event"]["event_source_url"].startswith(PLAIN)
-    assert await scene.consent("deny") == "denied"
+    assert await scene.consent("denied") == "denied"
     assert await scene.cookies() == {"_bridge_c"}
     assert [text for text in scene.console if "CORS" in text] == []
 
@@ -179,7 +179,7 @@ async def test_api_on_another_subdomain_hears_from_a_page_that_is_left(
     event_id = await scene.run("bridge.track('Lead')")
     await scene.page.goto("about:blank")
     api = TLSScene(scene.page, sandbox, town)
-    assert await api.told(event_id) == "unknown"
+    assert await api.reported(event_id) == "unknown"
 
 
 async def test_page_of_an_origin_that_is_not_allowed_is_not_heard(
@@ -286,7 +286,7 @@ async def test_hit_that_hangs_holds_the_server_copy_for_seconds_only(scene: TLSS
     await scene.ready()
     event_id = await scene.run("bridge.track('Lead')")
     await scene.run("fetch('/order?id=hangs')")
-    assert await scene.told(event_id) == await scene.told("hangs-0") == "unknown"
+    assert await scene.reported(event_id) == await scene.reported("hangs-0") == "unknown"
     await scene.sandbox.wait_for_server_copies(3)
     assert scene.errors == []
 
@@ -296,7 +296,7 @@ async def test_hit_that_hangs_holds_the_server_copy_for_seconds_only(scene: TLSS
 
 async def test_two_tabs_fire_one_twin_once_under_a_lock(scene: TLSScene, town: Town) -> None:
     await scene.open_tagged()
-    assert await scene.run("!!navigator.locks")  # plain http has none
+    assert await scene.run("!!navigator.locks")  # plain http has no locks
     other = TLSScene(await scene.page.context.new_page(), scene.sandbox, town)
     await other.open_tagged()
     await scene.counted(PageView=2)
@@ -326,7 +326,7 @@ async def test_twin_that_waits_for_another_tab_is_not_kept_after_a_denial(
     await scene.page.wait_for_function(waiting)
     # The server's answer to a denial would take the twin away.
     await scene.run("() => { window.fetch = () => Promise.reject(new TypeError('offline')) }")
-    await scene.consent("deny")
+    await scene.consent("denied")
     await scene.run("release()")
     await scene.run("navigator.locks.request('_bridge', () => {})")
     assert await scene.storage() == []
