@@ -257,7 +257,7 @@ async def test_pages_that_allow_duplicate_views_have_each_of_theirs(scene: Scene
 async def test_blocked_pixel_of_a_page_still_has_its_server_copies(
     open_scene: Any, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # Not before our script is there to see it.
+    # Delayed until our script listens for the error.
     await sandbox.fault("fbevents", drop=True, delay=1, times=None)
     with running_pages(tmp_path_factory.mktemp("pages"), sandbox.url, hold="0.2") as url:
         scene = await open_scene(url)
@@ -287,7 +287,7 @@ async def test_library_that_failed_before_the_script_came_is_reported_as_blocked
         await scene.ready()
         event_id = await scene.run("bridge.track('Lead')")
         assert await scene.reported(event_id) == "blocked"
-        # Who knows that, counts the views that the pixel would have made by itself.
+        # The script knows that, and counts the views that the pixel would have made by itself.
         await scene.run("history.pushState({}, '', '/two')")
         names = [event["event_name"] for event in await sandbox.wait_for_server_copies(3)]
         assert sorted(names) == ["Lead", "PageView", "PageView"]
@@ -437,7 +437,7 @@ async def test_strange_calls_of_the_page_pass_and_throw_nothing(scene: Scene) ->
 async def test_images_of_the_page_are_its_own(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
-    # Like a hit in all but its path.
+    # Like a hit, except for its path.
     address = f"{scene.url}/own.png?ev=PageView&id={ID}"
     async with scene.page.expect_request(address):
         found = await scene.run(

@@ -137,7 +137,7 @@ async def test_other_words_are_refused_and_change_nothing(scene: Scene, word: st
 async def test_refused_event_shows_in_the_console(scene: Scene) -> None:
     await scene.show(OURS)
     ours = scene.page.expect_console_message(lambda message: "[Object]" in message.text)
-    async with ours as shown:  # the pixel has words of its own
+    async with ours as shown:  # the pixel logs too
         await scene.run("void bridge.track('Purchase', {value: 3})")
     message = await shown.value
     [[refused]] = [await each.json_value() for each in message.args]
@@ -192,7 +192,7 @@ async def test_identity_is_asked_for_until_it_is_answered(scene: Scene) -> None:
             ? Promise.reject(new TypeError('offline')) : real(url, options)
         window.setTimeout = (work, ms) => wait(work, ms == 10e3 ? 10 : ms)"""
     )
-    # No answer but identity's sets a cookie.
+    # Only identity's answer sets a cookie.
     shared = urlencode({"headers": '{"cache-control": "public"}'})
     await scene.page.goto(f"{await scene.place(OURS)}&{shared}")
     [view] = await scene.counted(PageView=1)

@@ -27,7 +27,7 @@ def asking_shop(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 async def open_visit(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
-    """A function from a shop's address to a visitor of it."""
+    """A function that opens a shop at an address for a new visitor."""
     contexts = []
 
     async def open_visit(url: str, **options: Any) -> Visit:
@@ -40,7 +40,7 @@ async def open_visit(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
 
 
 def assert_limited(action: dict[str, Any]) -> None:
-    """Both copies of ``action`` say Limited Data Use, and that Meta shall locate."""
+    """Both copies of ``action`` say Limited Data Use, with the place for Meta to find."""
     [browser], [server] = action["browser"], action["server"]
     assert {key: browser["params"][key] for key in LDU} == LDU
     event = server["event"]
@@ -173,7 +173,7 @@ async def test_global_privacy_control_limits_both_copies(open_visit: Any, shop: 
 
 
 async def test_robot_is_not_counted(browser: Browser, sandbox: Sandbox, shop: str) -> None:
-    async with await browser.new_context() as context:  # headless, and says so
+    async with await browser.new_context() as context:  # its user agent says headless
         visit = Visit(await context.new_page(), sandbox, shop)
         await visit.buy()
         assert await visit.cookies() == set()

@@ -44,7 +44,7 @@ async def test_hit_that_was_answered_is_sent(scene: Scene) -> None:
 async def test_state_of_a_hit_is_reported(scene: Scene, fault: dict[str, Any], state: str) -> None:
     await scene.sandbox.fault(**{**fault, "times": None})
     if "hang" in fault or fault.get("body") == "":
-        await scene.hurry()  # in test_tls.py a hit is waited for as long as it is
+        await scene.hurry()  # test_tls.py waits for a hit in full length
     await scene.show(OURS)
     event_id = "-".join(map(str, [*fault, *fault.values()]))
     await track(scene, f"{{eventID: '{event_id}'}}")
@@ -84,14 +84,14 @@ async def test_state_is_reported_from_a_page_that_is_left(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.ready()
     event_id = await scene.run("bridge.track('Lead')")
-    # Firefox before 133 knows no fetch that outlives its page.
+    # Firefox before 133 has no fetch that outlives its page.
     await scene.run("() => { window.fetch = () => new Promise(() => {}) }")
     await scene.page.goto("about:blank")
     assert await scene.reported(event_id) == "unknown"
 
 
 async def test_state_is_reported_from_a_page_that_is_hidden(scene: Scene) -> None:
-    # Else the hit would be given up after five seconds.
+    # Without this, the hit would count as unknown after five seconds.
     await scene.page.add_init_script(
         "const wait = setTimeout; window.setTimeout = (f, ms) => wait(f, ms == 5e3 ? 1e8 : ms)"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.browser.script_cookies import HIT_ROOM, KEPT_FIRST, trim
+from bridge.browser.script_cookies import HIT_ROOM, KEPT_FIRST, Twin, encode_readable, trim
 from tests.pages.scenes import ID, OTHER_ID, OURS, Scene, running_pages
 from tests.pages.test_journey import assert_alike
 from tests.servers import ROOT, Sandbox, poll
@@ -183,8 +183,7 @@ async def test_uncertain_twin_is_fired_if_the_server_confirms_it(scene: Scene) -
 async def test_uncertain_twin_of_no_stored_event_is_not_fired(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
-    # {"n": "Purchase", "i": "none", "u": true}
-    forged = "eyJuIjoiUHVyY2hhc2UiLCJpIjoibm9uZSIsInUiOnRydWV9"
+    forged = encode_readable(Twin("Purchase", "none", is_uncertain=True))
     cookie = f"_bridge_t_0123456789ab={forged}; Path=/; Domain=example.com"
     await scene.run(f"document.cookie = '{cookie}'; fetch('/x')")
     await scene.page.wait_for_function("!document.cookie.includes('_bridge_t_')")
@@ -234,7 +233,7 @@ async def test_text_of_any_language_reaches_the_pixel(scene: Scene) -> None:
     assert purchase["browser"][0]["cd"]["content_name"] == "Фикус 🌿 ÿ"
 
 
-# Pages of another mind
+# Pages that interfere
 
 
 async def test_script_that_comes_twice_is_one(scene: Scene) -> None:
@@ -295,7 +294,7 @@ async def test_forged_settings_throw_nothing(scene: Scene, forged: str) -> None:
 async def test_hits_stay_short_and_the_server_copy_is_whole(scene: Scene) -> None:
     await scene.show(OURS, "/" + "long-path/" * 80)
     contents = [{"id": f"product-{n}", "quantity": 1, "item_price": 9.9} for n in range(60)]
-    note = "x" * 700  # would fit, but for the address
+    note = "x" * 700  # would fit without the address
     data = json.dumps({"note": note, "contents": contents, "value": 594, "currency": "EUR"})
     await scene.ready()
     await scene.run(f"bridge.track('AddToCart', {data})")
@@ -342,7 +341,7 @@ async def test_a_thousand_route_changes_do_not_grow_memory(scene: Scene) -> None
     async def is_small() -> bool:
         return await measure() < first * 1.25
 
-    # What one collection leaves behind, the next may find.
+    # One garbage collection may leave something for the next.
     await poll(is_small, f"a heap of no more than {first * 1.25:.0f} bytes")
 
 
@@ -352,7 +351,7 @@ async def test_no_task_of_the_script_is_long(scene: Scene) -> None:
         new PerformanceObserver((list) => long.push(...list.getEntries().map((e) => e.duration)))
             .observe({type: 'longtask', buffered: true})"""
     )
-    # A task of the script's own is long each time; one that a busy machine made long is not.
+    # A long task of the script is long every time; one due to a busy machine is not.
     longest = []
     for visit in range(1, 4):
         await scene.show(OURS)

@@ -42,7 +42,7 @@ async def test_copies_pair_by_event_id_with_segment_alone(
         [purchase] = [a for a in actions if a["event_name"] == "Purchase"]
         assert purchase["event_id"] == order_id
 
-        # The pixel's copy of an event in Segment's words has the same name and says the same.
+        # The pixel's copy of an event with Segment's names has the same name and data.
         await visit.page.evaluate(
             """() => bridge.track('completed_order', {
                 order_id: 'J-1', revenue: '$1,012.50', total: 1020, currency: 'usd',

@@ -77,7 +77,7 @@ async def test_helpers_policy_is_enough(
     await scene.run("bridge.track('Lead')")
     assert_all_alike(await scene.counted(PageView=1, Lead=1))
     assert not await scene.run("window.inline")
-    # But for the inline script: that is how we know that the policy was in force.
+    # Except the inline script, which shows that the policy was in force.
     assert len([text for text in scene.console if "Content Security Policy" in text]) == 1
 
 
@@ -160,7 +160,9 @@ async def test_page_and_api_on_two_subdomains(
 async def test_api_on_another_subdomain_hears_of_the_landing_click_without_the_pixel(
     context: BrowserContext, sandbox: Sandbox, town: Town
 ) -> None:
-    await sandbox.fault("fbevents", drop=True, times=None)  # else its cookie would tell
+    await sandbox.fault(
+        "fbevents", drop=True, times=None
+    )  # without this, its cookie would identify the visitor
     scene = TLSScene(await context.new_page(), sandbox, town, PLAIN)
     tag, _ = await scene.help({"origin": API})
     await scene.open_page(tag, query="?fbclid=CLICK")
@@ -302,7 +304,7 @@ async def test_two_tabs_fire_one_twin_once_under_a_lock(scene: TLSScene, town: T
     await scene.counted(PageView=2)
     rounds = range(5)
     for n in rounds:
-        # Both look for it as soon as it is there.
+        # Both look for it as soon as it has come.
         await asyncio.gather(
             scene.run(f"fetch('/order?id=tabs{n}')"),
             *(tab.run("Promise.all([1, 2, 3].map(() => fetch('/x')))") for tab in (scene, other)),
@@ -324,7 +326,7 @@ async def test_twin_that_waits_for_another_tab_is_not_kept_after_a_denial(
     await scene.run("fetch('/order?id=locked')")
     waiting = "navigator.locks.query().then(({pending}) => pending.length > 0)"
     await scene.page.wait_for_function(waiting)
-    # The server's answer to a denial would take the twin away.
+    # The server's answer to a denial would delete the twin's cookie.
     await scene.run("() => { window.fetch = () => Promise.reject(new TypeError('offline')) }")
     await scene.consent("denied")
     await scene.run("release()")
@@ -335,7 +337,7 @@ async def test_twin_that_waits_for_another_tab_is_not_kept_after_a_denial(
 async def test_offline_and_back_with_a_reload_in_between(scene: TLSScene) -> None:
     await scene.open_tagged()
     await scene.counted(PageView=1)
-    # What a page sends while it is left, Chromium lets out although it is offline.
+    # Chromium, though offline, sends what a page sends while the visitor leaves it.
     await scene.fail_collect(*[{"status_code": 503}] * 1000)
     await scene.page.context.set_offline(True)
     event_id = await scene.run("bridge.track('Lead', {value: 1, currency: 'EUR'})")
