@@ -1,14 +1,14 @@
 // Bridge: gives each event the same id in the Meta Pixel and on the server.
-// scripts/minify turns this file into bridge.min.js, which is served. The script finds its server by
-// its own address.
+// scripts/minify turns this file into bridge.min.js, which is served. The script finds its server
+// by its own address.
 //
 // Strategy: every call of `fbq` goes through `handleCall`, whoever made it and whoever loaded the
 // pixel. There it waits for consent, gets an id, and a copy of it is queued for the server. So a
 // page's own pixel, ours, and `bridge.track` behave alike. Hits that the pixel makes by itself are
 // caught where they leave: in `Image`.
 //
-// The server speaks through cookies: `_bridge_x` (settings) and one `_bridge_t_…` for each server-born
-// event whose browser copy is still to be fired. The browser reports to the `collect` endpoint.
+// The server speaks through cookies: `_bridge_x` (settings) and one `_bridge_t_…` for each
+// server-born event whose browser copy is still to be fired. The browser reports to `collect`.
 ;(() => {
   /**
    * @typedef {'granted' | 'limited' | 'denied'} Choice
@@ -41,8 +41,8 @@
   const FLUSH_DELAY = 50 // ms, to send several reports in one request
   const RETRY_DELAY = 10e3 // ms
   const MAX_DELAY = 1e9 // ms; beyond 2^31 a timer fires at once
-  // URL-encoded characters of custom data, page address and referrer in one hit. With the rest of it,
-  // a hit then stays below 2048; above, the pixel uses a transport that dies on navigation.
+  // URL-encoded characters of custom data, page address and referrer in one hit. With the rest of
+  // it, a hit stays below 2048; above, the pixel uses a transport that dies on navigation.
   const HIT_ROOM = 800
   const MIN_DATA_ROOM = 60 // at least this for data: value and currency
   const KEPT_FIRST = 'value currency content_ids content_type order_id'
@@ -386,8 +386,8 @@
 
   // --- was the browser copy sent? ---
 
-  // Meta merges on external id and fbp only if the browser copy came first. So an event, or that a twin
-  // was fired, is reported to the server only once its hit was seen, or will certainly not come.
+  // Meta merges on external id and fbp only if the browser copy came first. So an event, or that a
+  // twin was fired, is reported to the server only once its hit was seen, or will not come.
   /** @param {string} id @param {string} twin its name, or '' */
   const watchHit = (id, twin) => {
     unseen.set(id, twin)
@@ -489,7 +489,7 @@
     })
   }
 
-  // Any request of the page may have brought a new twin. This way no function of the page is patched.
+  // Any request of the page may have brought a new twin. No function of the page is patched for it.
   const watchRequests = () => new PerformanceObserver(checkTwins).observe({ type: 'resource' })
 
   // --- events born in the browser ---
@@ -610,7 +610,7 @@
   const reportOnLeave = () => {
     settleAll('unknown')
     const body = active && buildReport()[0]
-    if (body) navigator.sendBeacon(base + 'collect', body) // is sent in every browser after the page is gone
+    if (body) navigator.sendBeacon(base + 'collect', body) // outlives the page
   }
 
   // --- views ---
@@ -685,7 +685,7 @@
     if (choice && !/^(granted|limited|denied)$/.test(choice))
       throw Error(choice + ': expected granted, limited or denied')
     const number = choice ? ++choiceCount : choiceCount
-    if (choice) setCookie('_bridge_c', '', 0) // an old refusal may be on another domain than the new one
+    if (choice) setCookie('_bridge_c', '', 0) // an old refusal may be on another domain
     if (choice === 'denied') refuse()
     await ready
     if (choice) {

@@ -1,6 +1,6 @@
-// Segment's event names and properties → Meta's, by the server's own table (bridge/events/catalog.py).
-// Served in front of bridge.js, in the same file, for apps that use Segment's names. So the pixel gets
-// the same name and parameters as the server copy.
+// Segment's event names and properties → Meta's, by the server's table (bridge/events/catalog.py).
+// Served in front of bridge.js, in the same file, for apps that use Segment's names. So the pixel
+// gets the same name and parameters as the server copy.
 ;(() => {
   /**
    * @typedef {Record<string, any>} Properties

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.async_api import Browser, Playwright
 
 # The popups of the address bar are pages of their own: a third of the work of a test, unseen.
-# HttpsUpgrades and the next would turn http into https. The last two stand in Playwright's own list,
+# HttpsUpgrades and the next would turn http into https. The last two are on Playwright's own list,
 # which ours replaces: with them it may lose track of a navigation, and a click waits for its end.
 UNUSED = [
     "WebUIOmniboxPopup",
