@@ -235,8 +235,9 @@ async def test_cookies_that_only_we_read_are_secure(scene: TLSScene) -> None:
     await scene.open_tagged()
     await scene.counted(PageView=1)
     found = {c.get("name"): c for c in await scene.page.context.cookies()}
-    assert {name for name, c in found.items() if c.get("secure")} == {"_bridge", "_bridge_x"}
-    assert {name for name, c in found.items() if c.get("httpOnly")} == {"_bridge"}
+    secure = {"_bridge", "_bridge_p", "_bridge_x"}
+    assert {name for name, c in found.items() if c.get("secure")} == secure
+    assert {name for name, c in found.items() if c.get("httpOnly")} == secure - {"_bridge_x"}
     assert found["_fbp"].get("domain") == ".example.com"
 
 
