@@ -27,7 +27,7 @@ from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
 from bridge.browser.limits import Limits
-from bridge.browser.origins import Origins
+from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
 from bridge.browser.script_cookies import SettingsWriter
@@ -182,7 +182,7 @@ class Bridge:
         table = catalog_.to_json() if is_spoken else None
         self._script = Script(prefix, pixel_script_url, table=table)
         self._event_names = EventNames(custom_events)
-        self._origins = Origins(allowed_origins)
+        self._origins = parse_origins(allowed_origins)
         self._limits = Limits(rate_limit)
         self._prefix = prefix
         self._phone_region = check_phone_support(phone_region) if phone_region else None

@@ -21,7 +21,7 @@ from example_app.settings import DESTINATIONS, SANDBOX_PORT, read_settings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Serve the shop until Ctrl-C; whatever was started with it ends with it."""
+    """Serve the shop until Ctrl-C, which also ends the sandbox."""
     parser = argparse.ArgumentParser(prog="python -m example_app", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             " BRIDGE_SEGMENT_WRITE_KEY: unset them"
         )
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    # Told to stop or left by its terminal, the shop ends as with Ctrl-C, and so ends the sandbox.
+    # SIGTERM and SIGHUP act like Ctrl-C, so that the sandbox ends too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens."""
+    """Return a listening socket."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)

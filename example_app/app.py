@@ -1,4 +1,4 @@
-"""The shop's pages, and the places where they tell Bridge what happened."""
+"""The shop's pages, and the places where they report to Bridge what happened."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_cart(request: Request) -> Cart:
 
 
 def read_page_context(request: Request) -> dict[str, Any]:
-    """Return what every page shows around its content."""
+    """Return what the frame of every page shows."""
     return {
         "cart": read_cart(request),
         "customer": request.session.get("customer"),
@@ -71,7 +71,7 @@ templates.env.filters["euro"] = lambda amount: f"€{amount:.2f}"
 
 
 def set_quantity(request: Request, product: Product, quantity: int) -> None:
-    """Put ``quantity`` of a product into the cart, in place of what was there."""
+    """Put ``quantity`` of a product into the cart, in place of those it held."""
     quantities = {**request.session.get("cart", {}), product.id: min(quantity, MAX_QUANTITY)}
     request.session["cart"] = {id_: n for id_, n in quantities.items() if n}
 
@@ -82,12 +82,12 @@ def add_to_cart(request: Request, product: Product, quantity: int) -> None:
 
 
 def go_to(path: str) -> Response:
-    """Answer a form: the browser opens ``path``, and reloading it posts nothing again."""
+    """Answer a form: the browser opens ``path``; a reload does not send the form again."""
     return RedirectResponse(path, status_code=303)
 
 
 def go_back(request: Request) -> Response:
-    """Answer a form that stands on every page: the browser stays where it is."""
+    """Answer a form that is on every page: the browser stays on its page."""
     page = request.headers.get("referer", "")
     return go_to(page if page.startswith(str(request.base_url)) else "/")
 
@@ -113,7 +113,7 @@ async def show_cart(request: Request) -> Response:
 
 
 async def add_from_page(request: Request) -> Response:
-    """Take the product page's form; ``shop.js`` has reported ``AddToCart`` as it was sent."""
+    """Take the product page's form; ``shop.js`` reported ``AddToCart`` when it was sent."""
     form = await read_form(request)
     add_to_cart(request, read_product(form), read_quantity(form))
     return go_to("/cart")
@@ -139,7 +139,7 @@ async def change_line(request: Request) -> Response:
 async def checkout(request: Request) -> Response:
     """Show the order form; the page itself reports ``InitiateCheckout``.
 
-    The order gets its id here: a form that is sent twice is one order.
+    The order gets its id here, so that a form sent twice makes one order.
     """
     cart = read_cart(request)
     if not cart.lines:
@@ -153,7 +153,7 @@ async def checkout(request: Request) -> Response:
 async def place_order(request: Request) -> Response:
     """Take an order, and report ``Purchase`` under the order's own id.
 
-    Paid by card, it is a purchase only when the provider says so: see ``take_payment``.
+    An order paid by card is a purchase only when the provider says so: see ``take_payment``.
     """
     form = await read_form(request)
     order_id = read_text(form, "order_id")
@@ -187,15 +187,15 @@ async def place_order(request: Request) -> Response:
 
 
 async def track_purchase(order_id: str, cart: Cart, visitor: Visitor | None = None) -> None:
-    """Report ``Purchase`` of the current visitor, or of the one given."""
+    """Report the ``Purchase`` of ``visitor``, or of the current one."""
     properties = {**cart.properties, "num_items": cart.count, "order_id": order_id}
     await track("Purchase", properties, event_id=order_id, visitor=visitor)
 
 
 def start_payment(request: Request, order_id: str, cart: Cart) -> str:
-    """Start the payment of an order, and return the page of the provider where it goes on.
+    """Start the payment of an order, and return the provider's page for it.
 
-    The provider will call when no visitor is there, so the visitor travels with the payment.
+    The provider's webhook comes without the visitor's cookies, so the payment carries the visitor.
     """
     metadata = {
         "order_id": order_id,
@@ -209,9 +209,9 @@ def start_payment(request: Request, order_id: str, cart: Cart) -> str:
 
 
 async def take_payment(request: Request) -> Response:
-    """Take the provider's word that an order is paid, and report ``Purchase`` of its visitor.
+    """Take the provider's notice that an order is paid, and report its visitor's ``Purchase``.
 
-    Called again, it changes nothing: the order's id is the event's.
+    A second call changes nothing: the event has the order's id.
     """
     body = await request.body()
     signature = request.headers.get(SIGNATURE_HEADER, "")
@@ -230,7 +230,7 @@ async def take_payment(request: Request) -> Response:
 async def show_order(request: Request) -> Response:
     """Say thank you, once there is nothing left to pay.
 
-    The browser's copy of the ``Purchase`` of ``place_order`` arrives with this page by itself.
+    The script fires the browser's copy of the ``Purchase`` on this page by itself.
     """
     order_id = request.path_params["order_id"]
     quantities = request.session.get("orders", {}).get(order_id)
@@ -258,7 +258,7 @@ async def log_in(request: Request) -> Response:
 
 
 async def log_out(request: Request) -> Response:
-    """Log the customer out: whoever comes next in this browser is somebody else."""
+    """Log the customer out: the next visitor of this browser is somebody else."""
     logout()
     request.session.pop("customer", None)
     request.session["notice"] = "You are logged out."
@@ -281,7 +281,7 @@ async def choose_privacy(request: Request) -> Response:
 
 
 def wants_json(request: Request) -> bool:
-    """Tell whether a script asks, rather than a browser that opens a page."""
+    """Return whether the request comes from a script, not from a browser that opens a page."""
     return "application/json" in request.headers.get("accept", "")
 
 

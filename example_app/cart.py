@@ -15,7 +15,7 @@ MAX_QUANTITY = 10  # of one product
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """So many of one product."""
+    """A quantity of one product."""
 
     product: Product
     quantity: int
@@ -34,17 +34,17 @@ class Cart:
 
     @classmethod
     def of(cls, quantities: Mapping[str, int]) -> Cart:
-        """Return the cart for ``{"boston-fern": 2}``; products no longer sold drop out."""
+        """Return the cart for ``{"boston-fern": 2}``, without products that are no longer sold."""
         return cls(tuple(Line(CATALOG[id_], n) for id_, n in quantities.items() if id_ in CATALOG))
 
     @property
     def quantities(self) -> dict[str, int]:
-        """What ``of`` takes."""
+        """The quantities by product id, as ``of`` takes them."""
         return {line.product.id: line.quantity for line in self.lines}
 
     @property
     def count(self) -> int:
-        """How many things are in it."""
+        """The number of items in it."""
         return sum(line.quantity for line in self.lines)
 
     @property
@@ -54,7 +54,7 @@ class Cart:
 
     @property
     def properties(self) -> dict[str, Any]:
-        """The properties Meta's events have for these lines, in handlers and pages alike."""
+        """The properties of Meta's events for these lines, in handlers and in pages."""
         return {
             "value": float(self.total),
             "currency": CURRENCY,

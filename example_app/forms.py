@@ -21,7 +21,7 @@ _COUNTRY = re.compile(r"[A-Z]{2}")
 
 
 async def read_form(request: Request) -> FormData:
-    """Return the form that a request carries; no form of ours has a file in it."""
+    """Return the form in a request; none of our forms has a file in it."""
     return await request.form(max_files=0)
 
 
@@ -35,7 +35,7 @@ def read_text(form: FormData, field: str) -> str:
 
 
 def read_email(form: FormData) -> str:
-    """Return the field ``email``; whether it exists, only a letter could tell."""
+    """Return the field ``email``; only its form is checked."""
     email = read_text(form, "email")
     if not _EMAIL.fullmatch(email):
         raise HTTPException(400, "That does not look like an e-mail address.")

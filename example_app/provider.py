@@ -1,7 +1,7 @@
-"""Fake Pay: a payment provider for the demo, somebody else's house in all but address.
+"""Fake Pay: a payment provider for the demo, which stands for a company of its own.
 
-Its pages have neither the shop's script nor its cookies. Of the shop it knows the webhook; of the
-visitor it knows nothing but what the shop put into a payment's metadata.
+Its pages have neither the shop's script nor its cookies. It knows the shop's webhook, and about the
+visitor only what the shop put into a payment's metadata.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class Payment:
 
     Attributes:
         amount: In euros.
-        metadata: The shop's own words, its order's id among them; they come back to it with the
-            webhook.
+        metadata: The shop's own data, such as the order's id; the webhook returns it.
         return_url: Where the visitor goes afterwards.
     """
 
@@ -56,14 +55,14 @@ class Payment:
 
 
 class FakePay:
-    """The provider's desk: it opens payments and signs what it tells the shop."""
+    """The provider's side: it starts payments and signs its calls to the shop."""
 
     def __init__(self) -> None:
         self._signer = Signer(secrets.token_hex(), "fake-pay", digest_method=hashlib.sha256)
         self._payments: dict[str, Payment] = {}
 
     def start(self, amount: Decimal, *, metadata: Mapping[str, str], return_url: str) -> Payment:
-        """Return the payment of an order; started twice, it is one payment."""
+        """Return the payment of an order; a second start returns the same payment."""
         if any(len(value) > MAX_METADATA for value in metadata.values()):
             raise ValueError(f"metadata: expected at most {MAX_METADATA} characters a value")
         known = self.find_of_order(metadata["order_id"])
@@ -86,11 +85,11 @@ class FakePay:
         return next(found, None)
 
     def sign(self, body: bytes) -> str:
-        """Return the signature of what the provider says."""
+        """Return the signature of a webhook's body."""
         return self._signer.get_signature(body).decode()
 
     def is_signed(self, body: bytes, signature: str) -> bool:
-        """Tell whether the provider said it; in a real shop, with the secret they share."""
+        """Return whether the provider signed ``body``; a real shop uses the secret they share."""
         return self._signer.verify_signature(body, signature)
 
 
@@ -105,7 +104,7 @@ async def show_payment(request: Request) -> Response:
 
 
 async def pay(request: Request) -> Response:
-    """Take the money, and send the visitor back; the shop hears of it even if nobody arrives."""
+    """Take the money, and send the visitor back; the shop gets its webhook in any case."""
     payment = request.app.state.fake_pay.find(request.path_params["payment_id"])
     if payment is None:
         return PlainTextResponse("Fake Pay knows no such payment.", 404)
@@ -115,7 +114,7 @@ async def pay(request: Request) -> Response:
 
 
 async def call_webhook(shop: Starlette, payment: Payment) -> None:
-    """Tell the shop that a payment is paid: server to server, without a wire between them."""
+    """Call the shop's webhook for a paid payment, within this process."""
     fake_pay: FakePay = shop.state.fake_pay
     body = msgspec.json.encode({"payment_id": payment.id, "metadata": payment.metadata})
     headers = {"content-type": "application/json", SIGNATURE_HEADER: fake_pay.sign(body)}

@@ -1,4 +1,4 @@
-"""The sandbox as a child process: it stands in for Meta and Segment, and shows what it was sent."""
+"""The sandbox as a child process: it stands in for Meta and Segment, and shows what it received."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from example_app.settings import ACCESS_TOKEN, WRITE_KEY
 
 SANDBOX_HOST = "127.0.0.1"
-STARTS_WITHIN = 15.0  # seconds
+STARTS_WITHIN = 60.0  # seconds
 ENDS_WITHIN = 5.0  # seconds
 
 
@@ -20,11 +20,11 @@ ENDS_WITHIN = 5.0  # seconds
 def running_sandbox(port: int, settings: Mapping[str, str]) -> Iterator[None]:
     """Run the sandbox while the block runs.
 
-    It gets a session of its own, so that Ctrl-C reaches only the shop: the shop's last events still
-    find the sandbox there.
+    It runs in a session of its own, so that Ctrl-C reaches only the shop, which can then still
+    send its last events to the sandbox.
 
     Raises:
-        OSError: The sandbox did not start; it has said why on stderr.
+        OSError: The sandbox did not start; stderr says why.
     """
     options = {
         "--host": SANDBOX_HOST,
@@ -33,9 +33,9 @@ def running_sandbox(port: int, settings: Mapping[str, str]) -> Iterator[None]:
         "--access-token": settings.get("BRIDGE_ACCESS_TOKEN", ACCESS_TOKEN),
         "--write-key": settings.get("BRIDGE_SEGMENT_WRITE_KEY", WRITE_KEY),
     }
-    words = [word for option in options.items() for word in option]
+    arguments = [text for option in options.items() for text in option]
     sandbox = subprocess.Popen(  # noqa: S603 - our own command, no shell
-        [sys.executable, "-m", "bridge", "sandbox", *words],
+        [sys.executable, "-m", "bridge", "sandbox", *arguments],
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -46,7 +46,7 @@ def running_sandbox(port: int, settings: Mapping[str, str]) -> Iterator[None]:
         sandbox.terminate()
         try:
             sandbox.wait(ENDS_WITHIN)
-        except subprocess.TimeoutExpired:  # an open page of its events can hold it
+        except subprocess.TimeoutExpired:  # an open page of its events may keep it running
             sandbox.kill()
             sandbox.wait()
 

@@ -1,4 +1,4 @@
-"""The shop's settings: those of the real world from the environment, or those of the sandbox."""
+"""The shop's settings: from the environment, or for the sandbox."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ PIXEL_ID = "1234567890123456"
 ACCESS_TOKEN = "sandbox-token"  # noqa: S105 - opens the sandbox only
 WRITE_KEY = "sandbox-write-key"
 DESTINATIONS = ("meta", "segment", "both")
-NO_VISITORS = "/static,/provider,/webhooks"  # pictures, somebody else's pages, machines
+NO_VISITORS = "/static,/provider,/webhooks"  # pictures, the provider's pages, its webhook
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the shop needs to know.
+    """The shop's settings.
 
     Attributes:
         bridge: The ``BRIDGE_*`` variables, for ``Bridge.from_env``.
-        sandbox_url: Where the sandbox shows the shop's events; none when they go to the real world.
+        sandbox_url: The sandbox that shows the shop's events; ``None`` without one.
     """
 
     bridge: Mapping[str, str]
@@ -32,14 +32,13 @@ def read_settings(environ: Mapping[str, str], *, sandbox_port: int = SANDBOX_POR
     """Return the settings in ``environ``.
 
     With ``BRIDGE_ACCESS_TOKEN`` or ``BRIDGE_SEGMENT_WRITE_KEY`` set, the shop talks to Meta or to
-    Segment and the environment says how. Without, the shop talks to the sandbox on this machine
-    and needs no settings at all; ``SHOP_SENDS_TO`` says in whose language: ``meta``, ``segment``
-    or ``both``.
+    Segment as the environment says. Without, it talks to the sandbox on this machine and needs no
+    settings; ``SHOP_SENDS_TO`` chooses the destination: ``meta``, ``segment`` or ``both``.
 
-    With ``SHOP_CONSENT=ask``, nothing is kept or sent of visitors before they allow it.
+    With ``SHOP_CONSENT=ask``, nothing about visitors is kept or sent before they consent.
 
     Raises:
-        ConfigError: ``SHOP_SENDS_TO`` is none of the three.
+        ConfigError: ``SHOP_SENDS_TO`` is something else.
     """
     given = {"BRIDGE_EXCLUDE_PATHS": NO_VISITORS}
     given |= {name: value for name, value in environ.items() if value}

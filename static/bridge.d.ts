@@ -3,12 +3,13 @@
  * `/// <reference path="…/bridge.d.ts" />`
  */
 
-/** What holds for this visitor, in the browser and on the server. */
-type BridgeConsent = 'granted' | 'limited' | 'denied' | 'pending'
+/** The visitor's consent, in the browser and on the server; `pending` until there is a choice. */
+type BridgeConsent = BridgeChoice | 'pending'
 
-type BridgeChoice = 'grant' | 'limit' | 'deny' | 'granted' | 'limited' | 'denied'
+/** What the visitor may choose. */
+type BridgeChoice = 'granted' | 'limited' | 'denied'
 
-/** Meta's standard events; others must be configured on the server (`custom_events`). */
+/** Meta's standard events; others must be listed on the server (`custom_events`). */
 type BridgeEvent =
   | 'AddPaymentInfo'
   | 'AddToCart'
@@ -30,7 +31,7 @@ type BridgeEvent =
   | 'ViewContent'
   | (string & {})
 
-/** Meta's custom data; other keys than these are allowed. */
+/** Meta's custom data; other keys are allowed too. */
 interface BridgeProperties {
   value?: number
   /** ISO 4217, three letters. */
@@ -49,15 +50,15 @@ interface BridgeProperties {
 
 interface BridgeApi {
   /**
-   * Tell Meta of an event, through the pixel and through the server.
+   * Send an event to Meta, through the pixel and through the server.
    * @returns the event id of both copies
    */
   track(name: BridgeEvent, properties?: BridgeProperties, options?: { eventID?: string }): string
-  /** A PageView; page loads and history changes have one already. */
+  /** Send a PageView; page loads and history changes do so by themselves. */
   page(): string
-  /** The visitor's choice, if there is a new one; resolves to what holds, rejects other words. */
-  consent(word?: BridgeChoice): Promise<BridgeConsent>
-  /** The visitor's external id, or null while nothing is known or allowed. */
+  /** Set the visitor's choice, if given; resolves to the consent that now holds. */
+  consent(choice?: BridgeChoice): Promise<BridgeConsent>
+  /** The visitor's external id, or null without consent and until it is known. */
   identity(): { external_id: string } | null
   push(call: BridgeCall): unknown
 }

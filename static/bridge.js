@@ -1,49 +1,51 @@
-// Bridge: sees that the Meta Pixel and the server tell of each event with the same id.
-// Served as bridge.min.js, which scripts/minify makes of this. It finds its server by its own address.
+// Bridge: gives each event the same id in the Meta Pixel and on the server.
+// scripts/minify turns this file into bridge.min.js, which is served. The script finds its server
+// by its own address.
 //
-// Strategy: every call of `fbq` goes through `take`, whoever made it and whoever loaded the pixel.
-// There it waits until consent allows, gets an id, and leaves a copy for the server. So a page's own
-// pixel, ours, and `bridge.track` behave alike. Hits that the pixel makes by itself are met where
-// they leave: in `Image`.
+// Strategy: every call of `fbq` goes through `handleCall`, whoever made it and whoever loaded the
+// pixel. There it waits for consent, gets an id, and a copy of it is queued for the server. So a
+// page's own pixel, ours, and `bridge.track` behave alike. Hits that the pixel makes by itself are
+// caught where they leave: in `Image`.
 //
-// What the server says stands in cookies: `_bridge_x` (settings) and one `_bridge_t_…` for each
-// server-born event whose browser copy is still to be fired. What the browser says goes to collect.
+// The server speaks through cookies: `_bridge_x` (settings) and one `_bridge_t_…` for each
+// server-born event whose browser copy is still to be fired. The browser reports to `collect`.
 ;(() => {
   /**
-   * @typedef {'granted' | 'limited' | 'denied' | 'pending'} State
-   * @typedef {{ x?: string, p?: string[], d?: string, c?: State }} Settings external id, pixel ids,
-   *   domain of our cookies, consent (else granted)
-   * @typedef {{ n: string, i: string, d?: Record<string, unknown> }} Twin name, id, custom data (if
-   *   it fits a cookie, else the server has it)
-   * @typedef {'sent' | 'blocked' | 'unknown'} Sighting
+   * @typedef {'granted' | 'limited' | 'denied'} Choice
+   * @typedef {Choice | 'pending'} ConsentState
+   * @typedef {{ x?: string, p?: string[], d?: string, c?: ConsentState }} Settings
+   *   external id, pixel ids, domain of our cookies, consent (granted if missing)
+   * @typedef {{ n: string, i: string, d?: Record<string, unknown>, u?: boolean }} Twin name, id,
+   *   custom data, uncertain (the server may not have stored the event)
+   * @typedef {'sent' | 'blocked' | 'unknown'} CopyState
    * @typedef {{ event_name: string, event_id: string, custom_data: unknown, url: string,
-   *   referrer: string, at: number, state?: Sighting }} QueuedEvent `at` in Unix ms
-   * @typedef {{ event_name: string, event_id: string, state: Sighting }} Ack
+   *   referrer: string, at: number, state?: CopyState }} QueuedEvent `at` in Unix ms
+   * @typedef {{ event_name: string, event_id: string, state: CopyState }} Ack
    * @typedef {{ stored: string[], refused: { event_id: string }[] }} Answer
    * @typedef {any[]} Call the arguments of `fbq`
-   * @typedef {{ url: string, referrer: string, at: number }} Moment when and where it happened
-   * @typedef {[call: Call, ours: boolean, moment: Moment]} Held
+   * @typedef {{ url: string, referrer: string, at: number }} Moment where and when it happened
+   * @typedef {[call: Call, ours: boolean, moment: Moment]} WaitingCall
    */
 
-  // The server writes the configured address here; a cookie that named a script could be forged.
+  // The server writes the configured address here: a cookie could be forged, and name any script.
   const PIXEL_URL = 'https://connect.facebook.net/en_US/fbevents.js'
-  const QUEUE_PREFIX = '_bridge.q.' // localStorage: one key an event, so tabs never overwrite
+  const QUEUE_PREFIX = '_bridge.q.' // localStorage: a key for each event, so tabs never overwrite
   const FIRED_KEY = '_bridge.fired'
-  const MAX_FIRED = 50 // ids of twins that are remembered
+  const MAX_FIRED = 50 // twins whose ids are kept
   const MAX_QUEUED = 100 // events
   const MAX_QUEUED_AGE = 48 * 3600e3 // ms
-  const MAX_BATCH = 20 // events of one request
-  const MAX_REPORT = 20e3 // characters of one request; all in flight together may hold 64 KiB
+  const MAX_BATCH = 20 // events in one request
+  const MAX_REPORT = 20e3 // characters in one request; browsers allow 64 KiB in flight
   const CHOICE_MAX_AGE = 180 * 86400 // s
-  const SIGHTING_TIMEOUT = 5e3 // ms until a hit nobody saw counts as unknown
-  const FLUSH_DELAY = 50 // ms in which reports gather
+  const STATE_TIMEOUT = 5e3 // ms until a hit that was not seen counts as unknown
+  const FLUSH_DELAY = 50 // ms, to send several reports in one request
   const RETRY_DELAY = 10e3 // ms
   const MAX_DELAY = 1e9 // ms; beyond 2^31 a timer fires at once
-  // Characters of a hit for its custom data, the page's address and the referrer: with all the rest
-  // it stays below 2048, where the pixel changes to a transport that dies on navigation.
+  // URL-encoded characters of custom data, page address and referrer in one hit. With the rest of
+  // it, a hit stays below 2048; above, the pixel uses a transport that dies on navigation.
   const HIT_ROOM = 800
-  const MIN_DATA_ROOM = 60 // of these at least for data: value and currency
-  const LEAN_KEYS = 'value currency content_ids content_type order_id'
+  const MIN_DATA_ROOM = 60 // at least this for data: value and currency
+  const KEPT_FIRST = 'value currency content_ids content_type order_id'
   const VIEW = 'PageView'
   const HIT = /\/tr\/?\?/
   const LIBRARY = /\/fbevents\.js|\/signals\/config\//
@@ -57,9 +59,9 @@
   let settings
   /** @type {string[]} */
   let pixelIds = [] // ours
-  let active = false // consent allows: nothing is fired, stored or sent before
+  let active = false // consent is given: before that, nothing is fired, stored or sent
   let paused = false // the page itself revoked consent with `fbq('consent', 'revoke')`
-  let revoked = false // the pixel was told; a second revoke would wait behind the first
+  let revoked = false // in the pixel; a second revoke would wait behind the first
   let limited = false
   let blocked = false // the pixel cannot work on this page
   let loading = false
@@ -67,28 +69,28 @@
   let view = address()
   let referrer = document.referrer
   const landing = view
-  let viewId = '' // event id of this view's PageView
-  let automaticId = '' // event id of the PageView that the pixel makes by itself just now
-  /** @type {Held[]} */
-  let held = [] // calls that wait until consent allows
+  let viewId = '' // event id of this page's PageView
+  let automaticId = '' // event id of the PageView that the pixel is making by itself
+  /** @type {WaitingCall[]} */
+  let waitingCalls = [] // until consent is given
   /** @type {string[]} */
-  let fresh = [] // pixels that the page initialised since this view's PageView
+  let newPixels = [] // that the page initialised since this page's PageView
   /** @type {Set<string>} */
-  const initialised = new Set() // pixels of ours, by a call that may still wait
+  const initialised = new Set() // our pixels whose init was sent, though it may still wait
   /** @type {Map<string, QueuedEvent>} */
   const queued = new Map() // by their keys in localStorage
   let batch = MAX_BATCH
   /** @type {Map<string, string>} */
-  const unseen = new Map() // events whose hit was not seen yet, with the name of a twin
+  const unseen = new Map() // ids of events whose hit was not seen yet; a twin's with its name
   /** @type {Ack[]} */
   let acks = []
   let flushTimer = 0
   let flushing = false
-  let resumeAt = 0 // Unix ms: no report before
-  let choices = 0 // how often the visitor chose on this page: late answers do not count
+  let resumeAt = 0 // Unix ms: nothing is sent before
+  let choiceCount = 0 // made on this page so far: only the answer to the last one counts
 
   /**
-   * For work that a browser may forbid, or that foreign text may make fail: then nothing is done.
+   * Do what a browser may forbid, or what text from elsewhere may make fail; ignore the error.
    * @template T
    * @param {() => T} work
    * @returns {T | undefined}
@@ -108,16 +110,16 @@
   const now = () => ({ url: location.href, referrer, at: Date.now() })
 
   /**
-   * Listen, ahead of the page's own listeners.
+   * Listen before the page's own listeners do.
    * @param {EventTarget} target
    * @param {string} name
    * @param {(event: any) => void} work
    */
   const on = (target, name, work) => target.addEventListener(name, work, true)
 
-  // --- reading what the server said ---
+  // --- what the server says ---
 
-  /** @param {string} prefix @returns names and what stands in them, nothing if it is damaged */
+  /** @param {string} prefix @returns names and values; a damaged value is undefined */
   const readCookies = (prefix) =>
     document.cookie
       .split('; ')
@@ -128,12 +130,12 @@
         attempt(() => JSON.parse(atob(/** @type {string} */ (value)))),
       ])
 
-  // A Blob: fetch and sendBeacon both name its type.
+  // A Blob: fetch and sendBeacon both send its type.
   /** @param {unknown} value */
   const toBody = (value) => new Blob([JSON.stringify(value)], { type: 'application/json' })
 
   /** @param {string} path @param {Blob} [body] of a POST */
-  const call = (path, body) =>
+  const request = (path, body) =>
     fetch(base + path, {
       method: body && 'POST',
       cache: 'no-store',
@@ -143,26 +145,28 @@
     })
 
   /** @param {string} path @param {Blob} [body] */
-  const ask = async (path, body) => {
-    const answer = await call(path, body)
+  const requestJson = async (path, body) => {
+    const answer = await request(path, body)
     if (!answer.ok) throw answer
     return answer.json()
   }
 
   const readSettings = async () => {
-    // The cookie may be older than the browser's wish for privacy.
-    const wish = /** @type {any} */ (navigator).globalPrivacyControl
-    const found = readCookies('_bridge_x').find(([, told]) => told && (told.c || !wish))
+    // The cookie may be older than the browser's Global Privacy Control.
+    const gpc = /** @type {any} */ (navigator).globalPrivacyControl
+    const found = readCookies('_bridge_x').find(([, value]) => value && (value.c || !gpc))
     // A server on another subdomain has not seen the click id of this page's address.
-    return /** @type {Settings} */ (found ? found[1] : await ask('identity' + location.search))
+    return /** @type {Settings} */ (
+      found ? found[1] : await requestJson('identity' + location.search)
+    )
   }
 
   // --- the pixel ---
 
   /** @param {...any} call */
-  const intercept = (...call) => take(call)
+  const intercept = (...call) => handleCall(call)
 
-  // Also where a blocker has put something that is no pixel.
+  // Also true where a blocker has put something else in the pixel's place.
   const own = !page_.fbq?.queue
   /** @type {any} */
   const pixel = own ? intercept : page_.fbq
@@ -176,10 +180,10 @@
       disablePushState: true,
       allowDuplicatePageViews: true,
     })
-    page_._fbq = pixel // another would conflict
+    page_._fbq = pixel // the library warns if the two differ
   }
   /** @type {((...call: Call) => void) | undefined} */
-  let library // once it has loaded
+  let library // the pixel's own function, once loaded
 
   const states = () => /** @type {any[]} */ (pixel.getState?.().pixels || [])
 
@@ -193,13 +197,13 @@
 
   /** @param {Call} call */
   const send = (call) => {
-    if (blocked) return // else the queue would grow for nobody
+    if (blocked) return // nothing would ever empty the queue
     if (library) library.apply(pixel, call)
-    else [].push.call(pixel.queue, /** @type {never} */ (call)) // its own push is ours
+    else [].push.call(pixel.queue, /** @type {never} */ (call)) // its own `push` is ours
   }
 
-  // Called again whenever a script has come. Once: another's wrapper around ours would go in circles.
-  const wrap = () => {
+  // Called after each script that loads. Wraps once: if others wrap ours, twice would be a loop.
+  const wrapLibrary = () => {
     if (pixel.callMethod && !library) {
       delete pixel.queue.push
       library = pixel.callMethod
@@ -216,19 +220,19 @@
     document.head.append(script)
   }
 
-  // Other states than 0 make the pixel drop the option without a word.
-  const limit = () => {
+  // With a country or state other than 0 the pixel would silently ignore the option.
+  const limitDataUse = () => {
     if (limited) send(['dataProcessingOptions', []])
     limited = settings?.c === 'limited'
     if (limited) send(['dataProcessingOptions', ['LDU'], 0, 0])
   }
 
-  // What waits for the library or for a pixel's configuration is taken back: a grant behind a
-  // waiting revoke would never be reached.
-  const silence = () => {
+  // Calls that wait for the library or for a pixel's configuration are taken back: the pixel would
+  // never reach a grant behind a waiting revoke.
+  const pausePixel = () => {
     for (const call of pixel.queue.splice(0)) {
       if (call[3]?.eventID === viewId) viewId = ''
-      if (call[0] !== 'consent') take([...call])
+      if (call[0] !== 'consent') handleCall([...call])
     }
     initialised.clear()
     if (!library || revoked || !states().length) return
@@ -236,22 +240,22 @@
     library('consent', 'revoke')
   }
 
-  const resume = () => {
+  const resumePixel = () => {
     if (!revoked || !library) return
     revoked = false
-    pixel.queue.length = 0 // what the pixel made by itself meanwhile
+    pixel.queue.length = 0 // calls that the pixel made by itself meanwhile
     library('consent', 'grant')
   }
 
   // --- calls of the pixel ---
 
   /**
-   * Take one call of `fbq`, the page's or ours.
+   * Pass a call of `fbq` on to the pixel, the page's or ours, with what we add.
    * @param {Call} call
    * @param {boolean} [ours]
    * @param {Moment} [moment]
    */
-  const take = (call, ours = false, moment = now()) => {
+  const handleCall = (call, ours = false, moment = now()) => {
     const [method, id] = call
     const kind = /^track(Single)?(Custom)?$/.exec(method)
     if (method === 'consent') {
@@ -260,17 +264,17 @@
       if (settings) apply(settings)
     } else if (!active) {
       const isUnwanted = kind && settings?.c === 'denied'
-      if (held.length < MAX_QUEUED && !isUnwanted) held.push([call, ours, moment])
+      if (waitingCalls.length < MAX_QUEUED && !isUnwanted) waitingCalls.push([call, ours, moment])
     } else if (kind) {
-      takeEvent(call, kind[1], ours, moment)
-    } else if (method !== 'init' || takeInit(call, String(id))) {
+      handleEvent(call, kind[1], ours, moment)
+    } else if (method !== 'init' || handleInit(call, String(id))) {
       // Limited Data Use is the visitor's choice, not the page's.
       if (!limited || method !== 'dataProcessingOptions') send(call)
     }
   }
 
-  /** @param {Call} call @param {string} id @returns whether the pixel shall have it */
-  const takeInit = (call, id) => {
+  /** @param {Call} call @param {string} id @returns whether to pass it on */
+  const handleInit = (call, id) => {
     if (pixelIds.includes(id)) {
       const waiting = pixel.queue.find((/** @type {Call} */ call) => isInitOf(call, id))
       const userData = typeof call[2] === 'object' ? { ...call[2] } : {}
@@ -280,56 +284,57 @@
       initialised.add(id)
       call[2] = userData
     }
-    fresh.push(id)
+    newPixels.push(id)
     return true
   }
 
   /** @param {Call} call @param {string | undefined} single @param {boolean} ours @param {Moment} moment */
-  const takeEvent = (call, single, ours, moment) => {
+  const handleEvent = (call, single, ours, moment) => {
     const start = call.slice(0, single ? 3 : 2) // up to the name
     const name = start.at(-1)
-    const [told, options] = call.slice(start.length)
-    const data = Object(told) === told ? told : {}
-    const given = options?.eventID ?? options?.event_id
-    // Of another's pixel, or nothing that the pixel takes for an event or an id.
+    const [properties, options] = call.slice(start.length)
+    const data = Object(properties) === properties ? properties : {}
+    const ownId = options?.eventID ?? options?.event_id
+    // For a pixel that is not ours, or with a name or id that the pixel would not accept.
     const isForeign = single && !pixelIds.includes(String(call[1]))
-    if (isForeign || typeof name !== 'string' || Object(given) === given) return send(call)
+    if (isForeign || typeof name !== 'string' || Object(ownId) === ownId) return send(call)
     const isView = name === VIEW && (own || !single)
     if (isView && !ours && (own || !pixel.allowDuplicatePageViews)) {
-      // The pixel sent one or not: what goes out gets its id in `stamp`.
+      // The pixel decides whether to send it; a hit that leaves gets its id in `stampHit`.
       if (isLate) return send(call)
-      if (viewId) return single || sendFresh(data)
+      if (viewId) return single || sendViewToNewPixels(data)
     }
-    const id = String(given || newId())
+    const id = String(ownId || newId())
     if (isView) {
       viewId = id
-      fresh = []
+      newPixels = []
     }
     record(name, id, data, moment)
-    const rest = [lean(data), { ...options, eventID: id }]
-    // A page's pixel would drop a second PageView.
+    const rest = [trim(data), { ...options, eventID: id }]
+    // A page's own pixel would drop a second PageView.
     if (isView && !own && ours) pixelIds.forEach((one) => send(['trackSingle', one, name, ...rest]))
     else send([...start, ...rest])
   }
 
-  /** @param {unknown} data Of a view that the other pixels know already. */
-  const sendFresh = (data) =>
-    fresh.splice(0).forEach((id) => send(['trackSingle', id, VIEW, data, { eventID: viewId }]))
+  /** @param {unknown} data of a PageView that the other pixels already have */
+  const sendViewToNewPixels = (data) =>
+    newPixels.splice(0).forEach((id) => send(['trackSingle', id, VIEW, data, { eventID: viewId }]))
 
   /**
-   * Keep what fits one hit, the most useful first; the server copy carries everything.
+   * Keep what fits one hit, the most useful first. The server copy carries everything; the server
+   * trims a twin's data in the same way (bridge/browser/script_cookies.py).
    * @param {any} data
    */
-  const lean = (data) => {
+  const trim = (data) => {
     /** @type {Record<string, unknown>} */
     const kept = {}
     const taken = encodeURIComponent(location.href + referrer).length
     let room = Math.max(HIT_ROOM - taken, MIN_DATA_ROOM)
-    for (const key of new Set([...LEAN_KEYS.split(' '), ...Object.keys(data)])) {
+    for (const key of new Set([...KEPT_FIRST.split(' '), ...Object.keys(data)])) {
       const length = attempt(
         () => encodeURIComponent(`&cd[${key}]=${JSON.stringify(data[key])}`).length,
       )
-      // Without a length it is no JSON: neither copy could carry it.
+      // Without a length it is not JSON: neither copy could carry it.
       if (data[key] == null || !length || length > room) continue
       kept[key] = data[key]
       room -= length
@@ -339,59 +344,63 @@
 
   // --- twins of server-born events ---
 
-  /** @param {string} key @returns whether this browser fired it before */
-  const isKnown = (key) =>
+  /** @param {string} key @returns whether this browser fired that twin before */
+  const wasFired = (key) =>
     attempt(() => {
-      // Without storage, deleting the cookie is guard enough but for two tabs at once.
+      // Without storage, only two tabs at once can fire a twin twice: its cookie is deleted.
       const fired = /** @type {string[]} */ (JSON.parse(localStorage[FIRED_KEY] || '[]'))
-      const isKnown = fired.includes(key)
-      if (!isKnown) localStorage[FIRED_KEY] = JSON.stringify([key, ...fired].slice(0, MAX_FIRED))
-      return isKnown
+      const isOld = fired.includes(key)
+      if (!isOld) localStorage[FIRED_KEY] = JSON.stringify([key, ...fired].slice(0, MAX_FIRED))
+      return isOld
     })
 
-  const takeTwins = () => {
+  const fireTwins = () => {
     if (!active) return
     for (const [name, twin] of readCookies('_bridge_t_')) {
       setCookie(name, '', 0)
-      if (!twin || isKnown(`${twin.n} ${twin.i}`)) continue
-      if (twin.d) fireTwin(twin)
-      else ask('twin?' + new URLSearchParams(twin)).then(fireTwin, () => {}) // the server's alone
+      if (!twin || wasFired(`${twin.n} ${twin.i}`)) continue
+      if (twin.u)
+        request('twin?' + new URLSearchParams({ n: twin.n, i: twin.i })).then(
+          (answer) => answer.ok && fireTwin(twin),
+          () => {},
+        )
+      else fireTwin(twin)
     }
   }
 
-  // One tab at a time, where the browser can tell: two must not read the same cookie.
-  const fireTwins = () => {
-    heed()
-    // A sandboxed frame may not even look at its cookies; it never becomes active.
+  // In one tab at a time, where the browser has locks: two must not read the same cookie.
+  const checkTwins = () => {
+    checkRefusal()
+    // A sandboxed frame may not even read its cookies; it never becomes active.
     if (!active || !document.cookie.includes('_bridge_t_')) return
-    if (navigator.locks) navigator.locks.request('_bridge', takeTwins)
-    else takeTwins()
+    if (navigator.locks) navigator.locks.request('_bridge', fireTwins)
+    else fireTwins()
   }
 
   /** @param {Twin} twin */
-  const fireTwin = ({ n, i, d }) => {
+  const fireTwin = ({ n, i, d = {} }) => {
     if (!active) return
-    watch(i, n)
-    send(['trackCustom', n, lean(d), { eventID: i }])
+    watchHit(i, n)
+    send(['trackCustom', n, trim(d), { eventID: i }])
   }
 
-  // --- did it go out? ---
+  // --- was the browser copy sent? ---
 
-  // Meta merges on external id and fbp only if the browser copy came first. So the server is told
-  // of an event (or that a twin was fired) only once its hit was seen, or is known not to come.
-  /** @param {string} id @param {string} twin its name */
-  const watch = (id, twin) => {
+  // Meta merges on external id and fbp only if the browser copy came first. So an event, or that a
+  // twin was fired, is reported to the server only once its hit was seen, or will not come.
+  /** @param {string} id @param {string} twin its name, or '' */
+  const watchHit = (id, twin) => {
     unseen.set(id, twin)
     if (blocked) settle(id, 'blocked')
     setTimeout(() => {
-      // Nobody heard the error of a library that failed before this script came.
+      // The library may have failed before this script listened for its error.
       if (!library && performance.getEntries().some(({ name }) => isLibrary(name))) block()
-      // Events that were never built wait for a configuration that will not come.
+      // With no hit at all, the events wait for a configuration that will not come.
       settle(id, library && !hasSent() ? 'blocked' : 'unknown')
-    }, SIGHTING_TIMEOUT)
+    }, STATE_TIMEOUT)
   }
 
-  /** @param {string} id @param {Sighting} state */
+  /** @param {string} id @param {CopyState} state */
   const settle = (id, state) => {
     const twin = unseen.get(id)
     if (!unseen.delete(id)) return
@@ -400,12 +409,12 @@
     scheduleFlush(FLUSH_DELAY)
   }
 
-  /** @param {Sighting} state */
+  /** @param {CopyState} state */
   const settleAll = (state) => unseen.forEach((_, id) => settle(id, state))
 
   const block = () => {
     blocked = true
-    // A blocker's empty function would swallow the page's calls; a pixel that works is left alone.
+    // A blocker's empty function would swallow the page's calls; a pixel that works stays.
     if (!page_.fbq?.callMethod) page_.fbq = pixel
     pixel.queue.length = 0
     settleAll('blocked')
@@ -418,12 +427,12 @@
   const idOf = (hit) => hit.get('eid') || ''
 
   /**
-   * Look at a hit on its way, and give an id to a PageView of the pixel's own making: a return from
-   * the back/forward cache, or any navigation if the page's pixel was there before us.
+   * Watch a hit that leaves, and give an id to a PageView that the pixel made by itself: after a
+   * return from the back/forward cache, or on any navigation if the page's pixel was there first.
    * @param {HTMLImageElement} image
    * @param {string} url
    */
-  const stamp = (image, url) => {
+  const stampHit = (image, url) => {
     if (!HIT.test(url)) return url
     const hit = new URL(url).searchParams
     let id = idOf(hit)
@@ -438,7 +447,7 @@
     }
     if (unseen.has(id)) {
       on(image, 'load', () => settle(id, 'sent'))
-      // Blocked, or answered with something that is no image: a probe tells.
+      // Blocked, or answered with something other than an image: a second request shows which.
       on(image, 'error', () =>
         fetch(/** @type {string} */ (url.split('?')[0]), {
           mode: 'no-cors',
@@ -456,13 +465,13 @@
     page_.Image = new Proxy(page_.Image, {
       construct(...made) {
         const image = Reflect.construct(...made)
-        // In the way only until the first use.
+        // Removed at its first use.
         Object.defineProperty(image, 'src', {
           configurable: true,
           get: () => delete image.src && image.src,
           set(url) {
             delete image.src
-            image.src = attempt(() => stamp(image, url)) || url
+            image.src = attempt(() => stampHit(image, url)) || url
           },
         })
         return image
@@ -470,7 +479,7 @@
     })
     on(document, 'error', ({ target }) => isLibrary(target.src) && block())
     on(document, 'load', ({ target }) => {
-      wrap() // the library may have another name, from the page's own server
+      wrapLibrary() // the page's own server may serve it under another name
       if (!library && isLibrary(target.src)) block()
     })
     on(document, 'securitypolicyviolation', ({ disposition, blockedURI }) => {
@@ -480,10 +489,10 @@
     })
   }
 
-  // Any request of the page may have brought a new twin. Nothing of the page is patched for it.
-  const watchRequests = () => new PerformanceObserver(fireTwins).observe({ type: 'resource' })
+  // Any request of the page may have brought a new twin. No function of the page is patched for it.
+  const watchRequests = () => new PerformanceObserver(checkTwins).observe({ type: 'resource' })
 
-  // --- events born here ---
+  // --- events born in the browser ---
 
   /** @param {string} name @param {string} id @param {unknown} data @param {Moment} moment */
   const record = (name, id, data, moment) => {
@@ -494,14 +503,14 @@
       custom_data: data,
       ...moment,
     }
-    const key = QUEUE_PREFIX + name + id // pages give one id to several events
+    const key = QUEUE_PREFIX + name + id // pages use one id for several events
     attempt(() => {
       const text = JSON.stringify(event)
       if (queued.size >= MAX_QUEUED || text.length > MAX_REPORT) return
       queued.set(key, event)
-      localStorage[key] = text // else kept for the life of this page
+      localStorage[key] = text // if that fails, it is kept while this page lives
     })
-    watch(id, '')
+    watchHit(id, '')
   }
 
   /**
@@ -512,14 +521,14 @@
    */
   const track = (name, properties, options) => {
     const id = String(options?.eventID || newId())
-    heed()
-    take(['trackCustom', name, properties, { eventID: id }], true)
+    checkRefusal()
+    handleCall(['trackCustom', name, properties, { eventID: id }], true)
     return id
   }
 
   const page = () => track(VIEW)
 
-  // --- the way to the server ---
+  // --- reports to the server ---
 
   /** @param {number} delay ms */
   const scheduleFlush = (delay) => {
@@ -530,20 +539,20 @@
   /** @param {string} prefix */
   const listKeys = (prefix) => Object.keys(localStorage).filter((key) => key.startsWith(prefix))
 
-  // What earlier pages could not send. Damaged, old and surplus entries are removed.
-  const recall = () =>
+  // Load what earlier pages could not send. Remove damaged, old and surplus entries.
+  const loadQueue = () =>
     attempt(() => {
       for (const key of listKeys(QUEUE_PREFIX)) {
         if (queued.has(key)) continue
         const event = attempt(() => /** @type {QueuedEvent} */ (JSON.parse(localStorage[key])))
-        const isFit = event && Date.now() - event.at < MAX_QUEUED_AGE && queued.size < MAX_QUEUED
-        if (isFit) queued.set(key, event)
+        const isUsable = event && Date.now() - event.at < MAX_QUEUED_AGE && queued.size < MAX_QUEUED
+        if (isUsable) queued.set(key, event)
         else delete localStorage[key]
       }
     })
 
-  // What to tell of now: events whose hits were seen, or given up, and acknowledgements.
-  const pick = () => {
+  // The next report: events whose hit was seen or given up, and acknowledgements of twins.
+  const buildReport = () => {
     const sent = []
     let room = MAX_REPORT
     for (const entry of queued) {
@@ -552,65 +561,66 @@
       if (sent[0] && (room < 0 || sent.length >= batch)) break
       sent.push(entry)
     }
-    const told = acks.splice(0, MAX_BATCH)
+    const sentAcks = acks.splice(0, MAX_BATCH)
     const body = toBody({
       events: sent.map(([, { at, ...event }]) => ({
         ...event,
         age_ms: Date.now() - at,
       })),
-      acks: told,
+      acks: sentAcks,
     })
-    return { sent, told, body: (sent[0] || told[0]) && body }
+    return /** @type {const} */ ([(sent[0] || sentAcks[0]) && body, sent, sentAcks])
   }
 
   const flush = async () => {
     if (flushing || !active) return
-    const { sent, told, body } = pick()
+    const [body, sent, sentAcks] = buildReport()
     if (!body) return
     flushing = true
     let delay = RETRY_DELAY
     /** @type {string[]} */
-    let listed = []
+    let handled = []
     try {
-      const answer = await call('collect', body)
+      const answer = await request('collect', body)
       if (answer.ok) {
         const { stored, refused } = /** @type {Answer} */ (await answer.json())
         if (refused[0]) console.warn(refused)
-        listed = [...stored, ...refused.map((each) => each.event_id)]
-        if (told.splice(0)[0] || listed[0]) delay = 0
+        handled = [...stored, ...refused.map((each) => each.event_id)]
+        if (sentAcks.splice(0)[0] || handled[0]) delay = 0
       } else
         delay =
           Math.min(+(/** @type {string} */ (answer.headers.get('retry-after'))) * 1e3, MAX_DELAY) ||
           delay
     } catch {
-      // offline, or the page is leaving: the next one sends
+      // offline, or the visitor leaves: the next page sends
     }
-    // An event that is never taken must not hold up the others: it comes last, and alone.
+    // One event that always fails must not hold up the others: from now on each is sent alone, and
+    // what failed goes to the end of the queue.
     if (delay) batch = 1
     for (const [key, event] of sent) {
-      if (queued.delete(key) && !listed.includes(event.event_id)) queued.set(key, event)
+      if (queued.delete(key) && !handled.includes(event.event_id)) queued.set(key, event)
       else attempt(() => delete localStorage[key])
     }
-    acks.push(...told)
+    acks.push(...sentAcks)
     flushing = false
     resumeAt = Date.now() + delay
     scheduleFlush(0)
   }
 
-  const leave = () => {
+  const reportOnLeave = () => {
     settleAll('unknown')
-    const body = active && pick().body
-    if (body) navigator.sendBeacon(base + 'collect', body) // survives the page in every browser
+    const body = active && buildReport()[0]
+    if (body) navigator.sendBeacon(base + 'collect', body) // outlives the page
   }
 
   // --- views ---
 
-  const changed = () => {
-    const seen = view
+  const onNavigation = () => {
+    const before = view
     view = address()
-    if (seen === view) return
-    referrer = seen
-    if (!own && !blocked) return // the page's pixel sees it itself
+    if (before === view) return
+    referrer = before
+    if (!own && !blocked) return // the page's own pixel notices by itself
     viewId = ''
     if (active) page()
   }
@@ -620,14 +630,14 @@
       const original = history[name]
       history[name] = function (...args) {
         original.apply(this, args)
-        changed()
+        onNavigation()
       }
     }
-    on(window, 'popstate', changed)
-    on(window, 'pageshow', fireTwins)
-    on(window, 'pagehide', leave)
+    on(window, 'popstate', onNavigation)
+    on(window, 'pageshow', checkTwins)
+    on(window, 'pagehide', reportOnLeave)
     on(window, 'online', () => scheduleFlush((resumeAt = 0)))
-    on(document, 'visibilitychange', () => (document.hidden ? leave() : fireTwins()))
+    on(document, 'visibilitychange', () => (document.hidden ? reportOnLeave() : checkTwins()))
   }
 
   // --- consent ---
@@ -638,27 +648,29 @@
     pixelIds = /** @type {string[]} */ ([found.p].flat()).filter((id) => /^\d+$/.test(id))
     active = !paused && found.c !== 'denied' && found.c !== 'pending'
     if (!active) {
-      silence()
-      if (found.c === 'denied') stop()
+      pausePixel()
+      if (found.c === 'denied') forgetEvents()
       return
     }
-    resume()
+    resumePixel()
     attempt(loadPixel) // Trusted Types may forbid it
-    limit()
+    limitDataUse()
     const isStranger = isLate && !pixelIds.some(stateOf)
-    // The pixel keeps the first user data it is given: a page's own init has more to say.
+    // The pixel keeps the first user data it gets: a page's own init has more of it.
     for (const id of pixelIds) {
-      if (!held.some(([call]) => isInitOf(call, id))) take(['init', id])
+      if (!waitingCalls.some(([call]) => isInitOf(call, id))) handleCall(['init', id])
     }
-    recall()
-    held.splice(0).forEach((call) => take(...call))
+    loadQueue()
+    waitingCalls.splice(0).forEach((call) => handleCall(...call))
     if ((own || isStranger) && !viewId) page()
-    fireTwins()
+    checkTwins()
     scheduleFlush(0)
   }
 
-  const stop = () => {
-    held = held.filter(([[method, name]]) => !/^track/.test(method) || name === VIEW)
+  const forgetEvents = () => {
+    waitingCalls = waitingCalls.filter(
+      ([[method, name]]) => !/^track/.test(method) || name === VIEW,
+    )
     acks = []
     unseen.clear()
     queued.clear()
@@ -666,20 +678,20 @@
   }
 
   /**
-   * @param {'grant' | 'limit' | 'deny' | 'granted' | 'limited' | 'denied'} [word]
-   * @returns what holds now, for both halves
+   * @param {Choice} [choice]
+   * @returns the consent that now holds, in the browser and on the server
    */
-  const consent = async (word) => {
-    const place = 'grant granted limit limited deny denied'.split(' ').indexOf(word || '')
-    const state = /** @type {const} */ (['granted', 'limited', 'denied'])[place >> 1]
-    if (word && !state) throw Error(word)
-    const mine = state ? ++choices : choices
-    if (state) setCookie('_bridge_c', '', 0) // a refusal may lie on another domain than the answer's
-    if (state === 'denied') refuse()
-    await known
-    if (state) {
-      const found = await ask('consent', toBody({ state, url: landing })).catch(() => {})
-      if (found && mine === choices) apply(found)
+  const consent = async (choice) => {
+    if (choice && !/^(granted|limited|denied)$/.test(choice))
+      throw Error(choice + ': expected granted, limited or denied')
+    const number = choice ? ++choiceCount : choiceCount
+    if (choice) setCookie('_bridge_c', '', 0) // an old refusal may be on another domain
+    if (choice === 'denied') refuse()
+    await ready
+    if (choice) {
+      const body = toBody({ state: choice, url: landing })
+      const found = await requestJson('consent', body).catch(() => {})
+      if (found && number === choiceCount) apply(found)
     }
     return settings?.c || 'granted'
   }
@@ -690,7 +702,7 @@
     document.cookie = `${name}=${value}; Max-Age=${maxAge}; Path=/; SameSite=Lax${domain}`
   }
 
-  // At once, whatever becomes of the request that tells the server.
+  // At once, even if the request to the server fails.
   const refuse = () => {
     setCookie('_bridge_c', 'denied', CHOICE_MAX_AGE)
     setCookie('_bridge_x', '', 0)
@@ -699,36 +711,36 @@
 
   const deny = () => apply({ c: 'denied', d: settings?.d })
 
-  // Another tab, or a page after this one, may have refused meanwhile.
-  const heed = () => {
+  // The visitor may have refused in another tab, or on a page after this one.
+  const checkRefusal = () => {
     if (active && /\b_bridge_c=denied\b/.test(document.cookie)) deny()
   }
 
   // --- start ---
 
-  wrap()
-  // What went out before this script came cannot be given an id any more.
+  wrapLibrary()
+  // Hits sent before this script came have no id.
   const isLate = hasSent()
   const waiting = pixel.queue.splice(0)
-  // A loaded library leaves an init waiting only if the page revoked consent before.
+  // A loaded library leaves an init waiting only if the page revoked consent first.
   paused = revoked =
     !!library && !states().length && waiting.some((/** @type {Call} */ call) => call[0] === 'init')
-  waiting.forEach((/** @type {Call} */ call) => take([...call]))
-  if (!library) pixel.queue.push = (/** @type {any} */ call) => take([...call])
+  waiting.forEach((/** @type {Call} */ call) => handleCall([...call]))
+  if (!library) pixel.queue.push = (/** @type {any} */ call) => handleCall([...call])
   watchHits()
   watchRequests()
   watchViews()
 
-  const learn = async () => {
-    const found = await readSettings().catch(() => void setTimeout(learn, RETRY_DELAY))
-    // A refusal may have come first. Without an answer nothing is known to be allowed.
+  const loadSettings = async () => {
+    const found = await readSettings().catch(() => void setTimeout(loadSettings, RETRY_DELAY))
+    // The visitor may have refused meanwhile. Without an answer, nothing is allowed.
     if (found && !settings) apply(found)
   }
 
   const prerendered = /** @type {any} */ (document).prerendering
-  const known = prerendered
-    ? new Promise((shown) => on(document, 'prerenderingchange', shown)).then(learn)
-    : learn()
+  const ready = prerendered
+    ? new Promise((shown) => on(document, 'prerenderingchange', shown)).then(loadSettings)
+    : loadSettings()
 
   const before = page_.bridge
   const api = {
@@ -740,7 +752,7 @@
     push: ([name, ...args]) => /** @type {any} */ (api)[name]?.(...args),
   }
   page_._bridge = api
-  // Something of the page's own may have the name; an element's id gives it too.
+  // The page may use this name for something else; so may an element's id.
   if (!before || before.push || before.id) page_.bridge = api
   attempt(() => before.forEach((/** @type {any} */ call) => attempt(() => api.push(call))))
 })()

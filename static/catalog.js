@@ -1,11 +1,12 @@
-// Segment's event names and properties → Meta's, by the server's own table: `bridge/catalog.py`.
-// Served in front of bridge.js, in the same file, where the app speaks Segment's language. So the
-// pixel is told the same name and parameters as the server copy carries.
+// Segment's event names and properties → Meta's, by the server's table (bridge/events/catalog.py).
+// Served in front of bridge.js, in the same file, for apps that use Segment's names. So the pixel
+// gets the same name and parameters as the server copy.
 ;(() => {
   /**
    * @typedef {Record<string, any>} Properties
    * @typedef {[names: string[], meta: string, value: string[], lines: 0 | 1 | 2,
-   *   rename: Record<string, string>, counts: 0 | 1]} Row lines: none, the event itself, products
+   *   rename: Record<string, string>, counts: 0 | 1]} Row lines: 0 no
+   *   products, 1 the event itself is one, 2 a list of products
    * @typedef {{ rows: Row[], ids: string[], lines: 0 | 1 }} Table
    */
 
@@ -20,30 +21,31 @@
   const COUNTS = ['num_items', 'quantity']
 
   /** @param {unknown} value */
-  const isTold = (value) => value != null && value !== ''
+  const isGiven = (value) => value != null && value !== ''
 
-  // As the server reads amounts, but for what it alone can know: what is no amount is left out.
-  /** @param {unknown} told */
-  const readAmount = (told) => {
-    if (typeof told !== 'string') return told
-    const text = told.trim().replace(/^[^\d.,\s-]{1,4}\s*|\s*[^\d.,\s-]{1,4}$/g, '')
+  // As the server reads amounts, except for formats that only it can know. Other text is left out.
+  /** @param {unknown} value */
+  const readAmount = (value) => {
+    if (typeof value !== 'string') return value
+    const text = value.trim().replace(/^[^\d.,\s-]{1,4}\s*|\s*[^\d.,\s-]{1,4}$/g, '')
     const isPlain = /^\d+(\.\d+)?$/.test(text) && !/^[1-9]\d{0,2}\.\d{3}$/.test(text)
     if (isPlain) return +text
     if (/^\d{1,3}(,\d{3})+\.\d+$|^\d{1,3}(,\d{3}){2,}$/.test(text)) return +text.replace(/,/g, '')
     return undefined
   }
 
-  /** @param {Properties} told @param {string[]} amounts */
-  const readNumbers = (told, amounts) => {
-    for (const key of amounts) if (key in told) told[key] = readAmount(told[key])
-    for (const key of COUNTS) if (/^\d{1,9}$/.test(told[key])) told[key] = +told[key]
+  /** @param {Properties} properties @param {string[]} amounts */
+  const readNumbers = (properties, amounts) => {
+    for (const key of amounts) if (key in properties) properties[key] = readAmount(properties[key])
+    for (const key of COUNTS)
+      if (/^\d{1,9}$/.test(properties[key])) properties[key] = +properties[key]
   }
 
-  /** @param {Properties} product its line is taken out of it */
+  /** @param {Properties} product loses the keys of its line */
   const takeLine = (product) => {
     /** @type {Properties} */
     const line = {}
-    const key = table.ids.find((each) => isTold(product[each]))
+    const key = table.ids.find((each) => isGiven(product[each]))
     if (key) line.id = String(product[key])
     line.quantity = product.quantity ?? 1
     if (product.price != null) line.item_price = product.price
@@ -95,7 +97,7 @@
     const [, , values, , rename] = row
     const entries = Object.entries(properties)
     const rest = Object.fromEntries(
-      entries.filter(([key, told]) => told != null && !ENVELOPE.test(key)),
+      entries.filter(([key, value]) => value != null && !ENVELOPE.test(key)),
     )
     readNumbers(rest, [...AMOUNTS, ...values])
     if (typeof rest.order_id === 'number') rest.order_id = String(rest.order_id)
@@ -128,7 +130,7 @@
     return row ? [row[1], translate(row, Object(properties))] : [name, properties]
   }
 
-  /** @param {any} call one made before the script was here */
+  /** @param {any} call one made before the script had loaded */
   const respell = (call) => {
     if (call?.[0] === 'track') call.splice(1, 2, ...spell(call[1], call[2]))
   }

@@ -9,12 +9,15 @@ from typing import Any
 from playwright.async_api import Browser, Playwright
 
 # The popups of the address bar are pages of their own: a third of the work of a test, unseen.
-# The others would turn http into https; ours replaces the list that Playwright gives.
+# HttpsUpgrades and the next would turn http into https. The last two are on Playwright's own list,
+# which ours replaces: with them it may lose track of a navigation, and a click waits for its end.
 UNUSED = [
     "WebUIOmniboxPopup",
     "WebUIOmniboxAimPopup",
     "HttpsUpgrades",
     "HttpsFirstBalancedModeAutoEnable",
+    "PaintHolding",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
 ]
 
 

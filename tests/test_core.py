@@ -23,7 +23,7 @@ from bridge import (
     track,
     track_sync,
 )
-from bridge.browser.script_cookies import MAX_TWINS_LENGTH, Twin, encode_readable
+from bridge.browser.script_cookies import MAX_TWINS_LENGTH, encode_readable
 from bridge.destinations import Segment
 from bridge.outbox import SQLiteOutbox
 from tests.factories import (
@@ -283,24 +283,17 @@ async def test_twins_that_wait_in_the_browser_count(bridge: Bridge) -> None:
     assert visitor.twins == []
 
 
-async def test_twin_too_large_for_a_cookie_travels_without_its_data(visitor: Visitor) -> None:
+async def test_twin_too_large_for_a_hit_keeps_the_most_useful(visitor: Visitor) -> None:
     contents = [{"id": f"product-{i}", "quantity": 1} for i in range(200)]
-    await track("Purchase", {**MONEY, "contents": contents}, visitor=visitor)
+    await track("Purchase", {"contents": contents, **MONEY}, visitor=visitor)
     [twin] = visitor.twins
-    assert twin.custom_data is None
-    assert encode_readable(twin) == encode_readable(Twin("Purchase", twin.event_id))
+    assert twin.custom_data == MONEY
 
 
-async def test_twin_without_properties_is_complete(visitor: Visitor) -> None:
-    await track("Lead", event_id="1", visitor=visitor)
-    [twin] = visitor.twins
-    assert msgspec.json.encode(twin) == b'{"n":"Lead","i":"1","d":{}}'
-
-
-async def test_twin_that_finds_no_room_travels_without_its_data(visitor: Visitor) -> None:
+async def test_twin_that_finds_little_room_is_trimmed_to_it(visitor: Visitor) -> None:
     for i in range(4):
         await track("Lead", {"content_name": "x" * 500}, event_id=str(i), visitor=visitor)
-    assert [twin.custom_data is None for twin in visitor.twins] == [False, False, False, True]
+    assert [bool(twin.custom_data) for twin in visitor.twins] == [True, True, True, False]
     cookies = [f"{twin.cookie}={encode_readable(twin)}; " for twin in visitor.twins]
     assert sum(map(len, cookies)) <= MAX_TWINS_LENGTH
 
@@ -458,8 +451,8 @@ async def test_event_is_stored_in_the_callers_transaction(tmp_path: Path) -> Non
     connection = object()
     await track("Lead", {"content_name": "x"}, visitor=visitor, connection=connection)
     assert outbox.connection is connection
-    # The caller may yet roll back: the script must find it stored before it fires it.
-    assert [twin.custom_data for twin in visitor.twins] == [None]
+    # The caller may still roll back: the script asks before it fires.
+    assert [twin.is_uncertain for twin in visitor.twins] == [True]
     await asyncio.to_thread(track_sync, "Lead", visitor=visitor, connection=connection)
     assert outbox.connection is connection
     await track("Lead", visitor=visitor)

@@ -12,9 +12,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Message
 
-from bridge import Bridge, BridgeMiddleware, OutboxError, identify, track
+from bridge import Bridge, BridgeMiddleware, OutboxError, track
 from bridge.browser import limits
 from bridge.browser.reports import MAX_BODY
 from bridge.browser.script_cookies import PageSettings
@@ -41,24 +40,17 @@ async def bridge(outbox: SQLiteOutbox) -> AsyncIterator[Bridge]:
 
 
 SCRIPT = {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty", "sec-fetch-site": "same-origin"}
-LARGE = {"contents": [{"id": f"product-{i}", "quantity": 1} for i in range(30)]}
 
 
 async def buy(request: Request) -> Response:
-    """A page on which something happens that no cookie can hold."""
-    await track("AddToCart", {"value": 5, "currency": "EUR", **LARGE}, event_id="A-1")
-    return Response()
-
-
-async def log_in(request: Request) -> Response:
-    identify("customer-1")
+    await track("AddToCart", {"value": 5, "currency": "EUR"}, event_id="A-1")
     return Response()
 
 
 def open_client(bridge: Bridge) -> httpx.AsyncClient:
-    """The script in a browser of its own."""
-    routes = [Route("/buy", buy), Route("/login", log_in)]
-    client = make_client(BridgeMiddleware(Starlette(routes=routes), bridge=bridge))
+    """The script in a new browser."""
+    app = Starlette(routes=[Route("/buy", buy)])
+    client = make_client(BridgeMiddleware(app, bridge=bridge))
     client.headers.update(SCRIPT)
     return client
 
@@ -76,7 +68,7 @@ async def stored(outbox: SQLiteOutbox) -> list[dict[str, Any]]:
     return [msgspec.json.decode(body) for (body,) in rows]
 
 
-async def test_identity_is_told_and_kept_from_caches(client: httpx.AsyncClient) -> None:
+async def test_identity_is_answered_and_not_cached(client: httpx.AsyncClient) -> None:
     response = await client.get("/_bridge/identity")
     assert response.headers["cache-control"] == "no-store"
     settings = msgspec.json.decode(response.content, type=PageSettings)
@@ -179,7 +171,7 @@ async def test_properties_that_only_the_pixel_takes_cost_not_the_event(
         ({"value": -5, "currency": "EUR"}, "custom_data.value: expected a number of 0 or more"),
     ],
 )
-async def test_purchase_whose_value_cannot_be_told_is_still_refused(
+async def test_purchase_without_a_valid_value_is_still_refused(
     client: httpx.AsyncClient, given: dict[str, Any], reason: str
 ) -> None:
     event = {"event_name": "Purchase", "event_id": "1", "custom_data": given}
@@ -348,29 +340,20 @@ async def test_broken_outbox_gets_503_so_that_the_script_keeps_the_event(
 
 @pytest.mark.parametrize("path", ["collect", "consent", "identity", "twin", "bridge.js", "health"])
 async def test_each_path_says_which_methods_it_takes(client: httpx.AsyncClient, path: str) -> None:
-    asked = await client.options(f"/_bridge/{path}")
-    refused = await client.delete(f"/_bridge/{path}")
-    assert (asked.status_code, refused.status_code) == (204, 405)
-    assert asked.headers["allow"] == refused.headers["allow"] in ("POST", "GET, HEAD")
+    for method in ("OPTIONS", "DELETE"):
+        refused = await client.request(method, f"/_bridge/{path}")
+        assert refused.status_code == 405
+        assert refused.json()["error"]
+        assert set(refused.headers["allow"].split(", ")) in ({"POST"}, {"GET", "HEAD"})
 
 
 @pytest.mark.parametrize("path", ["bridge.js", "identity", "health", "twin", "nothing"])
-async def test_head_sends_nothing_and_tells_the_length(bridge: Bridge, path: str) -> None:
-    sent: dict[str, list[Message]] = {"GET": [], "HEAD": []}
-    for method, messages in sent.items():
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b""}
-
-        async def send(message: Message, messages: list[Message] = messages) -> None:
-            messages.append(message)
-
-        scope = make_scope(f"/_bridge/{path}", method=method, headers=SCRIPT)
-        await BridgeMiddleware(Starlette(), bridge=bridge)(scope, receive, send)
-    lengths = {dict(start["headers"])[b"content-length"] for start, *_ in sent.values()}
-    assert lengths == {str(len(sent["GET"][1]["body"])).encode()} != {b"0"}
-    assert sent["HEAD"][0]["status"] == sent["GET"][0]["status"]
-    assert sent["HEAD"][1]["body"] == b""
+async def test_head_answers_as_get_does(client: httpx.AsyncClient, path: str) -> None:
+    """The server in front leaves out the body."""
+    got = await client.get(f"/_bridge/{path}")
+    asked = await client.head(f"/_bridge/{path}")
+    assert asked.status_code == got.status_code
+    assert asked.headers["content-length"] == got.headers["content-length"] != "0"
 
 
 @pytest.mark.parametrize(
@@ -393,9 +376,7 @@ async def test_no_answer_is_kept_by_a_cache(
     [{"user-agent": "Googlebot/2.1"}, {"sec-purpose": "prefetch"}],
     ids=["robot", "prefetch"],
 )
-async def test_robot_has_no_identity_and_is_given_none(
-    client: httpx.AsyncClient, headers: dict[str, str]
-) -> None:
+async def test_robot_gets_no_identity(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
     response = await client.get("/_bridge/identity", headers=headers)
     assert response.json() == {"c": "denied"}
     assert "set-cookie" not in response.headers
@@ -506,61 +487,35 @@ async def test_address_without_sessions_is_limited(outbox: SQLiteOutbox) -> None
     assert statuses == {200, 429}
 
 
-# Twins too large for a cookie
+# Is the event of a twin stored?
+
+ASK = "/_bridge/twin?n=AddToCart&i=A-1"
 
 
-async def test_large_twin_is_asked_for_by_its_own_visitor(
+async def test_twin_is_confirmed_while_its_event_is_stored(
     client: httpx.AsyncClient, bridge: Bridge
 ) -> None:
-    answer = await client.get("/buy", headers=NAVIGATION)
-    [value] = [v for k, v in answer.cookies.items() if k.startswith("_bridge_t_")]
-    assert len(value) < 60
-    twin = (await client.get("/_bridge/twin?n=AddToCart&i=A-1")).json()
-    assert twin == {"n": "AddToCart", "i": "A-1", "d": {"value": 5, "currency": "EUR", **LARGE}}
+    await client.get("/buy", headers=NAVIGATION)
+    answer = await client.get(ASK)
+    assert (answer.status_code, answer.content) == (204, b"")
     for query in ("n=Purchase&i=A-1", "n=AddToCart&i=A-2"):
         assert (await client.get(f"/_bridge/twin?{query}")).status_code == 404
-    stranger = await open_client(bridge).get("/_bridge/twin?n=AddToCart&i=A-1")
-    assert stranger.status_code == 404
-    assert "product" not in stranger.text
 
 
-async def test_large_twin_is_still_its_visitors_after_a_login(client: httpx.AsyncClient) -> None:
-    await client.get("/buy", headers=NAVIGATION)
-    await client.post("/login")
-    assert (await client.get("/_bridge/twin?n=AddToCart&i=A-1")).status_code == 200
-
-
-async def test_large_twin_is_gone_with_its_server_copy_or_consent(
-    client: httpx.AsyncClient, outbox: SQLiteOutbox
+async def test_nothing_is_confirmed_without_a_session_or_consent(
+    client: httpx.AsyncClient, bridge: Bridge
 ) -> None:
     await client.get("/buy", headers=NAVIGATION)
-    denied = await client.get(
-        "/_bridge/twin?n=AddToCart&i=A-1", headers={"cookie": "_bridge_c=denied"}
-    )
-    assert denied.status_code == 404
-    [delivery] = await outbox.claim("meta:1234567890123456", 1, now=unix_now() + 60, lease=60)
-    await outbox.ack([delivery], unix_now())
-    assert (await client.get("/_bridge/twin?n=AddToCart&i=A-1")).status_code == 404
-
-
-async def test_answered_twin_is_bounded(client: httpx.AsyncClient, bridge: Bridge) -> None:
-    await client.get("/", headers=NAVIGATION)
-    session = f"_bridge={client.cookies['_bridge']}"
-    visitor = make_visitor(bridge, make_scope(headers={**NAVIGATION, "cookie": session}))
-    data = {"content_name": "x" * 3000, "value": 5, "currency": "EUR"}
-    data |= {f"key-{i}": "x" * 1000 for i in range(100)}
-    await bridge.track("Lead", data, event_id="1", visitor=visitor)
-    answer = await client.get("/_bridge/twin?n=Lead&i=1")
-    assert len(answer.content) < 18_000
-    assert answer.json()["d"].keys() > {"value", "currency", "key-1"}
-    assert "content_name" not in answer.json()["d"]
+    assert (await open_client(bridge).get(ASK)).status_code == 404
+    client.cookies.set("_bridge_c", "denied")
+    assert (await client.get(ASK)).status_code == 404
 
 
 @pytest.mark.parametrize(
     "query",
     ["", "n=Lead", "n=&i=1", "n=Lead&i=", f"n=Lead&i={'x' * 201}", "n=a%0Ab&i=1", "i=%00&n=x"],
 )
-async def test_twin_of_no_event_gets_400(client: httpx.AsyncClient, query: str) -> None:
+async def test_twin_without_a_name_and_id_gets_400(client: httpx.AsyncClient, query: str) -> None:
     assert (await client.get(f"/_bridge/twin?{query}")).status_code == 400
 
 
@@ -575,6 +530,7 @@ async def test_broken_outbox_gets_503_for_a_twin(
     async def fail(*args: Any) -> None:
         raise OutboxError("disk is full")
 
+    await client.get("/_bridge/identity")
     monkeypatch.setattr(bridge.outbox, "find", fail)
     assert (await client.get("/_bridge/twin?n=Lead&i=1")).status_code == 503
 
@@ -603,10 +559,11 @@ def open_across(outbox: SQLiteOutbox, **changes: Any) -> httpx.AsyncClient:
 async def test_app_and_api_on_two_subdomains_work(outbox: SQLiteOutbox) -> None:
     client = open_across(outbox, allowed_origins=[WWW])
     asked = await client.options(COLLECT, headers=PREFLIGHT)
-    assert asked.status_code == 204
+    assert asked.status_code == 200
     assert "set-cookie" not in asked.headers
-    assert asked.headers["access-control-allow-headers"] == "content-type"
+    assert "content-type" in asked.headers["access-control-allow-headers"].lower()
     assert asked.headers["access-control-allow-methods"] == "POST"
+    assert asked.headers["access-control-max-age"] == "7200"
     settings = await client.get("/_bridge/identity")
     cookies = settings.headers.get_list("set-cookie")
     assert cookies
@@ -616,19 +573,19 @@ async def test_app_and_api_on_two_subdomains_work(outbox: SQLiteOutbox) -> None:
     for answer in (asked, settings, stored_answer):
         assert answer.headers["access-control-allow-origin"] == WWW
         assert answer.headers["access-control-allow-credentials"] == "true"
-        assert answer.headers["vary"] == "Origin"
+        assert "Origin" in answer.headers["vary"]
     [body] = await stored(outbox)
     assert body["event_source_url"] == f"{WWW}/p"
     assert body["user_data"]["external_id"] == [settings.json()["x"]]
 
 
-@pytest.mark.parametrize("allowed", [(), ["https://shop.example.com"]])
-async def test_other_origins_may_not_read(outbox: SQLiteOutbox, allowed: Any) -> None:
+@pytest.mark.parametrize(("allowed", "status"), [((), 405), (["https://shop.example.com"], 400)])
+async def test_other_origins_may_not_read(outbox: SQLiteOutbox, allowed: Any, status: int) -> None:
     client = open_across(outbox, allowed_origins=allowed)
     asked = await client.options(COLLECT, headers=PREFLIGHT)
-    assert asked.status_code == 403
+    assert asked.status_code == status
     for answer in (asked, await client.get("/_bridge/identity"), await client.post(COLLECT)):
-        assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert "access-control-allow-origin" not in answer.headers
 
 
 async def test_refusals_can_be_read_across_origins_too(outbox: SQLiteOutbox) -> None:

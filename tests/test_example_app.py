@@ -73,7 +73,7 @@ async def browser(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def asking_app(tmp_path: Path) -> AsyncIterator[Starlette]:
-    """The shop that keeps and sends nothing of visitors before they allow it."""
+    """The shop that keeps and sends nothing about visitors before they consent."""
     app = create_app(read_settings(make_environ(tmp_path, SHOP_CONSENT="ask")))
     yield app
     await app.state.bridge.stop(0)
@@ -264,7 +264,7 @@ async def test_order_form_sent_again_is_the_same_order(
     form = {"order_id": order_id, **ADDRESS}
     first = await browser.post("/orders", data=form)
     again = await browser.post("/orders", data=form)
-    browser.cookies.update(before)  # the second of a double click knows nothing of the first
+    browser.cookies.update(before)  # the second click of a double click has the same cookies
     at_once = await browser.post("/orders", data=form)
     places = {answer.headers["location"] for answer in (first, again, at_once)}
     assert places == {f"/orders/{order_id}"}
@@ -295,7 +295,7 @@ async def test_card_payment_tracks_at_the_webhook_for_the_visitor_who_ordered(
     payment = await start_payment(app, browser)
     visitor = browser.cookies["_fbp"]
 
-    async with open_browser(app) as elsewhere:  # not even the browser that pays needs its cookies
+    async with open_browser(app) as elsewhere:  # the browser that pays may be another one
         answer = await elsewhere.post(payment.url)
     assert (answer.status_code, answer.headers["location"]) == (303, payment.return_url)
 
@@ -398,7 +398,7 @@ async def test_webhook_tracks_nothing_of_nobody(
     assert await read_names(asking_app) == []
 
 
-async def test_payment_is_told_about_in_the_log_when_the_shop_refuses(
+async def test_payment_that_the_shop_refuses_is_logged(
     app: Starlette, browser: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     metadata = {"order_id": "A-1", "cart": "{}", "visitor": "torn"}

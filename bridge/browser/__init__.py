@@ -1,1 +1,1 @@
-"""The script: as it is served, what it reads, what it reports."""
+"""The script: how it is served, what it reads, what it reports."""

@@ -1,7 +1,7 @@
 """How much one session, and one address, may report from the browser.
 
-Token buckets of this process alone: several processes allow as many times more. What is not seen
-for a while is forgotten, and starts anew.
+These are token buckets in the memory of one process: several processes together allow that many
+times more.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 
-BURST_SECONDS = 120.0  # a full bucket holds what comes in this time
-PER_ADDRESS = 10  # sessions' worth of one address: offices and mobile networks share one
-MAX_BUCKETS = 20_000  # of each kind; the one not seen for longest is forgotten
+BURST_SECONDS = 120.0  # a full bucket holds what flows in during this time
+PER_ADDRESS = 10  # times a session's rate: offices and mobile networks share one address
+MAX_BUCKETS = 20_000  # of each kind; the least recently used is dropped first
 
 
 class Buckets:
     """One bucket for each key.
 
     Args:
-        rate: What flows into each, tokens a second.
-        capacity: What one holds.
+        rate: Tokens that flow into each bucket, per second.
+        capacity: Tokens that a bucket holds.
     """
 
     def __init__(self, rate: float, capacity: float) -> None:
@@ -28,12 +28,12 @@ class Buckets:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # level, at
 
     def find_wait(self, key: str, cost: float, now: float) -> float:
-        """Return the seconds until ``cost`` can be taken, 0 if now; nothing is taken yet."""
+        """Return the seconds until ``cost`` can be taken, 0 for now; take nothing yet."""
         missing = min(cost, self._capacity) - self._read_level(key, now)
         return max(0.0, missing / self._rate)
 
     def take(self, key: str, cost: float, now: float) -> None:
-        """Take ``cost``, as much of it as is there."""
+        """Take ``cost``, or what is left if that is less."""
         self._levels[key] = (max(0.0, self._read_level(key, now) - cost), now)
         self._levels.move_to_end(key)
         if len(self._levels) > MAX_BUCKETS:
@@ -64,10 +64,10 @@ class Limits:
         """Take ``cost`` from both, or nothing.
 
         Args:
-            session: The visitor's, if the browser showed one: a new one costs nothing to make.
-            address: The visitor's, if it is known; of IPv6 the network counts, 64 bits.
+            session: The visitor's, if the browser sent one; a new session costs nothing to make.
+            address: The visitor's, if known. For IPv6 its network of 64 bits counts.
             cost: Tokens.
-            now: Seconds of any clock that only goes forward.
+            now: Seconds, by a monotonic clock.
 
         Returns:
             0 if it was taken, else the seconds until it can be.
@@ -82,7 +82,7 @@ class Limits:
 
 
 def _find_network(address: str | None) -> str | None:
-    """Return what stands for everybody who may have sent from ``address``."""
+    """Return the network of ``address``, in which one visitor may use any address."""
     if address is None or ":" not in address:
         return address
     return str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,7 +1,7 @@
-"""The origins whose pages may talk to us across origins (CORS): none, unless they are named.
+"""The origins whose pages may use our endpoints from elsewhere (CORS): none unless named.
 
-An app on ``www.example.com`` with its API, and us, on ``api.example.com`` names the first. Cookies
-go along because both share a registrable domain; of another site they would not.
+An app on ``www.example.com`` whose API, and we, are on ``api.example.com`` names the first. Cookies
+are sent because both share a registrable domain; from another site they would not be.
 
 Source: WHATWG, "Fetch", HTTP CORS protocol, read 2026-11-24.
 """
@@ -13,52 +13,20 @@ from collections.abc import Iterable
 
 from bridge.errors import ConfigError
 
-PREFLIGHT_MAX_AGE = 7200  # seconds; Chrome keeps none longer
+PREFLIGHT_MAX_AGE = 7200  # seconds; Chrome keeps an answer no longer
 
 _ORIGIN = re.compile(r"(https?)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-class Origins:
-    """The allowed origins.
-
-    Args:
-        allowed: Such as ``https://www.example.com``: exactly as browsers send it.
+def parse_origins(allowed: str | Iterable[str]) -> frozenset[str]:
+    """Return origins such as ``https://www.example.com`` exactly as browsers send them.
 
     Raises:
-        ConfigError: One of them is no origin.
+        ConfigError: One of them is not an origin.
     """
-
-    def __init__(self, allowed: str | Iterable[str]) -> None:
-        listed = [allowed] if isinstance(allowed, str) else list(allowed)
-        self._allowed = frozenset(map(_parse_origin, listed))
-
-    def __contains__(self, origin: str | None) -> bool:
-        return origin in self._allowed
-
-    def build_headers(self, origin: str | None) -> dict[str, str]:
-        """Return what an answer to a page of ``origin`` must carry."""
-        if not self._allowed:
-            return {}
-        if origin is None or origin not in self._allowed:
-            return {"vary": "Origin"}
-        return {
-            "vary": "Origin",
-            "access-control-allow-origin": origin,
-            "access-control-allow-credentials": "true",
-            "access-control-expose-headers": "Retry-After",
-        }
-
-    def build_preflight(self, origin: str | None, methods: str) -> dict[str, str]:
-        """Return the answer to a browser that asks before it sends; none if it may not."""
-        if origin not in self._allowed:
-            return {}
-        return {
-            **self.build_headers(origin),
-            "access-control-allow-methods": methods,
-            "access-control-allow-headers": "content-type",
-            "access-control-max-age": str(PREFLIGHT_MAX_AGE),
-        }
+    listed = [allowed] if isinstance(allowed, str) else allowed
+    return frozenset(map(_parse_origin, listed))
 
 
 def _parse_origin(text: str) -> str:
@@ -66,8 +34,9 @@ def _parse_origin(text: str) -> str:
     match = _ORIGIN.fullmatch(text.strip().lower())
     if match is None:
         raise ConfigError(
-            f"allowed_origins must be like https://www.example.com, without a path, got {text!r}"
+            "allowed_origins must be origins such as https://www.example.com, without a path,"
+            f" got {text!r}"
         )
     scheme, host, port = match.groups()
-    shown = port is not None and port != _DEFAULT_PORTS[scheme]
-    return f"{scheme}://{host}:{port}" if shown else f"{scheme}://{host}"
+    has_own_port = port is not None and port != _DEFAULT_PORTS[scheme]
+    return f"{scheme}://{host}:{port}" if has_own_port else f"{scheme}://{host}"

@@ -1,6 +1,6 @@
 """What the script reports: the bodies of collect and consent, read from JSON and bounded.
 
-Nothing that stands in them is an identifier: keys that are not expected are refused.
+They hold no identifiers: unexpected keys are refused.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from bridge.errors import ConfigError, InvalidEventError
 from bridge.events.event import STANDARD_EVENTS, is_event_name
 from bridge.events.properties import check_properties, copy_plain, read_numbers
 
-MAX_BODY = 65_536  # bytes; what browsers allow all keepalive requests in flight together
-MAX_EVENTS = 50  # of one request, and as many acknowledgements
-MAX_AGE_MS = 48 * 3600 * 1000  # how long the script keeps an event it could not send
-MAX_NUMBER = 2**53  # beyond it JavaScript itself is not exact
+MAX_BODY = 65_536  # bytes; browsers allow as much in all keepalive requests together
+MAX_EVENTS = 50  # in one request, and as many acknowledgements
+MAX_AGE_MS = 48 * 3600 * 1000  # the script keeps an unsent event this long
+MAX_NUMBER = 2**53  # above it JavaScript's own numbers are not exact
 EVERY_NAME = "*"
 
-# An escape of JSON; in a group by itself half a surrogate pair.
+# An escape in JSON; the group holds half a surrogate pair that stands alone.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -33,10 +33,10 @@ _Body = TypeVar("_Body")
 
 
 class BrowserEvent(msgspec.Struct, forbid_unknown_fields=True):
-    """An event born in the browser; its browser copy is fired already.
+    """An event born in the browser, whose browser copy was already fired.
 
     Attributes:
-        age_ms: Since it happened, by the browser's clock; its time of day is not trusted.
+        age_ms: Milliseconds since it happened. A browser's time of day may be wrong.
         state: What became of the browser copy.
     """
 
@@ -57,8 +57,8 @@ class Ack(msgspec.Struct, forbid_unknown_fields=True):
     state: CopyState
 
 
-class Chosen(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of consent: the visitor's choice, and where the visitor landed before it."""
+class Choice(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of consent: the visitor's choice, and the page on which the visit began."""
 
     state: ConsentChoice
     url: str | None = None
@@ -73,13 +73,13 @@ class Report(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Refusal(NamedTuple):
-    """An event that is not stored, whatever happens; the script may forget it."""
+    """An event that will never be stored; the script may forget it."""
 
     event_id: str
     reason: str
 
 
-class _Named(msgspec.Struct):
+class _EventId(msgspec.Struct):
     event_id: str = ""
 
 
@@ -87,27 +87,29 @@ class EventNames:
     """The names that a browser may report.
 
     Args:
-        custom: Beside Meta's standard events; ``*`` for every name that can be one.
+        custom: Names beside Meta's standard events; ``*`` for all names.
 
     Raises:
-        ConfigError: One of them can be no event's name.
+        ConfigError: One of them cannot be the name of an event.
     """
 
     def __init__(self, custom: str | Iterable[str]) -> None:
         listed = [custom] if isinstance(custom, str) else list(custom)
         for name in listed:
             if not is_event_name(name):
-                raise ConfigError(f"custom_events must be names of 1 to 100 characters: {name!r}")
-        self._is_open = EVERY_NAME in listed
+                raise ConfigError(
+                    f"custom_events must be names of 1 to 100 characters, got {name!r}"
+                )
+        self._allows_all = EVERY_NAME in listed
         self._known = STANDARD_EVENTS.union(listed)
 
     def check(self, name: str) -> None:
-        """Refuse a name that is neither standard nor configured.
+        """Check that a name is standard or configured.
 
         Raises:
             InvalidEventError: It is neither.
         """
-        if not self._is_open and name not in self._known:
+        if not self._allows_all and name not in self._known:
             raise InvalidEventError(
                 "event_name", "neither a standard event nor one of the server's custom_events"
             )
@@ -116,23 +118,23 @@ class EventNames:
 def decode_body(body: bytes, kind: type[_Body]) -> _Body:
     """Return ``body`` as ``kind``.
 
-    A text that a page cut amid an emoji ends in half a surrogate pair, which JavaScript writes as
-    an escape and msgspec refuses, with the whole body: it becomes U+FFFD.
+    A text that a page cut in the middle of an emoji ends in half a surrogate pair. JavaScript
+    writes that as an escape, for which msgspec refuses the whole body: it becomes U+FFFD.
 
     Raises:
-        msgspec.MsgspecError, RecursionError: It is none.
+        msgspec.MsgspecError, RecursionError: It is malformed.
     """
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        mended = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
-        return msgspec.json.decode(mended, type=kind)
+        repaired = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
+        return msgspec.json.decode(repaired, type=kind)
 
 
 def decode_events(raws: list[msgspec.Raw]) -> tuple[list[BrowserEvent], list[Refusal]]:
-    """Return the events, and why others are none: one malformed event costs no other."""
+    """Return the well-formed events, and refusals of the others."""
     events: list[BrowserEvent] = []
     refusals: list[Refusal] = []
     for raw in raws:
@@ -149,15 +151,15 @@ def decode_events(raws: list[msgspec.Raw]) -> tuple[list[BrowserEvent], list[Ref
 
 
 def _read_id(raw: msgspec.Raw) -> str:
-    """Return the id of a malformed event, whole: the script knows by it which one it was."""
+    """Return the id of a malformed event, uncut, so that the script can find the event."""
     try:
-        return msgspec.json.decode(raw, type=_Named).event_id
+        return msgspec.json.decode(raw, type=_EventId).event_id
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return ""
 
 
 def _check_numbers(value: object, path: str = "custom_data") -> None:
-    """Refuse numbers no page means: Meta would add them up."""
+    """Refuse absurdly large numbers, which Meta would add up."""
     if isinstance(value, int | float) and not -MAX_NUMBER <= value <= MAX_NUMBER:
         raise InvalidEventError(path, "expected a number up to 2^53")
     if isinstance(value, dict):

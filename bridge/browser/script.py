@@ -1,11 +1,11 @@
 """The script as it is served, the tag that loads it, and what a page's policy must allow for it.
 
-The address with a hash in it may be kept for a year, since what it answers never changes. A hash
-that is not ours any more stands in a page that was cached before a release: it gets the script as
-it is now, for a short while, rather than nothing.
+The address with a hash in it may be cached for a year, since its content never changes. A page
+that was cached before a release asks for an old hash: it gets the current script, with a short
+cache time.
 
-Source: W3C, "Subresource Integrity", read 2026-11-24: across origins it needs CORS, which is why
-everybody may read the script. It holds nothing of the visitor.
+Source: W3C, "Subresource Integrity", read 2026-11-24: across origins it needs CORS, so every
+origin may read the script. The script contains nothing about the visitor.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ PIXEL_SCRIPT_URL = "https://connect.facebook.net/en_US/fbevents.js"
 HITS_ORIGIN = "https://www.facebook.com"  # where Meta's own library sends its hits
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?")
-_NONCE = re.compile(r"[A-Za-z0-9+/_-]{1,200}={0,2}")  # CSP's own grammar: it is put into a header
+_NONCE = re.compile(r"[A-Za-z0-9+/_-]{1,200}={0,2}")  # CSP's grammar, since it goes into a header
 
 
 def _read_script(name: str) -> bytes:
-    """Return a script, from the wheel or from the source tree; minified where it was built."""
+    """Return a script, from the wheel or the source tree; minified if such a file exists."""
     package = Path(__file__).parent.parent
     for folder in (package / "static", package.parent / "static"):
         for path in (folder / f"{name}.min.js", folder / f"{name}.js"):
@@ -44,12 +44,12 @@ _TABLE = b"__BRIDGE_CATALOG__"
 
 
 class ScriptTag(str):
-    """A text of HTML that template engines do not escape once more."""
+    """HTML that template engines do not escape again."""
 
     __slots__ = ()
 
     def __html__(self) -> str:
-        """Return itself: Jinja2, Django and others ask for it by this name."""
+        """Return itself; Jinja2, Django and others call this."""
         return self
 
 
@@ -57,16 +57,16 @@ class Script:
     """The script of one bridge.
 
     Args:
-        prefix: Path it is served below, such as ``/_bridge``.
-        pixel_script_url: Where it loads the pixel's library from. It is written into the script: a
-            cookie could be set by any subdomain, and would name a script.
-        table: The catalog as JSON, where pages may use Segment's names too; written in as well.
+        prefix: Path below which it is served, such as ``/_bridge``.
+        pixel_script_url: Where it loads the pixel's library from. It is written into the script,
+            not into a cookie: any subdomain could set that, and so have any script run.
+        table: The catalog as JSON, where pages may use Segment's names; written in too.
 
     Attributes:
-        content: What is served.
-        zipped: The same, gzip.
-        version: 16 hex characters, of this content alone.
-        path: Where this content stays for ever.
+        content: The script.
+        zipped: The script, gzipped.
+        version: 16 hex characters, a hash of the content.
+        path: The address of exactly this content.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Script:
         self, *, root_path: str, nonce: str | None, integrity: bool, origin: str | None
     ) -> ScriptTag:
         """Return the tag; see ``Bridge.script_tag``."""
-        # A mount may be a path that the visitor asked for: it must not begin as another host does.
+        # A visitor may choose the mount's path: it must not start like "//another.host".
         mount = quote(root_path.strip("/"), safe="/%&~")
         base = (f"/{mount}" if mount else "") if origin is None else _check_origin(origin)
         attributes = f'src="{html.escape(base.rstrip("/") + self.path)}" async'
@@ -105,7 +105,7 @@ class Script:
     ) -> dict[str, list[str]]:
         """Return what to add to each directive; see ``Bridge.csp_directives``."""
         if strict_dynamic and nonce is None:
-            raise ConfigError("strict_dynamic needs a nonce: without one no script would run")
+            raise ConfigError("strict_dynamic needs nonce=: without one no script would run")
         home = "'self'"
         if origin is not None:
             address = urlsplit(_check_origin(origin))
@@ -121,12 +121,12 @@ class Script:
 
 def _check_origin(origin: str) -> str:
     if not _ORIGIN.fullmatch(origin):
-        raise ConfigError(f"origin must be like https://api.example.com, got {origin[:100]!r}")
+        raise ConfigError(f"origin must be such as https://api.example.com, got {origin[:100]!r}")
     return origin
 
 
 def _check_nonce(nonce: str) -> str:
-    # Its value is a secret of the response: not shown.
+    # The message does not show the value, which is secret.
     if not _NONCE.fullmatch(nonce):
         raise ConfigError("nonce must be base64, such as secrets.token_urlsafe(16)")
     return nonce

@@ -1,6 +1,6 @@
 """What the script reads: settings and twins, as the values of cookies that JavaScript sees.
 
-Nothing in them is trusted when it comes back.
+The server trusts none of it when it comes back.
 """
 
 from __future__ import annotations
@@ -9,35 +9,38 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from bridge.browser.words import ConsentState
-from bridge.destinations.base import ServerCopy
 from bridge.events.event import Event
 
+CACHE_SIZE = 4096  # visitors whose encoded settings are kept
 TWIN_COOKIE_PREFIX = b"_bridge_t_"
-REMEMBERED = 4096  # visitors whose settings are not encoded anew
-TWIN_MAX_AGE = 3600  # seconds; a page without the script may stand in between, a payment's say
-MAX_TWIN_LENGTH = 1000  # characters of one twin's cookie value
+TWIN_MAX_AGE = 3600  # seconds; a page without the script, such as a payment's, may come in between
 TWIN_FRAME = 25  # characters of a twin's cookie beside its value
-MAX_HIT_LENGTH = 2048  # characters; a longer one dies when the visitor leaves the page
-MAX_ASKED_LENGTH = 16_384  # bytes of custom data that the script is given when it asks
-MAX_TWINS_LENGTH = 2500  # characters of all that wait in one browser: servers limit headers to 8 KB
+MAX_TWIN_LENGTH = 1200  # characters of one twin's cookie value
+MAX_TWINS_LENGTH = 2500  # characters of all twins in one browser: servers limit headers to 8 KB
+
+# As in static/bridge.js, where the reasons are.
+HIT_ROOM = 800  # URL-encoded characters
+KEPT_FIRST = ("value", "currency", "content_ids", "content_type", "order_id")
 
 _TWIN_COOKIE = re.compile(rb"%b[0-9a-f]{12}" % TWIN_COOKIE_PREFIX)
+# What JavaScript's encodeURIComponent leaves as it is.
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()"
 
 
 class PageSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the script must know, in the readable cookie or from the identity endpoint.
 
     Attributes:
-        external_id: SHA-256 hex the pixel is initialised with; none without consent.
+        external_id: SHA-256 hex for the pixel's init; ``None`` without consent.
         pixel_ids: The pixels to initialise.
-        domain: Domain of our cookies, so that the script can delete a twin's; none if host-only.
+        domain: Domain of our cookies, for the script to delete a twin's; ``None`` if host-only.
         consent: What may be done; the script does nothing while it is pending or denied.
     """
 
@@ -48,9 +51,9 @@ class PageSettings(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SettingsWriter:
-    """Writes what the script must know of a known visitor's pages.
+    """Writes the settings of a visitor's pages, encoded once for each visitor.
 
-    A session changes with each page, this rarely: so it is encoded once for each visitor.
+    A session changes with each page; these settings rarely do.
 
     Args:
         pixel_ids: The pixels to initialise.
@@ -58,16 +61,16 @@ class SettingsWriter:
 
     def __init__(self, pixel_ids: tuple[str, ...]) -> None:
         self._pixel_ids = pixel_ids
-        self._encoded = lru_cache(REMEMBERED)(self._encode)
+        self._encoded = lru_cache(CACHE_SIZE)(self._encode)
 
     def build(self, external_id: str, domain: str | None, consent: ConsentState) -> PageSettings:
-        """Return it, for the identity endpoint."""
+        """Return the settings, for the identity endpoint."""
         return PageSettings(
             external_id=external_id, pixel_ids=self._pixel_ids, domain=domain, consent=consent
         )
 
     def encode(self, external_id: str, domain: str | None, consent: ConsentState) -> bytes:
-        """Return it as the readable cookie's value."""
+        """Return the settings as the readable cookie's value."""
         return self._encoded(external_id, domain, consent)
 
     def _encode(self, external_id: str, domain: str | None, consent: ConsentState) -> bytes:
@@ -80,16 +83,18 @@ class Twin(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         event_name: As in the server copy.
         event_id: As in the server copy.
-        custom_data: The server copy's; missing if too large to travel: the script asks for it.
+        custom_data: The server copy's, trimmed to what fits one hit of the pixel.
+        is_uncertain: The event may not be stored in the end: the script asks before it fires.
     """
 
     event_name: str = msgspec.field(name="n")
     event_id: str = msgspec.field(name="i")
-    custom_data: dict[str, Any] | None = msgspec.field(name="d", default=None)
+    custom_data: dict[str, Any] = msgspec.field(name="d", default_factory=dict)
+    is_uncertain: bool = msgspec.field(name="u", default=False)
 
     @property
     def cookie(self) -> str:
-        """A cookie name of its own: responses in flight together never overwrite each other."""
+        """A cookie name of its own: simultaneous responses never overwrite each other's twins."""
         key = f"{self.event_name} {self.event_id}"
         return TWIN_COOKIE_PREFIX.decode() + hashlib.sha256(key.encode()).hexdigest()[:12]
 
@@ -99,42 +104,60 @@ def is_twin_cookie(name: bytes) -> bool:
     return _TWIN_COOKIE.fullmatch(name) is not None
 
 
-def build_twins(event: Event) -> list[Twin]:
-    """Return the twin of ``event`` as it may travel, the complete one first.
-
-    The other leaves the custom data behind; one that is too long for a cookie is missing.
-    """
-    name, event_id = event.event_name, event.event_id
-    twins = [Twin(name, event_id, event.custom_data), Twin(name, event_id)]
-    return [twin for twin in twins if len(encode_readable(twin)) <= MAX_TWIN_LENGTH]
-
-
-def read_twin(copy: ServerCopy, external_ids: Iterable[str]) -> Twin | None:
-    """Return the twin of a server copy, or ``None`` if that is somebody else's.
+def build_twin(event: Event, room: int, *, is_certain: bool) -> Twin | None:
+    """Return the twin of ``event``, or ``None`` if not even its name and id fit a cookie.
 
     Args:
-        copy: What is stored.
-        external_ids: The visitor's; one of them must stand in it.
+        event: The server copy.
+        room: Characters that are left for the cookie's value in this browser.
+        is_certain: Whether the event is sure to be stored.
     """
-    if set(external_ids).isdisjoint(copy.external_ids):
-        return None
-    return Twin(copy.event_name, copy.event_id, _shorten(copy.custom_data))
+    room = min(room, MAX_TWIN_LENGTH)
+    bare = Twin(event.event_name, event.event_id, is_uncertain=not is_certain)
+    # Four characters of base64 hold three of JSON; a key takes fewer there than in a hit.
+    data_room = room * 3 // 4 - len(_encode_ascii(bare)) - len(',"d":{}')
+    trimmed = trim(event.custom_data, min(data_room, HIT_ROOM))
+    twin = msgspec.structs.replace(bare, custom_data=trimmed)
+    return twin if len(encode_readable(twin)) <= room else None
 
 
-def _shorten(custom_data: dict[str, Any]) -> dict[str, Any]:
-    """Return what of ``custom_data`` a hit may hold: no single value longer than a whole hit."""
-    kept, room = {}, MAX_ASKED_LENGTH
-    for key, value in custom_data.items():
-        length = len(key) + len(msgspec.json.encode(value))
-        if length <= min(room, MAX_HIT_LENGTH):
+def trim(custom_data: Mapping[str, Any], room: int) -> dict[str, Any]:
+    """Return what fits into ``room`` URL-encoded characters, the most useful first.
+
+    This is ``trim`` of static/bridge.js, which trims once more to the room that the addresses of
+    the page leave; a test compares the two.
+    """
+    kept: dict[str, Any] = {}
+    for key in dict.fromkeys((*KEPT_FIRST, *custom_data)):
+        value = custom_data.get(key)
+        if value is None:
+            continue
+        text = f"&cd[{key}]=".encode() + msgspec.json.encode(_shorten_numbers(value))
+        length = len(text) + 2 * len(text.translate(None, _UNRESERVED))
+        if length <= room:
             kept[key] = value
             room -= length
     return kept
 
 
+def _shorten_numbers(value: Any) -> Any:
+    """Return ``value`` with 5.0 as 5: so JavaScript writes it."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _shorten_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shorten_numbers(item) for item in value]
+    return value
+
+
 def encode_readable(value: Twin | PageSettings) -> str:
     """Return ``value`` as base64, without padding, of its JSON in ASCII: what ``atob`` reads."""
+    return binascii.b2a_base64(_encode_ascii(value), newline=False).rstrip(b"=").decode()
+
+
+def _encode_ascii(value: Twin | PageSettings) -> bytes:
     text = msgspec.json.encode(value)
-    if not text.isascii():
-        text = json.dumps(msgspec.json.decode(text), separators=(",", ":")).encode()
-    return binascii.b2a_base64(text, newline=False).rstrip(b"=").decode()
+    if text.isascii():
+        return text
+    return json.dumps(msgspec.json.decode(text), separators=(",", ":")).encode()

@@ -15,7 +15,7 @@ from bridge.browser.script_cookies import (
     TWIN_FRAME,
     PageSettings,
     Twin,
-    build_twins,
+    build_twin,
     encode_readable,
 )
 from bridge.browser.words import ConsentChoice, ConsentState
@@ -313,11 +313,10 @@ class Visitor:
             return None
         room = MAX_TWINS_LENGTH - sum(map(len, self.capture.cookies.twins))
         room -= sum(TWIN_FRAME + len(encode_readable(each)) for each in self.twins)
-        for twin in build_twins(event)[0 if is_certain else -1 :]:
-            if TWIN_FRAME + len(encode_readable(twin)) <= room:
-                self.twins.append(twin)
-                return twin
-        return None
+        twin = build_twin(event, room - TWIN_FRAME, is_certain=is_certain)
+        if twin is not None:
+            self.twins.append(twin)
+        return twin
 
     def start_response(self) -> list[bytes]:
         """Return the response's ``Set-Cookie`` values; from here on no twin can travel on it."""

@@ -1,11 +1,11 @@
 /**
  * The shop's own script.
  *
- * What the visitor does in the page is told to Bridge here, through a queue that works before and
- * after bridge.js has loaded. What happens on the server is reported there, and needs no code here.
+ * It reports to Bridge what the visitor does in the page, through a queue that works before and after
+ * bridge.js has loaded. What happens on the server is reported there, and needs no code here.
  */
 
-const SHOWN = 4000 // ms that a word about the cart stays
+const SHOWN = 4000 // ms that a message stays
 
 window.bridge = window.bridge || []
 
@@ -15,7 +15,7 @@ for (const element of document.querySelectorAll('[data-track]')) {
   window.bridge.push(['track', track, JSON.parse(properties)])
 }
 
-/** The product page's form is sent as ever; Bridge is told on the way out. */
+/** The product page's form is sent as usual; AddToCart is reported as it leaves. */
 const addForm = document.querySelector('#add-to-cart')
 addForm?.addEventListener('submit', () => {
   const quantity = Number(addForm.elements.quantity.value)
@@ -25,7 +25,7 @@ addForm?.addEventListener('submit', () => {
   window.bridge.push(['track', 'AddToCart', properties])
 })
 
-/** "Add" buttons: the server reports AddToCart, and Bridge brings the browser's copy along. */
+/** "Add" buttons: the server reports AddToCart, and the script fires the browser's copy. */
 let lastAdd = Promise.resolve()
 for (const form of document.querySelectorAll('.quick-add')) {
   form.addEventListener('submit', (event) => {
@@ -61,7 +61,7 @@ const consent = document.querySelector('#consent')
 consent.addEventListener('submit', async (event) => {
   if (!window.bridge.consent) return
   event.preventDefault()
-  await window.bridge.consent(event.submitter.dataset.consent)
+  await window.bridge.consent(event.submitter.value)
   consent.hidden = true
   say('Noted. You may change your mind at any time')
 })
@@ -77,10 +77,10 @@ function showCartCount(count) {
   badge.hidden = count === 0
 }
 
-let silence = 0
+let hiding = 0
 function say(text) {
   const status = document.querySelector('#status')
   status.textContent = text
-  clearTimeout(silence)
-  silence = setTimeout(() => (status.textContent = ''), SHOWN)
+  clearTimeout(hiding)
+  hiding = setTimeout(() => (status.textContent = ''), SHOWN)
 }

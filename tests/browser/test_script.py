@@ -1,4 +1,4 @@
-"""The script as it is served, its tag, and what a page's policy must allow."""
+"""How the script is served, its tag, and what a page's policy must allow."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_hash_of_another_release_answers_the_script_of_this_one(
 
 
 @pytest.mark.parametrize("name", ["bridge.js.js", "bridge.0123.js", "bridge.0123456789ABCDEF.js"])
-async def test_what_is_no_hash_is_no_path(client: httpx.AsyncClient, name: str) -> None:
+async def test_malformed_hash_is_not_found(client: httpx.AsyncClient, name: str) -> None:
     assert (await client.get(f"/_bridge/{name}")).status_code == 404
 
 
@@ -100,7 +100,7 @@ async def test_what_is_no_hash_is_no_path(client: httpx.AsyncClient, name: str) 
         ("", None),
     ],
 )
-async def test_script_is_compressed_for_whom_it_may(
+async def test_script_is_compressed_if_the_browser_accepts_it(
     client: httpx.AsyncClient, bridge: Bridge, accepted: str, coding: str | None
 ) -> None:
     async with client.stream("GET", ADDRESS, headers={"accept-encoding": accepted}) as response:
@@ -127,9 +127,7 @@ async def test_script_is_revalidated_in_either_form(client: httpx.AsyncClient) -
     assert len(etags) == 2
 
 
-async def test_head_tells_the_length_and_sends_nothing(
-    client: httpx.AsyncClient, bridge: Bridge
-) -> None:
+async def test_head_answers_the_length(client: httpx.AsyncClient, bridge: Bridge) -> None:
     response = await client.head(ADDRESS, headers={"accept-encoding": "identity"})
     assert (response.status_code, response.content) == (200, b"")
     assert response.headers["content-length"] == str(len(bridge._script.content))
@@ -138,7 +136,7 @@ async def test_head_tells_the_length_and_sends_nothing(
 # The tag
 
 
-async def test_tag_loads_what_is_served_and_tells_its_integrity(
+async def test_tag_loads_the_script_with_its_integrity(
     client: httpx.AsyncClient, bridge: Bridge
 ) -> None:
     tag = bridge.script_tag()
@@ -157,7 +155,7 @@ def test_tag_without_integrity_and_with_a_nonce(bridge: Bridge) -> None:
 
 
 @pytest.mark.parametrize("nonce", ["", '"><script>', "a b", "a\r\nb", "x" * 300])
-def test_nonce_that_is_none_is_refused_and_not_shown(bridge: Bridge, nonce: str) -> None:
+def test_malformed_nonce_is_refused_and_not_shown(bridge: Bridge, nonce: str) -> None:
     for build in (bridge.script_tag, bridge.csp_directives):
         with pytest.raises(ConfigError, match="nonce must be base64") as caught:
             build(nonce=nonce)
@@ -173,9 +171,9 @@ def test_tag_leads_to_another_origin(bridge: Bridge, origin: str) -> None:
 
 
 @pytest.mark.parametrize("origin", ["", "api.example.com", 'https://a"b', "javascript:x", "//a"])
-def test_origin_that_is_none_is_refused(bridge: Bridge, origin: str) -> None:
+def test_malformed_origin_is_refused(bridge: Bridge, origin: str) -> None:
     for build in (bridge.script_tag, bridge.csp_directives):
-        with pytest.raises(ConfigError, match="origin must be like"):
+        with pytest.raises(ConfigError, match="origin must be such as"):
             build(origin=origin)
 
 
@@ -186,7 +184,7 @@ def test_templates_do_not_escape_the_tag(bridge: Bridge) -> None:
     assert f"<head>{bridge.script_tag()}</head>".startswith("<head><script src=")
 
 
-async def test_tag_holds_nothing_of_the_visitor(bridge: Bridge) -> None:
+async def test_tag_is_the_same_for_every_visitor(bridge: Bridge) -> None:
     async def show(request: Request) -> Response:
         return HTMLResponse(bridge.script_tag())
 

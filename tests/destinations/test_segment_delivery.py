@@ -334,25 +334,6 @@ async def test_message_arrives_once_after_a_failure(
 # Twins
 
 
-async def test_large_twin_is_found_in_its_message(outbox: SQLiteOutbox, sandbox: Sandbox) -> None:
-    segment = make_segment(sandbox.url, pixel_id=PIXEL)
-    async with shop(outbox, sandbox, destinations=[segment], browser_hold=60) as client:
-        await client.get("/login")
-        await client.get("/large")
-        answer = await client.get("/_bridge/twin?n=Purchase&i=1001")
-        assert answer.status_code == 200
-        twin = answer.json()
-        assert (twin["n"], twin["i"]) == ("Purchase", "1001")
-        data = twin["d"]
-        assert (data["value"], data["currency"]) == (25, "EUR")
-        assert data["contents"] == [{"id": "a", "quantity": 1, "item_price": 25}]
-        assert data["content_ids"] == ["a"]
-        assert not data.keys() & {"fbp", "fbc", "event_id", "action_source", "products"}
-        async with make_client(make_app(make_bridge(outbox))) as stranger:
-            await stranger.get("/")
-            assert (await stranger.get("/_bridge/twin?n=Purchase&i=1001")).status_code == 404
-
-
 async def test_segment_without_a_pixel_holds_nothing_back(
     outbox: SQLiteOutbox, sandbox: Sandbox
 ) -> None:

@@ -16,7 +16,7 @@ from tests.servers import Sandbox
 
 @pytest.fixture(scope="session")
 def shop(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a shop whose server copies wait long for their acknowledgement."""
+    """The address of a shop whose server copies wait long for an acknowledgement."""
     folder = tmp_path_factory.mktemp("shop")
     with running_shop(folder, sandbox_process, LONG_HOLD) as (_, url):
         yield url
@@ -58,7 +58,7 @@ async def visit(context: BrowserContext, sandbox: Sandbox, shop: str) -> Visit:
 
 @pytest.fixture
 async def open_scene(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
-    """A function from the pages' address to a window of its own."""
+    """A function that opens the pages at an address in a new window."""
     contexts = []
 
     async def open_scene(url: str) -> Scene:
@@ -72,7 +72,7 @@ async def open_scene(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def scene(open_scene: Any, pages: str) -> Scene:
-    """A window on pages whose reports are all taken."""
+    """A window on pages where collect never fails."""
     found: Scene = await open_scene(pages)
     await found.fail_collect()
     return found

@@ -1,4 +1,4 @@
-"""Firefox, spoken to in WebDriver BiDi: Playwright drives only its own, Debian has no geckodriver.
+"""Firefox, driven by WebDriver BiDi: Playwright drives only its own, Debian has no geckodriver.
 
 Source: W3C, "WebDriver BiDi", and RFC 6455, read 2026-11-24.
 """
@@ -35,7 +35,7 @@ PREFERENCES = {
 
 
 class WebSocket:
-    """As much of one as a test needs: text, one message after the other."""
+    """A minimal WebSocket client: text messages, one after the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -129,7 +129,7 @@ class Tab:
         )
 
     async def run(self, script: str) -> Any:
-        """The value of ``script``: a text, a number, a truth or nothing."""
+        """The value of ``script``: a string, number, boolean or null."""
         answer = await self._command(
             "script.evaluate",
             expression=script,
@@ -142,14 +142,14 @@ class Tab:
 
     async def wait_for(self, script: str) -> None:
         async def check() -> Any:
-            # Between two pages there is nothing to ask.
+            # Between two pages there is no document.
             with suppress(AssertionError):
                 return await self.run(script)
 
         await poll(check, script)
 
     async def click(self, selector: str) -> None:
-        """Click as a person does, with the mouse, in the middle of what is there."""
+        """Click with the mouse, in the middle of the element."""
         await self.wait_for(f"!!document.querySelector('{selector}')")
         where = await self.run(
             f"""(() => {{

@@ -1,7 +1,7 @@
 """A shop's pages for one scenario each. Run by uvicorn.
 
 The HTML of ``?page=NAME`` was put to ``/shelf/NAME``; a short one stands in the query, as ``html``.
-``/faults`` makes collect fail, ``/reports`` lists what collect was told, with what was answered.
+``/faults`` makes collect fail, ``/reports`` lists the reports that collect got, and its answers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bridge import Bridge, BridgeMiddleware, track
+from bridge import Bridge, BridgeMiddleware, current_visitor, track
 from bridge.destinations import Meta
 from bridge.visitor.consent import Consent
 from tests.servers import ROOT
@@ -53,11 +53,17 @@ async def show_page(request: Request) -> Response:
 
 
 async def take_order(request: Request) -> Response:
-    """Track what the query says: by itself, or on the way through ``hops`` redirects."""
+    """Track what the query says: by itself, or on each of ``hops`` redirects.
+
+    ``uncertain`` sends the twin as if the event's transaction might be rolled back.
+    """
     query = request.query_params
     hops = int(query.get("hops", "0"))
     properties = {"value": 5, "currency": "EUR", **msgspec.json.decode(query.get("data", "{}"))}
     await track("Purchase", properties, event_id=f"{query['id']}-{hops}")
+    if "uncertain" in query:
+        twins = current_visitor().twins
+        twins[:] = [msgspec.structs.replace(twin, is_uncertain=True) for twin in twins]
     if "hops" not in query:
         return JSONResponse({"ok": True})
     to = query["to"] if not hops else str(request.url.include_query_params(hops=hops - 1))
@@ -83,7 +89,7 @@ async def give_analytics(request: Request) -> Response:
 
 
 class Collect:
-    """Lets collect fail on demand, and keeps what it was told."""
+    """Makes collect fail on demand, and keeps the reports it gets."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

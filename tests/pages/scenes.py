@@ -1,4 +1,4 @@
-"""What the scenarios of the script share: pages from HTML, and what became of them."""
+"""What tests of the script share: pages from HTML, and what the sandbox received from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ID = "1234567890123456"
 OTHER_ID = "9876543210987654"
 OURS = '<script src="/_bridge/bridge.js"></script>'
 OURS_ASYNC = '<script src="/_bridge/bridge.js" async></script>'
-# Meta's own words, but for the library's address.
+# Meta's own snippet, with another address of the library.
 SNIPPET = """<script>
 !function(f,b,e,v,n,t,s){if(f.fbq)return;n=f.fbq=function(){n.callMethod?
 n.callMethod.apply(n,arguments):n.queue.push(arguments)};if(!f._fbq)f._fbq=n;
@@ -47,7 +47,7 @@ def running_pages(
     hold: str = LONG_HOLD,
     library: str = "/en_US/fbevents.js",
 ) -> Iterator[str]:
-    """The pages as a process; yields their address."""
+    """Run the pages as a process; yield their address."""
     port = find_free_port()
     environ = {
         "PAGES_SANDBOX": sandbox_url,
@@ -75,7 +75,7 @@ class Scene(Visit):
         return SNIPPET.replace("LIBRARY", address).replace("CALLS", calls)
 
     async def place(self, html: str, path: str = "/") -> str:
-        """Where the pages show this HTML. The address is short: hits with a long one differ."""
+        """Put HTML on the pages; return its address. It is short: hits with long ones differ."""
         name = str(next(PAGES))
         await self._call("PUT", f"/shelf/{name}", content="<!doctype html><title>x</title>" + html)
         return f"{self.url}{path}?page={name}"
@@ -84,7 +84,7 @@ class Scene(Visit):
         await self.page.goto(await self.place(html, path), wait_until="domcontentloaded")
 
     async def hurry(self) -> None:
-        """On the pages opened from now on, what the script waits seconds for takes a fifth."""
+        """Shorten the script's timers of some seconds to a fifth, on pages opened from now on."""
         await self.page.add_init_script(
             """const wait = setTimeout
             window.setTimeout = (work, ms) => wait(work, ms > 2e3 ? ms / 5 : ms)"""
@@ -94,7 +94,7 @@ class Scene(Visit):
         return await self.page.evaluate(script)
 
     async def ready(self) -> None:
-        """Until the script knows what holds."""
+        """Wait until the script has its settings."""
         assert await self.consent()
 
     async def hits(self, *names: str) -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ class Scene(Visit):
             return len(found) >= len(names)
 
         try:
-            await poll(check, f"{names}", seconds=8)
+            await poll(check, f"{names}")
         finally:
             assert [hit["ev"] for hit in found] == list(names), self.console
         return found
@@ -121,12 +121,12 @@ class Scene(Visit):
         await self._call("PUT", "/faults", json=list(faults))
 
     async def reports(self) -> list[dict[str, Any]]:
-        """What collect was told, and the status it answered, oldest first."""
+        """The reports that collect got, and the status it answered, oldest first."""
         found: list[dict[str, Any]] = (await self._call("GET", "/reports")).json()
         return found
 
-    async def told(self, event_id: str) -> str:
-        """The state that collect was told of an event or a twin, once it was."""
+    async def reported(self, event_id: str) -> str:
+        """The state that the script reported for an event or a twin, once it did."""
 
         async def check() -> str | None:
             for report in await self.reports():

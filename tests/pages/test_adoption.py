@@ -120,7 +120,7 @@ async def test_pixel_of_another_is_untouched(scene: Scene) -> None:
     assert "eid" not in lead
     assert "ud[external_id]" not in lead
     assert hits[0]["eid"] == hits[1]["eid"]
-    await scene.told(hits[0]["eid"])
+    await scene.reported(hits[0]["eid"])
     assert not [a for a in await scene.sandbox.actions("Lead") if a["server"]]
 
 
@@ -136,7 +136,7 @@ async def test_two_snippets_of_two_pixels_view_once_each(scene: Scene, order: st
     await show_snippet(scene, order, snippets)
     hits = await scene.hits("PageView", "PageView")
     assert {hit["id"] for hit in hits} == {ID, OTHER_ID}
-    await scene.told(next(hit["eid"] for hit in hits if hit["id"] == ID))
+    await scene.reported(next(hit["eid"] for hit in hits if hit["id"] == ID))
     assert scene.console == []
 
 
@@ -257,7 +257,7 @@ async def test_pages_that_allow_duplicate_views_have_each_of_theirs(scene: Scene
 async def test_blocked_pixel_of_a_page_still_has_its_server_copies(
     open_scene: Any, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # Not before our script is there to see it.
+    # Delayed until our script listens for the error.
     await sandbox.fault("fbevents", drop=True, delay=1, times=None)
     with running_pages(tmp_path_factory.mktemp("pages"), sandbox.url, hold="0.2") as url:
         scene = await open_scene(url)
@@ -270,7 +270,7 @@ async def test_blocked_pixel_of_a_page_still_has_its_server_copies(
         assert await scene.run("fbq.queue.length") == 0
 
 
-async def test_library_that_failed_before_the_script_came_is_told_as_blocked(
+async def test_library_that_failed_before_the_script_came_is_reported_as_blocked(
     open_scene: Any, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     await sandbox.fault("fbevents", drop=True, times=None)
@@ -286,8 +286,8 @@ async def test_library_that_failed_before_the_script_came_is_told_as_blocked(
         await scene.run(LATE)
         await scene.ready()
         event_id = await scene.run("bridge.track('Lead')")
-        assert await scene.told(event_id) == "blocked"
-        # Who knows that, counts the views that the pixel would have made by itself.
+        assert await scene.reported(event_id) == "blocked"
+        # The script knows that, and counts the views that the pixel would have made by itself.
         await scene.run("history.pushState({}, '', '/two')")
         names = [event["event_name"] for event in await sandbox.wait_for_server_copies(3)]
         assert sorted(names) == ["Lead", "PageView", "PageView"]
@@ -305,7 +305,7 @@ async def test_library_of_another_name_is_known(
         await scene.show(OURS)
         await scene.ready()
         for _ in range(2):
-            assert await scene.told(await scene.run("bridge.track('Lead')")) == "blocked"
+            assert await scene.reported(await scene.run("bridge.track('Lead')")) == "blocked"
 
 
 async def test_blockers_stand_in_does_not_swallow_the_pages_events(
@@ -334,7 +334,7 @@ async def test_pages_own_pixel_does_nothing_until_consent_is_granted(
     assert await scene.cookies() == set()
     assert [url for url in scene.to_meta if "/fbevents.js" not in url] == []
     assert (order == "before") == (scene.to_meta == [])
-    await scene.consent("grant")
+    await scene.consent("granted")
     for action in await scene.counted(PageView=1, Lead=1):
         assert_alike(action)
     await assert_quiet(scene)
@@ -346,7 +346,7 @@ async def test_user_data_of_the_page_is_kept_when_consent_comes_late(
     scene = await open_scene(asking_pages)
     await show_with(scene, "after", f"fbq('init', {ID}, {{em: 'ada@example.com'}});" + VIEW)
     await scene.page.wait_for_function("!!fbq.callMethod")
-    await scene.consent("grant")
+    await scene.consent("granted")
     [view] = await scene.counted(PageView=1)
     assert "em" in view["browser"][0]["ud"]
 
@@ -356,11 +356,11 @@ async def test_pages_own_pixel_drops_its_events_when_consent_is_denied(
 ) -> None:
     scene = await open_scene(asking_pages)
     await show_with(scene, "after", INIT + VIEW)
-    await scene.consent("deny")
+    await scene.consent("denied")
     await scene.page.wait_for_function("!!fbq.callMethod")
     await scene.run("fbq('track', 'Lead')")
     assert await scene.cookies() == {"_bridge_c"}
-    await scene.consent("grant")
+    await scene.consent("granted")
     await scene.run("fbq('track', 'Contact')")
     for action in await scene.counted(PageView=1, Contact=1):
         assert_alike(action)
@@ -427,17 +427,17 @@ async def test_strange_calls_of_the_page_pass_and_throw_nothing(scene: Scene) ->
     assert "eid" not in hits[-1]
     assert scene.errors == []
 
-    async def told() -> bool:
+    async def is_reported() -> bool:
         names = [e["event_name"] for r in await scene.reports() for e in r["events"]]
         return names[-1:] == ["Contact"]
 
-    await poll(told, "the last server copy")
+    await poll(is_reported, "the last server copy")
 
 
 async def test_images_of_the_page_are_its_own(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
-    # Like a hit in all but its path.
+    # Like a hit, except for its path.
     address = f"{scene.url}/own.png?ev=PageView&id={ID}"
     async with scene.page.expect_request(address):
         found = await scene.run(

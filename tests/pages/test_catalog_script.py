@@ -1,4 +1,4 @@
-"""The script translates Segment's words as the server does, by the server's own table."""
+"""The script translates Segment's names as the server does, by the server's own table."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SAID = {name: case for name, case in CASES.items() if case.get("said")}
 async def translate(
     context: BrowserContext, calls: list[tuple[str, Any]], catalog: Catalog
 ) -> list[list[Any]]:
-    """What the script makes of calls that a page made before it was there."""
+    """Calls that a page made before the script loaded, as the script translates them."""
     page = await context.new_page()
     script = Script("/_bridge", table=catalog.to_json()).content.decode()
-    # The table's part alone: the rest wants a server.
+    # Only catalog.js: the rest needs a server.
     part = script.partition("\n")[0]
     await page.evaluate(
         "(calls) => { window.bridge = calls.map((call) => ['track', ...call]) }", calls

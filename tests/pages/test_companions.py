@@ -1,4 +1,4 @@
-"""Pages with machinery of their own around the script.
+"""Pages that run other machinery beside the script.
 
 htmx, a service worker, prerendering, and Segment's analytics.js.
 """
@@ -17,7 +17,7 @@ from tests.pages.test_journey import assert_alike
 from tests.pages.town import SHOP, TLSScene, Town
 from tests.pages.visits import PERSON
 
-# Keeps pages, and lets everything else through.
+# Caches pages, and passes everything else on.
 WORKER = """
 addEventListener('install', () => skipWaiting())
 addEventListener('activate', (event) => event.waitUntil(clients.claim()))
@@ -31,7 +31,7 @@ addEventListener('fetch', (event) => event.respondWith((async () => {
     return answer
 })()))
 """
-# Says what it sees where the first page can read it; nothing drives these pages.
+# Writes what it sees where the first page can read it, since no test drives these pages.
 PRERENDERED = """<script>
 window.early = document.prerendering
 addEventListener('load', () => { localStorage.early = early })
@@ -113,7 +113,7 @@ async def test_page_that_a_service_worker_kept_has_its_events(tls_scene: TLSScen
 
 @contextmanager
 def running_alone(town: Town, folder: Path, url: str) -> Iterator[None]:
-    """A Chromium at ``url`` that nothing drives: a driven one prerenders nothing."""
+    """A Chromium at ``url`` without Playwright: under Playwright it does not prerender."""
     process = subprocess.Popen(
         [
             "/usr/bin/chromium",
@@ -121,7 +121,7 @@ def running_alone(town: Town, folder: Path, url: str) -> Iterator[None]:
             "--no-sandbox",
             "--no-first-run",
             "--disable-background-networking",
-            "--remote-debugging-port=0",  # else it would leave once the page has loaded
+            "--remote-debugging-port=0",  # without this it would exit once the page has loaded
             f"--user-data-dir={folder}",
             f"--user-agent={PERSON.format(0)}",
             f"--ignore-certificate-errors-spki-list={town.certificate.digest}",
@@ -196,9 +196,9 @@ async def test_anonymous_id_of_analytics_js_is_followed_through_its_reset(scene:
     assert second != first
     await scene.show(ANALYTICS + OURS, "/after")
     assert await external_id(scene) == hash_external_id(second)
-    # What the pixel is told and what the server tells is the same person.
+    # The pixel and the server report the same person.
     await scene.run("bridge.track('Lead', {}, { eventID: 'L-1' })")
-    await scene.told("L-1")
+    await scene.reported("L-1")
     await scene.sandbox.wait_for_server_copies(5)
     [lead] = await scene.sandbox.actions("Lead")
     assert_alike(lead)

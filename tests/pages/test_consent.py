@@ -27,7 +27,7 @@ def asking_shop(sandbox_process: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 async def open_visit(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
-    """A function from a shop's address to a visitor of it."""
+    """A function that opens a shop at an address for a new visitor."""
     contexts = []
 
     async def open_visit(url: str, **options: Any) -> Visit:
@@ -40,7 +40,7 @@ async def open_visit(browser: Browser, sandbox: Sandbox) -> AsyncIterator[Any]:
 
 
 def assert_limited(action: dict[str, Any]) -> None:
-    """Both copies of ``action`` say Limited Data Use, and that Meta shall locate."""
+    """Both copies of ``action`` say Limited Data Use, with the place for Meta to find."""
     [browser], [server] = action["browser"], action["server"]
     assert {key: browser["params"][key] for key in LDU} == LDU
     event = server["event"]
@@ -60,7 +60,7 @@ async def test_pending_touches_nothing_until_granted(open_visit: Any, asking_sho
     assert await visit.storage() == []
     assert visit.to_meta == []
 
-    assert await visit.consent("grant") == "granted"
+    assert await visit.consent("granted") == "granted"
     actions = await visit.counted(PageView=1, Contact=1)
     for action in actions:
         assert_alike(action)
@@ -74,7 +74,7 @@ async def test_pending_touches_nothing_until_granted(open_visit: Any, asking_sho
 async def test_pending_then_denied_touches_nothing_ever(open_visit: Any, asking_shop: str) -> None:
     visit = await open_visit(asking_shop)
     await visit.open("/?fbclid=LANDING")
-    assert await visit.consent("deny") == "denied"
+    assert await visit.consent("denied") == "denied"
     await visit.buy()
     assert await visit.consent() == "denied"
     assert await visit.cookies() == {"_bridge_c"}
@@ -86,7 +86,7 @@ async def test_pending_then_denied_touches_nothing_ever(open_visit: Any, asking_
 async def test_limited_puts_ldu_on_both_copies(open_visit: Any, asking_shop: str) -> None:
     visit = await open_visit(asking_shop)
     await visit.open("/")
-    assert await visit.consent("limit") == "limited"
+    assert await visit.consent("limited") == "limited"
     await visit.counted(PageView=1)
     await visit.buy()
     actions = await visit.counted(
@@ -103,7 +103,7 @@ async def test_denied_later_clears_everything_and_stops_both_halves(
     visit = await open_visit(shop)
     await visit.open("/?fbclid=A")
     await visit.counted(PageView=1)
-    assert await visit.consent("deny") == "denied"
+    assert await visit.consent("denied") == "denied"
     assert await visit.cookies() == {"_bridge_c"}
     assert await visit.storage() == []
     hits = list(visit.to_meta)
@@ -119,9 +119,9 @@ async def test_granted_again_in_the_same_page_is_not_stuck(open_visit: Any, shop
     visit = await open_visit(shop)
     await visit.open("/")
     await visit.counted(PageView=1)
-    await visit.consent("deny")
+    await visit.consent("denied")
     await visit.page.evaluate("bridge.track('Contact')")
-    assert await visit.consent("grant") == "granted"
+    assert await visit.consent("granted") == "granted"
     await visit.page.evaluate("bridge.track('Schedule')")
     await visit.counted(PageView=1, Schedule=1)
 
@@ -132,10 +132,10 @@ async def test_denied_before_the_library_has_loaded_sends_nothing_and_can_be_lif
     await sandbox.fault("fbevents", delay=1.5)
     visit = await open_visit(shop)
     await visit.page.goto(shop, wait_until="domcontentloaded")
-    await visit.consent("deny")
+    await visit.consent("denied")
     await visit.page.wait_for_function("!!(window.fbq && fbq.callMethod)")
     assert await sandbox.actions() == []
-    await visit.consent("grant")
+    await visit.consent("granted")
     await visit.page.evaluate("bridge.track('Contact')")
     actions = await visit.counted(PageView=1, Contact=1)
     assert all(len(action["browser"]) == 1 for action in actions)
@@ -146,13 +146,13 @@ async def test_choice_holds_on_the_next_page_and_in_limited_to_granted(
 ) -> None:
     visit = await open_visit(asking_shop)
     await visit.open("/")
-    await visit.consent("limit")
+    await visit.consent("limited")
     [limited] = await visit.counted(PageView=1)
     assert_limited(limited)
     await visit.open("/cart")
     assert await visit.consent() == "limited"
     await visit.counted(PageView=2)
-    await visit.consent("grant")
+    await visit.consent("granted")
     await visit.page.evaluate("bridge.track('Contact')")
     *_, contact = await visit.counted(PageView=2, Contact=1)
     assert contact["browser"][0]["dpo"] in ("", None, [])
@@ -173,7 +173,7 @@ async def test_global_privacy_control_limits_both_copies(open_visit: Any, shop: 
 
 
 async def test_robot_is_not_counted(browser: Browser, sandbox: Sandbox, shop: str) -> None:
-    async with await browser.new_context() as context:  # headless, and says so
+    async with await browser.new_context() as context:  # its user agent says headless
         visit = Visit(await context.new_page(), sandbox, shop)
         await visit.buy()
         assert await visit.cookies() == set()
@@ -223,14 +223,14 @@ async def test_logout_leaves_no_cookie_and_the_next_visitor_is_a_stranger(
     assert len(before) == 2
 
 
-async def test_denial_in_another_tab_is_heeded(open_visit: Any, shop: str) -> None:
+async def test_denial_in_another_tab_counts_here_too(open_visit: Any, shop: str) -> None:
     visit = await open_visit(shop)
     await visit.open("/")
     await visit.counted(PageView=1)
     other = Visit(await visit.page.context.new_page(), visit.sandbox, shop)
     await other.open("/cart")
     await visit.counted(PageView=2)
-    await other.consent("deny")
+    await other.consent("denied")
     hits = list(visit.to_meta)
     # The pixel would make a view by itself.
     await visit.page.evaluate(
@@ -252,7 +252,7 @@ async def test_denied_while_the_configuration_loads_sends_nothing_and_can_be_lif
     visit = await open_visit(shop)
     await visit.page.goto(shop, wait_until="domcontentloaded")
     await visit.page.wait_for_function("!!(window.fbq && fbq.callMethod)")
-    await visit.consent("deny")
+    await visit.consent("denied")
 
     async def configured() -> bool:
         return bool(await visit.page.evaluate("!fbq.queue.length"))
@@ -263,7 +263,7 @@ async def test_denied_while_the_configuration_loads_sends_nothing_and_can_be_lif
     await poll(configured, "the queue to be worked off")
     assert await sandbox.actions() == []
     assert "_fbp" not in await visit.cookies()
-    await visit.consent("grant")
+    await visit.consent("granted")
     await visit.page.evaluate("bridge.track('Contact')")
     actions = await visit.counted(PageView=1, Contact=1)
     assert all(len(action["browser"]) == 1 for action in actions)
@@ -285,7 +285,7 @@ async def test_last_choice_counts_when_an_earlier_answer_is_late(
                 }
                 return answer
             }
-            return Promise.all([bridge.consent('grant'), bridge.consent('deny')])
+            return Promise.all([bridge.consent('granted'), bridge.consent('denied')])
         }"""
     )
     assert await visit.consent() == "denied"
@@ -299,7 +299,7 @@ async def test_denial_holds_when_the_server_does_not_answer(open_visit: Any, sho
     await visit.page.evaluate(
         "() => { window.fetch = () => Promise.reject(new TypeError('offline')) }"
     )
-    assert await visit.consent("deny") == "denied"
+    assert await visit.consent("denied") == "denied"
     assert "_bridge_x" not in await visit.page.evaluate("document.cookie")
     hits = list(visit.to_meta)
     await visit.open("/cart")

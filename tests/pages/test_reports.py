@@ -21,7 +21,7 @@ async def track(scene: Scene, options: str = "{eventID: 'seen'}") -> None:
 async def test_hit_that_was_answered_is_sent(scene: Scene) -> None:
     await scene.show(OURS)
     await track(scene)
-    assert await scene.told("seen") == "sent"
+    assert await scene.reported("seen") == "sent"
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ async def test_hit_that_was_answered_is_sent(scene: Scene) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value),
 )
-async def test_state_of_a_hit_is_told(scene: Scene, fault: dict[str, Any], state: str) -> None:
+async def test_state_of_a_hit_is_reported(scene: Scene, fault: dict[str, Any], state: str) -> None:
     await scene.sandbox.fault(**{**fault, "times": None})
     if "hang" in fault or fault.get("body") == "":
-        await scene.hurry()  # in test_tls.py a hit is waited for as long as it is
+        await scene.hurry()  # test_tls.py waits for a hit in full length
     await scene.show(OURS)
     event_id = "-".join(map(str, [*fault, *fault.values()]))
     await track(scene, f"{{eventID: '{event_id}'}}")
-    assert await scene.told(event_id) == state
+    assert await scene.reported(event_id) == state
     assert scene.errors == []
 
 
@@ -61,35 +61,37 @@ async def test_state_of_a_hit_is_told(scene: Scene, fault: dict[str, Any], state
         ("script-src 'self' SANDBOX; img-src SANDBOX; connect-src 'self' SANDBOX", "sent"),
     ],
 )
-async def test_security_policy_that_blocks_is_told(scene: Scene, policy: str, state: str) -> None:
+async def test_security_policy_that_blocks_is_reported(
+    scene: Scene, policy: str, state: str
+) -> None:
     headers = {"content-security-policy": policy.replace("SANDBOX", scene.sandbox.url)}
     address = await scene.place(OURS) + f"&headers={json.dumps(headers)}"
     await scene.page.goto(address)
     await scene.ready()
     event_id = await scene.run("bridge.track('Lead')")
-    assert await scene.told(event_id) == state
+    assert await scene.reported(event_id) == state
 
 
 async def test_policy_that_only_reports_blocks_nothing(scene: Scene) -> None:
     headers = {"content-security-policy-report-only": "script-src 'self'; img-src 'self'"}
     await scene.page.goto(await scene.place(OURS) + f"&headers={json.dumps(headers)}")
     await scene.ready()
-    assert await scene.told(await scene.run("bridge.track('Lead')")) == "sent"
+    assert await scene.reported(await scene.run("bridge.track('Lead')")) == "sent"
 
 
-async def test_state_is_told_from_a_page_that_is_left(scene: Scene) -> None:
+async def test_state_is_reported_from_a_page_that_is_left(scene: Scene) -> None:
     await scene.sandbox.fault("tr", hang=True, times=None)
     await scene.show(OURS)
     await scene.ready()
     event_id = await scene.run("bridge.track('Lead')")
-    # Firefox before 133 knows no fetch that outlives its page.
+    # Firefox before 133 has no fetch that outlives its page.
     await scene.run("() => { window.fetch = () => new Promise(() => {}) }")
     await scene.page.goto("about:blank")
-    assert await scene.told(event_id) == "unknown"
+    assert await scene.reported(event_id) == "unknown"
 
 
-async def test_state_is_told_from_a_page_that_is_hidden(scene: Scene) -> None:
-    # Else the hit would be given up after five seconds.
+async def test_state_is_reported_from_a_page_that_is_hidden(scene: Scene) -> None:
+    # Without this, the hit would count as unknown after five seconds.
     await scene.page.add_init_script(
         "const wait = setTimeout; window.setTimeout = (f, ms) => wait(f, ms == 5e3 ? 1e8 : ms)"
     )
@@ -99,7 +101,7 @@ async def test_state_is_told_from_a_page_that_is_hidden(scene: Scene) -> None:
     event_id = await scene.run("bridge.track('Lead')")
     await scene.run("Object.defineProperty(document, 'hidden', {value: true})")
     await scene.run("document.dispatchEvent(new Event('visibilitychange'))")
-    assert await scene.told(event_id) == "unknown"
+    assert await scene.reported(event_id) == "unknown"
 
 
 async def test_blocked_twin_is_acknowledged_and_released(scene: Scene) -> None:
@@ -107,7 +109,7 @@ async def test_blocked_twin_is_acknowledged_and_released(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.ready()
     await scene.run("fetch('/order?id=blocked')")
-    assert await scene.told("blocked-0") == "blocked"
+    assert await scene.reported("blocked-0") == "blocked"
 
     async def released() -> bool:
         return any(a["server"] for a in await scene.sandbox.actions("Purchase"))
@@ -149,7 +151,7 @@ async def test_acknowledgement_waits_for_the_server(scene: Scene) -> None:
 
     await poll(refused, "a refusal")
     await scene.run("dispatchEvent(new Event('online'))")
-    assert await scene.told("acknowledged-0") == "sent"
+    assert await scene.reported("acknowledged-0") == "sent"
 
 
 async def test_events_with_one_id_are_all_sent(scene: Scene) -> None:
@@ -168,14 +170,14 @@ async def test_event_that_is_never_taken_holds_up_no_other(scene: Scene) -> None
     await scene.ready()
     await scene.run("for (const id of ['1', '2', '3']) bridge.track('Lead', {}, {eventID: id})")
 
-    async def told(count: int) -> list[list[str]]:
-        told = [[e["event_id"] for e in r["events"]] for r in (await scene.reports())[start:]]
-        return told if len(told) >= count else []
+    async def reported(count: int) -> list[list[str]]:
+        ids = [[e["event_id"] for e in r["events"]] for r in (await scene.reports())[start:]]
+        return ids if len(ids) >= count else []
 
-    [first] = await poll(lambda: told(1))
+    [first] = await poll(lambda: reported(1))
     await scene.run("dispatchEvent(new Event('online'))")
     await scene.counted(PageView=1, Lead=3)
-    for after in (await told(2))[1:]:
+    for after in (await reported(2))[1:]:
         assert len(after) < 2
     assert first
 

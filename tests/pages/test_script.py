@@ -1,14 +1,16 @@
-"""The script on its own: views, twins, and pages of another mind."""
+"""The script on its own: views, twins, and pages that interfere."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import json
+from random import Random
 from typing import Any
 
 import pytest
 
+from bridge.browser.script_cookies import HIT_ROOM, KEPT_FIRST, Twin, encode_readable, trim
 from tests.pages.scenes import ID, OTHER_ID, OURS, Scene, running_pages
 from tests.pages.test_journey import assert_alike
 from tests.servers import ROOT, Sandbox, poll
@@ -58,7 +60,7 @@ async def test_view_of_a_single_page_app_tells_where_it_came_from(scene: Scene) 
 async def test_view_of_the_pixels_own_making_gets_an_id_and_a_server_copy(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
-    # As the return from the back/forward cache: headless Chromium has none.
+    # Simulated, since headless Chromium has no back/forward cache.
     await scene.run("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
     for action in await scene.counted(PageView=2):
         assert_alike(action)
@@ -125,20 +127,63 @@ async def test_two_tabs_fire_a_twin_once(scene: Scene) -> None:
         assert_alike(action)
 
 
-async def test_twin_too_large_for_a_cookie_is_asked_of_the_server(scene: Scene) -> None:
+async def test_twin_too_large_for_a_hit_keeps_the_most_useful(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
     data = {"content_ids": [f"product-{n}" for n in range(150)]}
     await scene.run(f"fetch('/order?id=L&data=' + encodeURIComponent('{json.dumps(data)}'))")
     _, purchase = await scene.counted(PageView=1, Purchase=1)
     assert_alike(purchase)
+    assert purchase["browser"][0]["cd"] == {"value": "5", "currency": "EUR"}
+
+
+def write_cases(room: int) -> list[dict[str, Any]]:
+    """Custom data around the border of ``room``."""
+    random = Random(14)
+    texts = ["x", "ä", "漢", "🌿", '"', " ", "%", "!'()*~", "\n", "\x7f"]
+    edge = room - len("&cd[mine]=") - 2 * len("&[]=") - len("%22%22")
+    cases: list[dict[str, Any]] = [
+        {},
+        {"mine": "x" * edge},
+        {"mine": "x" * (edge + 1)},
+        {"mine": "x" * (edge - 40), "value": 5.0, "currency": "EUR", "order_id": "A-1"},
+        {"nothing": None, "no": False, "zero": 0, "ä&=[]": "x", "list": [], "object": {}},
+        {"contents": [{"id": "fern", "quantity": 1, "item_price": 24.0}] * 7, "num_items": 7},
+    ]
+    for _ in range(30):
+        keys = random.sample([*KEPT_FIRST, "contents", "mine", "content_name", "ключ", "a b"], 6)
+        cases.append({key: random.choice(texts) * random.randrange(room // 3) for key in keys})
+    return cases
+
+
+async def test_server_trims_a_twin_as_the_script_does(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    address = await scene.run("encodeURIComponent(location.href + document.referrer).length")
+    room = HIT_ROOM - address
+    cases = write_cases(room)
+    names = [f"Case{n}" for n in range(len(cases))]
+    for name, data in zip(names, cases, strict=True):
+        await scene.page.evaluate("([name, data]) => bridge.track(name, data)", [name, data])
+    hits = await scene.hits("PageView", *names)
+    for data, hit in zip(cases, hits[1:], strict=True):
+        kept = {key[3:-1] for key in hit if key.startswith("cd[")}
+        assert kept == trim(data, room).keys()
+
+
+async def test_uncertain_twin_is_fired_if_the_server_confirms_it(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    await scene.run("fetch('/order?id=U&uncertain=1')")
+    _, purchase = await scene.counted(PageView=1, Purchase=1)
+    assert_alike(purchase)
     assert purchase["browser"][0]["cd"]["value"] == "5"
 
 
-async def test_twin_that_the_server_does_not_know_is_not_fired(scene: Scene) -> None:
+async def test_uncertain_twin_of_no_stored_event_is_not_fired(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
-    forged = "eyJuIjoiUHVyY2hhc2UiLCJpIjoibm9uZSJ9"  # {"n": "Purchase", "i": "none"}
+    forged = encode_readable(Twin("Purchase", "none", is_uncertain=True))
     cookie = f"_bridge_t_0123456789ab={forged}; Path=/; Domain=example.com"
     await scene.run(f"document.cookie = '{cookie}'; fetch('/x')")
     await scene.page.wait_for_function("!document.cookie.includes('_bridge_t_')")
@@ -160,7 +205,7 @@ async def test_twin_whose_cookie_comes_again_is_fired_once(scene: Scene) -> None
     await scene.hits("PageView", "Lead", "Contact")
 
 
-async def test_twins_that_are_remembered_are_bounded(scene: Scene) -> None:
+async def test_list_of_fired_twins_is_bounded(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
     await scene.run("localStorage['_bridge.fired'] = JSON.stringify(Array(60).fill('Lead x'))")
@@ -188,7 +233,7 @@ async def test_text_of_any_language_reaches_the_pixel(scene: Scene) -> None:
     assert purchase["browser"][0]["cd"]["content_name"] == "Фикус 🌿 ÿ"
 
 
-# Pages of another mind
+# Pages that interfere
 
 
 async def test_script_that_comes_twice_is_one(scene: Scene) -> None:
@@ -249,7 +294,7 @@ async def test_forged_settings_throw_nothing(scene: Scene, forged: str) -> None:
 async def test_hits_stay_short_and_the_server_copy_is_whole(scene: Scene) -> None:
     await scene.show(OURS, "/" + "long-path/" * 80)
     contents = [{"id": f"product-{n}", "quantity": 1, "item_price": 9.9} for n in range(60)]
-    note = "x" * 700  # would fit, but for the address
+    note = "x" * 700  # would fit without the address
     data = json.dumps({"note": note, "contents": contents, "value": 594, "currency": "EUR"})
     await scene.ready()
     await scene.run(f"bridge.track('AddToCart', {data})")
@@ -296,7 +341,7 @@ async def test_a_thousand_route_changes_do_not_grow_memory(scene: Scene) -> None
     async def is_small() -> bool:
         return await measure() < first * 1.25
 
-    # What one collection leaves behind, the next may find.
+    # One garbage collection may leave something for the next.
     await poll(is_small, f"a heap of no more than {first * 1.25:.0f} bytes")
 
 
@@ -306,7 +351,7 @@ async def test_no_task_of_the_script_is_long(scene: Scene) -> None:
         new PerformanceObserver((list) => long.push(...list.getEntries().map((e) => e.duration)))
             .observe({type: 'longtask', buffered: true})"""
     )
-    # A task of the script's own is long each time; one that a busy machine made long is not.
+    # A long task of the script is long every time; one due to a busy machine is not.
     longest = []
     for visit in range(1, 4):
         await scene.show(OURS)

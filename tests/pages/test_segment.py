@@ -42,7 +42,7 @@ async def test_copies_pair_by_event_id_with_segment_alone(
         [purchase] = [a for a in actions if a["event_name"] == "Purchase"]
         assert purchase["event_id"] == order_id
 
-        # The pixel's copy of an event in Segment's words has the same name and says the same.
+        # The pixel's copy of an event with Segment's names has the same name and data.
         await visit.page.evaluate(
             """() => bridge.track('completed_order', {
                 order_id: 'J-1', revenue: '$1,012.50', total: 1020, currency: 'usd',
@@ -52,8 +52,8 @@ async def test_copies_pair_by_event_id_with_segment_alone(
         actions = await visit.counted(**{**bought, "Purchase": 2})
         [named] = [a for a in actions if a["event_id"] == "J-1"]
         assert_alike(named)
-        told = named["browser"][0]["cd"]
-        assert (float(told["value"]), told["currency"]) == (1012.5, "USD")
+        data = named["browser"][0]["cd"]
+        assert (float(data["value"]), data["currency"]) == (1012.5, "USD")
         assert named["server"][0]["event"]["custom_data"]["value"] == 1012.5
         messages = await read_messages(sandbox, 11)
         assert all(m["verdict"] == "accepted" and not m["warnings"] for m in messages)

@@ -1,6 +1,6 @@
 """The script over TLS, under Meta's own host names: what a browser allows only there, or forbids.
 
-Each server is a process; Chromium is told where the names live, and nothing is intercepted.
+Each server is a process; Chromium resolves their names to it, and nothing is intercepted.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ async def test_helpers_policy_is_enough(
     await scene.run("bridge.track('Lead')")
     assert_all_alike(await scene.counted(PageView=1, Lead=1))
     assert not await scene.run("window.inline")
-    # But for the inline script: that is how we know that the policy was in force.
+    # Except the inline script, which shows that the policy was in force.
     assert len([text for text in scene.console if "Content Security Policy" in text]) == 1
 
 
@@ -98,10 +98,10 @@ async def test_policy_that_blocks_costs_the_browser_copy_alone(
 
 
 async def assert_blocked(scene: TLSScene) -> None:
-    """Blocked is told, and the server copies go, long before they would by themselves."""
+    """Blocked is reported, and the server copies go, long before they would by themselves."""
     await scene.ready()
     event_id = await scene.run("bridge.track('Lead')")
-    assert await scene.told(event_id) == "blocked"
+    assert await scene.reported(event_id) == "blocked"
     await scene.run("fetch('/order?id=' + Math.random())")
     events = await scene.sandbox.wait_for_server_copies(3)
     assert {event["event_name"] for event in events} == {"PageView", "Lead", "Purchase"}
@@ -152,7 +152,7 @@ async def test_page_and_api_on_two_subdomains(
         assert action["browser"][0]["dl"].startswith(PLAIN)
     [lead] = [a for a in actions if a["event_name"] == "Lead"]
     assert lead["server"][0]["event"]["event_source_url"].startswith(PLAIN)
-    assert await scene.consent("deny") == "denied"
+    assert await scene.consent("denied") == "denied"
     assert await scene.cookies() == {"_bridge_c"}
     assert [text for text in scene.console if "CORS" in text] == []
 
@@ -160,7 +160,9 @@ async def test_page_and_api_on_two_subdomains(
 async def test_api_on_another_subdomain_hears_of_the_landing_click_without_the_pixel(
     context: BrowserContext, sandbox: Sandbox, town: Town
 ) -> None:
-    await sandbox.fault("fbevents", drop=True, times=None)  # else its cookie would tell
+    await sandbox.fault(
+        "fbevents", drop=True, times=None
+    )  # without this, its cookie would identify the visitor
     scene = TLSScene(await context.new_page(), sandbox, town, PLAIN)
     tag, _ = await scene.help({"origin": API})
     await scene.open_page(tag, query="?fbclid=CLICK")
@@ -179,7 +181,7 @@ async def test_api_on_another_subdomain_hears_from_a_page_that_is_left(
     event_id = await scene.run("bridge.track('Lead')")
     await scene.page.goto("about:blank")
     api = TLSScene(scene.page, sandbox, town)
-    assert await api.told(event_id) == "unknown"
+    assert await api.reported(event_id) == "unknown"
 
 
 async def test_page_of_an_origin_that_is_not_allowed_is_not_heard(
@@ -233,8 +235,9 @@ async def test_cookies_that_only_we_read_are_secure(scene: TLSScene) -> None:
     await scene.open_tagged()
     await scene.counted(PageView=1)
     found = {c.get("name"): c for c in await scene.page.context.cookies()}
-    assert {name for name, c in found.items() if c.get("secure")} == {"_bridge", "_bridge_x"}
-    assert {name for name, c in found.items() if c.get("httpOnly")} == {"_bridge"}
+    secure = {"_bridge", "_bridge_p", "_bridge_x"}
+    assert {name for name, c in found.items() if c.get("secure")} == secure
+    assert {name for name, c in found.items() if c.get("httpOnly")} == secure - {"_bridge_x"}
     assert found["_fbp"].get("domain") == ".example.com"
 
 
@@ -286,7 +289,7 @@ async def test_hit_that_hangs_holds_the_server_copy_for_seconds_only(scene: TLSS
     await scene.ready()
     event_id = await scene.run("bridge.track('Lead')")
     await scene.run("fetch('/order?id=hangs')")
-    assert await scene.told(event_id) == await scene.told("hangs-0") == "unknown"
+    assert await scene.reported(event_id) == await scene.reported("hangs-0") == "unknown"
     await scene.sandbox.wait_for_server_copies(3)
     assert scene.errors == []
 
@@ -296,13 +299,13 @@ async def test_hit_that_hangs_holds_the_server_copy_for_seconds_only(scene: TLSS
 
 async def test_two_tabs_fire_one_twin_once_under_a_lock(scene: TLSScene, town: Town) -> None:
     await scene.open_tagged()
-    assert await scene.run("!!navigator.locks")  # plain http has none
+    assert await scene.run("!!navigator.locks")  # plain http has no locks
     other = TLSScene(await scene.page.context.new_page(), scene.sandbox, town)
     await other.open_tagged()
     await scene.counted(PageView=2)
     rounds = range(5)
     for n in rounds:
-        # Both look for it as soon as it is there.
+        # Both look for it as soon as it has come.
         await asyncio.gather(
             scene.run(f"fetch('/order?id=tabs{n}')"),
             *(tab.run("Promise.all([1, 2, 3].map(() => fetch('/x')))") for tab in (scene, other)),
@@ -324,9 +327,9 @@ async def test_twin_that_waits_for_another_tab_is_not_kept_after_a_denial(
     await scene.run("fetch('/order?id=locked')")
     waiting = "navigator.locks.query().then(({pending}) => pending.length > 0)"
     await scene.page.wait_for_function(waiting)
-    # The server's answer to a denial would take the twin away.
+    # The server's answer to a denial would delete the twin's cookie.
     await scene.run("() => { window.fetch = () => Promise.reject(new TypeError('offline')) }")
-    await scene.consent("deny")
+    await scene.consent("denied")
     await scene.run("release()")
     await scene.run("navigator.locks.request('_bridge', () => {})")
     assert await scene.storage() == []
@@ -335,7 +338,7 @@ async def test_twin_that_waits_for_another_tab_is_not_kept_after_a_denial(
 async def test_offline_and_back_with_a_reload_in_between(scene: TLSScene) -> None:
     await scene.open_tagged()
     await scene.counted(PageView=1)
-    # What a page sends while it is left, Chromium lets out although it is offline.
+    # Chromium, though offline, sends what a page sends while the visitor leaves it.
     await scene.fail_collect(*[{"status_code": 503}] * 1000)
     await scene.page.context.set_offline(True)
     event_id = await scene.run("bridge.track('Lead', {value: 1, currency: 'EUR'})")

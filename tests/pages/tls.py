@@ -37,7 +37,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 @dataclass(frozen=True)
 class Certificate:
-    """A throwaway one, its own authority.
+    """A throwaway certificate, which is its own authority.
 
     Attributes:
         path: PEM, of key and certificate.
@@ -116,8 +116,8 @@ def build_shelf(*routes: Route | Mount) -> Starlette:
 
 
 def build_pages() -> ASGIApp:
-    """Pages behind the middleware; ``/helpers`` tells what its helpers give to a page."""
-    from tests.pages.pages import Collect, bridge, pages  # settings of its own, read on import
+    """Pages behind the middleware; ``/helpers`` answers what the helpers return for a page."""
+    from tests.pages.pages import Collect, bridge, pages  # reads its settings on import
 
     async def help_page(request: Request) -> Response:
         tag, policy = (msgspec.json.decode(request.query_params[n]) for n in ("tag", "policy"))
@@ -136,7 +136,7 @@ def build_pages() -> ASGIApp:
 
 
 def build_cache() -> ASGIApp:
-    """A shared cache in front of the pages: keeps what is ``public``, as it came."""
+    """A shared cache in front of the pages: keeps ``public`` answers unchanged."""
     kept: dict[str, Response] = {}
     trusted = ssl.create_default_context(cafile=os.environ["TLS_CERTIFICATE"])
     upstream = os.environ["TLS_UPSTREAM"]

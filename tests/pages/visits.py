@@ -15,17 +15,20 @@ from tests.servers import Sandbox, find_free_port, poll, running
 HOST = "www.shop.example.com"
 LONG_HOLD = "600"  # seconds: what arrives sooner was released by an acknowledgement
 SHORT_HOLD = "0.2"
-# A headless browser counts as a robot; the visitor of these tests is none.
+# A headless browser's own user agent counts as a robot's.
 PERSON = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/156.0.0.{} Safari/537.36"
 )
 NUMBERS = count()
+STEP_DEADLINE = 120.0  # seconds; bounds a step that hangs, not how fast the machine is
 
 
 async def open_context(browser: Browser, **options: Any) -> BrowserContext:
-    """A visitor of its own: no two have the same user agent."""
-    return await browser.new_context(user_agent=PERSON.format(next(NUMBERS)), **options)
+    """A window of a new visitor, with a user agent that no other has."""
+    context = await browser.new_context(user_agent=PERSON.format(next(NUMBERS)), **options)
+    context.set_default_timeout(STEP_DEADLINE * 1000)
+    return context
 
 
 @contextmanager
@@ -62,15 +65,15 @@ class Visit:
     async def open(self, path: str) -> None:
         await self.page.goto(self.url + path)
 
-    async def consent(self, word: str = "") -> str:
-        """What holds, once the script knows; ``word`` is said first."""
+    async def consent(self, choice: str = "") -> str:
+        """The visitor's consent, once the script knows it; after ``choice``, if given."""
 
         async def is_there() -> bool:
             # Not by wait_for_function: a policy without unsafe-eval forbids its second look.
             return bool(await self.page.evaluate("!!(window.bridge && bridge.consent)"))
 
         await poll(is_there, "the script")
-        state: str = await self.page.evaluate("(word) => bridge.consent(word)", word)
+        state: str = await self.page.evaluate("(choice) => bridge.consent(choice)", choice)
         return state
 
     async def cookies(self) -> set[str]:
@@ -83,12 +86,12 @@ class Visit:
         return keys
 
     async def actions(self) -> list[dict[str, Any]]:
-        """What happened, oldest first, without what the server tells late of an earlier visitor."""
+        """What happened, oldest first, without late server copies of an earlier visitor."""
         mine = await self.page.evaluate("navigator.userAgent")
 
         def is_late(action: dict[str, Any]) -> bool:
-            told = [copy["event"]["user_data"]["client_user_agent"] for copy in action["server"]]
-            return not action["browser"] and mine not in told
+            agents = [copy["event"]["user_data"]["client_user_agent"] for copy in action["server"]]
+            return not action["browser"] and mine not in agents
 
         return [action for action in await self.sandbox.actions() if not is_late(action)]
 
@@ -125,7 +128,7 @@ class Visit:
     async def buy(self) -> str:
         """Put a fern into the cart, order it, and return the order's id."""
         await self.open("/products/boston-fern")
-        await self.page.click("#add-to-cart")
+        await self.page.click("#add-to-cart button")
         await self.page.wait_for_url("**/cart")
         await self.page.click("#go-to-checkout")
         await self.page.wait_for_url("**/checkout")
