@@ -24,7 +24,7 @@ from bridge.events.event import Event, UserData
 from bridge.visitor.capture import Capture
 from bridge.visitor.cookies import READABLE_COOKIE
 from bridge.visitor.identity import Identity
-from bridge.visitor.meeting import prefer_ip
+from bridge.visitor.meeting import prefer_ip, update_identity
 from bridge.visitor.seal import Sealed
 from bridge.visitor.set_cookies import SetCookies
 from bridge.visitor.visits import SENDING_STATES, Visits
@@ -105,13 +105,14 @@ class Visitor:
                 self._stored, self._consent = unchanged
                 self._is_unchanged = True
                 return self._stored
-            self._stored = self.visits.read_session(self._capture)
+            if cookie := self._capture.cookies.session:
+                self._stored = self.visits.signer.read(cookie, time.time())
             self._ignored = self.visits.find_ignored(self._capture, self._stored)
         if self._ignored is not None or self.consent not in SENDING_STATES:
             return NOBODY
         if self._capture is None:
             return self._stored or NOBODY
-        return self.visits.update(self._capture, self._stored)
+        return update_identity(self._capture, self._stored, self.visits.signer, now=time.time())
 
     @property
     def skip_reason(self) -> str | None:

@@ -20,7 +20,6 @@ from bridge.visitor.capture import SPECULATION_HEADERS, Capture
 from bridge.visitor.connection import SiteRules
 from bridge.visitor.consent import Consent
 from bridge.visitor.identity import Identity, SessionSigner
-from bridge.visitor.meeting import update_identity
 from bridge.visitor.seal import Sealer
 
 Ignore = Callable[[HTTPConnection], str | None]
@@ -70,15 +69,6 @@ class Visits:
         self._excluded = tuple({f"{path.rstrip('/')}/" for path in exclude_paths})
         self._ignore = ignore
         self._counters = counters
-
-    def read_session(self, capture: Capture) -> Identity | None:
-        """Return the identity that the session cookie holds, or ``None`` without a valid one."""
-        cookie = capture.cookies.session
-        return self.signer.read(cookie, time.time()) if cookie else None
-
-    def update(self, capture: Capture, stored: Identity | None) -> Identity:
-        """Return who made the request of ``capture``."""
-        return update_identity(capture, stored, self.signer, now=time.time())
 
     def decide(self, capture: Capture, choice: str | None) -> ConsentState:
         """Return what may be done, with ``choice`` as the visitor's own."""
