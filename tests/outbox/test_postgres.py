@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 import bridge.outbox.postgres.outbox
 from bridge import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox import PostgresOutbox
-from bridge.outbox.base import REMEMBERED
+from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.postgres import puts, room, sql
 from tests.factories import NOW, make_delivery
 from tests.postgres_server import PostgresServer, running_server
@@ -490,7 +490,7 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "next due": (sql.NEXT_DUE, {"destination": "meta:1"}, {"bridge_deliveries_due"}),
     "count": (
         sql.COUNT,
-        {"now": NOW, "forgotten": NOW - REMEMBERED},
+        {"now": NOW, "forgotten": NOW - REMEMBERED_SECONDS},
         {"bridge_deliveries_due", "bridge_deliveries_delivered", "bridge_deliveries_dead"},
     ),
     "count held": (
@@ -507,6 +507,16 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         sql.RELEASE,
         {"event_name": "Purchase", "event_id": "7", "now": NOW},
         {"bridge_deliveries_held"},
+    ),
+    "destinations": (
+        sql.DESTINATIONS,
+        {},
+        {"bridge_deliveries_due", "bridge_deliveries_delivered"},
+    ),
+    "has": (
+        sql.HAS,
+        {"keys": [bytes(32)], "event_name": "Purchase", "event_id": "7"},
+        {"bridge_deliveries_pkey", "bridge_deliveries_dead_event"},
     ),
     "find dead": (sql.FIND_DEAD, {"event_id": "7"}, {"bridge_deliveries_dead_event"}),
     "list dead": (

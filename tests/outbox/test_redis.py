@@ -21,7 +21,7 @@ from redis.crc import key_slot
 
 from bridge import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox import Circuit, Counts
-from bridge.outbox.base import REMEMBERED
+from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.redis import link
 from bridge.outbox.redis.outbox import RedisOutbox
 from bridge.outbox.redis.records import build_digest
@@ -605,9 +605,9 @@ async def test_delivered_keys_of_a_destination_nobody_sends_to_are_forgotten(
 ) -> None:
     await outbox.put([make_delivery()], NOW)
     await outbox.ack(await outbox.claim("meta:1", 1, now=NOW, lease=LEASE), NOW)
-    await outbox.count(NOW + REMEMBERED)
+    await outbox.count(NOW + REMEMBERED_SECONDS)
     assert await raw.zcard("{bridge}:delivered:meta:1") == 1
-    assert await outbox.count(NOW + REMEMBERED + 1) == {}
+    assert await outbox.count(NOW + REMEMBERED_SECONDS + 1) == {}
     assert await raw.zcard("{bridge}:delivered:meta:1") == 0
 
 

@@ -144,7 +144,7 @@ class Database:
             hint = (
                 f"; {' and '.join(sql.TABLES)} must be there with SELECT, INSERT, UPDATE and DELETE"
                 " for this role, or it must be allowed to create them: see"
-                " bridge.outbox.postgres_sql.SCHEMA"
+                " bridge.outbox.postgres.sql.SCHEMA"
             )
         return OutboxError(f"outbox {self}: {_read_reason(error)}{hint}")
 

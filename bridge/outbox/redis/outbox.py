@@ -42,12 +42,15 @@ import msgspec
 from bridge.errors import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox.base import (
     CAPACITY,
-    REMEMBERED,
+    FORGET_AT_ONCE,
+    REMEMBERED_SECONDS,
     Circuit,
     Counts,
     DeadLetter,
     Delivery,
     Key,
+    Outbox,
+    check_capacity,
 )
 from bridge.outbox.redis import scripts
 from bridge.outbox.redis.link import RedisLink
@@ -63,8 +66,6 @@ from bridge.outbox.redis.records import (
     parse_first_score,
     parse_record,
 )
-
-FORGET_AT_ONCE = 2000  # delivered keys of one destination that one ack forgets at most
 
 _log = logging.getLogger("bridge.outbox")
 
@@ -99,7 +100,7 @@ class Keyspace:
         return f"{{{self._prefix}}}:{name}".encode(errors="surrogatepass")
 
 
-class RedisOutbox:
+class RedisOutbox(Outbox):
     """Deliveries on a Redis server or cluster that many machines share.
 
     Args:
@@ -115,11 +116,9 @@ class RedisOutbox:
     def __init__(self, url: str, *, prefix: str = "bridge", capacity: int = CAPACITY) -> None:
         if not prefix or set(prefix) & set("{}"):
             raise ConfigError(f"prefix must be a text without braces, got {prefix!r}")
-        if capacity < 1:
-            raise ConfigError(f"capacity must be at least 1, got {capacity}")
         self._link = RedisLink(url)
         self._prefix = prefix
-        self._capacity = capacity
+        self._capacity = check_capacity(capacity)
         self._keys = Keyspace(prefix)
 
     async def put(
@@ -183,16 +182,13 @@ class RedisOutbox:
         return claimed
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        """Mark as delivered, drop the bodies, and forget keys older than 48 hours."""
-        args = [_score(now), _score(now - REMEMBERED), FORGET_AT_ONCE]
+        args = [_score(now), _score(now - REMEMBERED_SECONDS), FORGET_AT_ONCE]
         await self._settle(scripts.ACK, deliveries, args)
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
-        """Make claimed deliveries due at ``due``."""
         await self._settle(scripts.RETRY, deliveries, [_score(due)])
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
-        """Move to the dead letters; the bodies stay, for another try by hand."""
         keys = [delivery.key for delivery in deliveries]
         await self._move(scripts.BURY, keys, [_score(now), reason.encode(errors="replace")])
 
@@ -210,8 +206,12 @@ class RedisOutbox:
         )
         return released
 
+    async def has(self, event_name: str, event_id: str) -> bool:
+        names = await self._read_destinations()
+        digests = [build_digest((name, event_name, event_id)) for name in names]
+        return bool(await self._link.run(scripts.HAS, self._keys.of(names), digests))
+
     async def find(self, event_name: str, event_id: str) -> Delivery | None:
-        """Return a waiting delivery of one event; of several destinations', the first by name."""
         names = await self._read_destinations()
         digests = [build_digest((name, event_name, event_id)) for name in names]
         found = await self._link.run(scripts.FIND, self._keys.of(names), digests)
@@ -224,7 +224,6 @@ class RedisOutbox:
             return None  # the next claim sets it aside
 
     async def next_due(self, destination: str) -> float | None:
-        """When the next waiting delivery is due, or ``None`` if none waits."""
         key = self._keys.due(destination)
         found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")
         return parse_first_score(found)
@@ -235,7 +234,7 @@ class RedisOutbox:
         Where nothing is acknowledged any more, the keys older than 48 hours are forgotten here.
         """
         names = await self._read_destinations()
-        horizon = _score(now - REMEMBERED)
+        horizon = _score(now - REMEMBERED_SECONDS)
         rows = await self._link.run(scripts.COUNT, self._keys.of(names), [_score(now), horizon])
         found = {name: parse_counts(row) for name, row in zip(names, rows, strict=True)}
         old = [name for name, (_, forgettable) in found.items() if forgettable]
@@ -254,21 +253,17 @@ class RedisOutbox:
         return self._parse_dead(rows)
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
-        """Return the dead letters of one event, one for each name and destination."""
         first = build_event_digest(event_id)
         args = [first, first + b"\xff" * (len(first) + 1)]
         return self._parse_dead(await self._link.run(scripts.FIND_DEAD, self._keys.of([]), args))
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
-        """Make dead letters due at ``now``, as if never claimed; how many there were."""
         return await self._move(scripts.REVIVE, keys, [_score(now)], repeatable=False)
 
     async def drop(self, keys: Sequence[Key]) -> int:
-        """Delete dead letters and their keys; how many there were."""
         return await self._move(scripts.DROP, keys, [], repeatable=False)
 
     async def save_circuit(self, circuit: Circuit) -> None:
-        """Keep the circuit of a destination, for other processes to see."""
         args = [circuit.destination.encode(), msgspec.json.encode(circuit)]
         await self._link.run(scripts.SAVE_CIRCUIT, self._keys.of([]), args)
 
@@ -286,7 +281,6 @@ class RedisOutbox:
         return circuits
 
     async def close(self) -> None:
-        """Close the connections of the running event loop; a later call opens them again."""
         await self._link.close()
 
     def __repr__(self) -> str:
@@ -297,7 +291,7 @@ class RedisOutbox:
     ) -> list[bytes | str | int]:
         token = os.urandom(TOKEN_BYTES)
         args: list[bytes | str | int] = [
-            _score(now), _score(now - REMEMBERED), self._capacity, len(lanes),
+            _score(now), _score(now - REMEMBERED_SECONDS), self._capacity, len(lanes),
             *(name.encode() for name in lanes),
         ]  # fmt: skip
         for delivery in deliveries:

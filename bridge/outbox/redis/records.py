@@ -6,14 +6,13 @@ MessagePack: destination, event name, event id, expires, body.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Key
+from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Key, digest_texts
 
 TOKEN_BYTES = 8
 _DIGEST_BYTES = 16  # half the memory of a key in full, and no separators to trip over
@@ -22,17 +21,17 @@ _BODY = msgspec.msgpack.Decoder(tuple[str, str, str, float, bytes])
 
 
 class UnreadableRecordError(ValueError):
-    """A record that this version did not write, or that belongs to another digest."""
+    """A record that cannot be decoded, or that belongs to another digest."""
 
 
 def build_digest(key: Key) -> bytes:
     """Return the 16 bytes that stand for ``key`` in sets and hashes."""
-    return _digest(*key)
+    return digest_texts(key, _DIGEST_BYTES)
 
 
 def build_event_digest(event_id: str) -> bytes:
     """Return the 16 bytes by which the dead letters of one event are found."""
-    return _digest(event_id)
+    return digest_texts([event_id], _DIGEST_BYTES)
 
 
 def build_record(delivery: Delivery, token: bytes, stored_at: float) -> bytes:
@@ -112,13 +111,3 @@ def parse_circuit(text: bytes) -> Circuit:
         return msgspec.json.decode(text, type=Circuit)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRecordError(str(error)) from error
-
-
-def _digest(*texts: str) -> bytes:
-    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for text in texts:
-        # With its length in front no text can pose as two. A lone surrogate names nothing that
-        # was ever stored, and asking for it is no error.
-        encoded = text.encode(errors="surrogatepass")
-        hasher.update(len(encoded).to_bytes(8) + encoded)
-    return hasher.digest()

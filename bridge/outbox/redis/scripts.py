@@ -284,6 +284,21 @@ return released
 """
 )
 
+# the event's digest in each lane.
+HAS = _build_script(
+    """
+for i, lane in ipairs(LANES) do
+    local digest = ARGV[i + 1]
+    if redis.call('HEXISTS', DELIVERIES, digest) == 1
+            or redis.call('ZSCORE', lane.delivered, digest) then
+        return 1
+    end
+end
+return 0
+""",
+    flags="no-writes",
+)
+
 # the event's digest in each lane, which are in the order of their names.
 FIND = _build_script(
     """
