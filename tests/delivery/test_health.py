@@ -53,7 +53,7 @@ async def client(outbox: _WatchedOutbox) -> Any:
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer is given twice, but where a test asks for that."""
-    monkeypatch.setattr(bridge.delivery.health, "REMEMBERED", -1.0)
+    monkeypatch.setattr(bridge.delivery.health, "CACHE_SECONDS", -1.0)
 
 
 async def test_health_of_a_fresh_bridge(client: httpx.AsyncClient) -> None:
@@ -159,7 +159,7 @@ async def test_hanging_outbox_fails_and_is_asked_once(
 async def test_answer_is_remembered_under_hammering(
     client: httpx.AsyncClient, outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge.delivery.health, "REMEMBERED", 60.0)
+    monkeypatch.setattr(bridge.delivery.health, "CACHE_SECONDS", 60.0)
     responses = await asyncio.gather(*(client.get(HEALTH) for _ in range(50)))
     responses += [await client.get(HEALTH) for _ in range(3)]
     assert {response.status_code for response in responses} == {200}

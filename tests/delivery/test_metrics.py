@@ -64,7 +64,7 @@ async def test_events_are_counted_from_the_call_to_the_answer(
         await built.track("Lead", event_id=event_id, visitor=visitor)
 
     async def delivered() -> bool:
-        return built._sender.counters["delivered"] == 2
+        return built.counters["delivered"] == 2
 
     await poll(delivered, "both")
     await built.stop()
@@ -159,7 +159,7 @@ async def test_open_circuit_and_split_are_counted(
     built._sender.wake()
 
     async def paused() -> bool:
-        return built._sender.counters["paused"] == 1
+        return built.counters["paused"] == 1
 
     await poll(paused, "the refusal")
     await built.stop(deadline=0)
@@ -199,7 +199,7 @@ def test_nothing_happens_where_opentelemetry_is_not_installed() -> None:
         "from bridge.delivery.metrics import Metrics\n"
         "metrics = Metrics(['a']); metrics.publish(); metrics.record_latency('a', 1.0)\n"
         "metrics.counters['a']['stored'] += 1\n"
-        "print(metrics.is_published, metrics.total()['stored'])"
+        "print(metrics.is_published, metrics.counters['a']['stored'])"
     )
     command = [sys.executable, "-c", code]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

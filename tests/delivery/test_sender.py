@@ -407,7 +407,7 @@ async def test_destination_that_tells_of_fewer_events_is_told_of_once(
     await settled(outbox, delivered=6)
     await sender.stop(deadline=1)
     [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "sent 2 events, accepted with 1 received" in line.message
+    assert "sent 2 events, the answer reports 1 received" in line.message
 
 
 async def test_event_id_cannot_rearrange_the_log(

@@ -159,7 +159,7 @@ class Soak:
         claims.clear()
         while len(slices) < SLICES:
             await asyncio.sleep(STEP)
-            now, delivered = time.perf_counter(), self.bridge._sender.counters["delivered"]
+            now, delivered = time.perf_counter(), self.bridge.counters["delivered"]
             if delivered > last:
                 last, changed = delivered, now
             elif now - changed > STALL:
@@ -208,7 +208,7 @@ async def soak(events: int, folder: Path) -> int:
             run = Soak(bridge, clock, events, stand_in)
             tracked = await run.track_all()
             full = measure_file(folder)
-            asked = bridge._sender.counters["requests"]
+            asked = bridge.counters["requests"]
             await client.post("/up")
             clock.run()
             drained, ahead = await run.drain()
