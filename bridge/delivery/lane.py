@@ -136,7 +136,7 @@ class Lane:
         return True
 
     async def _claim(self, client: httpx.AsyncClient) -> bool:
-        """Claim once, or wait for a reason to; return false if it is stopping and done."""
+        """Claim what fits into one request and start to deliver it; false if nothing is due."""
         now = time.time()
         limit = PROBE_SIZE if self._breaker.is_careful else self._claim_size
         # A task of its own: if a claim were cancelled half-way, nobody would know what it took.

@@ -1,4 +1,4 @@
-"""The shared outbox in PostgreSQL, for many machines; it can store in the caller's transaction.
+"""The outbox in PostgreSQL, shared by many machines; it can store in the caller's transaction.
 
 It is as durable as the server's commits: ``synchronous_commit`` must not be ``off``.
 """
@@ -40,9 +40,9 @@ from bridge.outbox.postgres.rows import (
 )
 from bridge.outbox.postgres.sql import digest_key
 
-TIMEOUT = 5.0  # seconds for what a visitor's request may wait for
-COUNT_TIMEOUT = 2.0  # seconds of these that counting may take, now and then
-MAX_CONNECTIONS = 5  # by default, of one process
+TIMEOUT = 5.0  # seconds for what a visitor's request waits for: put, release and has
+COUNT_TIMEOUT = 2.0  # seconds of these that a put may spend on counting
+MAX_CONNECTIONS = 5  # of one event loop, by default
 
 
 class PostgresOutbox(Outbox):
