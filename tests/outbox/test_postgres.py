@@ -27,7 +27,7 @@ from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.postgres import puts, room, sql
 from tests.factories import NOW, make_delivery
 from tests.postgres_server import PostgresServer, running_server
-from tests.servers import find_free_port, poll
+from tests.servers import DEADLINE, find_free_port, poll
 
 LEASE = 60.0
 SECRET = "tr0ub4dor"
@@ -615,7 +615,7 @@ async def test_hanging_server_fails_a_put_in_time_and_works_again_afterwards(
     await outbox.put([make_delivery("before")], NOW)
     patience(monkeypatch, 0.5)
     with server.frozen():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answers = await asyncio.gather(
                 *(outbox.put([make_delivery(f"lost {i}")], NOW) for i in range(30)),
                 return_exceptions=True,
@@ -634,7 +634,7 @@ async def test_close_does_not_wait_for_a_hanging_server(
     await outbox.put([make_delivery()], NOW)
     patience(monkeypatch, 0.2)
     with server.frozen():
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(DEADLINE):
             with pytest.raises(OutboxError):
                 await outbox.put([make_delivery("2")], NOW)
             await outbox.close()

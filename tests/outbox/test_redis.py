@@ -27,7 +27,7 @@ from bridge.outbox.redis.outbox import RedisOutbox
 from bridge.outbox.redis.records import build_digest
 from tests.factories import NOW, make_delivery
 from tests.redis_server import RedisServer, running_redis_server
-from tests.servers import find_free_port, poll
+from tests.servers import DEADLINE, find_free_port, poll
 
 LEASE = 60.0
 PASSWORD = "s3cret-pass"
@@ -146,7 +146,7 @@ async def test_frozen_server_fails_a_put_in_time_and_works_when_it_is_back(
         await outbox.put([make_delivery("before")], NOW)
         monkeypatch.setattr(link, "TIMEOUT", 0.3)
         own_server.freeze()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answers = await asyncio.gather(
                 *(outbox.put([make_delivery(str(i))], NOW) for i in range(100)),
                 return_exceptions=True,
