@@ -166,21 +166,21 @@ async def test_open_circuit_and_split_are_counted(
     assert collect(reader, "meta:5")["bridge.events.paused"].value == 1
 
 
-async def test_browser_copies_are_told_by_state(reader: InMemoryMetricReader) -> None:
+async def test_browser_copies_are_shown_by_state(reader: InMemoryMetricReader) -> None:
     both = [Metrics(["meta:browser"]), Metrics(["meta:browser"])]
     for metrics in both:
         metrics.publish()
         metrics.browser.note("sent")
     both[0].browser.note("blocked")
     data: Any = reader.get_metrics_data()
-    [told] = [
+    [found] = [
         metric
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
         if metric.name == BROWSER[0]
     ]
-    points = {point.attributes["state"]: point.value for point in told.data.data_points}
+    points = {point.attributes["state"]: point.value for point in found.data.data_points}
     assert points == {"sent": 2, "blocked": 1}
 
 

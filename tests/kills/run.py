@@ -49,7 +49,7 @@ class Result:
     """What became of the orders of one run.
 
     Attributes:
-        seed: What its dice began with.
+        seed: The seed of its random choices.
         kills: SIGKILLs, of whatever process.
         server_kills: Of these, the database server's.
         accepted: Ids answered with 200.
@@ -91,7 +91,7 @@ class Result:
 
 
 class Customers:
-    """Clients that place orders side by side, until told to stop.
+    """Clients that place orders side by side, until stopped.
 
     Args:
         site: Where.

@@ -186,7 +186,7 @@ def read_memory() -> int:
 
 
 def _make_visitor(bridge: Bridge, number: int) -> Visitor:
-    """A visitor as a webhook knows it: with a session, and no response to ride on."""
+    """A visitor as in a webhook: with a session, and without a response."""
     scope = make_scope(f"/plants/{number}", headers=NAVIGATION)
     return bridge.unseal(make_visitor(bridge, scope).seal())
 

@@ -1,4 +1,4 @@
-"""Meta in trouble for a while, orders coming in all the time, a real worker behind them."""
+"""Meta in trouble for a while, orders coming in all the time, and a real worker."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ async def test_other_connections_are_refused_by_name(outbox: PostgresOutbox) -> 
     engine.dispose()
 
 
-async def test_duplicate_in_a_long_transaction_keeps_nobody_from_the_first(
+async def test_duplicate_in_a_long_transaction_does_not_block_the_first(
     outbox: PostgresOutbox, server: PostgresServer
 ) -> None:
     await outbox.put([make_delivery()], NOW)
@@ -640,7 +640,7 @@ async def test_close_does_not_wait_for_a_hanging_server(
             await outbox.close()
 
 
-async def test_server_that_is_not_there_is_told_at_once_without_the_password() -> None:
+async def test_server_that_is_not_there_is_reported_at_once_without_the_password() -> None:
     url = f"postgresql://shop:{SECRET}@127.0.0.1:{find_free_port()}/shop"
     outbox = PostgresOutbox(url)
     with pytest.raises(OutboxError, match="refused") as caught:
@@ -748,7 +748,7 @@ async def test_full_disk_is_a_full_outbox_until_there_is_room(
     assert await outbox.put([make_delivery()], NOW) == [True]
 
 
-async def test_put_that_was_given_up_for_anothers_sake_is_tried_again(
+async def test_put_that_was_aborted_in_favour_of_another_is_tried_again(
     outbox: PostgresOutbox, admin: psycopg.Connection[Any]
 ) -> None:
     await outbox.count(NOW)
@@ -759,7 +759,7 @@ async def test_put_that_was_given_up_for_anothers_sake_is_tried_again(
 # Values
 
 
-async def test_words_that_postgres_cannot_keep_are_mended(outbox: PostgresOutbox) -> None:
+async def test_text_that_postgres_cannot_store_is_cleaned(outbox: PostgresOutbox) -> None:
     await outbox.put([make_delivery()], NOW)
     claimed = await outbox.claim("meta:1", 10, now=NOW, lease=LEASE)
     await outbox.bury(claimed, "a\0b \ud800 c", NOW)
@@ -767,7 +767,7 @@ async def test_words_that_postgres_cannot_keep_are_mended(outbox: PostgresOutbox
     assert dead.reason == "a\ufffdb ? c"
 
 
-async def test_id_that_is_no_text_fails_its_own_put_only(outbox: PostgresOutbox) -> None:
+async def test_id_that_cannot_be_encoded_fails_only_its_own_put(outbox: PostgresOutbox) -> None:
     for bad in (
         replace(make_delivery(), event_id="\ud800"),
         make_delivery("a\0b"),

@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextmanager
 def connected(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection of somebody else."""
+    """A connection of another process."""
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
         yield connection
 
@@ -241,7 +241,7 @@ async def test_stale_worker_leaves_alone_what_took_the_place(outbox: SQLiteOutbo
     assert await outbox.next_due("meta:1") == NOW + LEASE
 
 
-async def test_wait_that_was_given_up_harms_nobody(outbox: SQLiteOutbox, path: Path) -> None:
+async def test_wait_that_was_given_up_affects_no_other(outbox: SQLiteOutbox, path: Path) -> None:
     await outbox.put([make_delivery("before")], NOW)
     with locked(path):
         put = asyncio.ensure_future(outbox.put([make_delivery("given up")], NOW))
@@ -534,7 +534,7 @@ async def test_wal_gives_back_its_room_when_the_disk_is_full(disk: Path) -> None
         await poll(acked, "room in the -wal file")
 
 
-async def test_event_known_already_is_no_loss_on_a_full_disk(disk: Path) -> None:
+async def test_duplicate_is_not_lost_on_a_full_disk(disk: Path) -> None:
     async with opened(disk / "bridge.db") as outbox:
         stored = await fill(outbox, "first")
         assert await outbox.put([make_delivery(stored[0], body=bytes(2000))], NOW) == [False]
@@ -572,7 +572,7 @@ async def test_connection_that_may_not_write_is_an_outbox_error_and_passes(
     assert await outbox.put([make_delivery()], NOW) == [True]
 
 
-async def test_deleted_file_is_made_anew_and_said_aloud(
+async def test_deleted_file_is_created_again_and_logged(
     outbox: SQLiteOutbox, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await outbox.put([make_delivery("gone")], NOW)

@@ -22,11 +22,11 @@ RESERVE_BYTES = 32 * 1024 * 1024
 RESERVE_SHARE = 16  # of a small disk, the reserve is this part
 TIGHT_RESERVES = 4  # with less room than so many reserves the -wal file is kept short
 WIDE_RESERVES = 16  # with more room than so many it may grow
-ROW_BYTES = 2048  # that a delivery takes beside its body, indexes included
+ROW_BYTES = 2048  # that a delivery takes besides its body, indexes included
 BODY_FACTOR = 2  # a body takes so many times its length: pages are not filled up
 MAX_CLAIM_BYTES = 8 * 1024 * 1024  # that one claim writes, about
 CLAIM_SHARE = 4  # of the free room, a claim writes this part at most
-CLAIMED_ROW_BYTES = 4096  # that a claim writes for a delivery beside its body
+CLAIMED_ROW_BYTES = 4096  # that a claim writes for a delivery besides its body
 
 
 @dataclass(slots=True)

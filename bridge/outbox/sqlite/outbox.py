@@ -55,7 +55,7 @@ class SQLiteOutbox(Outbox):
         self._path = str(path)
         self._capacity = check_capacity(capacity)
         # Jobs submitted during this turn of an event loop: handed over together when it ends.
-        self._asked: dict[tuple[asyncio.AbstractEventLoop, int, How], list[Job]] = {}
+        self._submitted: dict[tuple[asyncio.AbstractEventLoop, int, How], list[Job]] = {}
         # By process too: threads do not survive a fork, and a child that uses or closes what its
         # parent opened may damage the file. So the parent's entries stay here, untouched.
         # Source: sqlite3-ruby, adr/2024-09-fork-safety.md, read 2026-11-24.
@@ -138,7 +138,7 @@ class SQLiteOutbox(Outbox):
     async def close(self) -> None:
         """As ``Outbox.close``; both threads finish what is queued before."""
         loop = asyncio.get_running_loop()
-        for key in [key for key in self._asked if key[0] is loop]:
+        for key in [key for key in self._submitted if key[0] is loop]:
             self._hand_over(key)
         mine = [
             self._threads.pop(key, None) for key in list(self._threads) if key[0] == os.getpid()
@@ -170,17 +170,17 @@ class SQLiteOutbox(Outbox):
         """
         job = build_job(work, patience)
         key = (job.loop, os.getpid(), how)
-        asked = self._asked.get(key)
-        if asked is None:
-            self._asked[key] = [job]
+        jobs = self._submitted.get(key)
+        if jobs is None:
+            self._submitted[key] = [job]
             job.loop.call_soon(self._hand_over, key)
         else:
-            asked.append(job)
+            jobs.append(job)
         return job.future
 
     def _hand_over(self, key: tuple[asyncio.AbstractEventLoop, int, How]) -> None:
         """Give the submitted jobs to their thread."""
-        jobs = self._asked.pop(key, [])
+        jobs = self._submitted.pop(key, [])
         try:
             # A thread that close() has just stopped refuses; the next one accepts.
             while jobs and not self._find_thread(key[1:]).submit(*jobs):
