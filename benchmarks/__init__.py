@@ -1,1 +1,1 @@
-"""What Bridge costs compared with others that do similar work, in one run: ``scripts/benchmark``."""
+"""What Bridge costs compared with others that do similar work: ``scripts/benchmark``."""

@@ -1,4 +1,4 @@
-"""A light stand-in for Meta: down until it is switched on, then it counts how often each event came.
+"""A light stand-in for Meta: down until switched on, then it counts how often each event came.
 
 The sandbox is strict and remembers every event; a million of them need one byte each here.
 """
