@@ -165,10 +165,6 @@ class Outbox(Protocol):
         """
         ...
 
-    async def find(self, event_name: str, event_id: str) -> Delivery | None:
-        """Return a waiting delivery of one event; of several destinations', the first by name."""
-        ...
-
     async def next_due(self, destination: str) -> float | None:
         """Return when the next waiting delivery is due, or ``None`` if none waits."""
         ...

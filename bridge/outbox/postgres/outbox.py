@@ -198,13 +198,6 @@ class PostgresOutbox(Outbox):
             [[found]] = await self._database.fetch(sql.HAS, values)
         return bool(found)
 
-    async def find(self, event_name: str, event_id: str) -> Delivery | None:
-        async with self._database.limited(TIMEOUT):
-            names = await self._database.fetch_from_index(sql.DESTINATIONS, {})
-            keys = [digest_key((name, event_name, event_id)) for [name] in names]
-            rows = await self._database.fetch(sql.FIND, {"keys": keys}) if keys else []
-        return read_delivery(rows[0]) if rows else None
-
     async def next_due(self, destination: str) -> float | None:
         async with self._database.limited():
             rows = await self._database.fetch(sql.NEXT_DUE, {"destination": destination})

@@ -183,11 +183,6 @@ SELECT EXISTS (
 )
 """
 
-FIND = """
-SELECT destination, event_name, event_id, body, due, expires, attempts FROM bridge_deliveries
-WHERE key = ANY (%(keys)s::bytea[]) AND due IS NOT NULL ORDER BY destination COLLATE "C" LIMIT 1
-"""
-
 NEXT_DUE = """
 SELECT due FROM bridge_deliveries WHERE destination = %(destination)s AND due IS NOT NULL
 ORDER BY due LIMIT 1

@@ -212,18 +212,6 @@ class RedisOutbox(Outbox):
         digests = [build_digest((name, event_name, event_id)) for name in names]
         return bool(await self._link.run(scripts.HAS, self._keys.of(names), digests))
 
-    async def find(self, event_name: str, event_id: str) -> Delivery | None:
-        names = await self._read_destinations()
-        digests = [build_digest((name, event_name, event_id)) for name in names]
-        found = await self._link.run(scripts.FIND, self._keys.of(names), digests)
-        if not found:
-            return None
-        digest, record, attempts, due = found
-        try:
-            return parse_record(digest, record, due=float(due), attempts=int(attempts or b"0"))
-        except UnreadableRecordError:
-            return None  # the next claim sets it aside
-
     async def next_due(self, destination: str) -> float | None:
         key = self._keys.due(destination)
         found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")

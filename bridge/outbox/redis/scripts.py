@@ -299,19 +299,6 @@ return 0
     flags="no-writes",
 )
 
-# the event's digest in each lane, which are in the order of their names.
-FIND = _build_script(
-    """
-for i, lane in ipairs(LANES) do
-    local digest = ARGV[i + 1]
-    local due = redis.call('ZSCORE', lane.due, digest)
-    local record = due and redis.call('HGET', DELIVERIES, digest)
-    if record then return {digest, record, redis.call('HGET', ATTEMPTS, digest), due} end
-end
-""",
-    flags="no-writes",
-)
-
 # now; then for each key: lane, digest, event digest. The record says when it was first stored.
 REVIVE = _build_script(
     """

@@ -101,12 +101,6 @@ class SQLiteOutbox(Outbox):
             lambda file: rows.has_event(file, event_name, event_id), patience=REQUEST_PATIENCE
         )
 
-    async def find(self, event_name: str, event_id: str) -> Delivery | None:
-        return await self._read(
-            lambda file: rows.find_waiting(file, event_name, event_id),
-            patience=REQUEST_PATIENCE,
-        )
-
     async def next_due(self, destination: str) -> float | None:
         # On the writing thread: the sender asks between two claims and must not wait for a count.
         return await self._run(lambda file: rows.read_next_due(file, destination))

@@ -91,11 +91,6 @@ WHERE event_id = :event_id AND event_name = :event_name AND due > :now AND attem
 
 _HAS = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE event_id = ? AND event_name = ?)"
 
-_FIND = f"""
-{_SELECT}, due {_DELIVERIES} WHERE event_id = ? AND event_name = ? AND due IS NOT NULL
-ORDER BY destination LIMIT 1
-"""
-
 _NEXT_DUE = "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL"
 
 _COUNT_WAITING = """
@@ -293,12 +288,6 @@ def has_event(file: OutboxFile, event_name: str, event_id: str) -> bool:
     """Return whether there is a row of the event."""
     [found] = file.execute(_HAS, (event_id, event_name)).fetchone()
     return bool(found)
-
-
-def find_waiting(file: OutboxFile, event_name: str, event_id: str) -> Delivery | None:
-    """Return a waiting delivery of one event, or ``None``."""
-    row = file.execute(_FIND, (event_id, event_name)).fetchone()
-    return _read_delivery(row, due=row[6], attempts=row[5]) if row else None
 
 
 def read_next_due(file: OutboxFile, destination: str) -> float | None:
