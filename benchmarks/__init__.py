@@ -1,1 +1,1 @@
-"""What Bridge costs beside others that do like work, in one run: ``scripts/benchmark``."""
+"""What Bridge costs compared with others that do similar work: ``scripts/benchmark``."""

@@ -29,7 +29,7 @@ BUDGET = 1.3  # times what it costs among few, at most
 
 
 class Waiting:
-    """An outbox in which as many deliveries wait.
+    """An outbox in which ``count`` deliveries wait.
 
     Args:
         outbox: An empty one.
@@ -43,7 +43,7 @@ class Waiting:
         self._destination = ""
 
     async def fill(self) -> None:
-        """Put them there."""
+        """Store them."""
         for _ in range(0, self._count, BATCH):
             deliveries = build_deliveries(min(BATCH, self._count))
             await self.outbox.put(deliveries, deliveries[0].due)
@@ -51,7 +51,7 @@ class Waiting:
         self._now = time.time()
 
     async def claim(self) -> float:
-        """Claim some times; return milliseconds a claim."""
+        """Claim ``CLAIMS`` times; return the milliseconds of one claim."""
         start = time.perf_counter()
         for _ in range(CLAIMS):
             self._now += 2 * LEASE

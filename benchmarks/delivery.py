@@ -89,7 +89,7 @@ class _Fleet:
     async def _drain(self) -> None:
         sender = Sender(self.outbox, [self._meta])
         sender.start()
-        # Told to stop it delivers what is due, and no more.
+        # When stopped, it delivers what is due and then ends.
         await sender.stop(DEADLINE)
         if sender.counters["delivered"] != WAITING:
             raise SystemExit(f"Bridge delivered {dict(sender.counters)}")
@@ -151,7 +151,7 @@ _BUILD = "built"
 
 def run(directory: str, rounds: int = ROUNDS) -> None:
     """Measure and print."""
-    # As on a worker, which has no uvloop; a line of log a request is nobody's default.
+    # As on a worker, which has no uvloop. httpx's log line per request is off, as by default.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with run_stand_in() as stand_in, asyncio.Runner() as runner:
         fleet = _Fleet(directory, runner, stand_in)

@@ -29,7 +29,7 @@ SHORT, LONG, MILLION = 10_000, 50_000, 1_000_000  # lines
 BATCH = 1000
 MEMORY_BUDGET = 1.3  # times the short file's, at most: "constant memory at a million lines"
 
-# The command, which tells at its end what Linux says of its memory. What wait4() says would do for
+# The command, which prints at its end what Linux says of its memory. What wait4() says would do for
 # no child of a large process: it counts the parent's memory, of which the child begins as a copy.
 _COMMAND = """
 import atexit, sys

@@ -2,7 +2,7 @@
 
 Strategy: the peers take turns in short slices, so that whatever else the machine does meets all of
 them, and a slice is compared with the bare app's slice of the same turn. The garbage collector
-stays on, as in production: what a peer leaves behind is part of its price. What counts is this
+stays on, as in production: collecting a peer's garbage is part of its cost. What counts is this
 thread's processor time, so that a busy machine does not count.
 """
 
@@ -114,7 +114,7 @@ async def prepare(app: ASGIApp, peer: str, case: Case) -> Callable[[int], list[d
         check(case, peer, *await request(app, case, browser), "")
         cookies = [""]
     elif case.unremembered and peer == BRIDGE:
-        # More visitors than are remembered, each in turn: none is remembered when it comes.
+        # More visitors than the cache holds, in turn, so that each one has left it when it returns.
         cookies = [(await meet(app, peer))[0].cookie_header for _ in range(CACHE_SIZE + REQUESTS)]
     else:
         browser, known = await meet(app, peer)

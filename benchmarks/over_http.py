@@ -51,7 +51,7 @@ class Turn(NamedTuple):
 
     Attributes:
         rate: Requests a second.
-        work: Requests a second of processor time; 0 where the system does not tell it.
+        work: Requests a second of processor time; 0 if the system does not report it.
     """
 
     rate: float

@@ -1,7 +1,7 @@
 """A stand-in for Meta and Segment that costs next to nothing: it counts the events of a request.
 
-``python -m benchmarks.stand_in`` serves on a free port of the loopback and says which. A GET tells
-how many events came since the last one.
+``python -m benchmarks.stand_in`` serves on a free port of the loopback and prints it. A GET
+returns how many events came since the last one.
 """
 
 from __future__ import annotations

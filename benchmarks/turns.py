@@ -1,6 +1,6 @@
 """Turns: what is compared is measured in short slices, one after the other.
 
-Whatever else the machine does then meets all of them, and a slice is compared with the others of
+Other load on the machine then affects all of them alike, and a slice is compared with the others of
 its own turn.
 """
 

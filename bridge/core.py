@@ -170,7 +170,9 @@ class Bridge:
         self.destinations = tuple(destinations)
         self.counters: Counter[str] = Counter()
         self._metrics = Metrics([destination.name for destination in self.destinations])
-        self._sender = Sender(self.outbox, self.destinations, metrics=self._metrics)
+        self._sender = Sender(
+            self.outbox, self.destinations, counters=self.counters, metrics=self._metrics
+        )
         self._intake = Intake(self.outbox, self.destinations, self.counters, self._metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold

@@ -143,16 +143,13 @@ class Endpoints:
         if not is_event_name(name) or not is_event_id(event_id):
             raise HTTPException(400, "expected ?n= with an event's name and &i= with its id")
         try:
-            is_stored = visitor.has_session and await self._is_stored(name, event_id)
+            is_stored = visitor.has_session and await self._bridge.outbox.has(name, event_id)
         except OutboxError as error:
             logger.error("twin: %s", error)
             raise HTTPException(503, "cannot read now, try again later") from error
         if not is_stored:
             raise HTTPException(404, "no such event is stored")
         return Response(status_code=204, headers={"cache-control": "no-store"})
-
-    async def _is_stored(self, event_name: str, event_id: str) -> bool:
-        return await self._bridge.outbox.find(event_name, event_id) is not None
 
     async def _show_health(self, request: Request) -> Response:
         """Answer a readiness probe: 200, or 503 if the outbox cannot be read."""

@@ -6,7 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, Playwright
+from playwright.async_api import Browser, Playwright, expect
+
+from tests.servers import DEADLINE
+
+expect.set_options(timeout=DEADLINE * 1000)
 
 # The popups of the address bar are pages of their own: a third of the work of a test, unseen.
 # HttpsUpgrades and the next would turn http into https. The last two are on Playwright's own list,

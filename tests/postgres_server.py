@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from tests.servers import POLL, START_DEADLINE, find_free_port
+from tests.servers import DEADLINE, POLL, find_free_port
 
 
 def find_programs() -> Path:
@@ -96,7 +96,7 @@ class PostgresServer:
 
     def _wait_until_ready(self) -> None:
         assert self.process
-        deadline = time.monotonic() + START_DEADLINE
+        deadline = time.monotonic() + DEADLINE
         while self.process.poll() is None and time.monotonic() < deadline:
             try:
                 psycopg.connect(self.url, connect_timeout=2).close()
@@ -129,7 +129,7 @@ class PostgresServer:
         assert self.process
         pids = self._signal(signal.SIGKILL)
         self.process.wait()
-        deadline = time.monotonic() + START_DEADLINE
+        deadline = time.monotonic() + DEADLINE
         # Until then the next start finds the memory of this one in use.
         while any(_is_alive(pid) for pid in pids) and time.monotonic() < deadline:
             time.sleep(POLL)
@@ -150,7 +150,7 @@ class PostgresServer:
             return
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(timeout=15)
+            self.process.wait(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             self.kill()
         self.process = None

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers import POLL, START_DEADLINE, find_free_port
+from tests.servers import DEADLINE, POLL, find_free_port
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
@@ -34,7 +34,7 @@ class RedisServer:
         self._process = subprocess.Popen(
             [_find_binary(), *address, *self._options, "--dir", str(self._folder), "--logfile", log]
         )
-        deadline = time.monotonic() + START_DEADLINE
+        deadline = time.monotonic() + DEADLINE
         while self._process.poll() is None and time.monotonic() < deadline:
             if self._ask(b"PING").startswith((b"+PONG", b"-NOAUTH")):
                 return
@@ -67,7 +67,7 @@ class RedisServer:
 
     def _end(self) -> None:
         if self._process is not None:
-            self._process.wait(timeout=START_DEADLINE)
+            self._process.wait(timeout=DEADLINE)
             self._process = None
 
     def _ask(self, command: bytes) -> bytes:

@@ -17,8 +17,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parent.parent
-START_DEADLINE = 30.0  # seconds
-WAIT_DEADLINE = 20.0  # seconds
+DEADLINE = 120.0  # seconds after which a wait hangs; far longer than a busy machine needs
 POLL = 0.02  # seconds
 
 
@@ -39,7 +38,7 @@ def start_process(args: list[str], port: int, environ: dict[str, str] | None = N
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + START_DEADLINE
+    deadline = time.monotonic() + DEADLINE
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -63,16 +62,14 @@ def stop_process(process: Any) -> str:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
-        output: str = process.communicate(timeout=15)[0]
+        output: str = process.communicate(timeout=DEADLINE)[0]
     except subprocess.TimeoutExpired:
         process.kill()
         raise
     return output
 
 
-async def poll(
-    check: Callable[[], Any], what: str = "it", *, seconds: float = WAIT_DEADLINE
-) -> Any:
+async def poll(check: Callable[[], Any], what: str = "it", *, seconds: float = DEADLINE) -> Any:
     """Return the first true answer of ``check``, a coroutine function, before the deadline."""
     deadline = time.monotonic() + seconds
     while True:
@@ -86,7 +83,9 @@ async def poll(
 
 def open_client(url: str, **options: Any) -> httpx.AsyncClient:
     """A client for one of these servers. They speak plain HTTP: certificates cost it no time."""
-    return httpx.AsyncClient(base_url=url, verify=False, trust_env=False, **options)
+    return httpx.AsyncClient(
+        base_url=url, verify=False, trust_env=False, **{"timeout": DEADLINE, **options}
+    )
 
 
 class Sandbox:
@@ -122,7 +121,7 @@ class Sandbox:
         return list(reversed((await self.read())["requests"]))
 
     async def wait_for_server_copies(
-        self, count: int, *, seconds: float = WAIT_DEADLINE
+        self, count: int, *, seconds: float = DEADLINE
     ) -> list[dict[str, Any]]:
         """The events received, once there are ``count``."""
 

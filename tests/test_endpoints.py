@@ -531,7 +531,7 @@ async def test_broken_outbox_gets_503_for_a_twin(
         raise OutboxError("disk is full")
 
     await client.get("/_bridge/identity")
-    monkeypatch.setattr(bridge.outbox, "find", fail)
+    monkeypatch.setattr(bridge.outbox, "has", fail)
     assert (await client.get("/_bridge/twin?n=Lead&i=1")).status_code == 503
 
 

@@ -32,6 +32,7 @@ from bridge import (
 )
 from bridge.outbox import SQLiteOutbox
 from tests.factories import CLIENT, USER_AGENT, make_bridge, make_client, make_scope, unix_now
+from tests.servers import DEADLINE
 
 LEAD = {"event_name": "Lead"}
 
@@ -207,7 +208,7 @@ async def test_enrich_works_in_threads_and_background_tasks(
     client = open_client(Starlette(routes=[Route("/", handler)]))
     response = await client.get("/")
     assert response.json()["user_data"]["fbp"] == client.cookies["_fbp"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         await done.wait()
     assert [c.waiting for c in (await outbox.count(unix_now())).values()] == [2]
 
@@ -356,7 +357,7 @@ class Server:
     async def run(self) -> None:
         for kind in ("startup", "shutdown"):
             self._said.put_nowait({"type": f"lifespan.{kind}"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await self._app({"type": "lifespan", "asgi": {}}, self._said.get, self._send)
 
 

@@ -1,4 +1,4 @@
-"""``pixel-bridge dead``: what was refused for good; looked at, tried again, or dropped."""
+"""``pixel-bridge dead``: list, show, retry or drop what was refused for good."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from bridge.errors import ConfigError
 from bridge.outbox import DeadLetter, Outbox
 
 PAGE = 500  # dead letters read at once
-NONE_FOUND = 1  # exit code
+NOTHING_FOUND = 1  # exit code
 
-EventIds = Annotated[list[str] | None, typer.Argument(metavar="EVENT_ID…", help="Which ones.")]
+EventIds = Annotated[
+    list[str] | None, typer.Argument(metavar="EVENT_ID...", help="Their event ids.")
+]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 Destination = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Only this one's, such as meta:1234567890.")
+    str | None,
+    typer.Option(metavar="NAME", help="Only those of this destination, such as meta:1234567890."),
 ]
 AsJSON = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 dead_letters = typer.Typer(
-    no_args_is_help=True, help="Look at what was refused for good; try again, or drop it."
+    no_args_is_help=True, help="List, show, retry or drop what was refused for good."
 )
 
 _Change = Callable[[Outbox, Sequence[DeadLetter]], Coroutine[Any, Any, int]]
@@ -50,20 +53,23 @@ def list_dead(
         say_json([_describe(letter) for letter in letters])
     elif letters:
         now = time.time()
-        rows = [(*letter.delivery.key[1:], *_tell(letter, now)) for letter in letters]
+        rows = [
+            (
+                *letter.delivery.key[1:],
+                letter.delivery.destination,
+                f"{write_age(now - letter.buried_at)} ago",
+                letter.reason,
+            )
+            for letter in letters
+        ]
         say_table(("event", "event id", "destination", "buried", "reason"), rows)
     else:
         say("no dead letters")
 
 
-def _tell(letter: DeadLetter, now: float) -> tuple[str, str, str]:
-    age = write_age(now - letter.buried_at)
-    return (letter.delivery.destination, f"{age} ago", letter.reason)
-
-
 @dead_letters.command("show")
 def show_dead(
-    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Which one.")],
+    event_id: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its event id.")],
     app: App = None,
     outbox: OutboxURL = None,
     as_json: AsJSON = False,
@@ -76,7 +82,7 @@ def show_dead(
     letters = _run(find_outbox(app, outbox), read)
     if not letters:
         say(f"no dead letter has the event id {event_id}", stderr=True)
-        raise typer.Exit(NONE_FOUND)
+        raise typer.Exit(NOTHING_FOUND)
     if as_json:
         say_json([_describe(letter) | {"event": _decode(letter)} for letter in letters])
         return
@@ -94,7 +100,7 @@ def retry_dead(
     outbox: OutboxURL = None,
     destination: Destination = None,
 ) -> None:
-    """Make dead letters due again, once their cause is mended; your sender delivers them."""
+    """Make dead letters due again, after you fixed the cause; your sender delivers them."""
     late = 0
 
     async def revive(store: Outbox, letters: Sequence[DeadLetter]) -> int:
@@ -108,9 +114,9 @@ def retry_dead(
     count = _run(store, _over(_choose(event_ids, everything, destination), revive))
     say(f"{count:,} due again")
     if late:
-        say(f"{late:,} left dead: too old for their destination; pixel-bridge dead drop")
+        say(f"{late:,} stay dead, too old for their destination: pixel-bridge dead drop")
     if not count:
-        raise typer.Exit(NONE_FOUND)
+        raise typer.Exit(NOTHING_FOUND)
 
 
 @dead_letters.command("drop")
@@ -122,7 +128,7 @@ def drop_dead(
     outbox: OutboxURL = None,
     destination: Destination = None,
 ) -> None:
-    """Delete dead letters; asks first."""
+    """Delete dead letters, after asking."""
 
     async def drop(store: Outbox, letters: Sequence[DeadLetter]) -> int:
         return await store.drop([letter.delivery.key for letter in letters])
@@ -136,26 +142,26 @@ def drop_dead(
     count = _run(store, _over(chosen, drop))
     say(f"{count:,} deleted")
     if not count:
-        raise typer.Exit(NONE_FOUND)
+        raise typer.Exit(NOTHING_FOUND)
 
 
 _Pages = Callable[[Outbox], AsyncIterator[Sequence[DeadLetter]]]
 
 
 def _choose(event_ids: Sequence[str] | None, everything: bool, destination: str | None) -> _Pages:
-    """Return what reads the chosen dead letters, page by page."""
+    """Return a function that reads the chosen dead letters, page by page."""
     if bool(event_ids) == everything:
-        raise ConfigError("name event ids, or --all")
+        raise ConfigError("give event ids, or --all")
     if everything:
         return lambda store: _read_all(store, destination)
     return lambda store: _read_some(store, event_ids or (), destination)
 
 
 async def _read_all(store: Outbox, destination: str | None) -> AsyncIterator[Sequence[DeadLetter]]:
-    """Yield those that are dead now, while the reader takes them away.
+    """Yield those that are dead now, while the caller revives or drops them.
 
-    What is buried meanwhile is left, or a retry that fails at once would be tried for ever. The
-    same goes for what the reader leaves: it is passed over.
+    What is buried meanwhile is left out, or a retry that fails at once would be repeated for ever.
+    What the caller leaves dead is skipped for the same reason.
     """
     begun, offset = time.time(), 0
     while page := await store.list_dead(destination=destination, limit=PAGE, offset=offset):
@@ -176,7 +182,7 @@ async def _read_some(
 
 
 def _over(pages: _Pages, change: _Change) -> Callable[[Outbox], Coroutine[Any, Any, int]]:
-    """Return what makes ``change`` with every page, and counts."""
+    """Return a function that applies ``change`` to every page, and counts."""
 
     async def run(store: Outbox) -> int:
         return sum([await change(store, letters) async for letters in pages(store)])

@@ -1,4 +1,4 @@
-"""Where a command takes its bridge or its outbox from: an app, an option, or the environment."""
+"""Where a command gets its bridge or outbox from: an app, an option, or the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ App = Annotated[
     typer.Option(
         "--app",
         metavar="MODULE:NAME",
-        help="Where your Bridge is, such as shop:bridge; the BRIDGE_ variables otherwise.",
+        help="Where your Bridge is, such as shop:bridge; by default, the BRIDGE_ variables.",
     ),
 ]
 OutboxURL = Annotated[
@@ -33,7 +33,7 @@ OutboxURL = Annotated[
     typer.Option(
         "--outbox",
         metavar="URL",
-        help=f"The outbox; otherwise the app's, BRIDGE_OUTBOX_URL or {DEFAULT_OUTBOX}.",
+        help=f"The outbox; by default the app's, BRIDGE_OUTBOX_URL or {DEFAULT_OUTBOX}.",
     ),
 ]
 
@@ -42,7 +42,7 @@ def load_bridge(app: str | None) -> Bridge:
     """Return the bridge of ``app``, such as ``shop:bridge``, or of the environment.
 
     Raises:
-        ConfigError: There is none; says which variable or name is missing.
+        ConfigError: A variable or name is missing or wrong; the message says which.
     """
     return Bridge.from_env() if app is None else _import_bridge(app)
 
@@ -50,17 +50,19 @@ def load_bridge(app: str | None) -> Bridge:
 def find_outbox(
     app: str | None, url: str | None, environ: Mapping[str, str] = os.environ
 ) -> Outbox:
-    """Return the outbox of ``url``, of ``app``, or of the environment; no token is needed.
+    """Return the outbox of ``url``, of ``app``, or of the environment; needs no access token.
 
     Raises:
-        ConfigError: There is none; a SQLite file that is missing is not made.
+        ConfigError: There is none. A SQLite file that is missing is not created.
     """
     if url is None and app is not None:
         return _import_bridge(app).outbox
     url = url or environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
     if url.startswith(_FILE) and not Path(url.removeprefix(_FILE)).exists():
         path = url.removeprefix(_FILE)
-        raise ConfigError(f"no outbox at {path}: nothing was stored yet, or name it with --outbox")
+        raise ConfigError(
+            f"no outbox at {path}: nothing was stored yet, or it is elsewhere; give --outbox"
+        )
     return open_outbox(url)
 
 
@@ -81,5 +83,5 @@ def _import_bridge(app: str) -> Bridge:
         raise ConfigError(f"--app: {module_name} has no {path!r}") from None
     if not isinstance(found, Bridge):
         kind = type(found).__name__
-        raise ConfigError(f"--app: {app} is of type {kind}, expected your Bridge")
+        raise ConfigError(f"--app: {app} must be a Bridge, got {kind}")
     return found

@@ -1,4 +1,4 @@
-"""The process a command runs in: its streams, closed or on a full disk, and its signals."""
+"""The process of a command: its signals, and its streams, which may be closed or on a full disk."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-INTERRUPTED = 130  # exit code, as of a process that SIGINT ended
+INTERRUPTED = 130  # exit code of a process that SIGINT ended
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def on_stop(stop: Callable[[], None]) -> Iterator[None]:
-    """Have ``stop`` called on the running event loop by the first signal.
+    """Call ``stop`` on the running event loop at the first SIGINT or SIGTERM.
 
-    The second ends the process as ``kill -9`` would: nothing that was stored is lost by that.
+    The second one ends the process as ``kill -9`` would; nothing that was stored is lost.
     """
     loop = asyncio.get_running_loop()
     asked = False
@@ -41,9 +41,10 @@ def on_stop(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def open_closed() -> None:
-    """Have the null device where the caller closed a stream: nobody listens, nothing comes.
+    """Open the null device in place of each standard stream that the caller closed.
 
-    Opened first, it takes the closed descriptor's number too, which the outbox's file would have.
+    Done first, so that it also takes the closed descriptor's number, which the outbox's file would
+    get otherwise.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -51,9 +52,9 @@ def open_closed() -> None:
 
 
 def flush_all() -> None:
-    """Write what is left to be written; what cannot be goes nowhere.
+    """Flush the output; discard what cannot be written.
 
-    Python would try once more at its end, and change the exit code if that fails.
+    Otherwise Python tries again at exit, and changes the exit code if that fails.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,4 +1,4 @@
-"""What commands write: plain words and tables, without colour where nobody looks."""
+"""What commands write: plain text and tables, with colour only on a terminal."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from rich.text import Text
 
 from bridge.errors import ConfigError
 
-PIPE_WIDTH = 200  # columns, where no terminal tells
+PIPE_WIDTH = 200  # columns, if there is no terminal
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
 class _Console(Console):
-    """A console that ends no process: a worker delivers, whoever reads along."""
+    """A console that never ends the process: a worker delivers even if nobody reads its output."""
 
     def on_broken_pipe(self) -> None:
-        """Raise as for anything else that cannot be written."""
-        raise  # noqa: PLE0704 - called where the error is handled
+        """Raise the error, as for any other failed write."""
+        raise  # noqa: PLE0704 - called while the error is handled
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -38,7 +38,7 @@ def open_console(*, stderr: bool = False) -> Console:
 
 
 def plain(text: str) -> str:
-    """Return ``text`` without control characters, which could move a terminal's cursor."""
+    """Return ``text`` with ``?`` for control characters, which could move a terminal's cursor."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
@@ -46,8 +46,8 @@ def say(text: str, *, stderr: bool = False) -> None:
     """Write one line.
 
     Raises:
-        ConfigError: It cannot be written, onto a full disk for one.
-        BrokenPipeError: Nobody reads it; the command ends without a word.
+        ConfigError: It cannot be written, for example because the disk is full.
+        BrokenPipeError: Nobody reads it; the command ends silently.
     """
     _print(plain(text), stderr=stderr)
 
@@ -73,11 +73,11 @@ def say_json(value: Any) -> None:
 
 
 def say_blocks(blocks: Sequence[tuple[str, str]], *, side_by_side: int) -> None:
-    """Write texts under their titles: side by side if there is room, else one below the other.
+    """Write texts under their titles, side by side if there is room, otherwise below each other.
 
     Args:
         blocks: Title and text, which may be JSON.
-        side_by_side: Columns of the terminal that make room.
+        side_by_side: How many columns of the terminal are room enough.
 
     Raises:
         ConfigError, BrokenPipeError: As ``say`` does.
@@ -98,12 +98,12 @@ def say_blocks(blocks: Sequence[tuple[str, str]], *, side_by_side: int) -> None:
 
 
 def say_marked(mark: str, style: str, text: str) -> None:
-    """Write one line with a coloured mark ahead; raises as ``say`` does."""
+    """Write one line with a coloured mark in front; raises as ``say`` does."""
     _print(Text.assemble((mark, style), " ", plain(text)))
 
 
 def build_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Table:
-    """Return a table; a column of numbers stands to the right."""
+    """Return a table; columns of numbers are right-aligned."""
     listed = [list(row) for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
@@ -119,7 +119,7 @@ def _write(cell: str | int) -> str:
 
 
 def write_age(seconds: float) -> str:
-    """Return a span of time in its largest unit: ``"4 min"``."""
+    """Return a duration in its largest unit, such as ``"4 min"``."""
     for size, unit in _UNITS:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -132,7 +132,7 @@ def write_time(seconds: float) -> str:
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes the log above whatever else the console shows, a progress bar for one."""
+    """Writes the log above whatever else the console shows, such as a progress bar."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -140,15 +140,16 @@ class ConsoleHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write ``record``; what cannot be written is lost, and nothing but that."""
-        # Where it fails a console keeps what it was to write: one for each record, then.
+        """Write ``record``; if it cannot be written, only this record is lost."""
+        # A console keeps what it failed to write and tries again with the next record, so without a
+        # terminal each record gets a console of its own.
         console = self._console if self._console.is_terminal else open_console(stderr=True)
         with contextlib.suppress(OSError):
             console.print(plain(self.format(record)), soft_wrap=True)
 
 
 def log_to(console: Console, level: int = logging.INFO) -> logging.Handler:
-    """Send this package's log to ``console``; returns what ``logging`` calls with each record."""
+    """Send this package's log to ``console``; return the handler, for ``stop_logging``."""
     handler = ConsoleHandler(console)
     logger = logging.getLogger("bridge")
     logger.addHandler(handler)

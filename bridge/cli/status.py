@@ -1,4 +1,4 @@
-"""``pixel-bridge status``: what waits, what went, what failed, per destination."""
+"""``pixel-bridge status``: what waits, was delivered or failed, for each destination."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from bridge.delivery.orphans import EXPLANATION, PROBE
 from bridge.errors import ConfigError
 from bridge.outbox import Circuit, Counts, Outbox
 
-MAX_AGE = 3600.0  # seconds; longer than any hold, so a sender is missing or Meta is out of reach
-WRONG = 1  # exit code when somebody should look
+MAX_AGE = 3600.0  # seconds; longer than any hold, so no sender runs or Meta cannot be reached
+PROBLEM = 1  # exit code when somebody should look
 
 
 def show_status(
     app: App = None,
     outbox: OutboxURL = None,
     max_age: Annotated[
-        float, typer.Option(min=0, help="Seconds the oldest may wait before it counts as wrong.")
+        float,
+        typer.Option(min=0, help="Seconds that an event may wait before it counts as a problem."),
     ] = MAX_AGE,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show what waits, went and failed, per destination.
+    """Show what waits, was delivered or failed, for each destination.
 
     Exits with 1 if somebody should look: dead letters, a circuit that is not closed, an event that
     has waited too long, or one whose destination is not configured.
@@ -45,7 +46,7 @@ def show_status(
         for problem in problems:
             say(f"! {problem}")
     if problems:
-        raise typer.Exit(WRONG)
+        raise typer.Exit(PROBLEM)
 
 
 async def _read(store: Outbox) -> tuple[Mapping[str, Counts], Mapping[str, Circuit]]:
@@ -56,10 +57,10 @@ async def _read(store: Outbox) -> tuple[Mapping[str, Counts], Mapping[str, Circu
 
 
 def _find_names(app: str | None, outbox: str | None, seen: Collection[str]) -> Collection[str]:
-    """Return the names of the destinations that are configured.
+    """Return the names of the configured destinations.
 
-    All that were ``seen`` in the outbox where nobody tells: without settings, and for an outbox
-    named by hand, which need not be that of the settings.
+    If they are not known, return all that were ``seen`` in the outbox: without settings, or with
+    ``--outbox``, which need not be the outbox of the settings.
     """
     if app is None and outbox is not None:
         return seen
@@ -92,7 +93,7 @@ def _find_problems(
         if circuit.state != "closed" and name in names:
             age, again = write_age(now - circuit.since), write_age(circuit.until - now)
             problems.append(
-                f"{name}: has refused us for {age}: {circuit.reason}; asked again in {again}"
+                f"{name}: has refused us for {age}: {circuit.reason}; next attempt in {again}"
             )
     return problems
 

@@ -15,13 +15,13 @@ from bridge.cli.screen import log_to, open_console, say, stop_logging
 from bridge.core import Bridge
 from bridge.errors import ConfigError, OutboxError
 
-DEADLINE = 10.0  # seconds, as long as most supervisors wait before they kill
+DEADLINE = 10.0  # seconds; most supervisors wait as long before they kill
 
 
 def run_worker(
     app: App = None,
     deadline: Annotated[
-        float, typer.Option(min=0, help="Seconds to deliver what is due, once told to stop.")
+        float, typer.Option(min=0, help="Seconds to deliver what is due, after a signal to stop.")
     ] = DEADLINE,
 ) -> None:
     """Deliver what waits, until Ctrl-C or SIGTERM; several may run at once."""
@@ -34,20 +34,20 @@ def run_worker(
 
 
 async def _work(bridge: Bridge, deadline: float) -> None:
-    told = asyncio.Event()
-    with on_stop(told.set):
-        # Not bridge.start(): an app whose sender is off says so in its bridge's settings.
+    stopped = asyncio.Event()
+    with on_stop(stopped.set):
+        # Not bridge.start(), which does nothing if the app's sender is off.
         bridge._sender.start()
         names = ", ".join(destination.name for destination in bridge.destinations)
         _announce(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")
-        await told.wait()
+        await stopped.wait()
         await bridge._sender.stop(deadline)
         _announce(f"stopped; {await _count_waiting(bridge)} wait")
     await bridge.outbox.close()
 
 
 def _announce(text: str) -> None:
-    """Write a line, if that is possible: whether anybody reads along changes no delivery."""
+    """Write a line, if that is possible; delivery goes on if it is not."""
     with contextlib.suppress(ConfigError, BrokenPipeError):
         say(text)
 

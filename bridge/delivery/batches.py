@@ -1,9 +1,9 @@
-"""Batches: how what was claimed becomes requests, and how a refused request is split. Pure.
+"""Batches: how claimed deliveries become requests, and how a refused request is split. Pure.
 
-Strategy: one bad event refuses a whole batch. The destination often names it, and then it goes
-alone and the others together. It may name the wrong one, so nothing is buried for a name: only an
-event that was refused alone is. A batch refused again after its hint was followed is halved, so
-that many bad events cost about twice as many requests as there are, and never more.
+Strategy: one bad event makes a destination refuse the whole batch. The destination often names the
+event; then it is sent alone, and the others together. It may name the wrong one, so an event is
+buried only after it was refused alone. If the others are refused again, they are halved: many bad
+events cost about twice as many requests as there are bad events, and never more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from bridge.outbox.base import Delivery
 
-WHOLE_ATTEMPTS = 3  # attempts that a delivery travels in full batches
+WHOLE_ATTEMPTS = 3  # attempts for which a delivery is sent in full batches
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Batch:
 
     Attributes:
         deliveries: At least one.
-        is_rest: What is left of a refused batch after its blamed events were taken out.
+        is_rest: Whether it is what remained of a refused batch without the events it was blamed on.
     """
 
     deliveries: list[Delivery]
@@ -30,17 +30,17 @@ class Batch:
 
     @property
     def attempts(self) -> int:
-        """The attempts of the delivery that was tried most often."""
+        """The attempts of the delivery that was claimed most often."""
         return max(delivery.attempts for delivery in self.deliveries)
 
 
 @dataclass(slots=True)
 class Claim:
-    """What one claim took from the outbox and what of it is not settled yet.
+    """What one claim took from the outbox and is not settled yet.
 
     Attributes:
-        batches: In the order in which they are sent; the first is on its way.
-        leased_until: When another sender may take them, Unix seconds.
+        batches: In the order in which they are sent; the first one is in flight.
+        leased_until: When other senders may claim them, Unix seconds.
     """
 
     batches: list[Batch]
@@ -48,13 +48,13 @@ class Claim:
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """All that is not settled."""
+        """All deliveries of its batches."""
         return [delivery for batch in self.batches for delivery in batch.deliveries]
 
 
 @dataclass(slots=True)
 class _Cutter:
-    """Fills one batch after the other."""
+    """Fills one batch after another."""
 
     batch_size: int
     max_bytes: float
@@ -79,18 +79,18 @@ def cut(
 ) -> list[Batch]:
     """Return ``deliveries`` as batches, in their order.
 
-    A delivery that failed more than three times travels in ever smaller company, at last alone: a
-    request that fails as a whole, a time-out or a 500, may be the fault of one event in it, which
-    must not hold up the others for a week.
+    A delivery that failed more than three times is sent in ever smaller batches, at last alone. A
+    request that fails as a whole, by a time-out or a 500, may fail because of one event in it, and
+    that must not delay the others for a week.
 
     Args:
         deliveries: As claimed.
-        batch_size: Deliveries of one request at most.
-        max_bytes: Bytes of the bodies of one request at most, a comma each; a body that is
-            larger travels alone.
+        batch_size: How many deliveries one request may carry.
+        max_bytes: How many bytes the bodies of one request may have, with a comma each. A larger
+            body is sent alone.
     """
     most = float("inf") if max_bytes is None else max_bytes
-    # Nearly always all of them are one batch, which is seen in a tenth of the time.
+    # Nearly always they are one batch, and finding that out takes a tenth of the time.
     if 0 < len(deliveries) <= batch_size and max(d.attempts for d in deliveries) <= WHOLE_ATTEMPTS:
         size = sum([len(delivery.body) for delivery in deliveries]) + len(deliveries)
         if size <= most + 1:
@@ -106,11 +106,11 @@ def _limit_size(batch_size: int, attempts: int) -> int:
 
 
 def split(batch: Batch, blamed: Sequence[int]) -> list[Batch]:
-    """Return the smaller batches that a refused batch of two or more is sent as.
+    """Return the smaller batches that replace a refused batch of two or more.
 
     Args:
         batch: What was refused.
-        blamed: Places that the destination named; places that do not exist are ignored.
+        blamed: Places in the batch that the destination named; those that do not exist are ignored.
     """
     deliveries = batch.deliveries
     places = {place for place in blamed if 0 <= place < len(deliveries)}

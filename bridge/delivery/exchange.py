@@ -12,28 +12,28 @@ import httpx
 
 from bridge.destinations.base import Destination, Request, Retry, Verdict
 
-# Meta advises 1.5 s to those who keep a visitor waiting ("Troubleshooting", updated 2023-11-30).
-# Nobody waits here, and a batch given up too early goes twice.
+# Meta advises 1.5 s if a visitor waits for the answer ("Troubleshooting", updated 2023-11-30). Here
+# nobody waits, and a batch that is given up too early is sent twice.
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-TOTAL_TIMEOUT = 15.0  # seconds for one request, however slowly its answer trickles
+TOTAL_TIMEOUT = 15.0  # seconds for one request, however slowly its answer arrives
 MAX_ANSWER = 65_536  # bytes of an answer, also after decompression
 MIN_GZIP = 1024  # bytes; smaller contents gain nothing
-GZIP_LEVEL = 1  # JSON of like events shrinks tenfold even so
+GZIP_LEVEL = 1  # the fastest; JSON of similar events still shrinks tenfold
 
 
 class AnswerError(Exception):
-    """An answer that cannot be read: too large, or compressed in a way we did not ask for."""
+    """The answer cannot be read: it is too large, or has an encoding that we did not ask for."""
 
 
-# An address that nobody can be asked at raises what it likes: httpx's InvalidURL is no HTTPError,
-# a port over 65535 is an OverflowError in a group, a label over 63 characters a UnicodeError.
+# A bad address raises various errors: httpx's InvalidURL is not an HTTPError, a port over 65535
+# raises an OverflowError in a group, a label over 63 characters a UnicodeError.
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, AnswerError, ExceptionGroup)
 
 
 async def exchange(
     client: httpx.AsyncClient, destination: Destination, bodies: Sequence[bytes]
 ) -> Verdict:
-    """Send ``bodies`` as one request and return what the answer means; whatever fails is ``Retry``.
+    """Send ``bodies`` as one request and return what the answer means; any failure is ``Retry``.
 
     Ends within ``TOTAL_TIMEOUT`` seconds.
     """
@@ -61,9 +61,10 @@ async def _post(client: httpx.AsyncClient, request: Request) -> tuple[int, httpx
     """Return status, headers and body of the answer.
 
     Raises:
-        AnswerError: The body is over 64 KiB, or of an encoding we did not ask for.
+        AnswerError: The body is over 64 KiB, or has an encoding that we did not ask for.
     """
-    # Plain answers are asked for: httpx unpacks without a bound, and a few kilobytes may be a bomb.
+    # Ask for an uncompressed answer, and unpack by hand if it is compressed all the same: httpx
+    # unpacks without a limit, and a few kilobytes may be a bomb.
     headers = {**request.headers, "accept-encoding": "identity"}
     async with client.stream(
         "POST", request.url, content=request.content, headers=headers

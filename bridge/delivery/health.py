@@ -1,10 +1,11 @@
-"""Health: what a readiness probe is told of the outbox and the destinations.
+"""Health: what a readiness probe may see of the outbox and the destinations.
 
-Anybody may ask, so nothing is told that a competitor or an attacker could use: no totals of what
-was delivered, no words of Meta's, which may quote a token. Pixel ids stand in the page anyway.
+Anybody may ask, so the answer has nothing that a competitor or an attacker could use: no totals of
+what was delivered, and none of Meta's words, which may quote a token. Pixel ids are public: each
+page contains them.
 
-The app must not be taken out of service because Meta is down: only an outbox that cannot be read
-is a failure.
+The app must not be taken out of service because Meta is down: only an outbox that cannot be read is
+a failure.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ from bridge.delivery.metrics import BrowserCopies
 from bridge.delivery.orphans import find_orphans
 from bridge.destinations.base import FAULTS
 from bridge.errors import OutboxError
-from bridge.outbox.base import Circuit, Counts, Outbox
+from bridge.outbox.base import Circuit, CircuitState, Counts, Outbox
 
-REMEMBERED = 1.5  # seconds an answer is given again, however often it is asked for
-DEADLINE = 2.0  # seconds that the outbox may take
+CACHE_SECONDS = 1.5  # for which an answer is given again, however often somebody asks
+DEADLINE = 2.0  # seconds that reading the outbox may take
 LATE = 3600.0  # seconds of waiting; Meta, "Using the API": events are best within an hour
 
 logger = logging.getLogger("bridge.delivery")
 
 
 class DestinationHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How it stands with one destination.
+    """The state of one destination.
 
     Attributes:
-        circuit: Whether it takes our requests, as the last sender found.
-        reason: What is at fault if it does not: ``token``, ``permission``, ``account`` …
+        circuit: Whether it accepts our requests, as the last sender found.
+        reason: If it does not, what is wrong: ``token``, ``permission``, ``account`` and so on.
         waiting: Deliveries stored and not settled.
         oldest_seconds: Since the oldest of them was stored.
         dead: Dead letters.
     """
 
-    circuit: Literal["closed", "open", "half_open"]
+    circuit: CircuitState
     reason: str | None = None
     waiting: int
     oldest_seconds: int
@@ -49,12 +50,12 @@ class DestinationHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
     @property
     def is_well(self) -> bool:
-        """Whether it takes our requests and none waits for more than an hour."""
+        """Whether it accepts our requests, and none has waited for more than an hour."""
         return self.circuit == "closed" and self.oldest_seconds < LATE
 
 
 class Unconfigured(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits for destinations that are not configured here, of all together.
+    """What waits for destinations that are not configured here, all together.
 
     Attributes:
         waiting: Deliveries stored and not settled.
@@ -75,10 +76,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a probe.
 
     Attributes:
-        status: ``degraded`` if a destination is not well, or something waits for none and has for
-            an hour (it may be another app's on the same outbox); ``failing`` if the outbox is
-            broken.
-        unconfigured: What waits for a destination that was removed or renamed, if anything does.
+        status: ``degraded`` if a destination is not well, or if something has waited for an hour
+            for a destination that is not configured (another app may share the outbox);
+            ``failing`` if the outbox is broken.
+        unconfigured: What waits for destinations that were removed or renamed, if anything.
         browser: Shares of the last browser copies, 0 to 1: ``sent``, ``blocked``, ``unknown``.
     """
 
@@ -96,9 +97,9 @@ class Health:
     """Reads the outbox for probes: once at a time, and at most every 1.5 seconds.
 
     Args:
-        outbox: Whose state it is.
-        destinations: Names of the destinations to tell of.
-        browser: Where this process counts what became of browser copies.
+        outbox: What it reads.
+        destinations: Names of the destinations that it reports.
+        browser: What became of the browser copies, as this process counted.
     """
 
     def __init__(self, outbox: Outbox, destinations: Sequence[str], browser: BrowserCopies) -> None:
@@ -109,13 +110,13 @@ class Health:
         self._asked_at = 0.0
 
     async def read(self) -> Report:
-        """Return the state of things, within two seconds, however slow the outbox is."""
+        """Return the report within two seconds, however slow the outbox is."""
         task, since = self._reading, time.monotonic() - self._asked_at
         if task is None or task.get_loop() is not asyncio.get_running_loop():
             task, since = self._ask(), 0.0
-        if since > REMEMBERED and task.done():
+        if since > CACHE_SECONDS and task.done():
             task, since = self._ask(), 0.0
-        # Of an outbox that hangs one reader waits to the end, the others no longer than that.
+        # If the outbox hangs, all who ask wait until the same moment.
         await asyncio.wait({task}, timeout=max(0.0, DEADLINE - since))
         return task.result() if task.done() and not task.cancelled() else FAILING
 
@@ -135,18 +136,18 @@ class Health:
         except Exception:
             logger.exception("health: unexpected error")
             return FAILING
-        told = {
+        destinations = {
             name: _describe(counts.get(name, Counts()), circuits.get(name), now)
             for name in self._destinations
         }
         orphans = find_orphans(counts, self._destinations)
         age = max((_read_age(each, now) for each in orphans.values()), default=0)
-        well = all(each.is_well for each in told.values()) and age < LATE
+        well = all(each.is_well for each in destinations.values()) and age < LATE
         waiting = sum(each.waiting for each in orphans.values())
         return Report(
             status="ok" if well else "degraded",
             outbox=OutboxHealth(True),
-            destinations=told,
+            destinations=destinations,
             browser=self._browser.read_shares(),
             unconfigured=Unconfigured(waiting=waiting, oldest_seconds=age)
             if waiting

@@ -1,8 +1,8 @@
-"""A lane: the way to one destination, with requests in flight side by side.
+"""A lane: delivers to one destination, with several requests in flight.
 
-One loop claims, and each claim is delivered by a task of its own. While all places are taken the
-next batch fills up by itself; nothing waits for a batch to be full, and however often the lane is
-woken only one claim is under way.
+One loop claims, and a task of its own delivers each claim. A batch is sent as soon as a request may
+be in flight, full or not; until then the next one fills up in the outbox. However often the lane is
+woken, only one claim is made at a time.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from contextlib import suppress
 from typing import assert_never
 
@@ -24,42 +25,48 @@ from bridge.errors import OutboxError
 from bridge.events.event import escape_unprintable
 from bridge.outbox.base import Delivery, Outbox
 
-LEASE = 30.0  # seconds a claimed delivery is ours: longer than a request, short after a crash
-SETTLE = 10.0  # seconds of the lease kept for telling the outbox what became of a request
+LEASE = 30.0  # seconds that a claim holds: longer than a request, and soon over after a crash
+SETTLE = 10.0  # seconds of the lease that remain for the outbox after a request
 POLL = 1.0  # seconds between looks for what another process stored
 MIN_WAIT = 0.005  # seconds
-PATIENCE = 0.2  # seconds between tries to tell a broken outbox
+ACK_RETRY = 0.2  # seconds between attempts to ack while the outbox is broken
 GIVE_BACK = 2.0  # seconds that a stopped lane may take to give back what it had claimed
 MAX_LINES = 10  # log lines of one burial
-MAX_REQUEST = 8_388_608  # bytes of bodies that one request carries, and about what a claim does
+MAX_REQUEST = 8_388_608  # bytes of the bodies in one request, and roughly in one claim
 
 logger = logging.getLogger("bridge.delivery")
 
 
 class Lane:
-    """Delivers what stands in an outbox for one destination.
+    """Delivers what waits in an outbox for one destination.
 
     Args:
         outbox: Where deliveries wait.
         destination: Where they go.
-        metrics: Where it is counted.
-        concurrency: Requests in flight at most.
+        counters: Where it counts, by kind.
+        metrics: Where it counts, by destination and kind.
+        concurrency: How many requests may be in flight.
 
     Attributes:
-        woken: Set when the outbox is to be looked at now.
-        is_stopping: Deliver what is due, and end.
+        woken: Set to make it look at the outbox now.
+        is_stopping: Set to make it deliver what is due, and end.
     """
 
     def __init__(
-        self, outbox: Outbox, destination: Destination, metrics: Metrics, concurrency: int
+        self,
+        outbox: Outbox,
+        destination: Destination,
+        counters: Counter[str],
+        metrics: Metrics,
+        concurrency: int,
     ) -> None:
         self.woken = asyncio.Event()
         self.is_stopping = False
         self._outbox = outbox
         self._destination = destination
         self._name = destination.name
+        self._counters = counters
         self._metrics = metrics
-        self._counters = metrics.counters[destination.name]
         self._concurrency = concurrency
         self._max_bytes: int | None = None
         if destination.max_content is not None:
@@ -71,11 +78,11 @@ class Lane:
         self._breaker = Breaker(self._name, time.monotonic())
         self._claims: dict[asyncio.Task[None], Claim] = {}
         self._claiming: asyncio.Task[list[Delivery]] | None = None
-        self._is_short = False  # the last answer told of fewer events than were sent
-        self._trouble = ""  # the kind logged last: an outage is one line, not thousands
+        self._is_short = False  # the last answer reported fewer events than were sent
+        self._trouble = ""  # kind of the last problem logged: an outage is one line, not thousands
 
     async def run(self, client: httpx.AsyncClient) -> None:
-        """Deliver until stopped, then what is due; cancelled, give back what is not settled."""
+        """Deliver until stopped, then what is due; if cancelled, give back what is not settled."""
         try:
             await self._recall()
             while await self._advance(client):
@@ -87,7 +94,7 @@ class Lane:
             raise
 
     async def _recall(self) -> None:
-        """Take up the circuit that was saved last."""
+        """Continue with the circuit that was saved last."""
         try:
             saved = (await self._outbox.circuits()).get(self._name)
         except OutboxError as error:
@@ -98,7 +105,7 @@ class Lane:
             self._breaker = Breaker(self._name, time.monotonic(), saved)
 
     async def _advance(self, client: httpx.AsyncClient) -> bool:
-        """Claim once, or wait for a reason to; false when stopping and nothing is left to do."""
+        """Claim once, or wait for a reason to; return false if stopping and nothing is left."""
         places = 1 if self._breaker.is_careful else self._concurrency
         if len(self._claims) >= places:
             await asyncio.wait(self._claims, return_when=asyncio.FIRST_COMPLETED)
@@ -110,7 +117,7 @@ class Lane:
         except OutboxError as error:
             self._report(logging.ERROR, error, str(error))
         except Exception:
-            # A lane must outlive any surprise; what it had claimed is due again by itself.
+            # A lane must outlive any surprise; what it had claimed becomes due again by itself.
             logger.exception("sender %s: unexpected error", self._name)
         return await self._wait(POLL)
 
@@ -129,10 +136,10 @@ class Lane:
         return True
 
     async def _claim(self, client: httpx.AsyncClient) -> bool:
-        """Claim what one request may carry, and begin to deliver it; whether there was any."""
+        """Claim what fits into one request and start to deliver it; false if nothing is due."""
         now = time.time()
         limit = PROBE_SIZE if self._breaker.is_careful else self._claim_size
-        # A task of its own: cancelled half-way, nobody would know what it had taken.
+        # A task of its own: if a claim were cancelled half-way, nobody would know what it took.
         self._claiming = asyncio.ensure_future(
             self._outbox.claim(self._name, limit, now=now, lease=LEASE)
         )
@@ -151,7 +158,7 @@ class Lane:
         return True
 
     def _adapt(self, deliveries: list[Delivery]) -> None:
-        """Claim fewer while the bodies are large, and more again when they are not."""
+        """Adapt the number to claim to the size of the bodies."""
         size = sum(len(delivery.body) for delivery in deliveries)
         if size > MAX_REQUEST:
             self._claim_size = max(1, len(deliveries) * MAX_REQUEST // size)
@@ -201,7 +208,7 @@ class Lane:
         verdict = await exchange(
             client, self._destination, [delivery.body for delivery in batch.deliveries]
         )
-        self._counters["requests"] += 1
+        self._count("requests")
         self._metrics.record_latency(self._name, time.monotonic() - began)
         await self._settle(claim, verdict, began)
 
@@ -216,7 +223,7 @@ class Lane:
         batch.deliveries = [each for each in left if most is None or len(each.body) <= most]
 
     async def _keep_lease(self, claim: Claim) -> bool:
-        """Renew the lease if a request might outlive it; false if it has run out already."""
+        """Renew the lease if a request might outlive it; return false if it has run out."""
         now = time.time()
         if now >= claim.leased_until:
             logger.warning("sender %s: a lease ran out; another takes over", self._name)
@@ -227,7 +234,7 @@ class Lane:
         return True
 
     async def _settle(self, claim: Claim, verdict: Verdict, began: float) -> None:
-        """Tell the outbox and the breaker what became of the first batch of ``claim``."""
+        """Settle the first batch of ``claim``, in the outbox and the breaker, by ``verdict``."""
         batch, now = claim.batches[0], time.time()
         match verdict:
             case Accepted(after, received):
@@ -240,30 +247,30 @@ class Lane:
                 await self._accept(began)
             case Rejected(_, blamed):
                 claim.batches[:1] = split(batch, blamed)
-                self._counters["split"] += 1
+                self._count("split")
                 await self._accept(began)
             case Retry(reason, after):
                 self._breaker.fail(began, time.monotonic(), after)
-                self._counters["retried"] += len(claim.deliveries)
+                self._count("retried", len(claim.deliveries))
                 self._report(logging.WARNING, verdict, f"{reason}; trying again until it works")
                 due = now + compute_backoff(batch.attempts, after)
                 await self._outbox.retry(batch.deliveries, due)
                 claim.batches.pop(0)
-                # The others have done nothing wrong: they go as soon as anything goes.
+                # The other batches are not the cause: they go as soon as anything goes.
                 await self._outbox.retry(claim.deliveries, now)
                 claim.batches.clear()
-                self.woken.set()  # something is due earlier than its lease said
+                self.woken.set()  # these are due before their lease ends
             case Paused():
                 await self._pause(claim, verdict, began, now)
             case _:
                 assert_never(verdict)
 
     def _note_received(self, sent: int, received: int | None) -> None:
-        """Log, once until it is well again, that a destination accepted less than it was sent."""
+        """Log, once until it is well again, that a destination counted fewer events than sent."""
         is_short = received is not None and received < sent
         if is_short and not self._is_short:
             logger.warning(
-                "sender %s: sent %d events, accepted with %s received; none is sent again",
+                "sender %s: sent %d events, the answer reports %s received; none is sent again",
                 self._name,
                 sent,
                 received,
@@ -271,18 +278,18 @@ class Lane:
         self._is_short = is_short
 
     async def _ack(self, claim: Claim, batch: Batch) -> None:
-        """Mark ``batch`` as delivered; a broken outbox is told again while the lease holds."""
+        """Mark ``batch`` as delivered; if the outbox is broken, try again while the lease holds."""
         while True:
             now = time.time()
             try:
                 await self._outbox.ack(batch.deliveries, now)
                 break
             except OutboxError:
-                if now + PATIENCE >= claim.leased_until:
+                if now + ACK_RETRY >= claim.leased_until:
                     raise
-                await asyncio.sleep(PATIENCE)
+                await asyncio.sleep(ACK_RETRY)
         claim.batches.pop(0)
-        self._counters["delivered"] += len(batch.deliveries)
+        self._count("delivered", len(batch.deliveries))
 
     async def _accept(self, began: float, after: float = 0.0) -> None:
         """Note that the destination works."""
@@ -297,13 +304,13 @@ class Lane:
         clock = time.monotonic()
         opened = self._breaker.refuse(began, clock, f"{verdict.fault}: {verdict.reason}")
         pause = self._breaker.compute_pause(clock)
-        self._counters["paused"] += len(claim.deliveries)
+        self._count("paused", len(claim.deliveries))
         if opened:
-            wait = f"the events wait, asking again in {pause:.0f} s"
+            wait = f"its events wait; the next attempt is in {pause:.0f} s"
             advice = f"; {verdict.advice}" if verdict.advice else ""
             self._report(logging.ERROR, verdict, f"refused us: {verdict.reason}{advice}; {wait}")
-        # Due at once: the breaker keeps this process from asking, and one that is started with a
-        # better token need not wait.
+        # Due at once: the breaker stops this process from sending, and a process that is started
+        # with a better token need not wait.
         await self._outbox.retry(claim.deliveries, now)
         claim.batches.clear()
         self.woken.set()
@@ -317,8 +324,12 @@ class Lane:
         except OutboxError as error:
             self._report(logging.ERROR, error, str(error))
 
+    def _count(self, kind: str, number: int = 1) -> None:
+        self._counters[kind] += number
+        self._metrics.counters[self._name][kind] += number
+
     def _report(self, level: int, cause: object, text: str) -> None:
-        """Log ``text`` unless the last trouble was of the same kind."""
+        """Log ``text`` unless the last problem was of the same kind."""
         kind = type(cause).__name__
         if kind != self._trouble:
             self._trouble = kind
@@ -328,7 +339,7 @@ class Lane:
         if not deliveries:
             return
         await self._outbox.bury(deliveries, reason, time.time())
-        self._counters["buried"] += len(deliveries)
+        self._count("buried", len(deliveries))
         for delivery in deliveries[:MAX_LINES]:
             logger.error(
                 "sender %s: %s %s is a dead letter: %s",

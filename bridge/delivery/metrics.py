@@ -1,7 +1,7 @@
-"""Metrics: what happened to the events, counted by destination, told through OpenTelemetry.
+"""Metrics: what happened to the events, counted by destination, shown through OpenTelemetry.
 
-Only OpenTelemetry's API is used, and only when the app has it installed: which exporter reads the
-figures, Prometheus or another, is the app's choice. Without it there are the counters alone.
+Only OpenTelemetry's API is used, and only if the app has it installed; the app chooses the exporter
+that reads the figures, such as Prometheus. Without it there are only the counters.
 
 Source: OpenTelemetry Python, "opentelemetry.metrics package", read 2026-11-24.
 """
@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from weakref import WeakSet
 
+from bridge.browser.words import CopyState
 from bridge.outbox.base import Counts
 
 try:
@@ -23,11 +24,11 @@ try:
 except ImportError:
     is_installed = False
 
-# Kind in the counters → instrument, unit, meaning. Their one attribute is ``destination``, of which
-# there are as many as the app configured; that of ``BROWSER`` is ``state``.
+# Kind in the counters → instrument, unit, meaning. Their only attribute is ``destination``, with as
+# many values as the app configured; that of ``BROWSER`` is ``state``.
 COUNTERS = {
     "stored": ("bridge.events.stored", "{event}", "Server copies stored for delivery."),
-    "duplicates": ("bridge.events.duplicates", "{event}", "Events tracked again, not stored."),
+    "duplicates": ("bridge.events.duplicates", "{event}", "Events tracked again, so not stored."),
     "lost": ("bridge.events.lost", "{event}", "Events lost because the outbox was broken."),
     "delivered": ("bridge.events.delivered", "{event}", "Server copies that were accepted."),
     "retried": ("bridge.events.retried", "{event}", "Server copies to be sent again."),
@@ -49,7 +50,7 @@ def _read_age(counts: Counts, now: float) -> float:
     return 0.0 if counts.oldest is None else max(0.0, now - counts.oldest)
 
 
-# Every process that sends reports the whole outbox: take the maximum over processes, not the sum.
+# Every sending process reports the whole outbox: take the maximum over processes, not the sum.
 GAUGES = (
     _Gauge("bridge.outbox.waiting", "{event}", "Stored and not settled.", lambda c, _: c.waiting),
     _Gauge("bridge.outbox.held", "{event}", "Held for their browser copy.", lambda c, _: c.held),
@@ -60,24 +61,23 @@ LATENCY = "bridge.request.duration"
 LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0)  # seconds
 
 BROWSER = ("bridge.browser.copies", "{event}", "Browser copies, by what the script saw of them.")
-BROWSER_STATES = ("sent", "blocked", "unknown")
-RECENT = 1000  # browser copies of this process that the shares are of
+RECENT_COPIES = 1000  # browser copies of this process that the shares are computed from
 
 _published: WeakSet[Metrics] = WeakSet()
 
 
 class BrowserCopies:
-    """What became of the browser copies that scripts told of.
+    """What became of the browser copies that scripts reported.
 
     Attributes:
-        counters: By state: ``sent``, ``blocked`` or ``unknown``.
+        counters: How many of each state.
     """
 
     def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
-        self._recent: deque[str] = deque(maxlen=RECENT)
+        self._recent: deque[str] = deque(maxlen=RECENT_COPIES)
 
-    def note(self, state: str) -> None:
+    def note(self, state: CopyState) -> None:
         """Count one."""
         self.counters[state] += 1
         self._recent.append(state)
@@ -87,7 +87,7 @@ class BrowserCopies:
         if not self._recent:
             return None
         counts = Counter(self._recent)
-        return {state: round(counts[state] / len(self._recent), 3) for state in BROWSER_STATES}
+        return {state: round(counts[state] / len(self._recent), 3) for state in get_args(CopyState)}
 
 
 class Metrics:
@@ -99,7 +99,8 @@ class Metrics:
     Attributes:
         counters: By destination, then by kind: a key of ``COUNTERS``.
         browser: What became of the browser copies.
-        is_published: Whether anybody may read the gauges.
+        is_published: Whether OpenTelemetry can read the figures.
+        depths: What the outbox counted last: destination, Unix seconds, counts.
     """
 
     def __init__(self, destinations: Sequence[str]) -> None:
@@ -109,21 +110,17 @@ class Metrics:
         self.depths: list[tuple[str, float, Counts]] = []
         self._latency: Any = None
 
-    def total(self) -> Counter[str]:
-        """Return the counters of all destinations together."""
-        return sum(self.counters.values(), Counter())
-
     def set_depths(self, counts: Mapping[str, Counts], now: float) -> None:
-        """Keep what the outbox counted at ``now``, Unix seconds."""
+        """Remember what the outbox counted at ``now``, Unix seconds."""
         self.depths = [(name, now, counts.get(name, Counts())) for name in self.counters]
 
     def record_latency(self, destination: str, seconds: float) -> None:
-        """Note how long one request to ``destination`` took."""
+        """Record how long one request to ``destination`` took."""
         if self._latency is not None:
             self._latency.record(seconds, {"destination": destination})
 
     def publish(self) -> None:
-        """Show the figures to OpenTelemetry, if it is installed; again is harmless."""
+        """Show the figures to OpenTelemetry, if it is installed; calling it again is harmless."""
         if self.is_published or not is_installed:
             return
         self._latency = _create_instruments()

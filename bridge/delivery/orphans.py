@@ -1,8 +1,7 @@
-"""Orphans: deliveries for a name that no destination here has, for it was removed or renamed.
+"""Orphans: deliveries to a name that no destination here has, because it was removed or renamed.
 
-They may be another app's, which shares the outbox and has a destination of that name. So nothing
-that anybody may still send is touched: only what has been due for a week, and is too old by now,
-becomes a dead letter.
+They may belong to another app that shares the outbox and has a destination of that name. So only
+what has been due for a week, and is too old to be sent, becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from bridge.events.event import MAX_AGE, escape_unprintable
-from bridge.outbox.base import Counts, Delivery, Outbox
+from bridge.outbox.base import Counts, Outbox
 
-PROBE = "pixel-bridge check"  # destination of the delivery that a check puts in and takes out
-LEASE = 30.0  # seconds that an orphan is ours
-AT_ONCE = 100  # deliveries
-MAX_NAMES = 5  # that one line tells
+PROBE = "pixel-bridge check"  # destination of the delivery with which that command tries the outbox
+LEASE = 30.0  # seconds that a claimed orphan is reserved for us
+CLAIM_SIZE = 100  # deliveries
+MAX_NAMES = 5  # in one line of text
 EXPLANATION = "no destination of this name is configured"
 
 
 def find_orphans(counts: Mapping[str, Counts], names: Collection[str]) -> dict[str, Counts]:
-    """Return the counts of what waits for none of the destinations ``names``."""
+    """Return the counts of those with waiting deliveries that are not among ``names``."""
     return {
         name: count
         for name, count in sorted(counts.items())
@@ -29,17 +28,17 @@ def find_orphans(counts: Mapping[str, Counts], names: Collection[str]) -> dict[s
 
 
 def describe_orphans(orphans: Mapping[str, Counts]) -> str:
-    """Return what waits for whom: ``"12 for meta:1, 3 for meta:2"``."""
-    told = [
+    """Return how many wait for which name: ``"12 for meta:1, 3 for meta:2"``."""
+    shown = [
         f"{count.waiting:,} for {escape_unprintable(name)[:100]}"
         for name, count in list(orphans.items())[:MAX_NAMES]
     ]
-    more = len(orphans) - len(told)
-    return ", ".join([*told, f"{more} names more"] if more else told)
+    more = len(orphans) - len(shown)
+    return ", ".join([*shown, f"{more} more names"] if more else shown)
 
 
 async def bury_orphans(outbox: Outbox, names: Iterable[str], now: float) -> int:
-    """Bury what is too old of the deliveries for ``names``; how many there were.
+    """Bury the deliveries to ``names`` that are too old; return how many there were.
 
     Raises:
         OutboxError: The outbox failed.
@@ -49,15 +48,11 @@ async def bury_orphans(outbox: Outbox, names: Iterable[str], now: float) -> int:
 
 async def _bury_expired(outbox: Outbox, name: str, now: float) -> int:
     buried = 0
-    # As of a week ago: what was due by then has had no sender since.
-    while claimed := await outbox.claim(name, AT_ONCE, now=now - MAX_AGE, lease=MAX_AGE + LEASE):
+    # A claim in the name of a week ago takes only what has been due, without a sender, since then.
+    while claimed := await outbox.claim(name, CLAIM_SIZE, now=now - MAX_AGE, lease=MAX_AGE + LEASE):
         expired = [delivery for delivery in claimed if delivery.expires <= now]
         await outbox.bury(expired, f"too old: {EXPLANATION}", now)
-        await _leave(outbox, claimed, now)
+        # The others go back, due at once, in case another app sends them.
+        await outbox.retry([each for each in claimed if each.expires > now], now)
         buried += len(expired)
     return buried
-
-
-async def _leave(outbox: Outbox, claimed: list[Delivery], now: float) -> None:
-    """Put back what is not expired, due at once for whoever may come."""
-    await outbox.retry([delivery for delivery in claimed if delivery.expires > now], now)

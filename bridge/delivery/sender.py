@@ -1,7 +1,7 @@
 """The sender: one lane per destination, all on one HTTP client.
 
-Each lane has connections of its own within the client's limit, so that one's outage holds up no
-other.
+The client has as many connections as all lanes together may use, so that an outage of one
+destination delays no other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import ssl
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
 import httpx
@@ -28,8 +28,8 @@ from bridge.outbox.base import Outbox
 CONCURRENCY = 4  # requests in flight to one destination
 MAX_CONCURRENCY = 64
 KEEPALIVE = 30.0  # seconds an idle connection is kept
-REFRESH = 10.0  # seconds between counts of the outbox, while somebody may read them
-SWEEP = 600.0  # seconds between looks for deliveries that nobody here delivers
+REFRESH = 10.0  # seconds between counts of the outbox, if somebody may read the gauges
+SWEEP = 600.0  # seconds between searches for orphans
 
 __all__ = ["CONCURRENCY", "LEASE", "Sender"]
 
@@ -38,19 +38,21 @@ logger = logging.getLogger("bridge.delivery")
 
 @cache
 def _read_certificates() -> ssl.SSLContext:
-    """Return the system's trust; read when a bridge is built, not on the event loop."""
+    """Return the system's certificates; read when a bridge is built, not on the event loop."""
     return httpx.create_ssl_context()
 
 
 class Sender:
-    """Delivers what stands in an outbox.
+    """Delivers what waits in an outbox.
 
     Args:
         outbox: Where deliveries wait.
-        destinations: Where they go; deliveries of other names are told of once in the log, and
-            buried when they are too old.
-        metrics: Where it is counted; its own by default.
-        concurrency: Requests in flight to one destination at most.
+        destinations: Where they go. Deliveries to other names are logged once, and buried when they
+            are too old.
+        counters: Where it counts what becomes of deliveries, by kind: a key of
+            ``metrics.COUNTERS``. A new counter by default.
+        metrics: Where it counts the same by destination. New ones by default.
+        concurrency: How many requests to one destination may be in flight.
 
     Raises:
         ConfigError: ``concurrency`` is not 1 to 64.
@@ -61,12 +63,14 @@ class Sender:
         outbox: Outbox,
         destinations: Sequence[Destination],
         *,
+        counters: Counter[str] | None = None,
         metrics: Metrics | None = None,
         concurrency: int = CONCURRENCY,
     ) -> None:
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise ConfigError(f"concurrency must be 1 to {MAX_CONCURRENCY}, got {concurrency}")
         names = [destination.name for destination in destinations]
+        self.counters = Counter() if counters is None else counters
         self.metrics = Metrics(names) if metrics is None else metrics
         self._outbox = outbox
         self._destinations = tuple(destinations)
@@ -74,19 +78,15 @@ class Sender:
         self._lanes: list[Lane] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._watching: list[asyncio.Task[None]] = []
-        self._orphans: set[str] = set()  # names told of
+        self._orphans: set[str] = set()  # names that were logged
         self._client: httpx.AsyncClient | None = None
         self._certificates = _read_certificates()
 
-    @property
-    def counters(self) -> Counter[str]:
-        """What was counted over all destinations, by kind: a key of ``metrics.COUNTERS``."""
-        return self.metrics.total()
-
     def start(self) -> None:
-        """Begin to deliver, on the running event loop."""
+        """Start to deliver, on the running event loop."""
         self._lanes = [
-            Lane(self._outbox, each, self.metrics, self._concurrency) for each in self._destinations
+            Lane(self._outbox, each, self.counters, self.metrics, self._concurrency)
+            for each in self._destinations
         ]
         places = self._concurrency * len(self._lanes)
         limits = httpx.Limits(
@@ -97,28 +97,29 @@ class Sender:
         client = self._client = httpx.AsyncClient(
             timeout=TIMEOUT, limits=limits, follow_redirects=False, verify=self._certificates
         )
-        # A context of its own: the first request may be what starts the sender.
+        # Each task has an empty context: a request may be what starts the sender, and its visitor
+        # must not be that of a task that outlives it.
         self._tasks = [
             asyncio.create_task(lane.run(client), context=contextvars.Context())
             for lane in self._lanes
         ]
         self.metrics.publish()
-        watches = [self._sweep()]
+        watches = [self._repeat(self._sweep, "look for orphans", SWEEP)]
         if self.metrics.is_published:
-            watches.append(self._gauge())
+            watches.append(self._repeat(self._measure, "count the outbox", REFRESH))
         self._watching = [
             asyncio.create_task(each, context=contextvars.Context()) for each in watches
         ]
 
     def wake(self) -> None:
-        """Look at the outbox now: something was stored or released."""
+        """Look at the outbox now, because something was stored or released."""
         for lane in self._lanes:
             lane.woken.set()
 
     async def stop(self, deadline: float) -> None:
         """Deliver what is due, for at most ``deadline`` seconds; the rest stays in the outbox.
 
-        What was claimed and not settled by then is due at once, for the next process.
+        What is claimed and not settled by then becomes due at once, for the next process.
         """
         for lane in self._lanes:
             lane.is_stopping = True
@@ -138,39 +139,32 @@ class Sender:
             await self._client.aclose()
             self._client = None
 
-    async def _gauge(self) -> None:
-        """Count the outbox now and then, for the gauges."""
+    async def _repeat(self, work: Callable[[], Awaitable[None]], what: str, seconds: float) -> None:
+        """Do ``work`` now and every ``seconds`` from now on, whatever fails."""
         while True:
-            now = time.time()
             try:
-                self.metrics.set_depths(await self._outbox.count(now), now)
+                await work()
             except OutboxError as error:
-                logger.debug("cannot count the outbox: %s", error)
+                logger.debug("sender: cannot %s: %s", what, error)
             except Exception:
-                logger.exception("cannot count the outbox")
-            await asyncio.sleep(REFRESH)
+                logger.exception("sender: cannot %s", what)
+            await asyncio.sleep(seconds)
+
+    async def _measure(self) -> None:
+        """Count the outbox, for the gauges."""
+        now = time.time()
+        self.metrics.set_depths(await self._outbox.count(now), now)
 
     async def _sweep(self) -> None:
-        """Look now and then for deliveries whose destination is not configured."""
-        while True:
-            try:
-                await self._tell_orphans()
-            except OutboxError as error:
-                logger.debug("cannot look for orphans: %s", error)
-            except Exception:
-                logger.exception("cannot look for orphans")
-            await asyncio.sleep(SWEEP)
-
-    async def _tell_orphans(self) -> None:
-        """Log which names are new among the orphans, and bury what is too old."""
+        """Log orphans of a name that is new among them, and bury orphans that are too old."""
         now = time.time()
         names = [destination.name for destination in self._destinations]
         orphans = find_orphans(await self._outbox.count(now), names)
-        if told := {name: orphans[name] for name in orphans if name not in self._orphans}:
+        if unseen := {name: orphans[name] for name in orphans if name not in self._orphans}:
             logger.warning(
                 "sender: events wait, %s, and %s here; configure it again, or they become dead"
                 " letters when they are too old",
-                describe_orphans(told),
+                describe_orphans(unseen),
                 EXPLANATION,
             )
         self._orphans = set(orphans)

@@ -1,7 +1,7 @@
-"""Where deliveries wait: one file per engine, one protocol.
+"""Where deliveries wait: one protocol, and a folder for each engine.
 
-``PostgresOutbox`` and ``RedisOutbox`` are imported when they are asked for: each needs a package of
-its own.
+``PostgresOutbox`` and ``RedisOutbox`` are imported on first access: each needs a package that is
+not installed by default.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return an engine by its name."""
+    """Return an engine by its name, imported now."""
     if name in {"PostgresOutbox", "RedisOutbox"}:
         return load_engine(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

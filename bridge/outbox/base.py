@@ -3,21 +3,26 @@
 ``due`` alone is schedule, hold, lease and back-off. A claim moves it ahead by the lease; a crash
 therefore makes the claimed rows due again, and nothing has to be unlocked by hand.
 
-A delivery is waiting, delivered or dead. A delivered one is remembered by its key alone, for 48
-hours, so that the same event tracked again is refused. A dead one is replaced when the same event
-is tracked again: whoever mended the cause gets another try.
+A delivery is waiting, delivered or dead. Of a delivered one only the key is kept, for 48 hours, so
+that the same event tracked again is refused. A dead one is replaced when the same event is tracked
+again: whoever fixed the cause gets another try.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-REMEMBERED = 48 * 3600  # seconds; Meta's own window for telling duplicates
-CAPACITY = 2_000_000  # deliveries that wait or are dead, unless the outbox is built with another
+from bridge.errors import ConfigError
+
+REMEMBERED_SECONDS = 48 * 3600  # of a delivered key; Meta's own window for telling duplicates
+FORGET_AT_ONCE = 2000  # delivered keys that one ack deletes at most
+CAPACITY = 2_000_000  # deliveries that wait or are dead, unless the outbox is given another limit
 
 Key = tuple[str, str, str]  # destination, event name, event id
+CircuitState = Literal["closed", "open", "half_open"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +31,14 @@ class Delivery:
 
     Attributes:
         destination: The destination's name, such as ``meta:1234567890``.
-        event_name: With ``event_id``, what its twin is called too.
-        event_id: The twins' shared id.
+        event_name: With ``event_id``, also the name of its twin in the browser.
+        event_id: The id that both twins share.
         body: The event as the destination encoded it; retries send the same bytes.
         due: When it may be claimed, Unix seconds.
         expires: When the destination stops accepting it, Unix seconds.
         attempts: How often it was claimed.
-        place: Where the engine that gave it out keeps it, which spares a search; a hint, no more.
+        place: Where the engine that returned it keeps it. A hint that saves a search; it may be
+            wrong or missing.
     """
 
     destination: str
@@ -46,7 +52,7 @@ class Delivery:
 
     @property
     def key(self) -> Key:
-        """What makes it this delivery and no other."""
+        """What tells it from every other delivery."""
         return (self.destination, self.event_name, self.event_id)
 
 
@@ -55,7 +61,8 @@ class DeadLetter:
     """A delivery that was refused for good.
 
     Attributes:
-        delivery: As it was last claimed; its body is kept, for another try by hand.
+        delivery: As it was last claimed, with its body, so that it can be sent again by hand; its
+            ``due`` is when it was buried.
         reason: The destination's own words.
         buried_at: Unix seconds.
     """
@@ -67,11 +74,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many deliveries to one destination stand where.
+    """How many deliveries to one destination are in each state.
 
     Attributes:
-        waiting: Stored and not settled; held and claimed ones included.
-        held: Of these, never claimed and not due yet.
+        waiting: Stored and not settled; includes those that are held or claimed.
+        held: Of the waiting ones, those that are not due yet and were never claimed.
         delivered: Accepted in the last 48 hours.
         dead: Buried with a reason.
         oldest: When the oldest waiting one was stored, Unix seconds; ``None`` if none waits.
@@ -86,18 +93,19 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circuit:
-    """Whether a destination takes our requests at all, as the last sender found.
+    """Whether a destination accepts our requests at all, as the last sender found.
 
     Attributes:
         destination: The destination's name.
-        state: ``closed`` works; ``open`` refuses us; ``half_open`` is being asked again.
+        state: ``closed``: it works. ``open``: it refuses us, so nothing is sent. ``half_open``: one
+            request is on its way to find out whether it works again.
         reason: The destination's own words; empty when closed.
         since: When this state began, Unix seconds.
-        until: When the destination is asked again, Unix seconds; 0 when closed.
+        until: When the destination is tried again, Unix seconds; 0 when closed.
     """
 
     destination: str
-    state: Literal["closed", "open", "half_open"]
+    state: CircuitState
     reason: str = ""
     since: float
     until: float = 0.0
@@ -106,20 +114,20 @@ class Circuit:
 class Outbox(Protocol):
     """Where deliveries wait. Every method may wait and raises ``OutboxError`` if the engine fails.
 
-    Times are Unix seconds and come from the caller. Work on keys the outbox does not hold, or that
-    are settled already, changes nothing.
+    Times are Unix seconds and come from the caller. Keys that the outbox does not hold, or that are
+    settled already, are ignored.
     """
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
     ) -> list[bool]:
-        """Store ``deliveries`` durably, all or none; for each, whether its key is new.
+        """Store ``deliveries`` durably, all or none; return for each whether its key is new.
 
         Args:
             deliveries: What to store.
             now: When it is stored.
-            connection: The caller's own, in whose transaction they are stored: they are durable
-                when the caller commits, and were never there if the caller rolls back.
+            connection: The caller's own database connection. The deliveries are stored in its
+                transaction: durable when the caller commits, gone if the caller rolls back.
 
         Raises:
             OutboxFullError: The capacity is reached, or the disk is full.
@@ -142,19 +150,23 @@ class Outbox(Protocol):
         ...
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
-        """Move to the dead letters."""
+        """Move to the dead letters; the bodies are kept."""
         ...
 
     async def release(self, event_name: str, event_id: str, now: float) -> int:
-        """End the hold of an event's deliveries never claimed yet; how many there were."""
+        """End the hold of an event's deliveries that were never claimed; return how many."""
         ...
 
-    async def find(self, event_name: str, event_id: str) -> Delivery | None:
-        """Return a waiting delivery of one event; of several destinations', the first by name."""
+    async def has(self, event_name: str, event_id: str) -> bool:
+        """Return whether the event is stored: a delivery of it waits, is dead, or was delivered.
+
+        An event put in a caller's transaction is stored once that is committed. An event that was
+        delivered more than 48 hours ago may be forgotten.
+        """
         ...
 
     async def next_due(self, destination: str) -> float | None:
-        """When the next waiting delivery is due, or ``None`` if none waits."""
+        """Return when the next waiting delivery is due, or ``None`` if none waits."""
         ...
 
     async def count(self, now: float) -> Mapping[str, Counts]:
@@ -168,25 +180,60 @@ class Outbox(Protocol):
         ...
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
-        """Return the dead letters of one event, one for each name and destination."""
+        """Return the dead letters with this event id, whatever their event name or destination."""
         ...
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
-        """Make dead letters due at ``now``, as if never claimed; how many there were."""
+        """Make dead letters due at ``now``, as if never claimed; return how many there were."""
         ...
 
     async def drop(self, keys: Sequence[Key]) -> int:
-        """Delete dead letters and their keys; how many there were."""
+        """Delete dead letters and their keys; return how many there were."""
         ...
 
     async def save_circuit(self, circuit: Circuit) -> None:
-        """Keep the circuit of a destination, for other processes to see."""
+        """Store the circuit of a destination, for other processes to see."""
         ...
 
     async def circuits(self) -> Mapping[str, Circuit]:
-        """Return the circuits kept, by destination."""
+        """Return the stored circuits by destination."""
         ...
 
     async def close(self) -> None:
-        """Let go of the engine; whatever was put stays. A later call opens it again."""
+        """Close the engine's connections; the next call opens them again. Nothing is deleted."""
         ...
+
+
+# What the engines share
+
+
+def check_capacity(capacity: int) -> int:
+    """Return ``capacity``.
+
+    Raises:
+        ConfigError: It is below 1.
+    """
+    if capacity < 1:
+        raise ConfigError(f"capacity must be at least 1, got {capacity}")
+    return capacity
+
+
+def digest_texts(texts: Iterable[str], size: int) -> bytes:
+    """Return ``size`` bytes that stand for ``texts``: an index entry of fixed length.
+
+    A lone surrogate, which no engine can store, has a digest too: asking for it finds nothing.
+    """
+    hasher = hashlib.blake2b(digest_size=size)
+    for text in texts:
+        # The length in front keeps ("ab", "c") apart from ("a", "bc").
+        encoded = text.encode(errors="surrogatepass")
+        hasher.update(len(encoded).to_bytes(8) + encoded)
+    return hasher.digest()
+
+
+def read_circuits(rows: Iterable[Sequence[Any]]) -> dict[str, Circuit]:
+    """Return rows of destination, state, reason, since and until as circuits by destination."""
+    return {
+        row[0]: Circuit(destination=row[0], state=row[1], reason=row[2], since=row[3], until=row[4])
+        for row in rows
+    }

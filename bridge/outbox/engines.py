@@ -1,4 +1,4 @@
-"""The engine that an outbox URL names, imported when it is wanted."""
+"""The engine that an outbox URL names, imported on first use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class _Engine(NamedTuple):
     """Where an engine is, and what it needs.
 
     Attributes:
-        module: That holds it.
-        package: That it imports, and we do not depend on.
-        extra: Of ours, that installs the package.
+        module: The module with its class.
+        package: The package that it imports, which is not a dependency of ours.
+        extra: The extra of ours that installs the package.
     """
 
     module: str
@@ -42,14 +42,14 @@ def load_engine(name: str) -> Callable[..., Outbox]:
     """Return the class ``PostgresOutbox`` or ``RedisOutbox``.
 
     Raises:
-        ConfigError: Its package is not installed; the message says how to.
+        ConfigError: Its package is not installed; the message says how to install it.
         KeyError: There is no engine of that name.
     """
     engine = _ENGINES[name]
     try:
         module: Any = import_module(engine.module)
     except ImportError as error:
-        # psycopg without its libpq names no module.
+        # psycopg without libpq raises an ImportError that names no module.
         if (error.name or engine.package).partition(".")[0] != engine.package:
             raise
         raise ConfigError(

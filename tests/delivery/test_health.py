@@ -52,8 +52,8 @@ async def client(outbox: _WatchedOutbox) -> Any:
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer is given twice, but where a test asks for that."""
-    monkeypatch.setattr(bridge.delivery.health, "REMEMBERED", -1.0)
+    """No answer is cached, unless a test asks for that."""
+    monkeypatch.setattr(bridge.delivery.health, "CACHE_SECONDS", -1.0)
 
 
 async def test_health_of_a_fresh_bridge(client: httpx.AsyncClient) -> None:
@@ -69,7 +69,7 @@ async def test_health_of_a_fresh_bridge(client: httpx.AsyncClient) -> None:
     }
 
 
-async def test_health_tells_what_waits_and_what_is_dead(
+async def test_health_reports_what_waits_and_what_is_dead(
     client: httpx.AsyncClient, outbox: _WatchedOutbox
 ) -> None:
     deliveries = [make_delivery(str(i), destination=META, due=0) for i in range(3)]
@@ -109,7 +109,7 @@ async def test_events_that_wait_for_no_destination_degrade_and_are_not_named(
         ("", "unknown"),
     ],
 )
-async def test_open_circuit_degrades_and_tells_no_words(
+async def test_open_circuit_degrades_and_quotes_no_reason(
     client: httpx.AsyncClient, outbox: _WatchedOutbox, reason: str, told: str
 ) -> None:
     circuit = Circuit(destination=META, state="open", reason=reason, since=1.0, until=2.0)
@@ -159,7 +159,7 @@ async def test_hanging_outbox_fails_and_is_asked_once(
 async def test_answer_is_remembered_under_hammering(
     client: httpx.AsyncClient, outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge.delivery.health, "REMEMBERED", 60.0)
+    monkeypatch.setattr(bridge.delivery.health, "CACHE_SECONDS", 60.0)
     responses = await asyncio.gather(*(client.get(HEALTH) for _ in range(50)))
     responses += [await client.get(HEALTH) for _ in range(3)]
     assert {response.status_code for response in responses} == {200}

@@ -64,7 +64,7 @@ async def test_events_are_counted_from_the_call_to_the_answer(
         await built.track("Lead", event_id=event_id, visitor=visitor)
 
     async def delivered() -> bool:
-        return built._sender.counters["delivered"] == 2
+        return built.counters["delivered"] == 2
 
     await poll(delivered, "both")
     await built.stop()
@@ -159,28 +159,28 @@ async def test_open_circuit_and_split_are_counted(
     built._sender.wake()
 
     async def paused() -> bool:
-        return built._sender.counters["paused"] == 1
+        return built.counters["paused"] == 1
 
     await poll(paused, "the refusal")
     await built.stop(deadline=0)
     assert collect(reader, "meta:5")["bridge.events.paused"].value == 1
 
 
-async def test_browser_copies_are_told_by_state(reader: InMemoryMetricReader) -> None:
+async def test_browser_copies_are_shown_by_state(reader: InMemoryMetricReader) -> None:
     both = [Metrics(["meta:browser"]), Metrics(["meta:browser"])]
     for metrics in both:
         metrics.publish()
         metrics.browser.note("sent")
     both[0].browser.note("blocked")
     data: Any = reader.get_metrics_data()
-    [told] = [
+    [found] = [
         metric
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
         if metric.name == BROWSER[0]
     ]
-    points = {point.attributes["state"]: point.value for point in told.data.data_points}
+    points = {point.attributes["state"]: point.value for point in found.data.data_points}
     assert points == {"sent": 2, "blocked": 1}
 
 
@@ -199,7 +199,7 @@ def test_nothing_happens_where_opentelemetry_is_not_installed() -> None:
         "from bridge.delivery.metrics import Metrics\n"
         "metrics = Metrics(['a']); metrics.publish(); metrics.record_latency('a', 1.0)\n"
         "metrics.counters['a']['stored'] += 1\n"
-        "print(metrics.is_published, metrics.total()['stored'])"
+        "print(metrics.is_published, metrics.counters['a']['stored'])"
     )
     command = [sys.executable, "-c", code]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

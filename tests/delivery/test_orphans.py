@@ -18,7 +18,7 @@ def test_orphans_are_described_in_one_bounded_line() -> None:
     orphans = {f"meta:{i}\n\u202e": Counts(waiting=1000 + i) for i in range(9)}
     text = describe_orphans(orphans)
     assert text.startswith("1,000 for meta:0\\n\\u202e, 1,001 for meta:1")
-    assert text.endswith(", 4 names more")
+    assert text.endswith(", 4 more names")
     assert text.isprintable()
 
 

@@ -290,7 +290,7 @@ async def test_splitting_stops_when_the_destination_does(
     assert sender.counters["paused" if status == 401 else "retried"] == 20
 
 
-async def test_refused_token_burns_nothing_and_is_told_once(
+async def test_refused_token_loses_nothing_and_is_logged_once(
     outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     await sandbox.fault("events", status=401, body=EXPIRED, times=None)
@@ -397,7 +397,7 @@ async def test_clock_set_back_after_trouble_holds_nothing_up(
     assert len(await sandbox.requests()) < 10  # one alone, and then the rest together
 
 
-async def test_destination_that_tells_of_fewer_events_is_told_of_once(
+async def test_destination_that_reports_fewer_events_is_logged_once(
     outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     await sandbox.fault("events", status=200, body='{"events_received":1}', times=3)
@@ -407,7 +407,7 @@ async def test_destination_that_tells_of_fewer_events_is_told_of_once(
     await settled(outbox, delivered=6)
     await sender.stop(deadline=1)
     [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "sent 2 events, accepted with 1 received" in line.message
+    assert "sent 2 events, the answer reports 1 received" in line.message
 
 
 async def test_event_id_cannot_rearrange_the_log(
@@ -418,7 +418,7 @@ async def test_event_id_cannot_rearrange_the_log(
     assert "Lead a\\u202eb\\u2028c\\x85 is a dead letter" in caplog.text
 
 
-async def test_deliveries_for_no_destination_are_told_once_and_left(
+async def test_deliveries_for_no_destination_are_logged_once_and_left(
     outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     await outbox.put([make_lead("1", destination="meta:old")], unix_now())
@@ -621,7 +621,7 @@ async def test_stopped_sender_starts_again(
 
 
 class _FlakyOutbox(SQLiteOutbox):
-    """An outbox that fails as often as it is told, by method."""
+    """An outbox whose methods fail as often as the test says."""
 
     def __init__(self, path: Path, **failures: list[Exception]) -> None:
         super().__init__(path)
@@ -664,7 +664,7 @@ async def test_broken_outbox_is_logged_and_tried_again(
     await sender.stop(deadline=1)
     await outbox.close()
     if method == "ack" and isinstance(error, OutboxError):
-        assert sender.counters["requests"] == 1  # told again, not sent again
+        assert sender.counters["requests"] == 1  # acknowledged again, not sent again
     else:
         assert str(error) in caplog.text
 

@@ -271,7 +271,7 @@ async def test_many_and_large_messages_travel_within_the_limits(
     sender = Sender(outbox, [segment])
     sender.start()
     try:
-        await poll(lambda: is_idle(outbox), "an empty outbox", seconds=60)
+        await poll(lambda: is_idle(outbox), "an empty outbox")
     finally:
         await sender.stop(deadline=5)
     async with httpx.AsyncClient(base_url=sandbox.url, timeout=60) as client:

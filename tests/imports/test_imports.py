@@ -27,6 +27,7 @@ from bridge.outbox import Delivery, SQLiteOutbox
 from bridge.sandbox.event_rules import check_event
 from bridge.sandbox.refusal import Refusal
 from tests.factories import NOW, make_meta, unix_now
+from tests.servers import DEADLINE
 
 SALE: dict[str, Any] = {
     "event_name": "Purchase",
@@ -754,7 +755,7 @@ async def test_waits_until_its_own_events_are_settled(
     await outbox.put([visitor], later)
     assert not waiting.done()
     await outbox.ack(batch, time.time())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await waiting
     assert (await outbox.count(time.time()))["meta:1234567890123456"].waiting == 1
 

@@ -13,7 +13,7 @@ from tests.redis_server import running_redis_server
 
 @contextmanager
 def running_engine(name: str, folder: Path) -> Iterator[tuple[str, Killable | None]]:
-    """The address of the outbox, and what to kill behind it."""
+    """The address of the outbox, and its server, which may be killed."""
     if name == "sqlite":
         yield f"sqlite:///{folder / 'bridge.db'}", None
     elif name == "postgres":

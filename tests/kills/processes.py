@@ -17,7 +17,7 @@ import msgspec
 
 from tests.factories import SECRET
 from tests.kills.recorder import Notebook
-from tests.servers import POLL, ROOT, START_DEADLINE, find_free_port
+from tests.servers import DEADLINE, POLL, ROOT, find_free_port
 
 PIXEL_ID = "1234567890123456"
 
@@ -46,7 +46,7 @@ class Process:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + START_DEADLINE
+        deadline = time.monotonic() + DEADLINE
         while self._process.poll() is None and time.monotonic() < deadline:
             if self._is_up():
                 return
@@ -65,7 +65,7 @@ class Process:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.wait(timeout=START_DEADLINE)
+            process.wait(timeout=DEADLINE)
 
 
 class Recorder:
@@ -79,7 +79,7 @@ class Recorder:
         self.process = Process(args, folder / "recorder.log", environ, port)
 
     async def read(self) -> Notebook:
-        async with httpx.AsyncClient(base_url=self.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=DEADLINE) as client:
             answer = await client.get("/recorder")
         return msgspec.json.decode(answer.content, type=Notebook)
 

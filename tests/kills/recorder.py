@@ -37,7 +37,7 @@ class Arrival(msgspec.Struct):
 
 
 class Notebook(msgspec.Struct):
-    """What is known of all requests.
+    """What was noted about all requests.
 
     Attributes:
         arrivals: By event id.

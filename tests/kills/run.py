@@ -25,7 +25,7 @@ from bridge.outbox import open_outbox
 from tests.factories import NAVIGATION
 from tests.kills.processes import Site
 from tests.kills.recorder import Arrival
-from tests.servers import poll
+from tests.servers import DEADLINE, poll
 
 CLIENTS = 8
 MAX_PAUSE = 0.06  # seconds between two orders of one client
@@ -34,7 +34,7 @@ AGAIN = 0.6  # share of unanswered orders that are placed once more
 LIFE = (0.1, 1.0)  # seconds from when all run until the next kill
 QUIET = 20  # orders accepted before the first kill
 SERVER_EVERY = 3  # rounds, in the first of which the database server is killed, if there is one
-DRAIN_DEADLINE = 120.0  # seconds; the lease is 30
+DRAIN_DEADLINE = 300.0  # seconds; the lease is 30
 
 
 class Killable(Protocol):
@@ -49,7 +49,7 @@ class Result:
     """What became of the orders of one run.
 
     Attributes:
-        seed: What its dice began with.
+        seed: The seed of its random choices.
         kills: SIGKILLs, of whatever process.
         server_kills: Of these, the database server's.
         accepted: Ids answered with 200.
@@ -91,7 +91,7 @@ class Result:
 
 
 class Customers:
-    """Clients that place orders side by side, until told to stop.
+    """Clients that place orders side by side, until stopped.
 
     Args:
         site: Where.
@@ -112,7 +112,7 @@ class Customers:
     async def run(self) -> None:
         limits = httpx.Limits(max_keepalive_connections=CLIENTS)
         async with httpx.AsyncClient(
-            base_url=self._site.url, headers=NAVIGATION, timeout=30, limits=limits
+            base_url=self._site.url, headers=NAVIGATION, timeout=DEADLINE, limits=limits
         ) as client:
             await asyncio.gather(*(self._shop(client) for _ in range(CLIENTS)))
 

@@ -159,7 +159,7 @@ class Soak:
         claims.clear()
         while len(slices) < SLICES:
             await asyncio.sleep(STEP)
-            now, delivered = time.perf_counter(), self.bridge._sender.counters["delivered"]
+            now, delivered = time.perf_counter(), self.bridge.counters["delivered"]
             if delivered > last:
                 last, changed = delivered, now
             elif now - changed > STALL:
@@ -186,7 +186,7 @@ def read_memory() -> int:
 
 
 def _make_visitor(bridge: Bridge, number: int) -> Visitor:
-    """A visitor as a webhook knows it: with a session, and no response to ride on."""
+    """A visitor as in a webhook: with a session, and without a response."""
     scope = make_scope(f"/plants/{number}", headers=NAVIGATION)
     return bridge.unseal(make_visitor(bridge, scope).seal())
 
@@ -208,7 +208,7 @@ async def soak(events: int, folder: Path) -> int:
             run = Soak(bridge, clock, events, stand_in)
             tracked = await run.track_all()
             full = measure_file(folder)
-            asked = bridge._sender.counters["requests"]
+            asked = bridge.counters["requests"]
             await client.post("/up")
             clock.run()
             drained, ahead = await run.drain()

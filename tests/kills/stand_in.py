@@ -1,4 +1,4 @@
-"""A light stand-in for Meta: down until told otherwise, then it counts how often each came.
+"""A light stand-in for Meta: down until switched on, then it counts how often each event came.
 
 The sandbox is strict and remembers every event; a million of them need one byte each here.
 """
@@ -23,7 +23,7 @@ class _Content(msgspec.Struct):
 
 
 class StandIn:
-    """What came, by the number behind the dash of its event id."""
+    """How often each came, by the number after the dash of its event id."""
 
     def __init__(self, size: int) -> None:
         self.is_up = False

@@ -12,7 +12,7 @@ from tests.kills.processes import Site, running_site
 from tests.kills.run import run_kills
 
 MAX_DELAY = 0.03  # seconds
-SHORT = {"KILLS_LEASE": "1"}  # of a dead process; 30 seconds are not for a test to wait
+SHORT = {"KILLS_LEASE": "3"}  # of a dead process; 30 seconds are too long for a test
 
 
 @pytest.mark.parametrize(

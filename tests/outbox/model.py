@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bridge.outbox import Counts, Delivery
-from bridge.outbox.base import REMEMBERED, Key
+from bridge.outbox.base import REMEMBERED_SECONDS, Key
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Model:
         row = self.rows.get(delivery.key)
         known = row is not None and (
             row.state == "waiting"
-            or (row.state == "delivered" and row.settled_at >= now - REMEMBERED)
+            or (row.state == "delivered" and row.settled_at >= now - REMEMBERED_SECONDS)
         )
         if not known:
             self.rows[delivery.key] = Row(delivery)
@@ -102,7 +102,8 @@ class Model:
             waiting=len(waiting),
             held=sum(each.attempts == 0 and each.due > now for each in waiting),
             delivered=sum(
-                row.state == "delivered" and row.settled_at >= now - REMEMBERED for row in rows
+                row.state == "delivered" and row.settled_at >= now - REMEMBERED_SECONDS
+                for row in rows
             ),
             dead=sum(row.state == "dead" for row in rows),
         )

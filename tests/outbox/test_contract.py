@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bridge import ConfigError, OutboxFullError
 from bridge.outbox import Circuit, Counts, Delivery, Outbox
-from bridge.outbox.base import REMEMBERED, Key
+from bridge.outbox.base import REMEMBERED_SECONDS, Key
 from tests.factories import NOW, make_delivery
 from tests.outbox.conftest import MakeOutbox
 from tests.outbox.model import Model
@@ -71,7 +71,7 @@ async def test_key_is_refused_while_it_waits(outbox: Outbox) -> None:
     assert await outbox.put([delivery, delivery], NOW) == [True, False]
     assert await outbox.put([replace(delivery, body=b"other")], NOW) == [False]
     [claimed] = await claim(outbox)
-    assert await outbox.put([delivery], NOW + 10 * REMEMBERED) == [False]
+    assert await outbox.put([delivery], NOW + 10 * REMEMBERED_SECONDS) == [False]
     assert claimed.body == delivery.body
 
 
@@ -79,10 +79,10 @@ async def test_key_is_refused_for_48_hours_after_delivery(outbox: Outbox) -> Non
     delivery = make_delivery()
     await outbox.put([delivery], NOW - 100)
     await outbox.ack(await claim(outbox), NOW)
-    assert await outbox.put([delivery], NOW + REMEMBERED - 1) == [False]
-    again = replace(delivery, body=b"again", due=NOW + REMEMBERED + 1)
-    assert await outbox.put([again], NOW + REMEMBERED + 1) == [True]
-    [claimed] = await claim(outbox, NOW + REMEMBERED + 1)
+    assert await outbox.put([delivery], NOW + REMEMBERED_SECONDS - 1) == [False]
+    again = replace(delivery, body=b"again", due=NOW + REMEMBERED_SECONDS + 1)
+    assert await outbox.put([again], NOW + REMEMBERED_SECONDS + 1) == [True]
+    [claimed] = await claim(outbox, NOW + REMEMBERED_SECONDS + 1)
     assert (claimed.body, claimed.attempts) == (b"again", 1)
 
 
@@ -90,7 +90,7 @@ async def test_ack_forgets_old_keys_and_no_others(outbox: Outbox) -> None:
     for event_id, at in (("old", NOW), ("young", NOW + 10)):
         await outbox.put([make_delivery(event_id)], NOW)
         await outbox.ack(await claim(outbox), at)
-    later = NOW + REMEMBERED + 5
+    later = NOW + REMEMBERED_SECONDS + 5
     await outbox.put([make_delivery("last")], later)
     await outbox.ack(await claim(outbox, later), later)
     assert await count(outbox, later) == Counts(delivered=2)
@@ -128,7 +128,7 @@ async def test_any_text_may_stand_in_a_key(outbox: Outbox, text: str) -> None:
     delivery = make_delivery(text, destination=text, event_name=text, due=NOW + 10)
     assert await outbox.put([delivery], NOW) == [True]
     assert await outbox.next_due(text) == NOW + 10
-    assert await outbox.find(text, text) == delivery
+    assert await outbox.has(text, text)
     assert await outbox.release(text, text, NOW) == 1
     [claimed] = await claim(outbox, destination=text)
     await outbox.bury([claimed], f"Meta: {text}", NOW)
@@ -176,7 +176,7 @@ async def test_nothing_changes_nothing(outbox: Outbox) -> None:
     await outbox.bury([], "reason", NOW)
     assert await outbox.revive([], NOW) == await outbox.drop([]) == 0
     assert await outbox.next_due("meta:1") is None
-    assert await outbox.find("Purchase", "1") is None
+    assert not await outbox.has("Purchase", "1")
     assert await outbox.list_dead() == await outbox.find_dead("1") == []
     assert await outbox.circuits() == {}
     assert await count(outbox) == Counts()
@@ -290,11 +290,11 @@ async def test_delivered_stays_delivered_whatever_a_late_worker_says(outbox: Out
     await outbox.ack(await claim(outbox, NOW + LEASE), NOW + LEASE)
     await outbox.retry(late, NOW)
     await outbox.bury(late, "late", NOW)
-    await outbox.ack(late, NOW + REMEMBERED)
+    await outbox.ack(late, NOW + REMEMBERED_SECONDS)
     assert await outbox.revive([late[0].key], NOW) == await outbox.drop([late[0].key]) == 0
     assert await count(outbox, NOW + LEASE) == Counts(delivered=1)
     assert await claim(outbox, NOW + 1000) == []
-    assert await outbox.put([make_delivery()], NOW + LEASE + REMEMBERED + 1) == [True]
+    assert await outbox.put([make_delivery()], NOW + LEASE + REMEMBERED_SECONDS + 1) == [True]
 
 
 async def test_dead_stays_dead_whatever_a_late_worker_says(outbox: Outbox) -> None:
@@ -355,41 +355,49 @@ async def test_release_of_what_is_due_or_unknown_finds_nothing(outbox: Outbox) -
     assert await outbox.next_due("meta:1") == NOW
 
 
-# Find
+# Has
 
 
-async def test_find_returns_what_waits_as_it_was_put(make_outbox: MakeOutbox) -> None:
+async def test_event_is_stored_until_it_is_dropped_or_forgotten(make_outbox: MakeOutbox) -> None:
     here, there = make_outbox(), make_outbox()
-    delivery = make_delivery(body=EACH_BYTE, due=NOW + 10.5, expires=NOW + 777)
-    others = [make_delivery("2"), make_delivery(event_name="Lead"), make_delivery(event_name="x")]
-    await here.put([*others, delivery], NOW)
-    assert await there.find("Purchase", "1") == delivery
-    assert await there.find("Lead", "2") is None
-    assert await there.find("Purchase", "3") is None
+    assert not await there.has("Purchase", "1")
+    await here.put([make_delivery(due=NOW + 10), make_delivery("dead"), make_delivery("2")], NOW)
+    assert await there.has("Purchase", "1")
     await here.release("Purchase", "1", NOW)
-    assert await there.find("Purchase", "1") == replace(delivery, due=NOW)
+    claimed = {each.event_id: each for each in await claim(here)}
+    assert await there.has("Purchase", "1")
+    await here.retry([claimed["1"]], NOW + 300)
+    assert await there.has("Purchase", "1")
+    await here.ack([claimed["1"], claimed["2"]], NOW)
+    await here.bury([claimed["dead"]], "reason", NOW)
+    assert await there.has("Purchase", "1")
+    assert await there.has("Purchase", "dead")
+    await here.revive([claimed["dead"].key], NOW)
+    assert await there.has("Purchase", "dead")
+    await here.bury([claimed["dead"]], "reason", NOW)
+    await here.drop([claimed["dead"].key])
+    assert not await there.has("Purchase", "dead")
 
 
-async def test_find_returns_the_first_destination_by_name(outbox: Outbox) -> None:
-    names = ["meta:2", "a", "meta:1", "Z", "b"]
-    await outbox.put([make_delivery(destination=name) for name in names], NOW)
-    await outbox.put([make_delivery("other", destination="A")], NOW)
-    for name in sorted(names):
-        found = await outbox.find("Purchase", "1")
-        assert found is not None
-        assert found.destination == name
-        await outbox.ack(await claim(outbox, destination=name), NOW)
-    assert await outbox.find("Purchase", "1") is None
+async def test_event_of_another_name_or_id_is_not_this_one(outbox: Outbox) -> None:
+    await outbox.put([make_delivery("2"), make_delivery(event_name="Lead")], NOW)
+    assert await outbox.has("Purchase", "2")
+    assert await outbox.has("Lead", "1")
+    assert not await outbox.has("Purchase", "1")
+    assert not await outbox.has("Lead", "2")
+    assert not await outbox.has("", "")
 
 
-async def test_find_returns_claimed_ones_and_none_that_is_settled(outbox: Outbox) -> None:
-    await outbox.put([make_delivery(), make_delivery("dead")], NOW)
-    claimed = {each.event_id: each for each in await claim(outbox)}
-    assert await outbox.find("Purchase", "1") == claimed["1"]
-    await outbox.ack([claimed["1"]], NOW)
-    await outbox.bury([claimed["dead"]], "reason", NOW)
-    assert await outbox.find("Purchase", "1") is None
-    assert await outbox.find("Purchase", "dead") is None
+@pytest.mark.parametrize("state", ["waiting", "delivered", "dead"])
+async def test_event_is_found_whatever_its_destination(outbox: Outbox, state: str) -> None:
+    await outbox.put([make_delivery("other", destination="meta:2")], NOW)
+    await outbox.put([make_delivery(destination="b")], NOW)
+    claimed = await claim(outbox, destination="b")
+    if state == "delivered":
+        await outbox.ack(claimed, NOW)
+    if state == "dead":
+        await outbox.bury(claimed, "reason", NOW)
+    assert await outbox.has("Purchase", "1")
 
 
 # Counts
@@ -414,8 +422,8 @@ async def test_counts_by_destination(outbox: Outbox) -> None:
 async def test_counts_forget_what_was_delivered_48_hours_ago(outbox: Outbox) -> None:
     await outbox.put([make_delivery()], NOW)
     await outbox.ack(await claim(outbox), NOW)
-    assert (await count(outbox, NOW + REMEMBERED - 1)).delivered == 1
-    assert (await count(outbox, NOW + REMEMBERED + 1)).delivered == 0
+    assert (await count(outbox, NOW + REMEMBERED_SECONDS - 1)).delivered == 1
+    assert (await count(outbox, NOW + REMEMBERED_SECONDS + 1)).delivered == 0
 
 
 async def test_back_off_is_no_hold(outbox: Outbox) -> None:

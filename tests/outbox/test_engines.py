@@ -50,7 +50,7 @@ def test_url_without_engine_is_refused_and_not_shown(url: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_unknown_name_is_no_engine() -> None:
+def test_unknown_name_has_no_engine() -> None:
     with pytest.raises(AttributeError, match="MongoOutbox"):
         _ = bridge.outbox.MongoOutbox
 
@@ -71,7 +71,7 @@ def test_engines_are_imported_when_they_are_wanted() -> None:
     [("PostgresOutbox", "psycopg", "postgres"), ("RedisOutbox", "redis", "redis")],
 )
 @pytest.mark.parametrize("use", ["from bridge.outbox import {}", "{}"])
-def test_missing_package_is_told(engine: str, package: str, extra: str, use: str) -> None:
+def test_missing_package_is_named(engine: str, package: str, extra: str, use: str) -> None:
     scheme = {"psycopg": "postgresql", "redis": "redis"}[package]
     use = use.format(engine) if "import" in use else f"open_outbox('{scheme}://host/0')"
     code = f"""

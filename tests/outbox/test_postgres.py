@@ -23,11 +23,11 @@ from sqlalchemy.orm import Session
 import bridge.outbox.postgres.outbox
 from bridge import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox import PostgresOutbox
-from bridge.outbox.base import REMEMBERED
+from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.postgres import puts, room, sql
 from tests.factories import NOW, make_delivery
 from tests.postgres_server import PostgresServer, running_server
-from tests.servers import find_free_port, poll
+from tests.servers import DEADLINE, find_free_port, poll
 
 LEASE = 60.0
 SECRET = "tr0ub4dor"
@@ -289,7 +289,7 @@ async def test_other_connections_are_refused_by_name(outbox: PostgresOutbox) -> 
     engine.dispose()
 
 
-async def test_duplicate_in_a_long_transaction_keeps_nobody_from_the_first(
+async def test_duplicate_in_a_long_transaction_does_not_block_the_first(
     outbox: PostgresOutbox, server: PostgresServer
 ) -> None:
     await outbox.put([make_delivery()], NOW)
@@ -490,7 +490,7 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     "next due": (sql.NEXT_DUE, {"destination": "meta:1"}, {"bridge_deliveries_due"}),
     "count": (
         sql.COUNT,
-        {"now": NOW, "forgotten": NOW - REMEMBERED},
+        {"now": NOW, "forgotten": NOW - REMEMBERED_SECONDS},
         {"bridge_deliveries_due", "bridge_deliveries_delivered", "bridge_deliveries_dead"},
     ),
     "count held": (
@@ -507,6 +507,16 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         sql.RELEASE,
         {"event_name": "Purchase", "event_id": "7", "now": NOW},
         {"bridge_deliveries_held"},
+    ),
+    "destinations": (
+        sql.DESTINATIONS,
+        {},
+        {"bridge_deliveries_due", "bridge_deliveries_delivered"},
+    ),
+    "has": (
+        sql.HAS,
+        {"keys": [bytes(32)], "event_name": "Purchase", "event_id": "7"},
+        {"bridge_deliveries_pkey", "bridge_deliveries_dead_event"},
     ),
     "find dead": (sql.FIND_DEAD, {"event_id": "7"}, {"bridge_deliveries_dead_event"}),
     "list dead": (
@@ -605,7 +615,7 @@ async def test_hanging_server_fails_a_put_in_time_and_works_again_afterwards(
     await outbox.put([make_delivery("before")], NOW)
     patience(monkeypatch, 0.5)
     with server.frozen():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answers = await asyncio.gather(
                 *(outbox.put([make_delivery(f"lost {i}")], NOW) for i in range(30)),
                 return_exceptions=True,
@@ -624,13 +634,13 @@ async def test_close_does_not_wait_for_a_hanging_server(
     await outbox.put([make_delivery()], NOW)
     patience(monkeypatch, 0.2)
     with server.frozen():
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(DEADLINE):
             with pytest.raises(OutboxError):
                 await outbox.put([make_delivery("2")], NOW)
             await outbox.close()
 
 
-async def test_server_that_is_not_there_is_told_at_once_without_the_password() -> None:
+async def test_server_that_is_not_there_is_reported_at_once_without_the_password() -> None:
     url = f"postgresql://shop:{SECRET}@127.0.0.1:{find_free_port()}/shop"
     outbox = PostgresOutbox(url)
     with pytest.raises(OutboxError, match="refused") as caught:
@@ -738,7 +748,7 @@ async def test_full_disk_is_a_full_outbox_until_there_is_room(
     assert await outbox.put([make_delivery()], NOW) == [True]
 
 
-async def test_put_that_was_given_up_for_anothers_sake_is_tried_again(
+async def test_put_that_was_aborted_in_favour_of_another_is_tried_again(
     outbox: PostgresOutbox, admin: psycopg.Connection[Any]
 ) -> None:
     await outbox.count(NOW)
@@ -749,7 +759,7 @@ async def test_put_that_was_given_up_for_anothers_sake_is_tried_again(
 # Values
 
 
-async def test_words_that_postgres_cannot_keep_are_mended(outbox: PostgresOutbox) -> None:
+async def test_text_that_postgres_cannot_store_is_cleaned(outbox: PostgresOutbox) -> None:
     await outbox.put([make_delivery()], NOW)
     claimed = await outbox.claim("meta:1", 10, now=NOW, lease=LEASE)
     await outbox.bury(claimed, "a\0b \ud800 c", NOW)
@@ -757,7 +767,7 @@ async def test_words_that_postgres_cannot_keep_are_mended(outbox: PostgresOutbox
     assert dead.reason == "a\ufffdb ? c"
 
 
-async def test_id_that_is_no_text_fails_its_own_put_only(outbox: PostgresOutbox) -> None:
+async def test_id_that_cannot_be_encoded_fails_only_its_own_put(outbox: PostgresOutbox) -> None:
     for bad in (
         replace(make_delivery(), event_id="\ud800"),
         make_delivery("a\0b"),

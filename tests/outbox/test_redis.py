@@ -21,13 +21,13 @@ from redis.crc import key_slot
 
 from bridge import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox import Circuit, Counts
-from bridge.outbox.base import REMEMBERED
+from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.redis import link
 from bridge.outbox.redis.outbox import RedisOutbox
 from bridge.outbox.redis.records import build_digest
 from tests.factories import NOW, make_delivery
 from tests.redis_server import RedisServer, running_redis_server
-from tests.servers import find_free_port, poll
+from tests.servers import DEADLINE, find_free_port, poll
 
 LEASE = 60.0
 PASSWORD = "s3cret-pass"
@@ -146,7 +146,7 @@ async def test_frozen_server_fails_a_put_in_time_and_works_when_it_is_back(
         await outbox.put([make_delivery("before")], NOW)
         monkeypatch.setattr(link, "TIMEOUT", 0.3)
         own_server.freeze()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answers = await asyncio.gather(
                 *(outbox.put([make_delivery(str(i))], NOW) for i in range(100)),
                 return_exceptions=True,
@@ -199,9 +199,7 @@ async def test_close_ends_the_connections_and_the_next_call_opens_them(
     assert len(await claim(outbox)) == 100
 
 
-async def test_scripts_forgotten_by_the_server_are_told_again(
-    outbox: RedisOutbox, raw: Raw
-) -> None:
+async def test_scripts_that_the_server_forgot_are_sent_again(outbox: RedisOutbox, raw: Raw) -> None:
     await outbox.put([make_delivery()], NOW)
     await raw.script_flush()
     assert await outbox.put([make_delivery("2")], NOW) == [True]
@@ -252,7 +250,7 @@ async def nothing() -> None:
     """What happens meanwhile, mostly."""
 
 
-async def test_put_whose_answer_was_lost_knows_its_own(
+async def test_put_whose_answer_was_lost_recognises_its_own(
     outbox: RedisOutbox, server: RedisServer
 ) -> None:
     await outbox.put([make_delivery("known")], NOW)
@@ -266,7 +264,7 @@ async def test_put_whose_answer_was_lost_knows_its_own(
         assert sorted(await claim(outbox)) == ["first", "known", "new"]
 
 
-async def test_put_whose_answer_was_lost_knows_its_own_though_it_was_delivered(
+async def test_put_whose_answer_was_lost_recognises_its_own_after_delivery(
     outbox: RedisOutbox, server: RedisServer
 ) -> None:
     async def deliver() -> None:
@@ -281,7 +279,7 @@ async def test_put_whose_answer_was_lost_knows_its_own_though_it_was_delivered(
         assert await claim(outbox, NOW + 1000) == []
 
 
-async def test_put_whose_answer_was_lost_does_not_wake_what_was_buried_meanwhile(
+async def test_put_whose_answer_was_lost_does_not_revive_what_was_buried_meanwhile(
     outbox: RedisOutbox, server: RedisServer
 ) -> None:
     async def bury() -> None:
@@ -294,7 +292,7 @@ async def test_put_whose_answer_was_lost_does_not_wake_what_was_buried_meanwhile
         assert (await outbox.count(NOW))["meta:1"].dead == 2
 
 
-async def test_release_whose_answer_was_lost_counts_what_it_let_go(
+async def test_release_whose_answer_was_lost_counts_what_it_released(
     outbox: RedisOutbox, server: RedisServer
 ) -> None:
     async with losing_proxy(server.port, nothing) as (url, lost), opened(url) as far:
@@ -349,7 +347,7 @@ async def test_weak_server_is_named_once(caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize("policy", ["noeviction", "volatile-lru"])
-async def test_durable_server_is_no_matter(
+async def test_durable_server_is_not_logged(
     outbox: RedisOutbox, raw: Raw, caplog: pytest.LogCaptureFixture, policy: str
 ) -> None:
     await raw.config_set("maxmemory-policy", policy)
@@ -380,7 +378,7 @@ async def test_user_of_one_prefix_without_config_is_enough(
     assert caplog.messages == []
 
 
-async def test_keys_stand_in_one_slot(outbox: RedisOutbox, raw: Raw) -> None:
+async def test_keys_are_in_one_slot(outbox: RedisOutbox, raw: Raw) -> None:
     await use_everything(outbox)
     keys = await raw.keys("*")
     assert len(keys) == 14
@@ -521,7 +519,7 @@ async def test_claim_costs_the_server_no_more_commands_for_more_deliveries(
     outbox: RedisOutbox, raw: Raw
 ) -> None:
     await outbox.put([make_delivery(str(i)) for i in range(300)], NOW)
-    await outbox.claim("meta:1", 1, now=NOW, lease=LEASE)  # the server knows the script
+    await outbox.claim("meta:1", 1, now=NOW, lease=LEASE)  # loads the script into the server
     calls = []
     for limit in (9, 290):
         await raw.config_resetstat()
@@ -533,7 +531,7 @@ async def test_claim_costs_the_server_no_more_commands_for_more_deliveries(
     assert calls[0]["cmdstat_hmget"] == 2
 
 
-async def test_record_put_anew_meanwhile_is_not_discarded(outbox: RedisOutbox, raw: Raw) -> None:
+async def test_record_put_again_meanwhile_is_not_discarded(outbox: RedisOutbox, raw: Raw) -> None:
     """What a claim found without a record may have one by the time it is to be discarded."""
     await outbox.put([make_delivery("1"), make_delivery("2")], NOW)
     read = outbox._read_records
@@ -551,7 +549,9 @@ async def test_record_put_anew_meanwhile_is_not_discarded(outbox: RedisOutbox, r
 
 
 @pytest.mark.parametrize("garbage", ["many", "1.5", "9223372036854775807", ""])
-async def test_attempts_of_garbage_begin_anew(outbox: RedisOutbox, raw: Raw, garbage: str) -> None:
+async def test_attempts_that_cannot_be_read_start_over(
+    outbox: RedisOutbox, raw: Raw, garbage: str
+) -> None:
     await outbox.put([make_delivery()], NOW)
     await raw.hset("{bridge}:attempts", build_digest(make_delivery().key), garbage)
     [claimed] = await outbox.claim("meta:1", 1, now=NOW, lease=LEASE)
@@ -594,7 +594,7 @@ async def test_delivery_that_cannot_be_written_fails_the_whole_put(
     assert await raw.keys("*") == []
 
 
-async def test_text_no_delivery_can_have_is_not_found(outbox: RedisOutbox) -> None:
+async def test_text_that_no_delivery_can_have_is_not_found(outbox: RedisOutbox) -> None:
     await outbox.put([make_delivery(due=NOW + 1)], NOW)
     assert await outbox.release("Purchase", "\ud800", NOW) == 0
     assert await outbox.find_dead("\ud800") == []
@@ -605,9 +605,9 @@ async def test_delivered_keys_of_a_destination_nobody_sends_to_are_forgotten(
 ) -> None:
     await outbox.put([make_delivery()], NOW)
     await outbox.ack(await outbox.claim("meta:1", 1, now=NOW, lease=LEASE), NOW)
-    await outbox.count(NOW + REMEMBERED)
+    await outbox.count(NOW + REMEMBERED_SECONDS)
     assert await raw.zcard("{bridge}:delivered:meta:1") == 1
-    assert await outbox.count(NOW + REMEMBERED + 1) == {}
+    assert await outbox.count(NOW + REMEMBERED_SECONDS + 1) == {}
     assert await raw.zcard("{bridge}:delivered:meta:1") == 0
 
 
@@ -623,7 +623,7 @@ async def test_settled_deliveries_leave_nothing_but_their_digest(
     assert await raw.zcard("{bridge}:delivered:meta:1") == 1500
 
 
-async def test_refused_password_is_told_nowhere(
+async def test_refused_password_is_shown_nowhere(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -635,7 +635,7 @@ async def test_refused_password_is_told_nowhere(
         assert repr(outbox) == f"RedisOutbox('redis://127.0.0.1:{server.port}/0', prefix='bridge')"
 
 
-async def test_missing_password_is_said_to_be_missing() -> None:
+async def test_missing_password_is_reported_as_missing() -> None:
     with running_redis_server("--requirepass", PASSWORD) as server:
         async with opened(server.url) as outbox:
             for work in (

@@ -15,13 +15,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.servers import find_free_port, poll
+from tests.servers import DEADLINE, find_free_port, poll
 
 FIREFOX = Path("/usr/bin/firefox-esr")
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10  # opcodes of frames
 LAST = 0x80  # flag of a message's last frame
-START_DEADLINE = 60.0  # seconds; the first start makes a profile
-STOP_DEADLINE = 30.0  # seconds
 PREFERENCES = {
     "app.update.auto": False,
     "browser.aboutwelcome.enabled": False,
@@ -197,7 +195,7 @@ async def running_firefox(folder: Path, *local_hosts: str) -> AsyncIterator[Tab]
         socket.close()
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), STOP_DEADLINE)
+        await asyncio.wait_for(process.wait(), DEADLINE)
 
 
 async def _connect(port: int) -> WebSocket:
@@ -206,5 +204,5 @@ async def _connect(port: int) -> WebSocket:
             return await WebSocket.open(port, "/session")
         return None
 
-    found: WebSocket = await poll(connect, "Firefox", seconds=START_DEADLINE)
+    found: WebSocket = await poll(connect, "Firefox")
     return found

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser
 
-from bridge.delivery.sender import LEASE
 from tests.pages.visits import HOST, SHORT_HOLD, Visit, open_context, running_shop
 from tests.servers import Sandbox, poll
 
@@ -188,7 +187,7 @@ async def test_purchase_survives_a_kill(browser: Browser, sandbox: Sandbox, tmp_
     await sandbox.reset()
     with running_shop(tmp_path, sandbox.url, SHORT_HOLD):
         # If the kill came while a request was in flight, the event is due again after its lease.
-        [event] = await sandbox.wait_for_server_copies(1, seconds=LEASE + 15)
+        [event] = await sandbox.wait_for_server_copies(1)
     assert (event["event_name"], event["event_id"]) == ("Purchase", order_id)
     [action] = await sandbox.actions()
     assert len(action["server"]) == 1

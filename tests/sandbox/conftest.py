@@ -22,9 +22,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 
 from bridge.sandbox import DEFAULT_PIXEL_ID, create_app
+from tests.servers import DEADLINE
 
 OTHER_PIXEL_ID = "9876543210987654"
-DEADLINE = 8.0  # seconds
 
 STUB = """
 !function(f,b,e,v,n,t,s){if(f.fbq)return;n=f.fbq=function(){n.callMethod?
@@ -104,6 +104,7 @@ class Stage:
 @pytest.fixture(scope="session")
 async def window(browser: Browser, port: int) -> AsyncIterator[Stage]:
     async with await browser.new_context() as context:
+        context.set_default_timeout(DEADLINE * 1000)
         stage = Stage(context, await context.new_page(), port)
         yield stage
         await stage.client.aclose()

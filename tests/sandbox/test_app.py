@@ -16,6 +16,7 @@ from playwright.async_api import Browser, expect
 from bridge.sandbox import DEFAULT_ACCESS_TOKEN as TOKEN
 from bridge.sandbox import DEFAULT_PIXEL_ID as ID
 from bridge.sandbox import create_app
+from tests.servers import DEADLINE
 
 EVENTS = f"/v26.0/{ID}/events"
 
@@ -175,7 +176,7 @@ async def test_reset_forgets_events_and_faults(client: AsyncClient) -> None:
 
 async def test_stream_tells_of_changes(port: int) -> None:
     async with AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-        async with client.stream("GET", "/api/stream", timeout=5) as response:
+        async with client.stream("GET", "/api/stream", timeout=DEADLINE) as response:
             lines = response.aiter_lines()
             versions = []
             async for line in lines:

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from bridge.sandbox import DEFAULT_PIXEL_ID as ID
+from tests.servers import DEADLINE
 
-from .conftest import DEADLINE, OTHER_PIXEL_ID, Stage
+from .conftest import OTHER_PIXEL_ID, Stage
 
 INIT = f"fbq('init', '{ID}');"
 END = "fbq('trackCustom', 'End');"

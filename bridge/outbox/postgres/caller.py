@@ -1,7 +1,7 @@
-"""A caller's own connection: one statement in whatever transaction it has open.
+"""The caller's own connection: runs one statement in the transaction that is open on it.
 
-Nothing here commits or rolls back that transaction. A savepoint keeps it usable when the statement
-fails: PostgreSQL refuses every further statement of a transaction in which one failed.
+Nothing here commits or rolls back that transaction. A savepoint keeps it usable if the statement
+fails: PostgreSQL refuses all further statements of a transaction in which one failed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 async def run_inside(connection: Any, statement: str, values: Mapping[str, Any]) -> Rows:
-    """Run ``statement`` in the transaction that ``connection`` has open, or begins by itself.
+    """Run ``statement`` in the open transaction of ``connection``, or in one that it begins itself.
 
     Args:
-        connection: One of ``ACCEPTED``. Of the synchronous ones the caller's thread must be
-            waiting for us, as ``track_sync`` does.
+        connection: One of ``ACCEPTED``. If it is a synchronous one, the caller's thread must be
+            waiting for us, as it does in ``track_sync``.
         statement: With parameters such as ``%(name)s``.
-        values: Of the parameters.
+        values: The values of the parameters.
 
     Raises:
-        ConfigError: It is none of those, is not to PostgreSQL, or has no transaction open.
+        ConfigError: It is of another kind, not to PostgreSQL, or in autocommit mode.
         Exception: The driver's own error; the transaction is as it was before.
     """
     execute = await _open(connection)
@@ -61,12 +61,12 @@ async def run_inside(connection: Any, statement: str, values: Mapping[str, Any])
 
 
 async def _open(connection: Any) -> Execute:
-    """Return what executes on ``connection``."""
+    """Return a function that executes statements on ``connection``."""
     if isinstance(connection, psycopg.AsyncConnection):
         return _through_psycopg(connection)
     if isinstance(connection, psycopg.Connection):
         return _through_psycopg_in_thread(connection)
-    # Not imported for those who do not use it.
+    # SQLAlchemy is not imported in apps that do not use it.
     if any(kind.__module__.startswith("sqlalchemy.") for kind in type(connection).__mro__):
         return await _open_sqlalchemy(connection)
     raise ConfigError(f"connection= must be {ACCEPTED}; got {type(connection).__name__}")
@@ -74,7 +74,7 @@ async def _open(connection: Any) -> Execute:
 
 def _through_psycopg(connection: psycopg.AsyncConnection[Any]) -> Execute:
     async def execute(statement: str, values: Mapping[str, Any] | None) -> Rows:
-        # A cursor of our own making: the connection's may be of another class, or give dicts.
+        # Our own cursor: the connection's default may be of another class, or return dicts.
         async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
             await cursor.execute(statement.encode(), values, prepare=False)
             return await cursor.fetchall() if cursor.description else []
@@ -93,7 +93,7 @@ def _through_psycopg_in_thread(connection: psycopg.Connection[Any]) -> Execute:
 
 def _in_thread(run: Callable[[str, Mapping[str, Any] | None], Rows]) -> Execute:
     async def execute(statement: str, values: Mapping[str, Any] | None) -> Rows:
-        # A limiter of its own: the shared one may be used up by the very handlers that wait for us.
+        # Its own limiter: the shared one may be used up by the very handlers that wait for us.
         return await to_thread.run_sync(run, statement, values, limiter=CapacityLimiter(1))
 
     return execute
@@ -133,15 +133,16 @@ def _build_sqlalchemy_run(connection: Any) -> Callable[[str, Mapping[str, Any] |
     from sqlalchemy.exc import DBAPIError
 
     def run(statement: str, values: Mapping[str, Any] | None) -> Rows:
-        # SQLAlchemy's own parameters, as each driver has another mark for them; in parentheses, as
-        # it takes a colon before a cast's for no parameter.
+        # With SQLAlchemy's own parameters, as each driver marks them differently; in parentheses,
+        # as SQLAlchemy does not see a parameter directly before the colons of a cast.
         try:
             result = connection.execute(text(_PARAMETER.sub(r"(:\1)", statement)), values)
         except DBAPIError as error:
             failure = error.orig or error
         else:
             return [tuple(row) for row in result] if result.returns_rows else []
-        # Out here, without SQLAlchemy's error in its context: that one prints every parameter.
+        # Raised out here: SQLAlchemy's error, which prints every parameter, must not be its
+        # context.
         raise failure
 
     return run

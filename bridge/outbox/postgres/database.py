@@ -1,4 +1,4 @@
-"""The database of an outbox: statements on connections of ours, and what went wrong in words."""
+"""The database of an outbox: runs statements on our own connections and explains what fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bridge.outbox.postgres.rows import Row, Values
 from bridge.outbox.postgres.url import PostgresURL
 
 PATIENCE = 25.0  # seconds that the sender waits; less than its lease
-ATTEMPTS = 3  # at a statement that PostgreSQL gave up for another's sake
+ATTEMPTS = 3  # at a statement that PostgreSQL aborted in favour of another one
 
 DISK_FULL = "53100"  # SQLSTATE disk_full
 DEADLOCK = ("40P01", "40001")  # SQLSTATE deadlock_detected, serialization_failure
@@ -30,25 +30,25 @@ Result = TypeVar("Result")
 
 
 class Place(NamedTuple):
-    """What belongs to one event loop: its connections, and what waits to be put by them."""
+    """What belongs to one event loop: its connections, and the puts that wait for them."""
 
     pool: Pool
     puts: PutQueue
 
 
 class Database:
-    """Runs each statement in a transaction of its own. Its ``str`` shows where, without secrets.
+    """Runs each statement in a transaction of its own. Its ``str`` is its address.
 
     Args:
         url: See ``PostgresURL``.
-        max_connections: At most, of each event loop.
+        max_connections: How many connections each event loop may open.
     """
 
     def __init__(self, url: str, max_connections: int) -> None:
         self._url = PostgresURL(url)
         self._max_connections = max_connections
-        # By process too: a child must not speak on its parent's connections, nor close them. They
-        # stay here, untouched.
+        # By process too: a child must neither use nor close its parent's connections. They stay
+        # here, untouched.
         self._places: dict[tuple[int, asyncio.AbstractEventLoop], Place] = {}
 
     async def fetch(self, statement: str, values: Values) -> list[Row]:
@@ -64,7 +64,7 @@ class Database:
         return await _run(pool, work)
 
     async def fetch_from_index(self, statement: str, values: Values) -> list[Row]:
-        """Return the rows of ``statement``, which reads a whole index and no whole table."""
+        """Return the rows of ``statement``, which must read whole indexes and not the table."""
 
         async def work(connection: Connection) -> list[Row]:
             async with connection.transaction():
@@ -74,7 +74,7 @@ class Database:
         return await _run(self._find_place().pool, work)
 
     async def execute(self, statement: str, values: Values) -> int:
-        """Return how many rows ``statement`` changed."""
+        """Run ``statement``; return how many rows it changed."""
 
         async def work(connection: Connection) -> int:
             return (await connection.execute(statement.encode(), values)).rowcount
@@ -89,11 +89,11 @@ class Database:
         return pool.schema
 
     def find_lock(self) -> asyncio.Lock:
-        """Return the lock of those who count, while the others wait for the number."""
+        """Return the lock that is held while one caller counts and the others wait."""
         return self._find_place().pool.counting
 
     def find_puts(self) -> PutQueue:
-        """Return what stores the puts of this event loop."""
+        """Return the queue that stores the puts of this event loop."""
         return self._find_place().puts
 
     async def close(self) -> None:
@@ -104,7 +104,7 @@ class Database:
             await place.pool.close()
 
     def _find_place(self) -> Place:
-        """Return what belongs to this process and event loop."""
+        """Return what belongs to this process and event loop; create it if it is missing."""
         here = (os.getpid(), asyncio.get_running_loop())
         place = self._places.get(here)
         if place is None:
@@ -142,9 +142,9 @@ class Database:
         hint = ""
         if state in (FORBIDDEN, *MISSING):
             hint = (
-                f"; {' and '.join(sql.TABLES)} must be there with SELECT, INSERT, UPDATE and DELETE"
+                f"; {' and '.join(sql.TABLES)} must exist with SELECT, INSERT, UPDATE, DELETE"
                 " for this role, or it must be allowed to create them: see"
-                " bridge.outbox.postgres_sql.SCHEMA"
+                " bridge.outbox.postgres.sql.SCHEMA"
             )
         return OutboxError(f"outbox {self}: {_read_reason(error)}{hint}")
 
@@ -153,7 +153,7 @@ class Database:
 
 
 def _read_reason(error: Exception) -> str:
-    """Return the first line of what failed, without the rows that PostgreSQL adds as a detail."""
+    """Return the first line of the message, without the rows that PostgreSQL adds as a detail."""
     diagnosis = getattr(error, "diag", None)
     primary = getattr(diagnosis, "message_primary", None)
     text = primary or str(error).strip().partition("\n")[0] or type(error).__name__
@@ -161,7 +161,7 @@ def _read_reason(error: Exception) -> str:
 
 
 async def _run(pool: Pool, work: Work[Result]) -> Result:
-    """Run ``work``, again if PostgreSQL gave it up for another's sake."""
+    """Run ``work``; run it again if PostgreSQL aborted it in favour of another transaction."""
     for _ in range(ATTEMPTS - 1):
         try:
             return await pool.run(work)
@@ -172,4 +172,4 @@ async def _run(pool: Pool, work: Work[Result]) -> Result:
 
 
 async def _do_nothing(connection: Connection) -> None:
-    """Need a connection, and with it the tables."""
+    """Need nothing but a connection, for which the pool looks for the tables."""

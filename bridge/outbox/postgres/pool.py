@@ -1,10 +1,10 @@
-"""A few connections to PostgreSQL, of one event loop.
+"""A few connections to PostgreSQL, for one event loop.
 
-Strategy: whoever waits here may be a visitor's request, so a server that is down must say so at
-once, and one that hangs must be given up. psycopg's own pool connects in the background: a call
-waits its whole timeout while the server refuses connections, and gets no reason; after an outage
-the pool may wait minutes before it tries again. Here a call that finds no idle connection makes
-one, and an idle one that the server closed meanwhile is noticed without a round trip.
+Strategy: a visitor's request may be waiting, so a server that is down must be reported at once, and
+one that hangs must be given up. psycopg's own pool connects in the background: while the server
+refuses connections, a call waits its whole timeout and gets no reason; after an outage the pool may
+wait minutes before it tries again. Here a call that finds no idle connection opens one, and notices
+without a round trip if the server has closed an idle one.
 
 Sources: psycopg issues 218 (a pool waits where a connection would fail), 1315 (a pool stuck after
 an outage) and 1371 (cancelling waits for a server that hangs), read 2026-11-24.
@@ -21,9 +21,9 @@ from psycopg.pq import TransactionStatus
 
 from bridge.outbox.postgres.sql import FIND_TABLES, SCHEMA
 
-MAX_AGE = 1800.0  # seconds after which a connection is replaced: hosts behind a name change
-CANCEL_GRACE = 5.0  # seconds that a cancelled statement has to end, before its connection is closed
-CLOSE_POLL = 0.1  # seconds between attempts to end it when all is closed
+MAX_AGE = 1800.0  # seconds after which a connection is replaced: a name may get a new host
+CANCEL_GRACE = 5.0  # seconds for a cancelled statement to end before its connection is closed
+CLOSE_POLL = 0.1  # seconds between attempts to end such statements when the pool is closed
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Work = Callable[[Connection], Awaitable["Result"]]
@@ -31,15 +31,15 @@ Result = TypeVar("Result")
 
 
 class Pool:
-    """Connections of the running event loop; made when needed, kept while idle.
+    """Connections of the running event loop: opened when needed, kept while idle.
 
     Args:
-        settings: What libpq takes, by its own names.
-        size: Connections at most.
+        settings: Connection parameters by libpq's names.
+        size: How many connections there may be.
 
     Attributes:
-        schema: Where the tables are, quoted; empty until somebody looked.
-        counting: Held by whoever counts, while the others wait for the number.
+        schema: Where the tables are, quoted; empty until they were looked for.
+        counting: Held while one caller counts and the others wait for the result.
     """
 
     def __init__(self, settings: Mapping[str, Any], size: int) -> None:
@@ -55,13 +55,13 @@ class Pool:
         self._preparing = asyncio.Lock()
 
     async def run(self, work: Work[Result]) -> Result:
-        """Return what ``work`` returns, given a connection in autocommit mode, tables there.
+        """Call ``work`` with a connection in autocommit mode, once the tables exist.
 
-        Cancelling it takes no time, whatever the server does: the statement is cancelled behind the
-        caller's back.
+        Cancelling this call takes no time, whatever the server does: the statement is cancelled in
+        the background.
 
         Raises:
-            psycopg.Error: As psycopg raises it.
+            psycopg.Error: From psycopg itself.
         """
         task = asyncio.ensure_future(self._use(work))
         self._tasks.add(task)
@@ -83,7 +83,7 @@ class Pool:
         self._tasks.discard(task)
         self._given_up.discard(task)
         if not task.cancelled():
-            task.exception()  # read, as nobody else may: the caller can be gone
+            task.exception()  # marks it as read: the caller may be gone
 
     async def _use(self, work: Work[Result]) -> Result:
         async with self._slots:
@@ -92,7 +92,7 @@ class Pool:
                 await self._prepare(connection)
                 result = await work(connection)
             except BaseException:
-                # Errors are rare, and the next connection may find a server that has none.
+                # Errors are rare, and the next connection may reach a server that works.
                 await connection.close()
                 raise
             await self._give_back(connection, made_at)
@@ -129,27 +129,27 @@ class Pool:
             self.schema = row[0] if row else ""
 
     async def close(self) -> None:
-        """Close all connections, when the work under way is done."""
+        """Close all connections once the running work is done."""
         self._closed = True
         self.drop_idle()
         while self._given_up:
-            # More than once: the first has psycopg ask the server to cancel, and wait for that.
+            # More than once: after the first, psycopg asks the server to cancel and waits for it.
             for task in self._given_up:
                 task.cancel()
             await asyncio.wait(self._given_up, timeout=CLOSE_POLL)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def drop_idle(self) -> None:
-        """Close idle connections, from outside of their event loop if need be."""
+        """Close idle connections; may be called from outside their event loop."""
         while self._idle:
             connection, _ = self._idle.pop()
             connection.pgconn.finish()
 
 
 def _is_open(connection: Connection) -> bool:
-    """Return whether the server has not closed an idle connection, as far as can be read here."""
+    """Return whether an idle connection is still open, as far as is known without a round trip."""
     try:
-        # Twice: the first may read the server's farewell only, the second then finds the end.
+        # Twice: the first may read only the server's last message, the second then finds the end.
         connection.pgconn.consume_input()
         connection.pgconn.consume_input()
     except psycopg.Error:

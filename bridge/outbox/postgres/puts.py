@@ -1,14 +1,14 @@
-"""The puts of one event loop: those that wait at the same moment are one statement.
+"""The puts of one event loop: those that wait at the same moment become one statement.
 
-Strategy: group commit. A commit takes about as long for a hundred rows as for one, so what comes
-while a statement is under way waits for the next. Each put is stored whole or not at all, and keeps
-an answer of its own: of two with one key, the first has stored it. Where a group fails by one of
-its puts, each is stored alone.
+Strategy: group commit. A commit takes about as long for a hundred rows as for one, so puts that
+arrive while a statement is running wait for the next one. Each put is stored completely or not at
+all, and gets its own answer: of two with the same key, the first one has stored it. If one put
+makes its group fail, each is stored alone.
 
-A put whose key another transaction has stored, and neither committed nor rolled back, would wait in
-PostgreSQL for its end, on a connection of ours, and its group with it. It gives up after a moment,
-lets the others go ahead, and asks again now and then, on no connection in between; more puts of the
-same keys wait with it.
+Another transaction may have stored the same key and be still open. PostgreSQL would make the put,
+and its group, wait for the end of that transaction on a connection of ours. So such a put gives up
+after a moment, lets the others go ahead, and tries again at intervals, holding no connection in
+between. Further puts of the same keys wait with it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.rows import Row, Values, build_columns
 
 LOCK_TIMEOUT = 0.05  # seconds that one statement waits for another transaction
-STALLED = 2.0  # seconds that a put does, in all
-STALLED_POLL = 0.1  # seconds between its statements
-MAX_STATEMENTS = 2  # under way at once
+STALLED = 2.0  # seconds that a put waits for it in all
+STALLED_POLL = 0.1  # seconds between the attempts of such a put
+MAX_STATEMENTS = 2  # running at the same time
 KEPT_FREE = 2  # connections that are left to the sender and to health
-MAX_ROWS = 1000  # of a statement, but for the last put's
-MAX_BYTES = 4 * 1024 * 1024  # of its bodies, the same
+MAX_ROWS = 1000  # of one statement; the last put may exceed it
+MAX_BYTES = 4 * 1024 * 1024  # of its bodies; the last put may exceed it
 
 Rows = Mapping[bytes, tuple[Delivery, float]]  # by digest: what is stored, and when
 Fetch = Callable[[str, Values], Awaitable[Sequence[Row]]]
@@ -46,7 +46,7 @@ class Put:
     Attributes:
         rows: Each key once.
         deadline: When its caller gives up, by the event loop's time.
-        answer: Which of the keys are new.
+        answer: The keys that are new.
     """
 
     rows: Rows
@@ -64,7 +64,7 @@ class Put:
             self.answer.set_result(new)
 
     def fail(self, error: OutboxError) -> None:
-        """Raise ``error``, which others are told too, at its caller's."""
+        """Raise a copy of ``error`` at its caller; others get the same error."""
         if not self.answer.done():
             own = type(error)(*error.args)
             own.__cause__ = error.__cause__
@@ -72,14 +72,14 @@ class Put:
 
 
 class PutQueue:
-    """Stores what callers put, by few connections.
+    """Stores what callers put, over few connections.
 
     Args:
-        name: Of the outbox, for messages.
+        name: The name of the outbox, for messages.
         fetch: Runs a statement and returns its rows.
-        limited: Ends what takes longer than so many seconds, and raises ``OutboxError`` for
+        limited: Ends what takes longer than the given seconds, and raises ``OutboxError`` for
             whatever fails.
-        connections: How many there are.
+        connections: How many connections there are.
     """
 
     def __init__(self, name: str, fetch: Fetch, limited: Limited, connections: int) -> None:
@@ -91,14 +91,14 @@ class PutQueue:
         self._under_way: set[asyncio.Task[None]] = set()
         self._stalled: dict[frozenset[bytes], list[Put]] = {}
         self._insisting: set[asyncio.Task[None]] = set()
-        self._insists = asyncio.Lock()  # all that is stalled asks on one connection
+        self._insists = asyncio.Lock()  # all that is stalled shares one connection
         self._loop = asyncio.get_running_loop()
 
     async def store(self, rows: Rows, deadline: float) -> set[bytes]:
         """Store ``rows``, all or none; return the keys that are new.
 
         Raises:
-            OutboxError: Nothing is stored, unless the answer was lost on its way.
+            OutboxError: Nothing is stored, unless only the server's answer was lost.
         """
         put = Put(rows, deadline, self._loop.create_future())
         if not self._join(put):
@@ -107,7 +107,7 @@ class PutQueue:
         return await put.answer
 
     async def finish(self) -> None:
-        """Wait until all that was put is answered."""
+        """Wait until every put is answered."""
         while tasks := self._under_way | self._insisting:
             await asyncio.wait(tasks)
 
@@ -128,7 +128,7 @@ class PutQueue:
                 if await self._try(group):
                     return
             except OutboxError as error:
-                if _is_everybodys(error):
+                if _concerns_all(error):
                     for put in group:
                         put.fail(error)
                     return
@@ -136,7 +136,7 @@ class PutQueue:
             await self._store_alone(put)
 
     def _take(self) -> list[Put]:
-        """Return what goes into the next statement, without those whose callers are gone."""
+        """Return the puts of the next statement, without those whose callers are gone."""
         group: list[Put] = []
         rows = size = 0
         while self._waiting and rows < MAX_ROWS and size < MAX_BYTES:
@@ -157,7 +157,7 @@ class PutQueue:
             put.fail(error)
 
     async def _try(self, puts: Sequence[Put]) -> bool:
-        """Store ``puts`` and answer them; false if another transaction is in the way."""
+        """Store ``puts`` and answer them; return false if another transaction is in the way."""
         patience = max(put.deadline for put in puts) - self._loop.time()
         async with self._limited(patience):
             values = {**build_columns(_merge(puts)), "lock_timeout": f"{LOCK_TIMEOUT * 1000:.0f}ms"}
@@ -172,10 +172,8 @@ class PutQueue:
             put.settle(own)
         return True
 
-    # In the way of another transaction
-
     def _join(self, put: Put) -> bool:
-        """Have ``put`` wait with those of the same keys; false if there are none."""
+        """Let ``put`` wait with stalled puts of the same keys; return false if there are none."""
         others = self._stalled.get(frozenset(put.rows))
         if others is None:
             return False
@@ -190,14 +188,14 @@ class PutQueue:
         task.add_done_callback(self._insisting.discard)
 
     async def _insist(self, keys: frozenset[bytes]) -> None:
-        """Try to store what is stalled until it works, or for long enough."""
+        """Try to store the stalled puts of ``keys``, for ``STALLED`` seconds at most."""
         puts, end = self._stalled[keys], self._loop.time() + STALLED
         try:
             while not await self._try_again(puts):
                 if self._loop.time() >= end:
                     raise OutboxError(
                         f"outbox {self._name}: another transaction has stored this event, or locked"
-                        f" the table, and not ended within {STALLED:g} s; should it be rolled back,"
+                        f" the table, and did not end within {STALLED:g} s; if it is rolled back,"
                         " the event is not stored"
                     )
         except OutboxError as error:
@@ -213,7 +211,7 @@ class PutQueue:
 
 
 def _merge(puts: Sequence[Put]) -> Rows:
-    """Return the rows of ``puts``; of one key, the first's."""
+    """Return the rows of ``puts``; if several have the same key, that of the first."""
     rows: dict[bytes, tuple[Delivery, float]] = {}
     for put in puts:
         for key, row in put.rows.items():
@@ -221,8 +219,8 @@ def _merge(puts: Sequence[Put]) -> Rows:
     return rows
 
 
-def _is_everybodys(error: OutboxError) -> bool:
-    """Return whether each put of the group would fail alike: no server, no rights, no room."""
+def _concerns_all(error: OutboxError) -> bool:
+    """Return whether every put would fail in the same way: no server, no rights, no room."""
     cause = error.__cause__
     state = getattr(cause, "sqlstate", None) or ""
     # SQLSTATE classes 42 and 3F: rights, tables and schemas.

@@ -1,18 +1,18 @@
-"""How much more an outbox may store, without counting at each put."""
+"""How much more an outbox may store, without counting at every put."""
 
 from __future__ import annotations
 
-RECOUNT = 2.0  # seconds between counts while it is rather full; what others changed is seen then
-RECOUNT_FAR = 60.0  # seconds between counts while less than half is held
-RECOUNT_SHARE = 10  # times as long as a count took is the least until the next
+RECOUNT = 2.0  # seconds between counts, which show what other processes changed
+RECOUNT_FAR = 60.0  # seconds between counts while the outbox is less than half full
+RECOUNT_FACTOR = 10  # the next count is at least so many times later than a count took
 
 
 class Room:
-    """What is held of a capacity: counted now and then, and by our own changes in between.
+    """How much of the capacity is used: counted now and then, and adjusted by our own changes.
 
     Attributes:
-        capacity: Deliveries that wait or are dead, at most.
-        held: How many do, as far as is known.
+        capacity: How many deliveries may wait or be dead.
+        held: How many do, as last counted and adjusted.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -24,7 +24,7 @@ class Room:
 
     @property
     def is_known(self) -> bool:
-        """Whether it was counted at all."""
+        """Whether anything was counted yet."""
         return self._counted_at is not None
 
     def is_stale(self, now: float) -> bool:
@@ -32,23 +32,23 @@ class Room:
         if self._counted_at is None:
             return True
         wait = RECOUNT_FAR if self.held < self.capacity / 2 else RECOUNT
-        return now >= self._counted_at + max(wait, self._took * RECOUNT_SHARE)
+        return now >= self._counted_at + max(wait, self._took * RECOUNT_FACTOR)
 
     def counted(self, held: int, began: float, ended: float) -> None:
-        """Take ``held``, counted from ``began`` to ``ended`` by the event loop's time."""
+        """Note the result of a count that ran from ``began`` to ``ended``, event loop time."""
         self.held = held
         self._counted_at = ended
         self._took = ended - began
 
     def fits(self, number: int) -> bool:
-        """Return whether ``number`` more can be stored beside what is being stored now."""
+        """Return whether ``number`` more fit, besides what is being stored now."""
         return self.held + self._reserved + number <= self.capacity
 
     def reserve(self, number: int) -> None:
-        """Keep room for ``number`` that are being stored."""
+        """Reserve room for ``number`` that are being stored."""
         self._reserved += number
 
     def settle(self, reserved: int, stored: int) -> None:
-        """Give back what was reserved, and keep what was ``stored`` of it."""
+        """Give back ``reserved`` room, and note how many of it were ``stored``."""
         self._reserved -= reserved
         self.held += stored

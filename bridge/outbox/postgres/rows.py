@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bridge.outbox.base import REMEMBERED, Circuit, Counts, DeadLetter, Delivery
+from bridge.outbox.base import REMEMBERED_SECONDS, Circuit, Counts, DeadLetter, Delivery
 from bridge.outbox.postgres.sql import digest_key
 
 Values = Mapping[str, Any]
@@ -13,7 +13,7 @@ Row = Sequence[Any]
 
 
 def build_columns(stored: Mapping[bytes, tuple[Delivery, float]]) -> Values:
-    """Return deliveries and when each is stored, by digest of the key, as the arrays of ``PUT``."""
+    """Return deliveries and the times of their puts, by digest, as the arrays of ``PUT``."""
     keys = sorted(stored)
     rows = [stored[key][0] for key in keys]
     return {
@@ -25,20 +25,20 @@ def build_columns(stored: Mapping[bytes, tuple[Delivery, float]]) -> Values:
         "dues": [float(each.due) for each in rows],
         "expires": [float(each.expires) for each in rows],
         "nows": [float(stored[key][1]) for key in keys],
-        "remembered": float(REMEMBERED),
+        "remembered": float(REMEMBERED_SECONDS),
     }
 
 
 def build_keys(deliveries: Iterable[Delivery]) -> list[bytes]:
-    """Return the digests of their keys, each once and in order.
+    """Return the digests of their keys, each once and sorted.
 
-    In one order, so that two statements on many rows do not wait for each other.
+    All statements lock rows in the same order, so that no two wait for each other.
     """
     return sorted({digest_key(each.key) for each in deliveries})
 
 
 def build_circuit(circuit: Circuit) -> Values:
-    """Return ``circuit`` as parameters."""
+    """Return ``circuit`` as the parameters of ``SAVE_CIRCUIT``."""
     return {
         "destination": circuit.destination,
         "state": circuit.state,
@@ -49,7 +49,7 @@ def build_circuit(circuit: Circuit) -> Values:
 
 
 def clean_text(text: str) -> str:
-    """Return ``text`` without what PostgreSQL cannot keep: a destination's words may hold it."""
+    """Return ``text`` without what PostgreSQL cannot store; a destination may send anything."""
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
@@ -68,20 +68,12 @@ def read_delivery(row: Row) -> Delivery:
 
 
 def read_dead(row: Row) -> DeadLetter:
-    """Return the dead letter of a row of ``LIST_DEAD``; it counts as due when it was buried."""
+    """Return the dead letter of a row of ``LIST_DEAD``."""
     return DeadLetter(delivery=read_delivery(row[:7]), reason=row[7], buried_at=row[8])
 
 
-def read_circuits(rows: Iterable[Row]) -> dict[str, Circuit]:
-    """Return the circuits of rows of ``CIRCUITS``, by destination."""
-    return {
-        row[0]: Circuit(destination=row[0], state=row[1], reason=row[2], since=row[3], until=row[4])
-        for row in rows
-    }
-
-
 def read_counts(rows: Iterable[Row]) -> dict[str, Counts]:
-    """Return the sums of rows of ``COUNT``, by destination."""
+    """Return the rows of ``COUNT`` added up by destination."""
     sums: dict[str, Counts] = {}
     for destination, waiting, held, delivered, dead, oldest in rows:
         known = sums.get(destination, Counts())

@@ -1,12 +1,12 @@
-"""The tables of the outbox in PostgreSQL, and each statement.
+"""The tables of the outbox in PostgreSQL, and every SQL statement.
 
-A row's ``key`` is the digest of destination, event name and event id: one index entry of 32 bytes
+A row's ``key`` is the digest of destination, event name and event id: an index entry of 32 bytes
 for names and ids of any length. ``due`` is null once settled; a dead letter has a ``reason``.
 
-Strategy: each statement is a transaction of its own, and finds its rows through an index whatever
-the planner's statistics say of a table that swings between empty and a million rows: an array from
-a subquery, of unknown length to the planner, leads to the primary key, and the order of
-``bridge_deliveries_due`` is the order of a claim.
+Strategy: each statement is a transaction of its own and finds its rows through an index, even if
+the planner's statistics are out of date, for the table swings between empty and a million rows. An
+array from a subquery, whose length the planner does not know, makes it use the primary key; the
+order of ``bridge_deliveries_due`` is the order of a claim.
 
 Source: PostgreSQL 15, "SELECT", The Locking Clause, and "INSERT", ON CONFLICT Clause, as installed
 and tried, 2026-11-24.
@@ -14,17 +14,14 @@ and tried, 2026-11-24.
 
 from __future__ import annotations
 
-import hashlib
-
-from bridge.outbox.base import Key
+from bridge.outbox.base import Key, digest_texts
 
 TABLES = ("bridge_deliveries", "bridge_circuits")
-FORGET_AT_ONCE = 2000  # delivered keys that one ack forgets at most
 
-# Any number will do, as long as every process takes the same.
+# Any number will do, as long as every process uses the same.
 _LOCK = int.from_bytes(b"bridge", "big")
 
-# What a database administrator runs where the application's role may not create tables; it needs
+# A database administrator runs this if the application's role may not create tables. The role needs
 # SELECT, INSERT, UPDATE and DELETE on both. Running it again is harmless.
 SCHEMA = f"""
 SELECT pg_advisory_xact_lock({_LOCK});
@@ -70,9 +67,9 @@ SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid 
 WHERE pg_class.oid = to_regclass('bridge_deliveries') AND to_regclass('bridge_circuits') IS NOT NULL
 """
 
-# Keys that wait are neither written nor locked: a caller who tracks an order again, in a long
-# transaction of its own, keeps no sender from it. Inserted in the order of the keys, in which every
-# other transaction inserts them too, so that none waits for one that waits for it.
+# Keys that wait are neither written nor locked: a caller who tracks an order again in a long
+# transaction does not stop a sender from delivering it. Rows are inserted in the order of their
+# keys, as in every other transaction, so that no two transactions wait for each other.
 PUT = """
 WITH given AS (
     SELECT given.* FROM unnest(
@@ -97,16 +94,16 @@ WITH given AS (
 SELECT key FROM replaced UNION ALL SELECT key FROM added
 """
 
-# The same, but fails once it has waited for another transaction's lock for so long. Set within the
-# statement, and for it alone: it costs no round trip, and a pooler's next client is spared. It
-# stands where ``given`` is read from, before anything is written.
+# The same, but it fails after waiting ``lock_timeout`` for another transaction. The limit is set
+# within the statement and for it alone: that costs no round trip, and the next client of a pooler
+# is not affected. It is set where ``given`` is read, before anything is written.
 # Source: PostgreSQL 15, "System Administration Functions", set_config, and "Client Connection
 # Defaults", lock_timeout, as installed and tried, 2026-11-24.
 PUT_OR_GIVE_UP = PUT.replace(
     "FROM unnest(", "FROM set_config('lock_timeout', %(lock_timeout)s, true), unnest(", 1
 )
 
-# How many of the keys take no room yet.
+# How many of the keys would take new room.
 COUNT_NEW = """
 SELECT count(*) FROM unnest(%(keys)s::bytea[]) AS given (key)
 WHERE NOT EXISTS (
@@ -129,7 +126,7 @@ SELECT destination, event_name, event_id, body, claimed.due, expires, attempts
 FROM claimed JOIN picked USING (key) ORDER BY picked.due, picked.stored_at
 """
 
-# A settled row stays settled, whatever a worker whose lease ran out still says of it.
+# A settled row stays settled, even if a worker whose lease ran out reports on it again.
 ACK = """
 WITH forgotten AS (
     DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
@@ -158,8 +155,8 @@ WHERE event_id = %(event_id)s AND event_name = %(event_name)s
   AND due IS NOT NULL AND due > %(now)s::float8 AND attempts = 0
 """
 
-# Those with waiting deliveries, each found by a step along ``bridge_deliveries_due``: there are few
-# of them, and a million rows.
+# The names of destinations, without reading the whole table: those of waiting deliveries, each
+# found by one step along ``bridge_deliveries_due``, and those of the newest delivered ones.
 DESTINATIONS = """
 WITH RECURSIVE stepped (destination) AS (
     (SELECT destination FROM bridge_deliveries WHERE due IS NOT NULL ORDER BY destination LIMIT 1)
@@ -169,13 +166,21 @@ WITH RECURSIVE stepped (destination) AS (
         WHERE following.due IS NOT NULL AND following.destination > stepped.destination
         ORDER BY following.destination LIMIT 1
     ) FROM stepped WHERE stepped.destination IS NOT NULL
+), newest AS (
+    SELECT destination FROM bridge_deliveries WHERE due IS NULL AND reason IS NULL
+    ORDER BY settled_at DESC LIMIT 1000
 )
 SELECT destination FROM stepped WHERE destination IS NOT NULL
+UNION SELECT destination FROM newest
 """
 
-FIND = """
-SELECT destination, event_name, event_id, body, due, expires, attempts FROM bridge_deliveries
-WHERE key = ANY (%(keys)s::bytea[]) AND due IS NOT NULL ORDER BY destination COLLATE "C" LIMIT 1
+HAS = """
+SELECT EXISTS (
+    SELECT FROM bridge_deliveries WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[])))
+) OR EXISTS (
+    SELECT FROM bridge_deliveries
+    WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND reason IS NOT NULL
+)
 """
 
 NEXT_DUE = """
@@ -183,7 +188,7 @@ SELECT due FROM bridge_deliveries WHERE destination = %(destination)s AND due IS
 ORDER BY due LIMIT 1
 """
 
-# Three parts, each from one index: destination, waiting, held, delivered, dead, oldest.
+# Columns: destination, waiting, held, delivered, dead, oldest. Each part reads one index.
 COUNT = """
 SELECT destination, count(*), count(*) FILTER (WHERE attempts = 0 AND due > %(now)s::float8),
        0, 0, min(stored_at)
@@ -201,8 +206,8 @@ SELECT (SELECT count(*) FROM bridge_deliveries WHERE due IS NOT NULL)
      + (SELECT count(*) FROM bridge_deliveries WHERE reason IS NOT NULL)
 """
 
-# Counting reads the whole of an index; statistics from when the table was empty would have it read
-# the whole of the table instead, and every body with it.
+# Counting reads a whole index. With statistics from when the table was empty, PostgreSQL would read
+# the whole table instead, with every body.
 INDEX_ONLY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
 
 _DEAD = """
@@ -239,9 +244,5 @@ CIRCUITS = "SELECT destination, state, reason, since, until FROM bridge_circuits
 
 
 def digest_key(key: Key) -> bytes:
-    """Return the 32 bytes that stand for ``key``; the lengths keep its parts apart."""
-    digest = hashlib.sha256()
-    for part in key:
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(4, "big") + encoded)
-    return digest.digest()
+    """Return the 32 bytes that stand for ``key``."""
+    return digest_texts(key, 32)

@@ -1,4 +1,4 @@
-"""What an outbox's URL says of a PostgreSQL server, and what of it may be shown."""
+"""The URL of a PostgreSQL outbox: its settings, and the part of it that may be shown."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from bridge.errors import ConfigError
 
 CONNECT_TIMEOUT = 5  # seconds, unless the URL has another
 _ADVICE = (
-    "the outbox's URL must be like postgresql://user:password@host:5432/database, with special"
+    "PostgresOutbox url must be like postgresql://user:password@host:5432/database, with special"
     " characters of a password percent-encoded (@ as %40)"
 )
 
 
 class PostgresURL:
-    """Where the outbox is. Its ``repr`` and ``str`` show neither user nor password.
+    """Where the outbox is. Its ``repr`` and ``str`` hide user and password.
 
     Args:
         url: Such as ``postgresql://user:password@host:5432/database?sslmode=require``.
 
     Attributes:
-        settings: What libpq takes, by its own names; the password is among them.
+        settings: Connection parameters by libpq's names, including the password.
 
     Raises:
-        ConfigError: It is no such URL. Nothing of it is shown: all of it may be a password.
+        ConfigError: It is not such a URL. The message shows nothing of it, as any part may be the
+            password.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,7 +54,8 @@ def _parse_url(url: str) -> dict[str, Any]:
         settings |= conninfo_to_dict(url)
     except (psycopg.Error, UnicodeError):
         settings.clear()
-    # What follows an @ or / within a password is taken for host, port or database, which we show.
+    # An unencoded @ or / in a password makes part of it look like host, port or database, which we
+    # would show.
     names = f"{settings.get('host')}{settings.get('dbname')}"
     ports = str(settings.get("port") or "0").split(",")
     if not settings or "@" in names or not all(map(str.isdigit, ports)):

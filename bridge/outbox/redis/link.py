@@ -1,9 +1,9 @@
-"""The way to one Redis server or cluster: opened when first used, bounded in time.
+"""The connections to one Redis server or cluster: opened on first use, each call bounded in time.
 
 A connection belongs to an event loop, so each loop opens its own; so does the loop of a forked
-process. A connection that was dropped while idle is replaced, and what it was asked is asked once
-more if repeating is harmless. Scripts are run by name; a server that was restarted or flushed has
-forgotten them and is told the text.
+process. A connection that was dropped while idle is replaced, and its command is sent once more if
+repeating it is harmless. Scripts are run by their hash; a server that was restarted or flushed has
+forgotten them and is sent the text.
 
 Source: redis-py 8.1, ``asyncio/connection.py``, ``client.py`` and ``cluster.py``, read 2026-11-24.
 """
@@ -30,7 +30,7 @@ except ImportError as error:
         "RedisOutbox needs the redis package: pip install 'pixel-bridge[redis]'"
     ) from error
 
-TIMEOUT = 5.0  # seconds for one call, waiting for a free connection and one repeat included
+TIMEOUT = 5.0  # seconds for one call, including the wait for a free connection and one repeat
 _CONNECTIONS = 32  # of one event loop
 _SCHEMES = ("redis", "rediss", "unix")
 _OPTIONS = frozenset(
@@ -45,7 +45,7 @@ _OPTIONS = frozenset(
         "ssl_keyfile",
     }
 )
-# What a server keeps that is as durable as a commit to a disk.
+# The settings with which a server is as durable as a commit to a disk.
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
 _log = logging.getLogger("bridge.outbox")
@@ -58,9 +58,9 @@ class _Client:
     """The connections of one event loop.
 
     Attributes:
-        redis: Asks the server or the cluster.
-        slots: Whose turn it is. redis-py's own waiting pool serves whoever comes first, and who
-            came before may wait for ever.
+        redis: redis-py's client of the server or the cluster.
+        slots: Gives out the connections in order. redis-py's own blocking pool gives a free
+            connection to whoever asks next, so that those who wait may wait for ever.
     """
 
     redis: Redis | RedisCluster
@@ -72,7 +72,7 @@ class RedisLink:
 
     Args:
         url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and a
-            path; ``?cluster=true`` for a cluster, of which one node is named.
+            path; ``?cluster=true`` for a cluster, of which any node is given.
 
     Attributes:
         name: The address without password and options, for messages.
@@ -94,7 +94,7 @@ class RedisLink:
         *,
         repeatable: bool = True,
     ) -> Any:
-        """Return the answer of ``script``, whose first argument tells whether this is a repeat.
+        """Return the answer of ``script``, whose first argument says whether this is a repeat.
 
         Args:
             script: What to run.
@@ -113,7 +113,7 @@ class RedisLink:
         return answer
 
     async def execute(self, *command: bytes | str | int) -> Any:
-        """Return the answer to one command that may be repeated; errors as of ``run``."""
+        """Return the answer to one command that may be repeated; raises as ``run`` does."""
         return await self._call(command, command)
 
     async def close(self) -> None:
@@ -139,8 +139,8 @@ class RedisLink:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            # Those of loops that still run stay: after a fork they belong to the parent, and
-            # closing them here would end the parent's watch on its own sockets.
+            # Only clients of closed loops go. After a fork, the others belong to the parent, and
+            # closing them here would make the parent stop watching its own sockets.
             self._clients = {
                 own: kept for own, kept in self._clients.items() if not own.is_closed()
             }
@@ -150,21 +150,21 @@ class RedisLink:
 
     def _build_client(self) -> Redis | RedisCluster:
         options: dict[str, Any] = {
-            "driver_info": None,  # else the disk is read for redis-py's version at each connection
+            "driver_info": None,  # otherwise each connection reads redis-py's version from the disk
             "max_connections": _CONNECTIONS,
-            "protocol": 2,  # one shape of answers, whatever the server's default
-            "retry": Retry(NoBackoff(), 0),  # what may be repeated is known here only
+            "protocol": 2,  # answers of one shape, whatever the server's default
+            "retry": Retry(NoBackoff(), 0),  # only this module knows what may be repeated
             "socket_connect_timeout": TIMEOUT,
             "socket_timeout": TIMEOUT,
         }
         if self._is_cluster:
             return RedisCluster.from_url(self._url, **options)
-        # A connection to a server that was demoted is dropped, for the next asks the name anew.
+        # Drops a connection to a server that was demoted: the next one looks up the name again.
         options["retry_on_error"] = [exceptions.ReadOnlyError]
         return Redis.from_pool(ConnectionPool.from_url(self._url, **options))
 
     async def _check_durability(self) -> None:
-        """Log once what makes the server forget; managed ones may keep it for themselves."""
+        """Log once which settings make the server forget; managed servers may hide them."""
         if self._is_checked:
             return
         self._is_checked = True
@@ -189,7 +189,9 @@ class RedisLink:
         if "Error compiling script" in text:
             text += "; Redis 7 or Valkey 7.2 is needed"
         if isinstance(error, exceptions.OutOfMemoryError) or "No space left" in text:
-            return OutboxFullError(f"outbox {self.name}: {text}; raise maxmemory, or let it drain")
+            return OutboxFullError(
+                f"outbox {self.name}: {text}; raise maxmemory, or wait for the sender"
+            )
         return OutboxError(f"outbox {self.name}: {text}")
 
     def __repr__(self) -> str:
@@ -207,10 +209,10 @@ async def _send(client: Redis | RedisCluster, command: Sequence[Any]) -> Any:
 
 
 def _needs_password(error: BaseException) -> bool:
-    """Return whether the server was asked without a password.
+    """Return whether the server refused us because no password was given.
 
-    Redis refuses a command of many parts, such as a put, before it looks what it is, and by other
-    words (tried with Redis 7.0, 2026-11-24).
+    Redis refuses a command with many arguments, such as a put, before it reads its name, and with
+    another message (tried with Redis 7.0, 2026-11-24).
     """
     if isinstance(error, exceptions.AuthenticationError):
         return "Authentication required" in str(error)
@@ -218,7 +220,7 @@ def _needs_password(error: BaseException) -> bool:
 
 
 def _hide_arguments(error: BaseException) -> BaseException:
-    """Return ``error`` without what it quotes: a server that does not know AUTH repeats it."""
+    """Return ``error`` without quoted arguments: a server without AUTH repeats the password."""
     text, quoted, _ = str(error).partition(", with args beginning with")
     return exceptions.ResponseError(text) if quoted else error
 
@@ -231,19 +233,16 @@ def _parse_url(url: str) -> tuple[str, str, bool]:
         name = _build_name(parts.scheme, parts.hostname, parts.port, parts.path)
         is_cluster = _is_true(options.pop("cluster", "false"))
         _check_url(parts.scheme, parts.path, options)
-        # redis-py before version 6 does not look at the name in the certificate by itself.
-        if parts.scheme == "rediss":
-            options.setdefault("ssl_check_hostname", "true")
         given = parts._replace(query=urlencode(options)).geturl()
         pool = ConnectionPool.from_url(given)
         if is_cluster and pool.connection_kwargs.get("db"):
             raise ConfigError("a cluster has database 0 only")
     except ValueError as error:
-        # redis-py's and urllib's own words may quote the password.
+        # The messages of redis-py and urllib may quote the password.
         reason = str(error) if isinstance(error, ConfigError) else "it cannot be read"
         raise ConfigError(
             f"RedisOutbox url must be like redis://user:password@host:6379/0: {reason}"
-            "; percent-encode what is special in a password"
+            "; percent-encode the special characters of a password"
         ) from None
     return name, given, is_cluster
 
@@ -273,12 +272,12 @@ def _is_true(text: str) -> bool:
 
 
 def _find_weak(answer: Mapping[Any, Any]) -> list[str]:
-    """Return the settings that forget more than a commit to a disk would."""
+    """Return the settings that are less durable than a commit to a disk."""
     found = {_to_text(key): _to_text(value) for key, value in answer.items()}
     return [
         f"{key} is {found[key]}, should be {wanted}"
         for key, wanted in _DURABLE.items()
-        # volatile-* evicts keys with a time to live only, and ours have none.
+        # volatile-* evicts only keys with a time to live, and ours have none.
         if not found.get(key, wanted).startswith((wanted, "volatile-"))
     ]
 

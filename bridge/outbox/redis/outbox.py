@@ -1,30 +1,32 @@
-"""The shared outbox on Redis or Valkey, 7 or newer: for apps on many machines that have one.
+"""The outbox on Redis or Valkey, 7 or newer: shared by the processes of many machines.
 
-``track()`` is as durable as the server is set to be: ``appendonly yes`` and ``appendfsync always``
-lose nothing in a crash, ``everysec`` up to the last second, the server's defaults everything since
-the last snapshot; ``maxmemory-policy`` must be ``noeviction`` (or ``volatile-…``, which spares keys
-without a time to live, as all here are). If the server is set weaker, one warning says so. A
-replica that takes over has lost what had not reached it yet: this outbox does not WAIT for it.
+``track()`` is as durable as the server's settings. With ``appendonly yes`` and ``appendfsync
+always`` a crash loses nothing, with ``everysec`` the last second, with the server's defaults
+everything since the last snapshot. ``maxmemory-policy`` must be ``noeviction``, or one that begins
+with ``volatile-``: these spare keys without a time to live, as all keys here are. A server with
+weaker settings is logged once. A replica that takes over may lack the newest deliveries: this
+outbox does not WAIT for replicas.
 
-Every change is one Lua script, so deliveries are never half stored or half settled. A delivery goes
-by a digest of its key; ``due`` orders the waiting, so a claim looks at nothing but what it takes.
+Every change is one Lua script, so deliveries are never half stored or half settled. A delivery is
+stored under a digest of its key. Those that wait are sorted by ``due``, so a claim reads only what
+it takes.
 
-    {bridge}:deliveries          hash  digest → record, of each waiting or dead one: its length
-                                       is what the capacity bounds
-    {bridge}:attempts            hash  digest → how often it was claimed; missing: never
+    {bridge}:deliveries          hash  digest → record, of each waiting or dead one; the capacity
+                                       limits its length
+    {bridge}:attempts            hash  digest → how often it was claimed; missing if never
     {bridge}:reasons             hash  digest → why it is dead
-    {bridge}:unreadable          hash  digest → record no process could read, for a person
+    {bridge}:unreadable          hash  digest → record that could not be read, for a person to see
     {bridge}:destinations        set   the names that ever had a delivery
     {bridge}:dead                zset  digest by when it was buried, of all destinations
-    {bridge}:dead_ids            zset  event digest and digest, by their bytes
-    {bridge}:due:NAME            zset  digest by due, of one destination; it waits if it is here
-    {bridge}:held:NAME           zset  digest by due: stored to wait, not claimed yet
-    {bridge}:stored:NAME         zset  digest by when it was stored: it waits
+    {bridge}:dead_ids            zset  event digest + digest, sorted by their bytes
+    {bridge}:due:NAME            zset  digest by due, of all that wait for one destination
+    {bridge}:held:NAME           zset  digest by due, of those stored for later and never claimed
+    {bridge}:stored:NAME         zset  digest by when it was stored, of those that wait
     {bridge}:delivered:NAME      zset  digest by when it was accepted, for 48 hours
     {bridge}:dead:NAME           zset  digest by when it was buried
     {bridge}:circuits            hash  destination → its circuit, JSON
 
-The braces keep all in one slot of a cluster.
+The braces keep all keys in one slot of a cluster.
 
 Source: Google Cloud, "ClusterPersistenceConfig.AOFConfig.AppendFsync" and "Supported instance
 configurations", Maxmemory policies, read 2026-11-24.
@@ -42,12 +44,15 @@ import msgspec
 from bridge.errors import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox.base import (
     CAPACITY,
-    REMEMBERED,
+    FORGET_AT_ONCE,
+    REMEMBERED_SECONDS,
     Circuit,
     Counts,
     DeadLetter,
     Delivery,
     Key,
+    Outbox,
+    check_capacity,
 )
 from bridge.outbox.redis import scripts
 from bridge.outbox.redis.link import RedisLink
@@ -64,13 +69,11 @@ from bridge.outbox.redis.records import (
     parse_record,
 )
 
-FORGET_AT_ONCE = 2000  # delivered keys of one destination that one ack forgets at most
-
 _log = logging.getLogger("bridge.outbox")
 
 
 class Keyspace:
-    """The names of the keys under one prefix, and of one destination's."""
+    """The names of all keys under one prefix."""
 
     _SHARED = (
         "deliveries", "attempts", "reasons", "unreadable",
@@ -92,21 +95,21 @@ class Keyspace:
         ]
 
     def due(self, destination: str) -> bytes:
-        """Return the key of the sorted set by which ``destination`` is served."""
+        """Return the key of the deliveries that wait for ``destination``, sorted by due."""
         return self._build(f"due:{destination}")
 
     def _build(self, name: str) -> bytes:
         return f"{{{self._prefix}}}:{name}".encode(errors="surrogatepass")
 
 
-class RedisOutbox:
+class RedisOutbox(Outbox):
     """Deliveries on a Redis server or cluster that many machines share.
 
     Args:
         url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and
             the socket's path; ``?cluster=true`` for a cluster.
-        prefix: What all keys begin with; apps with different ones share a server unseen.
-        capacity: How many deliveries may wait or be dead; they all stand in the server's memory.
+        prefix: What all keys begin with. Apps with different prefixes share a server independently.
+        capacity: How many deliveries may wait or be dead; all are in the server's memory.
 
     Raises:
         ConfigError: The URL, the prefix or the capacity is wrong.
@@ -114,28 +117,27 @@ class RedisOutbox:
 
     def __init__(self, url: str, *, prefix: str = "bridge", capacity: int = CAPACITY) -> None:
         if not prefix or set(prefix) & set("{}"):
-            raise ConfigError(f"prefix must be a text without braces, got {prefix!r}")
-        if capacity < 1:
-            raise ConfigError(f"capacity must be at least 1, got {capacity}")
+            raise ConfigError(f"prefix must be text without braces, got {prefix!r}")
         self._link = RedisLink(url)
         self._prefix = prefix
-        self._capacity = capacity
+        self._capacity = check_capacity(capacity)
         self._keys = Keyspace(prefix)
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
     ) -> list[bool]:
-        """Store ``deliveries``, all or none; for each, whether its key is new.
+        """As ``Outbox.put``.
 
         Raises:
-            OutboxError: The server failed, or did not answer within 5 seconds; what it then
-                stores all the same is delivered.
+            OutboxError: The server failed, or did not answer within 5 seconds. It may have stored
+                the deliveries all the same; then they are delivered.
             OutboxFullError: The capacity or the server's memory is used up.
-            ConfigError: A connection was given: Redis cannot take part in its transaction.
+            ConfigError: ``connection`` was given: Redis cannot take part in a transaction.
         """
         if connection is not None:
             raise ConfigError(
-                "RedisOutbox cannot store in a caller's transaction: use PostgresOutbox"
+                "RedisOutbox cannot take part in your transaction: leave connection= out, or use"
+                " PostgresOutbox with a connection to its database"
             )
         if not deliveries:
             return []
@@ -147,18 +149,19 @@ class RedisOutbox:
         answer = await self._link.run(scripts.PUT, self._keys.of(lanes), args)
         if isinstance(answer, int):
             raise OutboxFullError(
-                f"outbox {self._link.name} holds {answer} of {self._capacity} deliveries; let the"
-                " sender catch up, or drop dead letters"
+                f"outbox {self._link.name} is full, it holds {answer} of {self._capacity}"
+                " deliveries: see why they are not delivered, drop dead letters, or give it a"
+                " larger capacity"
             )
         return [new == 1 for new in answer]
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
-        """Take up to ``limit`` due deliveries, oldest due first; due again after ``lease``.
+        """As ``Outbox.claim``.
 
-        A claim whose answer was lost is repeated: what it took is due again after its lease. So is
-        what was taken when the records cannot be read after it.
+        A claim whose answer was lost is repeated, and what the first one took is due again after
+        the lease; so is what it took if the records cannot be fetched afterwards.
         """
         if limit < 1:
             return []
@@ -183,24 +186,18 @@ class RedisOutbox:
         return claimed
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        """Mark as delivered, drop the bodies, and forget keys older than 48 hours."""
-        args = [_score(now), _score(now - REMEMBERED), FORGET_AT_ONCE]
+        args = [_score(now), _score(now - REMEMBERED_SECONDS), FORGET_AT_ONCE]
         await self._settle(scripts.ACK, deliveries, args)
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
-        """Make claimed deliveries due at ``due``."""
         await self._settle(scripts.RETRY, deliveries, [_score(due)])
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
-        """Move to the dead letters; the bodies stay, for another try by hand."""
         keys = [delivery.key for delivery in deliveries]
         await self._move(scripts.BURY, keys, [_score(now), reason.encode(errors="replace")])
 
     async def release(self, event_name: str, event_id: str, now: float) -> int:
-        """End the hold of an event's deliveries never claimed yet; how many there were.
-
-        The destinations are read first: one that is not known yet held nothing then.
-        """
+        """As ``Outbox.release``, for the destinations that had deliveries when it was called."""
         names = await self._read_destinations()
         if not names:
             return 0
@@ -210,32 +207,23 @@ class RedisOutbox:
         )
         return released
 
-    async def find(self, event_name: str, event_id: str) -> Delivery | None:
-        """Return a waiting delivery of one event; of several destinations', the first by name."""
+    async def has(self, event_name: str, event_id: str) -> bool:
         names = await self._read_destinations()
         digests = [build_digest((name, event_name, event_id)) for name in names]
-        found = await self._link.run(scripts.FIND, self._keys.of(names), digests)
-        if not found:
-            return None
-        digest, record, attempts, due = found
-        try:
-            return parse_record(digest, record, due=float(due), attempts=int(attempts or b"0"))
-        except UnreadableRecordError:
-            return None  # the next claim sets it aside
+        return bool(await self._link.run(scripts.HAS, self._keys.of(names), digests))
 
     async def next_due(self, destination: str) -> float | None:
-        """When the next waiting delivery is due, or ``None`` if none waits."""
         key = self._keys.due(destination)
         found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")
         return parse_first_score(found)
 
     async def count(self, now: float) -> Mapping[str, Counts]:
-        """Count by destination; those without deliveries are missing.
+        """As ``Outbox.count``; also forgets keys older than 48 hours.
 
-        Where nothing is acknowledged any more, the keys older than 48 hours are forgotten here.
+        ``ack`` does that too, but not for a destination to which nothing is delivered any more.
         """
         names = await self._read_destinations()
-        horizon = _score(now - REMEMBERED)
+        horizon = _score(now - REMEMBERED_SECONDS)
         rows = await self._link.run(scripts.COUNT, self._keys.of(names), [_score(now), horizon])
         found = {name: parse_counts(row) for name, row in zip(names, rows, strict=True)}
         old = [name for name, (_, forgettable) in found.items() if forgettable]
@@ -246,7 +234,7 @@ class RedisOutbox:
     async def list_dead(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[DeadLetter]:
-        """Return dead letters, newest first; unreadable ones are left out."""
+        """As ``Outbox.list_dead``; those that cannot be read are left out."""
         if limit < 1:
             return []
         keys = self._keys.of([] if destination is None else [destination])
@@ -254,26 +242,22 @@ class RedisOutbox:
         return self._parse_dead(rows)
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
-        """Return the dead letters of one event, one for each name and destination."""
         first = build_event_digest(event_id)
         args = [first, first + b"\xff" * (len(first) + 1)]
         return self._parse_dead(await self._link.run(scripts.FIND_DEAD, self._keys.of([]), args))
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
-        """Make dead letters due at ``now``, as if never claimed; how many there were."""
         return await self._move(scripts.REVIVE, keys, [_score(now)], repeatable=False)
 
     async def drop(self, keys: Sequence[Key]) -> int:
-        """Delete dead letters and their keys; how many there were."""
         return await self._move(scripts.DROP, keys, [], repeatable=False)
 
     async def save_circuit(self, circuit: Circuit) -> None:
-        """Keep the circuit of a destination, for other processes to see."""
         args = [circuit.destination.encode(), msgspec.json.encode(circuit)]
         await self._link.run(scripts.SAVE_CIRCUIT, self._keys.of([]), args)
 
     async def circuits(self) -> Mapping[str, Circuit]:
-        """Return the circuits kept, by destination; one that cannot be read is missing."""
+        """As ``Outbox.circuits``; one that cannot be read is left out."""
         found = await self._link.execute("HVALS", self._keys.circuits)
         circuits = {}
         for text in found:
@@ -286,7 +270,6 @@ class RedisOutbox:
         return circuits
 
     async def close(self) -> None:
-        """Close the connections of the running event loop; a later call opens them again."""
         await self._link.close()
 
     def __repr__(self) -> str:
@@ -297,7 +280,7 @@ class RedisOutbox:
     ) -> list[bytes | str | int]:
         token = os.urandom(TOKEN_BYTES)
         args: list[bytes | str | int] = [
-            _score(now), _score(now - REMEMBERED), self._capacity, len(lanes),
+            _score(now), _score(now - REMEMBERED_SECONDS), self._capacity, len(lanes),
             *(name.encode() for name in lanes),
         ]  # fmt: skip
         for delivery in deliveries:
@@ -331,7 +314,7 @@ class RedisOutbox:
         *,
         repeatable: bool = True,
     ) -> int:
-        """Move ``keys`` from or to the dead letters; how many were moved."""
+        """Move ``keys`` to or from the dead letters; return how many were moved."""
         if not keys:
             return 0
         lanes = _number(destination for destination, _, _ in keys)
@@ -341,7 +324,7 @@ class RedisOutbox:
         return int(moved or 0)
 
     async def _read_records(self, digests: Sequence[bytes]) -> Sequence[bytes | None]:
-        """Return the record of each; ``None`` where there is none."""
+        """Return the record of each; ``None`` if there is none."""
         found: Sequence[bytes | None] = []
         if digests:
             found = await self._link.execute("HMGET", self._keys.deliveries, *digests)
@@ -349,7 +332,7 @@ class RedisOutbox:
 
     async def _set_aside(self, destination: str, digests: list[bytes]) -> None:
         _log.error(
-            "outbox %s: %s deliveries to %s cannot be read; they are kept in %s:unreadable",
+            "outbox %s: %s deliveries to %s cannot be read; they are moved to %s:unreadable",
             self._link.name, len(digests), destination, f"{{{self._prefix}}}",
         )  # fmt: skip
         await self._link.run(scripts.SET_ASIDE, self._keys.of([destination]), digests)
@@ -369,15 +352,15 @@ class RedisOutbox:
 
 
 def _number(names: Iterable[str]) -> dict[str, int]:
-    """Return each different name with its place, counted from 1 as Lua does."""
+    """Return each different name with its position, counted from 1 as in Lua."""
     return {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
 
 
 def _score(at: float) -> str:
-    """Return a time as Redis reads it back, to the last bit.
+    """Return a time as text that Redis reads back exactly.
 
     Raises:
-        ValueError: It is not a number, which a script would find only after its first write.
+        ValueError: It is not a number; a script would notice that only after its first write.
     """
     score = float(at)
     if score != score:

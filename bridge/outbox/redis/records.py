@@ -1,4 +1,4 @@
-"""Deliveries as the Redis outbox keeps them: a digest that names one, a record that holds it.
+"""Deliveries as the Redis outbox stores them: under a digest of the key, as a record.
 
 A record is 8 bytes of the put's token, 8 bytes of when it was stored (big-endian double), and
 MessagePack: destination, event name, event id, expires, body.
@@ -6,37 +6,36 @@ MessagePack: destination, event name, event id, expires, body.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Key
+from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Key, digest_texts
 
 TOKEN_BYTES = 8
-_DIGEST_BYTES = 16  # half the memory of a key in full, and no separators to trip over
+_DIGEST_BYTES = 16  # half the memory of a full key
 _HEAD = struct.Struct(f">{TOKEN_BYTES}sd")
 _BODY = msgspec.msgpack.Decoder(tuple[str, str, str, float, bytes])
 
 
 class UnreadableRecordError(ValueError):
-    """A record that this version did not write, or that belongs to another digest."""
+    """A record that cannot be decoded, or that belongs to another digest."""
 
 
 def build_digest(key: Key) -> bytes:
     """Return the 16 bytes that stand for ``key`` in sets and hashes."""
-    return _digest(*key)
+    return digest_texts(key, _DIGEST_BYTES)
 
 
 def build_event_digest(event_id: str) -> bytes:
-    """Return the 16 bytes by which the dead letters of one event are found."""
-    return _digest(event_id)
+    """Return the 16 bytes with which the dead letters of one event begin in ``dead_ids``."""
+    return digest_texts([event_id], _DIGEST_BYTES)
 
 
 def build_record(delivery: Delivery, token: bytes, stored_at: float) -> bytes:
-    """Return ``delivery`` as bytes; due and attempts change and are kept elsewhere."""
+    """Return ``delivery`` as bytes, without due and attempts, which change and are stored apart."""
     body = (*delivery.key, float(delivery.expires), delivery.body)
     return _HEAD.pack(token, stored_at) + msgspec.msgpack.encode(body)
 
@@ -45,7 +44,7 @@ def parse_record(digest: bytes, record: bytes, *, due: float, attempts: int) -> 
     """Return the delivery in ``record``.
 
     Raises:
-        UnreadableRecordError: It is not ours, or another's: settling it would not find it.
+        UnreadableRecordError: It cannot be decoded, or its key does not match ``digest``.
     """
     try:
         destination, event_name, event_id, expires, body = _BODY.decode(record[_HEAD.size :])
@@ -71,7 +70,7 @@ def parse_first_score(found: Sequence[bytes]) -> float | None:
 
 
 def parse_counts(row: Sequence[Any]) -> tuple[Counts, int]:
-    """Return the counts, and how many delivered keys are to be forgotten."""
+    """Return the counts, and how many delivered keys are old enough to be forgotten."""
     waiting, held, delivered, dead, forgettable, oldest = row
     counts = Counts(
         waiting=waiting,
@@ -90,7 +89,7 @@ def parse_dead_letter(
     reason: bytes | None,
     buried_at: bytes | None,
 ) -> DeadLetter:
-    """Return the dead letter of a row of the scripts' ``dead_letters``; due is when it was buried.
+    """Return the dead letter of a row of ``dead_letters`` in the scripts.
 
     Raises:
         ValueError: It cannot be read.
@@ -106,19 +105,9 @@ def parse_circuit(text: bytes) -> Circuit:
     """Return the circuit in ``text``, JSON.
 
     Raises:
-        UnreadableRecordError: It is not ours.
+        UnreadableRecordError: It cannot be decoded.
     """
     try:
         return msgspec.json.decode(text, type=Circuit)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRecordError(str(error)) from error
-
-
-def _digest(*texts: str) -> bytes:
-    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for text in texts:
-        # With its length in front no text can pose as two. A lone surrogate names nothing that
-        # was ever stored, and asking for it is no error.
-        encoded = text.encode(errors="surrogatepass")
-        hasher.update(len(encoded).to_bytes(8) + encoded)
-    return hasher.digest()

@@ -1,12 +1,12 @@
-"""The Lua scripts of the Redis outbox: every change is one of them, whole or not at all.
+"""The Lua scripts of the Redis outbox: every change is one script, done completely or not at all.
 
-Redis runs a script alone but does not roll back one that fails halfway. So each looks at the type
-of every key before it writes any, and the server refuses ``PUT`` before it begins when the memory
-is used up. The others carry ``allow-oom``: they are what makes room.
+Redis runs one script at a time but does not roll back one that fails halfway. So each script checks
+the type of every key before it writes, and the server refuses ``PUT`` before it begins if the
+memory is used up. The others have the flag ``allow-oom``: they make room.
 
-Each script is given the same keys, in the order of ``Keyspace.of`` beside us, and
-as its first argument whether it repeats a call whose answer was lost. Keys are never put together
-in a script, so a cluster can route it.
+Each script takes its keys in the order of ``Keyspace.of`` in ``outbox.py``. Its first argument says
+whether it repeats a call whose answer was lost. A script never builds a key's name itself, so that
+a cluster can route it.
 
 Source: Redis, "EVAL", the note on key names, read 2026-11-24; what the flags do was measured on
 Redis 7.0.15 (tests/outbox/test_redis.py, the full memory).
@@ -18,9 +18,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-_CHUNK = 1000  # arguments of one call from Lua, whose stack holds about 8000
+_CHUNK = 1000  # arguments of one call from Lua; its stack holds about 8000
 
-# ``each`` splits a list for commands that take many members.
+# ``each`` splits a list into chunks, for commands that take many members.
 _PRELUDE = f"""
 local DELIVERIES, ATTEMPTS, REASONS, UNREADABLE = unpack(KEYS, 1, 4)
 local DESTINATIONS, DEAD, DEAD_IDS, CIRCUITS = unpack(KEYS, 5, 8)
@@ -81,7 +81,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script and the name by which a server that has seen it runs it again.
+    """A script and the hash by which a server that has seen it runs it again.
 
     Attributes:
         text: What EVAL takes.
@@ -100,9 +100,9 @@ def _build_script(body: str, flags: Literal["", "no-writes", "allow-oom"] = "all
 
 # now, horizon, capacity, how many destinations, their names;
 # then for each delivery: lane, digest, event digest, due, record.
-# A repeated call finds what the first one stored by the token in front of the record. What was
-# accepted since the caller's ``now`` has lost its record; nobody else's can be that young, but for
-# a twin put at the same moment.
+# A repeated call recognises what the first one stored by the token at the start of the record. A
+# delivery that was accepted meanwhile has no record any more; if it was accepted after the caller's
+# ``now``, it is taken for ours, as hardly anything else can be that young.
 PUT = _build_script(
     """
 local now, horizon, capacity = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -160,9 +160,9 @@ return answers
     flags="",
 )
 
-# now, end of the lease, limit. Gives digests, each with its attempts. The records are asked for
-# afterwards: Lua would keep a copy of each, and finds its texts by some thirty of their letters, so
-# that a thousand like records are compared with each other, one by one.
+# now, end of the lease, limit. Returns digests, each with its attempts. The records are read
+# afterwards by another command: Lua would copy each one, and hashes only some thirty letters of a
+# text, so that a thousand similar records are compared with each other one by one.
 CLAIM = _build_script(
     """
 local lane, answer = LANES[1], {}
@@ -191,7 +191,7 @@ return answer
 """
 )
 
-# digests, of the first lane: one without a record is nothing to deliver, and goes.
+# digests, of the first lane: those without a record are deleted, there is nothing to deliver.
 DISCARD = _build_script(
     """
 for i = 2, #ARGV do
@@ -203,7 +203,7 @@ end
 """
 )
 
-# digests, of the first lane: what nobody can read leaves the lane and is kept for a person.
+# digests, of the first lane: records that cannot be read leave the lane, for a person to look at.
 SET_ASIDE = _build_script(
     """
 for i = 2, #ARGV do
@@ -232,7 +232,7 @@ for _, lane in ipairs(LANES) do forget(lane, ARGV[3], ARGV[4]) end
 """
 )
 
-# horizon, how many to forget at most of each lane: nothing is acknowledged in these any more.
+# horizon, how many to forget at most of each lane. For lanes in which nothing is acknowledged.
 FORGET = _build_script("for _, lane in ipairs(LANES) do forget(lane, ARGV[2], ARGV[3]) end")
 
 # due; then for each delivery: lane, digest.
@@ -265,7 +265,7 @@ end
 """
 )
 
-# now; then the event's digest in each lane. Who repeats it counts what the first call let go.
+# now; then the event's digest in each lane. A repeat counts what the first call released.
 RELEASE = _build_script(
     """
 local released, now = 0, tonumber(ARGV[2])
@@ -284,20 +284,22 @@ return released
 """
 )
 
-# the event's digest in each lane, which are in the order of their names.
-FIND = _build_script(
+# the event's digest in each lane.
+HAS = _build_script(
     """
 for i, lane in ipairs(LANES) do
     local digest = ARGV[i + 1]
-    local due = redis.call('ZSCORE', lane.due, digest)
-    local record = due and redis.call('HGET', DELIVERIES, digest)
-    if record then return {digest, record, redis.call('HGET', ATTEMPTS, digest), due} end
+    if redis.call('HEXISTS', DELIVERIES, digest) == 1
+            or redis.call('ZSCORE', lane.delivered, digest) then
+        return 1
+    end
 end
+return 0
 """,
     flags="no-writes",
 )
 
-# now; then for each key: lane, digest, event digest. The record tells when it was first stored.
+# now; then for each key: lane, digest, event digest. The record says when it was first stored.
 REVIVE = _build_script(
     """
 local revived = 0
@@ -338,8 +340,8 @@ return dropped
 """
 )
 
-# now, horizon. One row a lane: waiting, held, delivered, dead, how many delivered are to forget,
-# and the oldest with its time.
+# now, horizon. One row for each lane: waiting, held, delivered, dead, how many delivered ones are
+# old enough to be forgotten, and the oldest with its time.
 COUNT = _build_script(
     """
 local answer = {}
@@ -358,7 +360,7 @@ return answer
     flags="no-writes",
 )
 
-# first rank, last rank; of the lane if there is one, else of all.
+# first rank, last rank; of the lane if there is one, otherwise of all.
 LIST_DEAD = _build_script(
     """
 local from = LANES[1] and LANES[1].dead or DEAD
@@ -367,7 +369,7 @@ return dead_letters(redis.call('ZRANGE', from, ARGV[2], ARGV[3], 'REV'))
     flags="no-writes",
 )
 
-# event digest, which begins the members of one event; its last possible member.
+# event digest, with which the members of one event begin; the last member that could.
 FIND_DEAD = _build_script(
     """
 local digests = {}

@@ -1,4 +1,4 @@
-"""One connection to the outbox's file: opened, brought up to date, watched.
+"""One connection to the outbox's file: opened, given its tables, watched.
 
 WAL keeps readers and the writer apart; ``synchronous=FULL`` makes a commit survive a power cut.
 
@@ -16,68 +16,53 @@ import time
 from bridge.errors import OutboxError, OutboxFullError
 from bridge.outbox.sqlite.disk import DiskRoom, measure_room
 
-# Processes of one file are restarted together when this grows: one of version 1 stores beside us,
-# but cannot claim what we stored.
-SCHEMA_VERSION = 2
-LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread decides how many
-MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; more for as long as somebody reads
-# A row that is stored, claimed and delivered lies in pages that change three times: the longer they
-# stay in memory and in the -wal file, the fewer are written, and a quarter more rows are delivered.
-CACHE = 16 * 1024  # KiB of pages in memory, for who writes; SQLite's own choice is 2,000
-CHECKPOINT = 4000  # pages of the -wal file that are moved into the file at once, on a wide disk
-CHECKPOINT_EARLY = 1000  # on any other; SQLite's own choice
+SCHEMA_VERSION = 3  # in the file itself; raise it whenever the tables change
+LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread repeats attempts
+MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; it may grow further while somebody reads
+# A row that is stored, claimed and delivered changes its pages three times. The longer the pages
+# stay in memory and in the -wal file, the less is written: a quarter more is delivered this way.
+CACHE_KIB = 16 * 1024  # pages kept in memory by the writer; SQLite's default is 2,000
+CHECKPOINT = 4000  # pages of the -wal file that move into the file at once, if the disk has room
+CHECKPOINT_EARLY = 1000  # the same with less room; SQLite's default
 CUT_WAL = 1.0  # seconds between attempts to cut it back
-RECOUNT = 2.0  # seconds between counts of what other processes put and took
+RECOUNT = 2.0  # seconds between looks for what other processes put and took
 
 # due: NULL once settled. settled_at with reason NULL: delivered; with a reason: dead.
-# stored_at: NULL in rows of a Bridge that did not write it yet.
 # bodies: apart, so that a claim rewrites a tenth of a kilobyte of each delivery and not all of it,
-# and an ack leaves whole pages free. A row from before version 2 holds its body itself.
+# and an ack leaves whole pages free.
 # Each index ends with all that its count reads, so that no count ever touches a body.
-_TABLES = """
-CREATE TABLE IF NOT EXISTS deliveries (
+_SCHEMA = """
+CREATE TABLE deliveries (
     id INTEGER PRIMARY KEY,
     destination TEXT NOT NULL,
     event_name TEXT NOT NULL,
     event_id TEXT NOT NULL,
-    body BLOB,
     due REAL,
     expires REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     settled_at REAL,
     reason TEXT,
-    stored_at REAL,
+    stored_at REAL NOT NULL,
     UNIQUE (event_id, event_name, destination)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS bodies (
+CREATE TABLE bodies (
     id INTEGER PRIMARY KEY,
     body BLOB NOT NULL
 ) STRICT;
-CREATE TABLE IF NOT EXISTS circuits (
+CREATE TABLE circuits (
     destination TEXT PRIMARY KEY,
     state TEXT NOT NULL CHECK (state IN ('closed', 'open', 'half_open')),
     reason TEXT NOT NULL,
     since REAL NOT NULL,
     until REAL NOT NULL
-) STRICT
-"""
-# The names stay when the columns change: a Bridge of before makes what it misses by name.
-_INDEXES = """
-DROP INDEX IF EXISTS deliveries_due;
+) STRICT;
 CREATE INDEX deliveries_due ON deliveries (destination, due, attempts, stored_at)
     WHERE due IS NOT NULL;
-DROP INDEX IF EXISTS deliveries_delivered;
 CREATE INDEX deliveries_delivered ON deliveries (settled_at, destination, reason)
     WHERE settled_at IS NOT NULL AND reason IS NULL;
 CREATE INDEX deliveries_dead ON deliveries (settled_at, destination, reason)
     WHERE reason IS NOT NULL
 """
-_REQUIRED = {
-    "deliveries": {
-        *("id", "destination", "event_name", "event_id", "body", "due", "expires", "attempts"),
-    },
-    "bodies": {"id", "body"},
-}
 
 _COUNT_HELD = """
 SELECT (SELECT count(*) FROM deliveries WHERE due IS NOT NULL)
@@ -89,9 +74,9 @@ _HINTS = {
     sqlite3.SQLITE_CANTOPEN: "; does its folder exist, and may this process write there?",
     sqlite3.SQLITE_READONLY: "; may this process write the file and its folder?",
     sqlite3.SQLITE_FULL: "; make room on its disk",
-    sqlite3.SQLITE_NOTADB: "; move the file away and an empty one is made",
+    sqlite3.SQLITE_NOTADB: "; move the file away, and an empty one is created",
     sqlite3.SQLITE_CORRUPT: (
-        "; move it away, with -wal and -shm, and an empty one is made;"
+        "; move it away, with -wal and -shm, and an empty one is created;"
         " 'sqlite3 FILE .recover' reads what is left of the old one"
     ),
 }
@@ -109,11 +94,11 @@ class OutboxFile(sqlite3.Connection):
     """A connection to one outbox file, owned by one thread.
 
     Attributes:
-        held: Deliveries waiting or dead, as far as this connection knows: ``count_held`` tells.
+        held: Deliveries that wait or are dead, as last counted; see ``count_held``.
         path: Of the file.
-        identity: Device and inode of the file that was opened; ``None`` if it is none.
-        is_tight: Whether its disk has little room left, as far as this connection knows.
-        storing: The cursor of all puts: making one takes as long as a tenth of a put.
+        identity: Device and inode of the file that was opened; ``None`` in memory.
+        is_tight: Whether the disk had little room left when last measured.
+        storing: The one cursor of all puts: creating one would take a tenth of a put's time.
     """
 
     held: int = 0
@@ -143,8 +128,8 @@ class OutboxFile(sqlite3.Connection):
     def count_held(self) -> int:
         """Return how many deliveries wait or are dead; cheap.
 
-        Our own changes are known. Those of other processes are counted when there were any, every
-        ``RECOUNT`` seconds at most (28 ms for a million deliveries).
+        Our own changes are added up. Changes by other processes are noticed every ``RECOUNT``
+        seconds at most, and then all is counted (28 ms for a million deliveries).
         """
         if time.monotonic() >= self._recount_at:
             [version] = self.execute("PRAGMA data_version").fetchone()
@@ -155,7 +140,7 @@ class OutboxFile(sqlite3.Connection):
         return self.held
 
     def find_room(self) -> DiskRoom:
-        """Return the room on the disk, as this transaction leaves it."""
+        """Return the room on the disk that this transaction has left."""
         if self._room is None:
             self._room = measure_room(self, self.path)
             self.is_tight = self._room.is_tight
@@ -168,11 +153,11 @@ class OutboxFile(sqlite3.Connection):
             self._checkpoint = pages
 
     def cut_wal(self) -> None:
-        """Cut the -wal file back if it outgrew ``MAX_WAL``; waits a moment for those who read.
+        """Cut the -wal file back if it outgrew ``MAX_WAL``; waits a moment for readers.
 
-        Where the disk is nearly full, all of it is given back.
+        If the disk is nearly full, it is cut to nothing.
 
-        SQLite starts it again by itself, but only when it finds nobody reading: of readers that
+        SQLite starts the file over by itself, but only when nobody is reading: under readers that
         follow each other without a gap it would grow for ever.
 
         Source: sqlite.work, "SQLite WAL File Growth and Checkpointing Behavior Explained", read
@@ -202,14 +187,14 @@ def read_identity(path: str) -> tuple[int, int] | None:
 
 
 def open_file(path: str, *, writes: bool = True) -> OutboxFile:
-    """Open the outbox at ``path``; made when missing, its schema brought up to date.
+    """Open the outbox at ``path``; create the file and its tables if they are missing.
 
     Args:
         path: The file.
-        writes: Whether to keep more pages in memory, for one who changes many.
+        writes: Whether to keep more pages in memory, for a connection that changes many.
 
     Raises:
-        OutboxError: It is another application's, or a newer Bridge's.
+        OutboxError: The file belongs to another application or another release of Bridge.
         sqlite3.Error: It cannot be opened.
     """
     file = sqlite3.connect(path, timeout=LOCK_SLICE, isolation_level=None, factory=OutboxFile)
@@ -218,9 +203,9 @@ def open_file(path: str, *, writes: bool = True) -> OutboxFile:
         file.execute("PRAGMA synchronous = FULL")
         file.execute(f"PRAGMA journal_size_limit = {MAX_WAL}")
         if writes:
-            file.execute(f"PRAGMA cache_size = -{CACHE}")
+            file.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if _read_version(file) != SCHEMA_VERSION:
-            _migrate(file, path)
+            _prepare(file, path)
         file.path, file.identity = path, read_identity(path)
         file.storing = file.cursor()
     except BaseException:
@@ -234,63 +219,55 @@ def _read_version(file: OutboxFile) -> int:
     return version
 
 
-def _migrate(file: OutboxFile, path: str) -> None:
-    """Bring the schema up to date in one transaction; several processes may try at once."""
+def _prepare(file: OutboxFile, path: str) -> None:
+    """Create the tables in an empty file; several processes may try at once."""
     file.begin("IMMEDIATE")
     try:
         version = _read_version(file)
-        if version > SCHEMA_VERSION:
+        if version == 0:
+            _create_tables(file, path)
+        elif version != SCHEMA_VERSION:
             raise OutboxError(
-                f"outbox {path}: its schema is version {version}, this Bridge knows"
-                f" {SCHEMA_VERSION}: upgrade it, or give the outbox a file of its own"
+                f"outbox {path}: expected schema version {SCHEMA_VERSION}, got {version}: another"
+                " release of Bridge made this file; use that release, or give the outbox a new file"
             )
-        if version < SCHEMA_VERSION:
-            _build_schema(file, path, version)
         file.execute("COMMIT")
     except BaseException:
         file.undo()
         raise
 
 
-def _build_schema(file: OutboxFile, path: str, version: int) -> None:
-    """Make tables and indexes, or add to an earlier version's what it lacks.
-
-    No row is rewritten: of a file with a million deliveries only the indexes are built anew.
-    """
-    for statement in _TABLES.split(";"):
-        file.execute(statement)
-    for table, required in _REQUIRED.items():
-        columns = {row[1] for row in file.execute(f"PRAGMA table_info({table})")}
-        if not columns >= required:
-            raise OutboxError(
-                f"outbox {path}: its table '{table}' is another application's;"
-                " give the outbox a file of its own"
-            )
-    columns = {row[1] for row in file.execute("PRAGMA table_info(deliveries)")}
-    if "stored_at" not in columns:
-        file.execute("ALTER TABLE deliveries ADD COLUMN stored_at REAL")
-    for statement in _INDEXES.split(";") if version < 1 else ():
+def _create_tables(file: OutboxFile, path: str) -> None:
+    taken = file.execute(
+        "SELECT name FROM sqlite_schema WHERE name IN ('deliveries', 'bodies', 'circuits')"
+    ).fetchone()
+    if taken is not None:
+        raise OutboxError(
+            f"outbox {path}: its table '{taken[0]}' was not created by this outbox; give the outbox"
+            " a file of its own"
+        )
+    for statement in _SCHEMA.split(";"):
         file.execute(statement)
     file.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def is_locked(error: Exception) -> bool:
-    """Whether another connection is at work, so that the same may succeed later."""
+    """Return whether another connection holds the lock, so that a later attempt may succeed."""
     return _read_code(error) in _LOCKED
 
 
 def is_broken(error: Exception) -> bool:
-    """Whether the connection is of no more use: the file must be opened again."""
+    """Return whether the connection is useless now: the file must be opened again."""
     return _read_code(error) in _BROKEN
 
 
 def is_full(error: Exception) -> bool:
-    """Whether the disk has no room for it."""
+    """Return whether the disk had no room for it."""
     return _read_code(error) == sqlite3.SQLITE_FULL
 
 
 def build_error(path: str, error: Exception) -> OutboxError:
-    """Return ``error`` of the engine as ours, with what to do; one for each who waits."""
+    """Return SQLite's ``error`` as ours, with what to do; a new one for each caller."""
     if isinstance(error, OutboxError):
         return type(error)(*error.args)
     kind = OutboxFullError if is_full(error) else OutboxError
@@ -300,6 +277,6 @@ def build_error(path: str, error: Exception) -> OutboxError:
 
 
 def _read_code(error: Exception) -> int:
-    """Return SQLite's primary result code; 0 if it is no error of SQLite."""
+    """Return SQLite's primary result code; 0 if the error is not SQLite's."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF

@@ -1,12 +1,11 @@
 """The embedded outbox: one SQLite file, shared by the processes of one machine.
 
-Two threads a process, each with a connection of its own: one writes, whatever queued up in one
-transaction; one reads for whoever looks at the outbox, so that counting a million deliveries holds
-up nobody who stores one.
+Each process has two threads, each with a connection of its own. One writes: all that has queued up
+is one transaction. The other reads, so that counting a million deliveries delays no put.
 
-A visitor's request waits for another process's transaction for ``REQUEST_PATIENCE`` at most; the
-sender, which has time, for ``PATIENCE``. The file keeps its size when it empties, and fills up
-again from within. The last 64 MiB of its disk, or an eighth of a small one, are kept for delivering
+A visitor's request waits at most ``REQUEST_PATIENCE`` for another process's transaction; the
+sender, which has time, waits ``PATIENCE``. A file that empties keeps its size and fills up again
+from within. The last 64 MiB of its disk, or an eighth of a small disk, are reserved for delivering
 what waits.
 """
 
@@ -19,50 +18,52 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bridge.errors import ConfigError
-from bridge.outbox.base import CAPACITY, Circuit, Counts, DeadLetter, Delivery, Key
+from bridge.outbox.base import (
+    CAPACITY,
+    Circuit,
+    Counts,
+    DeadLetter,
+    Delivery,
+    Key,
+    Outbox,
+    check_capacity,
+)
 from bridge.outbox.sqlite import rows
 from bridge.outbox.sqlite.file import OutboxFile, build_error
 from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 
-REQUEST_PATIENCE = 5.0  # seconds that put and release wait for a locked file, and a request too
+REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked file
 PATIENCE = 15.0  # seconds that everything else waits
 
 Result = TypeVar("Result")
 
 
-class SQLiteOutbox:
+class SQLiteOutbox(Outbox):
     """Deliveries in one SQLite file.
 
     Args:
-        path: The file; made when missing. Its folder must exist.
-        capacity: Deliveries that wait or are dead, at most. What other processes put is seen two
-            seconds late: together they may pass it by what they put meanwhile.
+        path: The file; created if it is missing. Its folder must exist.
+        capacity: How many deliveries may wait or be dead. Puts of other processes are noticed up to
+            two seconds late, so several processes together may exceed it by what they put in that
+            time.
 
     Raises:
         ConfigError: The capacity is below 1.
     """
 
     def __init__(self, path: str | Path, *, capacity: int = CAPACITY) -> None:
-        if capacity < 1:
-            raise ConfigError(f"capacity must be at least 1, got {capacity}")
         self._path = str(path)
-        self._capacity = capacity
-        # What this turn of an event loop has asked for: handed over together when the turn ends.
-        self._asked: dict[tuple[asyncio.AbstractEventLoop, int, How], list[Job]] = {}
+        self._capacity = check_capacity(capacity)
+        # Jobs submitted during this turn of an event loop: handed over together when it ends.
+        self._submitted: dict[tuple[asyncio.AbstractEventLoop, int, How], list[Job]] = {}
         # By process too: threads do not survive a fork, and a child that uses or closes what its
-        # parent opened may damage the file. It stays here, untouched.
+        # parent opened may damage the file. So the parent's entries stay here, untouched.
         # Source: sqlite3-ruby, adr/2024-09-fork-safety.md, read 2026-11-24.
         self._threads: dict[tuple[int, How], FileThread] = {}
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
     ) -> list[bool]:
-        """Store ``deliveries`` durably, all or none; for each, whether its key is new.
-
-        Raises:
-            OutboxFullError: The capacity is reached, or the disk is full.
-            ConfigError: A connection was given: only PostgresOutbox can use one.
-        """
         if connection is not None:
             raise ConfigError(
                 "SQLiteOutbox cannot take part in your transaction: leave connection= out, or use"
@@ -77,78 +78,61 @@ class SQLiteOutbox:
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
-        """Take up to ``limit`` due deliveries, oldest due first; due again after ``lease``."""
         claimed = await self._run(lambda file: rows.claim_due(file, destination, limit, now, lease))
         return rows.read_claimed(claimed, now + lease)
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        """Mark as delivered, drop the bodies, and forget keys older than 48 hours."""
         await self._run(lambda file: rows.ack_all(file, deliveries, now))
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
-        """Make claimed deliveries due at ``due``."""
         await self._run(lambda file: rows.retry_all(file, deliveries, due))
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
-        """Move to the dead letters."""
         await self._run(lambda file: rows.bury_all(file, deliveries, reason, now))
 
     async def release(self, event_name: str, event_id: str, now: float) -> int:
-        """End the hold of an event's deliveries never claimed yet; how many there were."""
         return await self._run(
             lambda file: rows.release_held(file, event_name, event_id, now),
             patience=REQUEST_PATIENCE,
         )
 
-    async def find(self, event_name: str, event_id: str) -> Delivery | None:
-        """Return a waiting delivery of one event; of several destinations', the first by name."""
+    async def has(self, event_name: str, event_id: str) -> bool:
         return await self._read(
-            lambda file: rows.find_waiting(file, event_name, event_id),
-            patience=REQUEST_PATIENCE,
+            lambda file: rows.has_event(file, event_name, event_id), patience=REQUEST_PATIENCE
         )
 
     async def next_due(self, destination: str) -> float | None:
-        """When the next waiting delivery is due, or ``None`` if none waits."""
-        # By the writer: the sender asks between two claims, and must not wait behind a count.
+        # On the writing thread: the sender asks between two claims and must not wait for a count.
         return await self._run(lambda file: rows.read_next_due(file, destination))
 
     async def count(self, now: float) -> Mapping[str, Counts]:
-        """Count by destination; one without deliveries is missing.
-
-        It reads indexes alone (0.2 s for a million deliveries), beside those who write.
-        """
+        """As ``Outbox.count``; takes 0.2 s for a million deliveries, without delaying writers."""
         return await self._read(lambda file: rows.count_all(file, now))
 
     async def list_dead(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[DeadLetter]:
-        """Return dead letters, newest first; each delivery's ``due`` is when it was buried."""
         return await self._read(lambda file: rows.list_dead(file, destination, limit, offset))
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
-        """Return the dead letters of one event, one for each name and destination."""
         return await self._read(lambda file: rows.find_dead(file, event_id))
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
-        """Make dead letters due at ``now``, as if never claimed; how many there were."""
         return await self._run(lambda file: rows.revive_all(file, keys, now))
 
     async def drop(self, keys: Sequence[Key]) -> int:
-        """Delete dead letters and their keys; how many there were."""
         return await self._run(lambda file: rows.drop_all(file, keys))
 
     async def save_circuit(self, circuit: Circuit) -> None:
-        """Keep the circuit of a destination, for other processes to see."""
         await self._run(lambda file: rows.save_circuit(file, circuit))
 
     async def circuits(self) -> Mapping[str, Circuit]:
-        """Return the circuits kept, by destination."""
-        return await self._read(rows.read_circuits)
+        return await self._read(rows.load_circuits)
 
     async def close(self) -> None:
-        """Let both threads finish what is queued and close; a later call opens the file again."""
+        """As ``Outbox.close``; both threads finish what is queued before."""
         loop = asyncio.get_running_loop()
-        for key in [key for key in self._asked if key[0] is loop]:
+        for key in [key for key in self._submitted if key[0] is loop]:
             self._hand_over(key)
         mine = [
             self._threads.pop(key, None) for key in list(self._threads) if key[0] == os.getpid()
@@ -158,40 +142,41 @@ class SQLiteOutbox:
     async def _run(
         self, work: Callable[[OutboxFile], Result], *, patience: float = PATIENCE
     ) -> Result:
-        """Have ``work`` done by the writing thread, and wait for its commit."""
+        """Have the writing thread do ``work``, and wait for its commit."""
         return await self._submit("IMMEDIATE", work, patience)
 
     async def _read(
         self, work: Callable[[OutboxFile], Result], *, patience: float = PATIENCE
     ) -> Result:
-        """Have ``work`` done by the reading thread."""
-        # Each connection to :memory: has a database of its own.
+        """Have the reading thread do ``work``."""
+        # Each connection to :memory: has its own database, so both threads would see another one.
         how: How = "IMMEDIATE" if self._path == ":memory:" else "DEFERRED"
         return await self._submit(how, work, patience)
 
     def _submit(
         self, how: How, work: Callable[[OutboxFile], Result], patience: float
     ) -> asyncio.Future[Result]:
-        """Have ``work`` done by a thread, together with all that this turn of the loop asks for.
+        """Have a thread do ``work``, together with all else of this turn of the loop.
 
-        Were each handed over at once, the thread would commit the first while the others are still
-        on their way, and stop at every statement for the interpreter, which the loop holds.
+        If each job were handed over at once, the thread would commit the first one while the others
+        are still being submitted, and would wait at every statement for the interpreter, which the
+        loop holds.
         """
         job = build_job(work, patience)
         key = (job.loop, os.getpid(), how)
-        asked = self._asked.get(key)
-        if asked is None:
-            self._asked[key] = [job]
+        jobs = self._submitted.get(key)
+        if jobs is None:
+            self._submitted[key] = [job]
             job.loop.call_soon(self._hand_over, key)
         else:
-            asked.append(job)
+            jobs.append(job)
         return job.future
 
     def _hand_over(self, key: tuple[asyncio.AbstractEventLoop, int, How]) -> None:
-        """Give what was asked for to its thread."""
-        jobs = self._asked.pop(key, [])
+        """Give the submitted jobs to their thread."""
+        jobs = self._submitted.pop(key, [])
         try:
-            # A thread that close() has just stopped takes nothing more; the next one does.
+            # A thread that close() has just stopped refuses; the next one accepts.
             while jobs and not self._find_thread(key[1:]).submit(*jobs):
                 pass
         except RuntimeError as error:  # no more threads can be started

@@ -1,6 +1,6 @@
-"""The rows of the outbox's file: each statement, and what it takes and gives.
+"""The rows of the outbox's file: each SQL statement, and the function that runs it.
 
-Every function runs within a transaction of its caller's.
+Every function runs within a transaction that its caller began.
 """
 
 from __future__ import annotations
@@ -11,11 +11,18 @@ from contextlib import closing
 from typing import Any
 
 from bridge.errors import OutboxFullError
-from bridge.outbox.base import REMEMBERED, Circuit, Counts, DeadLetter, Delivery, Key
-from bridge.outbox.sqlite.disk import CLAIMED_ROW
+from bridge.outbox.base import (
+    FORGET_AT_ONCE,
+    REMEMBERED_SECONDS,
+    Circuit,
+    Counts,
+    DeadLetter,
+    Delivery,
+    Key,
+    read_circuits,
+)
+from bridge.outbox.sqlite.disk import CLAIMED_ROW_BYTES
 from bridge.outbox.sqlite.file import OutboxFile
-
-FORGET_AT_ONCE = 2000  # delivered keys that one ack forgets at most
 
 Row = tuple[tuple[str, str, str, float, float, float], bytes]  # what _INSERT takes, and the body
 ClaimedRow = tuple[str, str, str, bytes, float, int, int]  # what _CLAIM gives
@@ -28,7 +35,7 @@ _INSERT_BODY = "INSERT OR REPLACE INTO bodies (id, body) VALUES (?, ?)"
 
 _REPLACE = """
 UPDATE deliveries
-SET body = NULL, due = :due, expires = :expires, stored_at = :now, attempts = 0,
+SET due = :due, expires = :expires, stored_at = :now, attempts = 0,
     settled_at = NULL, reason = NULL
 WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
 """
@@ -39,10 +46,8 @@ INSERT OR REPLACE INTO bodies (id, body) SELECT id, :body FROM deliveries
 WHERE event_id = :event_id AND event_name = :event_name AND destination = :destination
 """
 
-_SELECT = """
-SELECT destination, event_name, event_id, coalesce(deliveries.body, bodies.body), expires, attempts
-"""
-_DELIVERIES = "FROM deliveries LEFT JOIN bodies USING (id)"
+_SELECT = "SELECT destination, event_name, event_id, body, expires, attempts"
+_DELIVERIES = "FROM deliveries CROSS JOIN bodies USING (id)"  # CROSS: read in this order
 
 _CLAIM = f"""
 {_SELECT}, id {_DELIVERIES} WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?
@@ -50,24 +55,17 @@ _CLAIM = f"""
 
 _LEASE = "UPDATE deliveries SET due = ?, attempts = attempts + 1 WHERE id = ?"
 
-# A settled row stays settled, whatever a worker whose lease ran out still says of it.
+# A settled row stays settled, even if a worker whose lease ran out reports on it again.
 _BY_KEY = "WHERE event_id = ? AND event_name = ? AND destination = ? AND due IS NOT NULL"
-# The plus keeps SQLite from searching by the key what lies at a known place; a place that another
-# row has taken meanwhile is seen.
+# The plus makes SQLite go to the id and not search for the key. If another row has taken that id
+# meanwhile, the key does not match.
 _BY_PLACE = (
     "WHERE +event_id = ? AND +event_name = ? AND +destination = ? AND due IS NOT NULL AND id = ?"
 )
 
-_ACK = "UPDATE deliveries SET due = NULL, body = NULL, settled_at = ?"
+_ACK = "UPDATE deliveries SET due = NULL, settled_at = ?"
 
-# Without the body in it, a row of before version 2 would keep its page, nearly empty, until it is
-# forgotten in 48 hours. Moved to the end it leaves the page free for others.
-_ACK_AND_MOVE = _ACK.replace("SET ", "SET id = (SELECT max(id) + 1 FROM deliveries), ")
-_HOLDS_BODY = (
-    "AND body IS NOT NULL AND NOT EXISTS (SELECT * FROM bodies WHERE bodies.id = deliveries.id)"
-)
-
-# Of what is delivered and nothing else, whatever a late worker says.
+# Only of what is delivered: a late worker may ack what is dead.
 _DROP_BODY = """
 DELETE FROM bodies WHERE id = (
     SELECT id FROM deliveries {} AND settled_at IS NOT NULL AND reason IS NULL
@@ -91,16 +89,12 @@ UPDATE deliveries SET due = :now
 WHERE event_id = :event_id AND event_name = :event_name AND due > :now AND attempts = 0
 """
 
-_FIND = f"""
-{_SELECT}, due {_DELIVERIES} WHERE event_id = ? AND event_name = ? AND due IS NOT NULL
-ORDER BY destination LIMIT 1
-"""
+_HAS = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE event_id = ? AND event_name = ?)"
 
 _NEXT_DUE = "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL"
 
 _COUNT_WAITING = """
-SELECT destination, count(*), sum(attempts = 0 AND due > :now),
-       min(coalesce(stored_at, min(due, :now)))
+SELECT destination, count(*), sum(attempts = 0 AND due > :now), min(stored_at)
 FROM deliveries WHERE due IS NOT NULL GROUP BY destination
 """
 
@@ -113,7 +107,7 @@ _COUNT_DEAD = """
 SELECT destination, count(*) FROM deliveries WHERE reason IS NOT NULL GROUP BY destination
 """
 
-# The index's own order: nothing has to be sorted, and a page follows the one before it.
+# In the index's own order: nothing has to be sorted, and each page starts where the last one ended.
 _LIST_DEAD = f"""
 {_SELECT}, reason, settled_at {_DELIVERIES}
 WHERE reason IS NOT NULL AND (:destination IS NULL OR destination = :destination)
@@ -155,17 +149,17 @@ def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
 
 
 def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool]:
-    """Store ``rows``; for each, whether its key is new.
+    """Store ``rows``; return for each whether its key is new.
 
     Raises:
-        OutboxFullError: The capacity or the disk has no room for them; nothing is stored.
+        OutboxFullError: The capacity is reached or the disk is full; nothing is stored.
     """
     before = file.count_held()
     room = file.find_room()
     has_disk = room.take(len(rows), sum(len(body) for _, body in rows))
     if has_disk and before + len(rows) <= capacity:
         return [_store(file, row) for row in rows]
-    # How many keys are new shows when they are stored: those we know already need no room.
+    # Keys that are stored already need no room. How many are new shows only when all are stored.
     file.execute("SAVEPOINT put")
     stored = [_store(file, row) for row in rows]
     has_disk = has_disk or not any(stored)
@@ -177,12 +171,12 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool
     if not has_disk:
         raise OutboxFullError(
             f"outbox {file.path}: its disk is full; make room on its disk: the last"
-            f" {max(0, room.free) / 1e6:.0f} MB are kept for delivering what waits"
+            f" {max(0, room.free) / 1e6:.0f} MB are reserved for delivering what waits"
         )
     if not fits:
         raise OutboxFullError(
-            f"outbox {file.path} holds {file.held} of {capacity} deliveries: see why they are not"
-            " delivered, drop dead letters, or give it a larger capacity"
+            f"outbox {file.path} is full, it holds {file.held} of {capacity} deliveries: see why"
+            " they are not delivered, drop dead letters, or give it a larger capacity"
         )
     return stored
 
@@ -197,10 +191,16 @@ def _store(file: OutboxFile, row: Row) -> bool:
 
 
 def _replace(file: OutboxFile, row: Row) -> bool:
-    """Store ``row`` in place of what is forgotten or dead; false if its key is neither."""
+    """Store ``row`` in place of a dead or forgotten one; return false if its key has neither."""
     (destination, event_name, event_id, due, expires, now), body = row
     key = _name((destination, event_name, event_id))
-    values = {**key, "due": due, "expires": expires, "now": now, "forgotten": now - REMEMBERED}
+    values = {
+        **key,
+        "due": due,
+        "expires": expires,
+        "now": now,
+        "forgotten": now - REMEMBERED_SECONDS,
+    }
     if file.execute(_REPLACE_FORGOTTEN, values).rowcount == 1:
         file.held += 1
     elif file.execute(_REPLACE_DEAD, values).rowcount != 1:
@@ -214,10 +214,10 @@ def claim_due(
 ) -> list[ClaimedRow]:
     """Take what is due, oldest first, and make it due again after ``lease``.
 
-    No more than what can be written, and its ack after it; one at least.
+    On a nearly full disk it takes fewer, but at least one, so that their ack can be written too.
 
     Raises:
-        OutboxFullError: The disk is so full that an ack could not be written.
+        OutboxFullError: The disk is so full that no ack could be written.
     """
     room = file.find_room()
     if room.free < 0:
@@ -226,7 +226,7 @@ def claim_due(
     with closing(file.execute(_CLAIM, (destination, now, max(0, limit)))) as found:
         for row in found:
             rows.append(row)
-            size += len(row[3]) + CLAIMED_ROW
+            size += len(row[3]) + CLAIMED_ROW_BYTES
             if size > room.claim_size:
                 break
     file.executemany(_LEASE, [(now + lease, row[6]) for row in rows])
@@ -234,24 +234,20 @@ def claim_due(
 
 
 def read_claimed(rows: Sequence[ClaimedRow], due: float) -> list[Delivery]:
-    """Return what ``claim_due`` took, due again at ``due``."""
+    """Return the rows of ``claim_due`` as deliveries, due again at ``due``."""
     return [_read_delivery(row, due=due, attempts=row[5] + 1, place=row[6]) for row in rows]
 
 
 def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> None:
     """Mark as delivered, without their bodies; forget some of the keys older than 48 hours."""
     is_tight = file.find_room().is_tight
-    if is_tight:
-        keys = [(now, *_list_key(each)) for each in deliveries]
-        moving = f"{_ACK_AND_MOVE} {_BY_KEY} {_HOLDS_BODY}"
-        file.held -= file.executemany(moving, keys).rowcount
     file.held -= _change(file, _ACK, (now,), deliveries)
     places = [(each.place,) for each in deliveries]
     if file.executemany(_DROP_BODY_BY_PLACE, places).rowcount < len(places):
         file.executemany(_DROP_BODY_BY_KEY, [_list_key(each) for each in deliveries])
-    # Each that is forgotten may lie on a page of its own, and that page is written.
+    # Each forgotten key may be on a page of its own, and that page is written.
     most = 2 * len(deliveries) if is_tight else FORGET_AT_ONCE
-    file.execute(_FORGET, (now - REMEMBERED, most))
+    file.execute(_FORGET, (now - REMEMBERED_SECONDS, most))
 
 
 def retry_all(file: OutboxFile, deliveries: Sequence[Delivery], due: float) -> None:
@@ -267,10 +263,10 @@ def bury_all(file: OutboxFile, deliveries: Sequence[Delivery], reason: str, now:
 def _change(
     file: OutboxFile, change: str, values: tuple[Any, ...], deliveries: Sequence[Delivery]
 ) -> int:
-    """Do ``change``, which takes ``values``, to those that wait; how many did.
+    """Run the statement ``change`` with ``values`` on those that wait; return how many did.
 
-    Each is looked for at its place first, which takes half the time of finding its key. If any is
-    not there, all are looked for by their keys.
+    Each row is looked for at its place first, which takes half the time of searching for its key.
+    If any is not there, all are searched for by key.
     """
     names = [_list_key(each) for each in deliveries]
     places = [(*values, *name, each.place) for name, each in zip(names, deliveries, strict=True)]
@@ -283,19 +279,19 @@ def _change(
 
 
 def release_held(file: OutboxFile, event_name: str, event_id: str, now: float) -> int:
-    """Make due what was never claimed; how many there were."""
+    """Make due what was never claimed; return how many there were."""
     row = {"event_name": event_name, "event_id": event_id, "now": now}
     return file.execute(_RELEASE, row).rowcount
 
 
-def find_waiting(file: OutboxFile, event_name: str, event_id: str) -> Delivery | None:
-    """Return a waiting delivery of one event, or ``None``."""
-    row = file.execute(_FIND, (event_id, event_name)).fetchone()
-    return _read_delivery(row, due=row[6], attempts=row[5]) if row else None
+def has_event(file: OutboxFile, event_name: str, event_id: str) -> bool:
+    """Return whether there is a row of the event."""
+    [found] = file.execute(_HAS, (event_id, event_name)).fetchone()
+    return bool(found)
 
 
 def read_next_due(file: OutboxFile, destination: str) -> float | None:
-    """Return the first ``due``, or ``None`` if nothing waits."""
+    """Return the earliest ``due``, or ``None`` if nothing waits."""
     due: float | None = file.execute(_NEXT_DUE, (destination,)).fetchone()[0]
     return due
 
@@ -303,7 +299,7 @@ def read_next_due(file: OutboxFile, destination: str) -> float | None:
 def count_all(file: OutboxFile, now: float) -> dict[str, Counts]:
     """Count by destination, from indexes alone."""
     waiting = {row[0]: row[1:] for row in file.execute(_COUNT_WAITING, {"now": now})}
-    delivered = dict(file.execute(_COUNT_DELIVERED, (now - REMEMBERED,)).fetchall())
+    delivered = dict(file.execute(_COUNT_DELIVERED, (now - REMEMBERED_SECONDS,)).fetchall())
     dead = dict(file.execute(_COUNT_DEAD).fetchall())
     counts = {}
     for name in waiting.keys() | delivered.keys() | dead.keys():
@@ -332,12 +328,12 @@ def find_dead(file: OutboxFile, event_id: str) -> list[DeadLetter]:
 
 
 def revive_all(file: OutboxFile, keys: Sequence[Key], now: float) -> int:
-    """Make dead letters due; how many there were."""
+    """Make dead letters due; return how many there were."""
     return file.executemany(_REVIVE, [{**_name(key), "now": now} for key in keys]).rowcount
 
 
 def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
-    """Delete dead letters; how many there were."""
+    """Delete dead letters; return how many there were."""
     names = [_name(key) for key in keys]
     file.executemany(_DROP_DEAD_BODY, names)
     dropped = file.executemany(_DROP, names).rowcount
@@ -346,28 +342,25 @@ def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
 
 
 def save_circuit(file: OutboxFile, circuit: Circuit) -> None:
-    """Keep ``circuit`` in place of the destination's last."""
+    """Store ``circuit`` in place of the destination's last one."""
     file.execute(
         _SAVE_CIRCUIT,
         (circuit.destination, circuit.state, circuit.reason, circuit.since, circuit.until),
     )
 
 
-def read_circuits(file: OutboxFile) -> dict[str, Circuit]:
-    """Return the circuits kept, by destination."""
-    return {
-        row[0]: Circuit(destination=row[0], state=row[1], reason=row[2], since=row[3], until=row[4])
-        for row in file.execute(_CIRCUITS)
-    }
+def load_circuits(file: OutboxFile) -> dict[str, Circuit]:
+    """Return the stored circuits by destination."""
+    return read_circuits(file.execute(_CIRCUITS))
 
 
 def _list_key(delivery: Delivery) -> tuple[str, str, str]:
-    """Return what names ``delivery``, in the order of its index."""
+    """Return the key of ``delivery`` in the order of the index."""
     return (delivery.event_id, delivery.event_name, delivery.destination)
 
 
 def _name(key: Key) -> dict[str, Any]:
-    """Return ``key`` as parameters of a statement."""
+    """Return ``key`` as named parameters of a statement."""
     return {"destination": key[0], "event_name": key[1], "event_id": key[2]}
 
 
@@ -387,7 +380,7 @@ def _read_delivery(
 
 
 def _read_dead(rows: sqlite3.Cursor) -> list[DeadLetter]:
-    """Return rows of ``_SELECT``, reason and time; what is dead is due at no time but its last."""
+    """Return rows of ``_SELECT``, reason and time as dead letters."""
     return [
         DeadLetter(
             delivery=_read_delivery(row, due=row[7], attempts=row[5]),

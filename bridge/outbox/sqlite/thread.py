@@ -1,9 +1,9 @@
 """The thread that owns a connection to the outbox's file.
 
-Strategy: group commit. It runs whatever has queued up since its last commit as one transaction, so
+Strategy: group commit. Whatever has queued up since the last commit runs as one transaction, so
 that a hundred concurrent requests wait for one disk flush instead of a hundred, and the event loop
-never waits for a disk at all. While another process holds the lock, the jobs wait here, each until
-its own deadline.
+never waits for a disk. While another process holds the lock, the jobs wait here, each until its own
+deadline.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from bridge.outbox.sqlite.file import (
     read_identity,
 )
 
-MAX_GROUP = 2000  # jobs of one commit, and what was handed over with the last of them
+MAX_GROUP = 2000  # jobs of one commit; those handed over with the last one come on top
 
 Work = Callable[[OutboxFile], Any]
 How = Literal["IMMEDIATE", "DEFERRED"]
@@ -41,11 +41,11 @@ class Job:
     """One piece of work and the future that waits for it.
 
     Attributes:
-        work: Done within a transaction, perhaps several times; the last one counts.
+        work: Called within a transaction, perhaps several times; the last call counts.
         patience: How long it may wait for another process's lock, in seconds.
-        deadline: When that ends, on the monotonic clock.
-        loop: The future's own.
-        future: Answered once the transaction is committed.
+        deadline: When that time is over, on the monotonic clock.
+        loop: The event loop of ``future``.
+        future: Resolved once the transaction is committed.
     """
 
     work: Work
@@ -57,7 +57,7 @@ class Job:
     error: Exception | None = None
 
     def settle(self) -> None:
-        """Answer the future, on its own loop."""
+        """Resolve the future; called on its own loop."""
         if self.future.done():
             return
         if self.error is None:
@@ -67,7 +67,7 @@ class Job:
 
 
 def build_job(work: Work, patience: float) -> Job:
-    """Return a job for the running event loop, from this moment on."""
+    """Return a job of the running event loop; its patience starts now."""
     loop = asyncio.get_running_loop()
     return Job(work, patience, time.monotonic() + patience, loop, loop.create_future())
 
@@ -90,10 +90,10 @@ class FileThread:
         self._thread: threading.Thread | None = None
 
     def submit(self, *jobs: Job) -> bool:
-        """Have ``jobs`` done; false if the thread was stopped.
+        """Queue ``jobs``; return false if the thread was stopped.
 
         Raises:
-            RuntimeError: It is not running yet, and cannot be started.
+            RuntimeError: The thread cannot be started.
         """
         with self._lock:
             if self._stopped:
@@ -106,7 +106,7 @@ class FileThread:
         return True
 
     def stop(self) -> None:
-        """Let it finish what is queued and close the file; blocks until then."""
+        """Finish what is queued and close the file; blocks until then."""
         with self._lock:
             self._stopped = True
             self._jobs.put(None)
@@ -122,7 +122,7 @@ class FileThread:
         self._close()
 
     def _collect(self, waiting: list[Job]) -> bool:
-        """Add what has queued up to ``waiting``; whether there will be nothing more."""
+        """Add what has queued up to ``waiting``; return whether nothing more will come."""
         ended = False
         while not waiting or (len(waiting) < MAX_GROUP and not self._jobs.empty()):
             jobs = self._jobs.get()
@@ -140,14 +140,14 @@ class FileThread:
             file = self._open()
             file.begin(self._how)
         except Exception as error:  # noqa: BLE001 - the thread must outlive any surprise
-            # Without a transaction none of them is at fault: one by one they would wait in vain.
+            # No transaction began, so no single job is the cause: trying one by one would not help.
             return self._refuse(jobs, error)
         try:
             _commit(file, jobs)
         except Exception as error:  # noqa: BLE001 - the same
             self._undo(file)
             if is_full(error):
-                # What the -wal file holds may have its place in the file: then its room is free.
+                # If the file has room for what the -wal file holds, moving it there frees the disk.
                 file.is_tight = True
                 self._tidy(file)
             return self._divide(jobs, error)
@@ -156,17 +156,17 @@ class FileThread:
         return []
 
     def _divide(self, jobs: list[Job], error: Exception) -> list[Job]:
-        """Run ``jobs`` each in its own transaction: one of them failed the others."""
+        """Run each of ``jobs`` in its own transaction: one of them made all fail."""
         if len(jobs) == 1 or is_locked(error):
             return self._refuse(jobs, error)
         waiting: list[Job] = []
         for job in jobs:
-            # Where one finds the file locked, so would all that follow.
+            # If one finds the file locked, so would all that follow.
             waiting += [job] if waiting else self._work_off([job])
         return waiting
 
     def _refuse(self, jobs: list[Job], error: Exception) -> list[Job]:
-        """Fail ``jobs`` by ``error``; those that may still wait for a lock are returned."""
+        """Fail ``jobs`` with ``error``; return those that may still wait for a lock."""
         if is_broken(error):
             self._close()
         patient = time.monotonic() if is_locked(error) else float("inf")
@@ -186,22 +186,24 @@ class FileThread:
         return built
 
     def _open(self) -> OutboxFile:
-        """Return the open file; opened again if another lies in its place."""
+        """Return the open file; open it again if another file is in its place."""
         if self._file is not None and self._file.identity != read_identity(self._path):
-            # SQLite would go on writing into a file that nobody finds any more.
-            logger.error("outbox %s: the file was deleted or replaced under us", self._path)
+            # SQLite would go on writing into a file that has no name any more.
+            logger.error(
+                "outbox %s: the file was deleted or replaced while it was open", self._path
+            )
             self._close()
         if self._file is None:
             self._file = open_file(self._path, writes=self._how == "IMMEDIATE")
         return self._file
 
     def _tidy(self, file: OutboxFile) -> None:
-        """Keep the -wal file small; what was committed is answered for already."""
+        """Keep the -wal file small; the callers have their answers already."""
         if self._how == "IMMEDIATE":
             try:
                 file.cut_wal()
             except Exception as error:  # noqa: BLE001 - the thread must outlive any surprise
-                if not is_full(error):  # whoever stores or claims is told so
+                if not is_full(error):  # the next put or claim raises that
                     logger.warning("outbox %s: its -wal file stays large: %s", self._path, error)
 
     def _undo(self, file: OutboxFile) -> None:
@@ -222,12 +224,12 @@ def _commit(file: OutboxFile, jobs: Sequence[Job]) -> None:
         try:
             job.result = job.work(file)
         except OutboxFullError as error:
-            job.error = error  # it took back what it did; the others are not concerned
+            job.error = error  # it undid its own changes; the others go on
     file.execute("COMMIT")
 
 
 def _settle(jobs: Sequence[Job]) -> None:
-    """Answer the futures of ``jobs``, with one call to each event loop."""
+    """Resolve the futures of ``jobs``, with one call to each event loop."""
     for loop in {job.loop for job in jobs}:
         settled = [job for job in jobs if job.loop is loop]
         try:
