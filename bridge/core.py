@@ -36,8 +36,7 @@ from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.sender import Sender
 from bridge.destinations.base import Destination
-from bridge.destinations.meta import Meta
-from bridge.destinations.segment import Segment
+from bridge.destinations.group import Destinations
 from bridge.enrichment import Enricher
 from bridge.errors import ConfigError, InvalidEventError, UsageError
 from bridge.event_rules import EventRules
@@ -163,24 +162,22 @@ class Bridge:
             raise ConfigError(f"catalog must be like Catalog([…]), got {type(catalog).__name__}")
         if not 0 <= rate_limit < float("inf"):
             raise ConfigError(f"rate_limit must be 0 or more events a minute, got {rate_limit}")
-        _check_destinations(destinations)
         if cookie_domain is not None and not parse_host(cookie_domain.strip(".").encode()):
             raise ConfigError(f"cookie_domain must be like example.com, got {cookie_domain!r}")
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
-        self.destinations = tuple(destinations)
+        self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
-        self._metrics = Metrics([destination.name for destination in self.destinations])
+        self._metrics = Metrics(self.destinations.names)
         self._sender = Sender(
             self.outbox, self.destinations, counters=self.counters, metrics=self._metrics
         )
-        self._intake = Intake(self.outbox, self.destinations, self.counters, self._metrics)
+        self._intake = Intake(self.outbox, self.counters, self._metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
         catalog_ = catalog or Catalog()
-        pixel_ids = [each.pixel_id for each in destinations if each.pixel_id is not None]
-        self._pixel_ids = tuple(dict.fromkeys(pixel_ids))
+        self._pixel_ids = self.destinations.pixel_ids
         # Pages speak the language that the server does.
-        is_spoken = catalog is not None or any(isinstance(each, Segment) for each in destinations)
+        is_spoken = catalog is not None or self.destinations.segment is not None
         table = catalog_.to_json() if is_spoken else None
         self._script = Script(prefix, pixel_script_url, table=table)
         self._event_names = EventNames(custom_events)
@@ -195,12 +192,8 @@ class Bridge:
             phone_region=self._phone_region,
             private_parameters=private,
         )
-        is_direct = any(isinstance(destination, Meta) for destination in destinations)
-        segment = next((each for each in destinations if isinstance(each, Segment)), None)
-        self._enricher = Enricher(
-            rules, is_direct=is_direct, counters=self.counters, segment=segment
-        )
-        self._explainer = Explainer(rules, is_direct=is_direct, segment=segment)
+        self._enricher = Enricher(rules, self.destinations, counters=self.counters)
+        self._explainer = Explainer(rules, self.destinations)
         keys = read_keys(secret_key)
         self._visits = Visits(
             SiteRules(
@@ -413,7 +406,7 @@ class Bridge:
             "custom_data": properties,
             "user_data": user_data,
         }
-        event, told = self._enricher.complete(given, visitor, now=time.time())
+        event, context = self._enricher.complete(given, visitor, now=time.time())
         if self._skips(event, visitor):
             return event
         # The caller's transaction may roll back, and may lock what another would write: who the
@@ -427,10 +420,11 @@ class Bridge:
         hold = self._browser_hold if twin else 0.0
         is_new: bool | None = False
         try:
-            if connection is None:
-                is_new = await self._intake.put_or_lose(event, told, hold=hold)
-            else:
-                is_new = await self._intake.put(event, told, hold=hold, connection=connection)
+            now = time.time()
+            deliveries = self.destinations.build_deliveries(event, context, due=now + hold)
+            is_new = await self._intake.put(
+                deliveries, now, connection=connection, may_lose=connection is None
+            )
         finally:
             if twin is not None and is_new is False and twin in visitor.twins:
                 visitor.twins.remove(twin)
@@ -518,23 +512,15 @@ class Bridge:
         before = visitor.take_identified()
         if before is None or visitor.skip_reason is not None:
             return
-        await self._intake.introduce(visitor.identity, before, connection=connection)
+        now = time.time()
+        deliveries = self.destinations.build_identity_deliveries(visitor.identity, before, now)
+        if deliveries:
+            lose = connection is None
+            await self._intake.put(deliveries, now, connection=connection, may_lose=lose)
         self._sender.wake()
 
     def __repr__(self) -> str:
-        return f"Bridge(destinations={[destination.name for destination in self.destinations]})"
-
-
-def _check_destinations(destinations: Sequence[Destination]) -> None:
-    """Refuse what is no list of destinations, or names one twice."""
-    if not isinstance(destinations, list | tuple) or not destinations:
-        raise ConfigError("destinations must be a list such as [Meta(…)], with at least one")
-    for destination in destinations:
-        if not hasattr(destination, "build_request"):
-            raise ConfigError(f"destinations: {type(destination).__name__} is none; see Meta")
-    names = [destination.name for destination in destinations]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"destinations must differ, got {', '.join(names)}")
+        return f"Bridge(destinations={self.destinations.names})"
 
 
 def _read_paths(paths: str | Iterable[str]) -> list[str]:

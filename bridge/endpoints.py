@@ -215,10 +215,12 @@ class Endpoints:
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
         bridge = self._bridge
-        event, told = bridge._enricher.complete(fields, visitor, now=time.time(), is_fired=True)
+        event, context = bridge._enricher.complete(fields, visitor, now=time.time(), is_fired=True)
         if bridge._skips(event, visitor):
             return
-        if await bridge._intake.put(event, told, hold=0.0) and state:
+        now = time.time()
+        deliveries = bridge.destinations.build_deliveries(event, context, due=now)
+        if await bridge._intake.put(deliveries, now) and state:
             self._count_copy(state)
         bridge._sender.wake()
 

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.destinations.base import Told
-from bridge.destinations.messages import LIMITED, build_data_use, read_traits
-from bridge.destinations.segment import Segment
+from bridge.destinations.base import EncodingContext
+from bridge.destinations.group import Destinations
+from bridge.destinations.messages import LIMITED, read_traits
 from bridge.destinations.track_message import complete_message
 from bridge.errors import InvalidEventError
 from bridge.event_rules import EventRules
@@ -81,11 +81,11 @@ class Completed(NamedTuple):
 
     Attributes:
         event: In Meta's words, complete.
-        told: What other destinations need beside it.
+        context: What destinations need beside it.
     """
 
     event: Event
-    told: Told
+    context: EncodingContext
 
 
 class Enricher:
@@ -93,26 +93,23 @@ class Enricher:
 
     Args:
         rules: How the app's events are read.
-        is_direct: Whether Meta gets the events from us, whoever else does.
+        destinations: The app's, whose switches its own messages to Segment get too.
         counters: Where ``removed_properties`` is counted.
-        segment: The app's, whose switches its own messages get too.
     """
 
     def __init__(
         self,
         rules: EventRules,
+        destinations: Destinations,
         *,
-        is_direct: bool,
         counters: Counter[str],
-        segment: Segment | None = None,
     ) -> None:
         self._catalog = rules.catalog
         self._tripwire = rules.tripwire
         self._phone_region = rules.phone_region
         self._private = rules.private_parameters
-        self._is_direct = is_direct
+        self._destinations = destinations
         self._counters = counters
-        self._segment = segment
 
     def complete_any(
         self, event: Mapping[str, Any], visitor: Visitor, *, now: float
@@ -148,10 +145,6 @@ class Enricher:
         if visitor.skip_reason is not None:
             given["integrations"] = {"All": False}  # what is sent all the same ends at Segment
         data_use = LIMITED if visitor.consent == "limited" else None
-        if self._segment is None:
-            switches = build_data_use(data_use)
-        else:
-            switches = self._segment.build_switches(data_use)
         return complete_message(
             given,
             visitor.identity,
@@ -159,7 +152,7 @@ class Enricher:
             visitor.page_url,
             referrer_url=visitor.referrer_url,
             data_use=data_use,
-            switches=switches,
+            switches=self._destinations.build_switches(data_use),
             now=now,
         )
 
@@ -268,8 +261,10 @@ class Enricher:
             fields = LIMITED_DATA_USE | fields
         user_data = visitor.complete_user_data(own)
         event = parse_event(fields, user_data, now=now, custom_data=custom_data)
-        told = Told(self._catalog, visitor.identity, said, properties, self._is_direct)
-        return Completed(event, told)
+        context = EncodingContext(
+            self._catalog, visitor.identity, said, properties, self._destinations.reach_meta
+        )
+        return Completed(event, context)
 
     def _is_spec(self, name: object) -> bool:
         return isinstance(name, str) and self._catalog.find(name) is not None

@@ -27,11 +27,11 @@ class Option(NamedTuple):
 
     Attributes:
         variable: Its name.
-        of: Whose argument it sets.
+        of: What it is an argument of.
         argument: The argument's name.
         parse: Text to value; raises ``ValueError``.
         meaning: One sentence for people.
-        default: What holds without it, for people.
+        default: What applies without it, for people.
     """
 
     variable: str
@@ -64,7 +64,7 @@ OPTIONS: tuple[Option, ...] = (
         "Meta",
         "pixel_id",
         str,
-        "The pixel or dataset id; with Segment alone, of the pixel that pages have.",
+        "The pixel or dataset id; with Segment alone, the pixel that pages fire.",
         "none",
     ),
     Option(
@@ -72,7 +72,7 @@ OPTIONS: tuple[Option, ...] = (
         "Meta",
         "access_token",
         Secret,
-        "Conversions API token, from Events Manager; needed unless events go to Segment alone.",
+        "Conversions API token, from Events Manager; required unless events go to Segment alone.",
         "none",
     ),
     Option(
@@ -80,16 +80,24 @@ OPTIONS: tuple[Option, ...] = (
         "Segment",
         "write_key",
         Secret,
-        "Write key of a Segment source: events go there too, or there alone.",
+        "Write key of a Segment source: events go there too, or only there.",
         "none",
+    ),
+    Option(
+        "BRIDGE_SEGMENT_REGION",
+        "Segment",
+        "region",
+        str,
+        "Where the Segment workspace lives: us or eu.",
+        "us",
     ),
     Option(
         "BRIDGE_SEGMENT_URL",
         "Segment",
-        "region",
+        "url",
         str,
-        "Where the Segment workspace lives: us, eu, or the API's base address.",
-        "us",
+        "Base address of Segment's API.",
+        "the region's",
     ),
     Option(
         "BRIDGE_SECRET_KEY",
@@ -112,7 +120,7 @@ OPTIONS: tuple[Option, ...] = (
         "Consent",
         "default",
         str,
-        "What holds until the visitor chose: granted, limited, denied or pending.",
+        "What applies until the visitor chooses: granted, limited, denied or pending.",
         "granted",
     ),
     Option(
@@ -120,7 +128,7 @@ OPTIONS: tuple[Option, ...] = (
         "Consent",
         "cookie",
         str,
-        "A cookie of your consent banner that tells: granted, limited, denied or the like.",
+        "A cookie of your consent banner that says granted, limited, denied or the like.",
         "none",
     ),
     Option(
@@ -128,7 +136,7 @@ OPTIONS: tuple[Option, ...] = (
         "Consent",
         "header",
         str,
-        "A request header that tells, set by what stands in front of the app.",
+        "A request header that says the same, set by a proxy in front of the app.",
         "none",
     ),
     Option(
@@ -136,15 +144,15 @@ OPTIONS: tuple[Option, ...] = (
         "Consent",
         "gpc",
         str,
-        "What Global Privacy Control turns granted into: ldu (limited), deny or ignore.",
-        "ldu",
+        "What Global Privacy Control turns granted into: limited, denied or ignore.",
+        "limited",
     ),
     Option(
         "BRIDGE_TRUSTED_PROXIES",
         "Bridge",
         "trusted_proxies",
         str,
-        "Addresses or CIDR ranges of proxies whose headers are believed.",
+        "Addresses or CIDR ranges of proxies whose headers are trusted.",
         "none",
     ),
     Option(
@@ -152,7 +160,7 @@ OPTIONS: tuple[Option, ...] = (
         "Bridge",
         "client_ip_header",
         str,
-        "Where they tell the client: X-Forwarded-For, Forwarded, CF-Connecting-IP …",
+        "The header with the client's address: X-Forwarded-For, Forwarded, CF-Connecting-IP ...",
         "X-Forwarded-For",
     ),
     Option(
@@ -160,7 +168,7 @@ OPTIONS: tuple[Option, ...] = (
         "Bridge",
         "cookie_domain",
         str,
-        "Where the cookies live.",
+        "Domain of the cookies.",
         "the registrable domain",
     ),
     Option(
@@ -168,7 +176,7 @@ OPTIONS: tuple[Option, ...] = (
         "Bridge",
         "exclude_paths",
         _parse_list,
-        "Paths, with all below them, where no visitor is met; separated by commas.",
+        "Paths, with all below them, where no visitor is identified; separated by commas.",
         "none",
     ),
     Option(
@@ -176,7 +184,7 @@ OPTIONS: tuple[Option, ...] = (
         "Bridge",
         "private_parameters",
         _parse_list,
-        "Query parameters that never leave with a URL; separated by commas.",
+        "Query parameters removed from every URL that is sent; separated by commas.",
         "the usual tokens and personal data",
     ),
     Option(
@@ -208,7 +216,7 @@ OPTIONS: tuple[Option, ...] = (
         "Bridge",
         "browser_hold",
         float,
-        "Seconds a server copy waits for its browser copy to go first.",
+        "Seconds a server copy waits, so that its browser copy goes first.",
         "10",
     ),
     Option(
@@ -216,7 +224,7 @@ OPTIONS: tuple[Option, ...] = (
         "Bridge",
         "custom_events",
         _parse_list,
-        "Names that browsers may report beside Meta's standard events; `*` for any.",
+        "Names that browsers may report besides Meta's standard events; `*` for any.",
         "none",
     ),
     Option(
@@ -224,7 +232,7 @@ OPTIONS: tuple[Option, ...] = (
         "Bridge",
         "allow_personal",
         _parse_list,
-        "Properties that look like personal data and are none; separated by commas.",
+        "Properties that look like personal data but are not; separated by commas.",
         "none",
     ),
     Option(
@@ -248,7 +256,7 @@ OPTIONS: tuple[Option, ...] = (
         "Bridge",
         "session_max_age",
         int,
-        "Seconds an unrenewed session counts.",
+        "Seconds that a session lasts without being renewed.",
         "7776000 (90 days)",
     ),
     Option(
@@ -281,7 +289,7 @@ OPTIONS: tuple[Option, ...] = (
         "Meta",
         "partner_agent",
         str,
-        "Platform id, for those who send for others.",
+        "Platform id, for platforms that send for others.",
         "none",
     ),
 )
@@ -293,7 +301,7 @@ def build_from(kind: Callable[..., Built], environ: Mapping[str, str], **argumen
     Args:
         kind: Takes the options as arguments.
         environ: The variables.
-        arguments: They go before the variables.
+        arguments: They override the variables.
 
     Raises:
         ConfigError: A variable is missing, mistyped or wrong.
@@ -312,13 +320,13 @@ def _name_variable(error: ConfigError) -> ConfigError:
 
 
 def _check_names(environ: Mapping[str, str]) -> None:
-    """Refuse a mistyped variable: consent that nobody reads would count as granted."""
+    """Refuse a mistyped variable: a consent setting that is not read would mean granted."""
     known = [option.variable for option in OPTIONS]
     for name in environ:
         if name.startswith("BRIDGE_") and name not in known:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             if close:
-                raise ConfigError(f"{name} is no option; did you mean {close[0]}?")
+                raise ConfigError(f"{name} is not an option; did you mean {close[0]}?")
 
 
 def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -351,17 +359,17 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _build_destinations(meta: dict[str, Any], segment: dict[str, Any]) -> list[Destination]:
-    """Return where events go: to Meta, to Segment, or to both.
+    """Return Meta, Segment, or both.
 
     Raises:
-        ConfigError: To neither, or something that is needed is missing.
+        ConfigError: There is neither, or a required variable is missing.
     """
     if segment and "write_key" not in segment:
-        raise ConfigError("BRIDGE_SEGMENT_WRITE_KEY is not set, and BRIDGE_SEGMENT_URL is")
+        raise ConfigError("BRIDGE_SEGMENT_WRITE_KEY is not set, but its region or URL is")
     if not segment and "pixel_id" not in meta and "access_token" not in meta:
         raise ConfigError(
-            "BRIDGE_PIXEL_ID is not set, nor is BRIDGE_SEGMENT_WRITE_KEY: events go to a pixel of"
-            " Meta's, with BRIDGE_ACCESS_TOKEN, or to a Segment source"
+            "BRIDGE_PIXEL_ID is not set, nor is BRIDGE_SEGMENT_WRITE_KEY: set BRIDGE_PIXEL_ID and"
+            " BRIDGE_ACCESS_TOKEN to send events to Meta, or the write key of a Segment source"
         )
     destinations: list[Destination] = []
     if "access_token" in meta or "write_key" not in segment:
@@ -370,7 +378,7 @@ def _build_destinations(meta: dict[str, Any], segment: dict[str, Any]) -> list[D
                 raise ConfigError(f"{option.variable} is not set: {option.meaning}")
         destinations.append(Meta(**meta))
     if "write_key" in segment:
-        # Meta's own pixel is the pages' already.
+        # With both, pages fire Meta's pixel already.
         pixel_id = None if destinations else meta.get("pixel_id")
         destinations.append(Segment(**segment, pixel_id=pixel_id))
     return destinations

@@ -334,12 +334,15 @@ async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) ->
         ({"secret_key": [SECRET, None]}, "secret_key must be"),
         ({"destinations": []}, "destinations must be a list"),
         ({"destinations": make_meta()}, "destinations must be a list"),
-        ({"destinations": ["meta"]}, "destinations: str is none"),
+        (
+            {"destinations": ["meta"]},
+            r"destinations\[0\] must be a Destination such as Meta\(...\), got str",
+        ),
         ({"cookie_domain": "https://example.com"}, "cookie_domain must be like"),
         ({"exclude_paths": ["static"]}, "exclude_paths must be like"),
         ({"consent": "yes"}, "consent must be one of .*, got 'yes'"),
         ({"phone_region": "Germany"}, "region"),
-        ({"destinations": [make_meta(), make_meta()]}, "destinations must differ"),
+        ({"destinations": [make_meta(), make_meta()]}, "destinations must have different names"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -385,7 +388,11 @@ def test_environment_without_a_required_variable_names_it(missing: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("BRIDGE_CONCENT", "pending", "BRIDGE_CONCENT is no option; did you mean BRIDGE_CONSENT"),
+        (
+            "BRIDGE_CONCENT",
+            "pending",
+            "BRIDGE_CONCENT is not an option; did you mean BRIDGE_CONSENT",
+        ),
         ("BRIDGE_SECRET_KEY", "short", "BRIDGE_SECRET_KEY: secret_key must be at least 32 bytes"),
         ("BRIDGE_PIXEL_ID", "abc", "BRIDGE_PIXEL_ID: pixel_id must be digits"),
         ("BRIDGE_CONSENT", "Pending", "BRIDGE_CONSENT: default consent must be one of"),

@@ -40,7 +40,7 @@ def test_meta_alone() -> None:
     [
         ({}, None, "https://api.segment.io/v1/batch"),
         ({"BRIDGE_PIXEL_ID": "123"}, "123", "https://api.segment.io/v1/batch"),
-        ({"BRIDGE_SEGMENT_URL": "eu"}, None, "https://events.eu1.segmentapis.com/v1/batch"),
+        ({"BRIDGE_SEGMENT_REGION": "eu"}, None, "https://events.eu1.segmentapis.com/v1/batch"),
         ({"BRIDGE_SEGMENT_URL": "http://127.0.0.1:9"}, None, "http://127.0.0.1:9/v1/batch"),
     ],
 )
@@ -66,11 +66,15 @@ def test_both() -> None:
         ([{"BRIDGE_PIXEL_ID": "123"}], "BRIDGE_ACCESS_TOKEN is not set"),
         ([{"BRIDGE_ACCESS_TOKEN": "token"}], "BRIDGE_PIXEL_ID is not set"),
         ([SEGMENT, {"BRIDGE_ACCESS_TOKEN": "token"}], "BRIDGE_PIXEL_ID is not set"),
-        ([META, {"BRIDGE_SEGMENT_URL": "eu"}], "BRIDGE_SEGMENT_WRITE_KEY is not set"),
-        ([{"BRIDGE_SEGMENT_URL": "eu"}], "BRIDGE_SEGMENT_WRITE_KEY"),
+        ([META, {"BRIDGE_SEGMENT_REGION": "eu"}], "BRIDGE_SEGMENT_WRITE_KEY is not set"),
+        ([{"BRIDGE_SEGMENT_REGION": "eu"}], "BRIDGE_SEGMENT_WRITE_KEY"),
         (
-            [SEGMENT, {"BRIDGE_SEGMENT_URL": "asia"}],
-            "BRIDGE_SEGMENT_URL: region must be us, eu or like https://api.segment.io, got 'asia'",
+            [SEGMENT, {"BRIDGE_SEGMENT_REGION": "asia"}],
+            "BRIDGE_SEGMENT_REGION: region must be us or eu, got 'asia'",
+        ),
+        (
+            [SEGMENT, {"BRIDGE_SEGMENT_URL": "eu"}],
+            "BRIDGE_SEGMENT_URL: url must be like https://api.segment.io, got 'eu'",
         ),
         ([{"BRIDGE_SEGMENT_WRITE_KEY": "a b"}], "BRIDGE_SEGMENT_WRITE_KEY: write_key"),
         ([SEGMENT, {"BRIDGE_PIXEL_ID": "abc"}], "BRIDGE_PIXEL_ID: pixel_id must be digits"),

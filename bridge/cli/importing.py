@@ -71,7 +71,7 @@ def import_events(
         stores = bridge is not None and not dry_run
         importer = Importer(
             source,
-            bridge.destinations if bridge and stores else (),
+            bridge.destinations if bridge and stores else None,
             bridge.outbox if bridge and stores else None,
             progress_file=progress_file,
             rejects=rejects,

@@ -37,10 +37,14 @@ async def exchange(
 
     Ends within ``TOTAL_TIMEOUT`` seconds.
     """
-    request = destination.build_request(bodies, time.time())
+    return await send(client, destination, destination.build_request(bodies, time.time()))
+
+
+async def send(client: httpx.AsyncClient, destination: Destination, request: Request) -> Verdict:
+    """Send ``request`` and return what the answer means, as ``exchange`` does."""
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT):
-            if destination.accepts_gzip and len(request.content) >= MIN_GZIP:
+            if destination.limits.accepts_gzip and len(request.content) >= MIN_GZIP:
                 request = await asyncio.to_thread(_compress, request)
             status, headers, content = await _post(client, request)
     except _FAILURES as error:

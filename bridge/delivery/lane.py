@@ -69,12 +69,12 @@ class Lane:
         self._metrics = metrics
         self._concurrency = concurrency
         self._max_bytes: int | None = None
-        if destination.max_content is not None:
+        if destination.limits.max_content is not None:
             overhead = len(destination.build_request([], time.time()).content)
-            self._max_bytes = destination.max_content - overhead
+            self._max_bytes = destination.limits.max_content - overhead
         most = self._max_bytes
         self._byte_budget = MAX_REQUEST if most is None else min(MAX_REQUEST, most)
-        self._claim_size = destination.batch_size
+        self._claim_size = destination.limits.batch_size
         self._breaker = Breaker(self._name, time.monotonic())
         self._claims: dict[asyncio.Task[None], Claim] = {}
         self._claiming: asyncio.Task[list[Delivery]] | None = None
@@ -149,7 +149,7 @@ class Lane:
             return False
         self._adapt(deliveries)
         batches = cut(
-            deliveries, batch_size=self._destination.batch_size, max_bytes=self._byte_budget
+            deliveries, batch_size=self._destination.limits.batch_size, max_bytes=self._byte_budget
         )
         claim = Claim(batches, leased_until=now + LEASE)
         task = asyncio.create_task(self._deliver(client, claim))
@@ -163,7 +163,7 @@ class Lane:
         if size > MAX_REQUEST:
             self._claim_size = max(1, len(deliveries) * MAX_REQUEST // size)
         elif len(deliveries) >= self._claim_size:
-            self._claim_size = min(self._destination.batch_size, 2 * self._claim_size)
+            self._claim_size = min(self._destination.limits.batch_size, 2 * self._claim_size)
 
     async def _give_back(self) -> None:
         """Make what is claimed and not settled due at once, for the next process."""

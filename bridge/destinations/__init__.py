@@ -1,8 +1,11 @@
-"""Where server copies go: each destination turns events into requests and answers into verdicts."""
+"""Where server copies go: a destination turns events into requests, and answers into verdicts."""
 
 from bridge.destinations.base import (
     Accepted,
+    Check,
     Destination,
+    EncodingContext,
+    Limits,
     Paused,
     Rejected,
     Request,
@@ -15,7 +18,10 @@ from bridge.destinations.track_message import to_arguments
 
 __all__ = [
     "Accepted",
+    "Check",
     "Destination",
+    "EncodingContext",
+    "Limits",
     "Meta",
     "Paused",
     "Rejected",

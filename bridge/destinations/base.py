@@ -1,14 +1,15 @@
 """What a destination is: pure, it never sends.
 
-An event is encoded once, before it is stored; a request joins ready bytes; an answer becomes a
-verdict over the whole request. The sender does the rest.
+An event is encoded once, before it is stored. A request joins the stored bytes, and the answer
+becomes a verdict on the whole request. The sender does the rest.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from bridge.events.catalog import NOTHING, Catalog, Translated
 from bridge.events.event import Event
@@ -20,9 +21,9 @@ class Request:
     """One HTTP POST, ready to send.
 
     Attributes:
-        url: Where to; holds no secret.
+        url: Holds no secret.
         content: The body. It may hold the access token, so it is never shown.
-        headers: Header names, lower-case, and values.
+        headers: Values by lower-case name.
     """
 
     url: str
@@ -30,51 +31,51 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
 
 
-class Told(NamedTuple):
-    """How an event was told: what a destination of another language than Meta's needs beside it.
+class EncodingContext(NamedTuple):
+    """What a destination may need beside an event to encode it.
 
     Attributes:
-        catalog: Translates.
-        identity: Whose it is, with the site's own ids; ``None`` if no visitor's.
-        name: What the app called it, if in Segment's words.
-        properties: What it said with that name, without personal data.
-        is_direct: Whether Meta gets the event from us as well.
+        catalog: Translates between Meta's names and Segment's.
+        identity: The visitor's, with the site's own ids; ``None`` if the event has no visitor.
+        name: The event's name as the app gave it, if in Segment's words.
+        properties: The properties given with that name, without personal data.
+        reaches_meta: Whether Meta gets the event from us as well.
     """
 
     catalog: Catalog
     identity: Identity | None = None
     name: str = ""
     properties: Mapping[str, Any] = NOTHING
-    is_direct: bool = False
+    reaches_meta: bool = False
 
-    def spell(self, event: Event) -> Translated:
-        """Return ``event`` in Segment's words, as the app said it where it did so."""
+    def translate(self, event: Event) -> Translated:
+        """Return ``event`` in Segment's words: the app's own where it used them."""
         return self.catalog.to_spec(
             event.event_name, event.custom_data, said=self.name, properties=self.properties
         )
 
 
-class Introduction(NamedTuple):
-    """A message that tells who a visitor is.
+class IdentityMessage(NamedTuple):
+    """A message that says who a visitor is.
 
     Attributes:
         kind: ``identify`` or ``alias``.
-        fact: The same for the same visitor and the same words.
+        key: The same for the same visitor and content: it is stored and sent once.
         body: As ``encode`` returns one.
     """
 
     kind: str
-    fact: str
+    key: str
     body: bytes
 
 
 class ServerCopy(NamedTuple):
-    """What an encoded event tells of its browser copy.
+    """What an encoded event says of its browser copy.
 
     Attributes:
         event_name: As both copies carry it.
         event_id: As both copies carry it.
-        external_ids: Whose it is, SHA-256 hex.
+        external_ids: The visitor's, SHA-256 hex.
         custom_data: In Meta's words.
     """
 
@@ -84,12 +85,44 @@ class ServerCopy(NamedTuple):
     custom_data: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """How ``pixel-bridge check`` tests a destination.
+
+    Attributes:
+        request: Shows whether we may send, and adds no event that counts; ``None`` for no test.
+        passed: What people are told when the request is accepted.
+        skipped: Why there is no request.
+        allows_rejected: Whether ``Rejected`` passes too: the answer is proof enough.
+    """
+
+    request: Request | None = None
+    passed: str = "accepts our requests"
+    skipped: str = "not tested; it has no test request"
+    allows_rejected: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a destination takes in one request.
+
+    Attributes:
+        batch_size: Events at most.
+        max_content: Bytes at most, before compression; ``None`` for no limit.
+        accepts_gzip: Whether it is documented to take ``Content-Encoding: gzip``.
+    """
+
+    batch_size: int = 100
+    max_content: int | None = None
+    accepts_gzip: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """Every event of the request is accepted.
 
     Attributes:
-        after: Seconds to leave the destination alone, since its limit is near; 0 for none.
+        after: Seconds to pause because the destination's limit is near; 0 for no pause.
         received: How many events the destination says it received; ``None`` if it says nothing.
     """
 
@@ -116,8 +149,8 @@ class Rejected:
 
     Attributes:
         reason: The destination's own words.
-        blamed: Places in the request of the events that it names, from 0; a hint, which may be
-            wrong, out of range or empty.
+        blamed: Positions in the request of the events it names, from 0; a hint that may be wrong,
+            out of range or empty.
     """
 
     reason: str
@@ -130,7 +163,7 @@ class Paused:
 
     Attributes:
         reason: The destination's own words, for one loud log line.
-        fault: What is at fault, one of ``FAULTS``; unlike the words it may be shown to anyone.
+        fault: What is at fault, one of ``FAULTS``; unlike the reason it may be shown to anyone.
         advice: What the people who run the app can do.
     """
 
@@ -143,70 +176,71 @@ FAULTS = frozenset({"token", "permission", "account", "version", "parameter", "u
 Verdict = Accepted | Retry | Rejected | Paused
 
 
-class Destination(Protocol):
-    """One place server copies go to."""
+class Destination(ABC):
+    """One place server copies go to.
 
-    @property
-    def name(self) -> str:
-        """Kind and account, such as ``meta:1234567890``; part of the outbox's key."""
-        ...
+    A new one sets ``name`` and writes ``encode``, ``build_request`` and ``read_response``; the rest
+    has defaults.
 
-    @property
-    def batch_size(self) -> int:
-        """Events of one request at most."""
-        ...
+    Attributes:
+        name: Kind and account, such as ``meta:1234567890``; part of the outbox's key.
+        limits: Of one request.
+        pixel_id: The pixel that pages fire, whose hits are the browser copies of what goes here.
+        reaches_meta: Whether events reach Meta by it directly, so that no other way may lead there.
+    """
 
-    @property
-    def max_content(self) -> int | None:
-        """Bytes of one request's content at most, before compression; ``None`` without limit."""
-        ...
+    name: str
+    limits: Limits = Limits()
+    pixel_id: str | None = None
+    reaches_meta: bool = False
 
-    @property
-    def accepts_gzip(self) -> bool:
-        """Whether it is documented to take requests with ``Content-Encoding: gzip``."""
-        ...
-
-    @property
-    def pixel_id(self) -> str | None:
-        """The pixel whose hits are the browser copies of what goes here, if there is one."""
-        ...
-
-    def encode(self, event: Event, told: Told) -> bytes:
+    @abstractmethod
+    def encode(self, event: Event, context: EncodingContext) -> bytes:
         """Return ``event`` as one JSON object of a request's body.
 
         Raises:
             InvalidEventError: The destination would refuse it, whatever Meta says.
         """
-        ...
 
-    def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
-        """Return what tells who a visitor is; nothing where the events themselves do.
+    @abstractmethod
+    def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
+        """Return the request that carries ``bodies``, each made by ``encode``.
+
+        Args:
+            bodies: At most ``limits.batch_size``.
+            now: Unix seconds.
+        """
+
+    @abstractmethod
+    def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
+        """Return what the answer means for the whole request; never raises."""
+
+    def encode_identity(
+        self, known: Identity, before: Identity, now: float
+    ) -> Sequence[IdentityMessage]:
+        """Return messages that say who a visitor is; none if the events themselves do.
 
         Args:
             known: Who the visitor is now.
             before: Who it was.
             now: Unix seconds.
         """
-        ...
+        return ()
+
+    def build_check(self, now: float, test_event_code: str | None) -> Check:
+        """Return the test for ``pixel-bridge check``.
+
+        Args:
+            now: Unix seconds.
+            test_event_code: Meta's, if one was given.
+        """
+        return Check()
 
     def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
-        """Return what ``body``, made by ``encode``, tells of its browser copy.
+        """Return what ``body``, made by ``encode``, says of its browser copy.
 
         Args:
             body: As it was stored.
             catalog: As it was when the event was encoded.
         """
-        ...
-
-    def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
-        """Return the request that carries ``bodies``, each made by ``encode``.
-
-        Args:
-            bodies: At most ``batch_size``.
-            now: Unix seconds.
-        """
-        ...
-
-    def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
-        """Return what the answer means for the whole request; never raises."""
-        ...
+        return None

@@ -9,25 +9,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from starlette.datastructures import Secret
 
-from bridge.destinations.base import Introduction, Request, ServerCopy, Told, Verdict
+from bridge.destinations.base import (
+    Check,
+    Destination,
+    EncodingContext,
+    Limits,
+    Request,
+    ServerCopy,
+    Verdict,
+)
 from bridge.destinations.graph import read_answer
 from bridge.destinations.http import check_base_url
 from bridge.errors import ConfigError
 from bridge.events.catalog import Catalog
-from bridge.events.event import Event
-from bridge.visitor.identity import Identity
+from bridge.events.event import Event, UserData, new_event_id
+from bridge.events.normalizers import hash_external_id
+from bridge.randomness import new_uuid
 
 GRAPH_URL = "https://graph.facebook.com"
 API_VERSION = "v26.0"
-BATCH_SIZE = 1000  # "You can send up to 1,000 events in data"
+CHECK_EVENT = "PixelBridgeCheck"
 
 
-class Meta:
+class Meta(Destination):
     """One pixel's Conversions API.
 
     Args:
@@ -41,6 +51,11 @@ class Meta:
     Raises:
         ConfigError: A value that cannot be right.
     """
+
+    # "You can send up to 1,000 events in data." Meta publishes no limit of bytes, and nothing about
+    # compressed requests.
+    limits = Limits(batch_size=1000)
+    reaches_meta = True
 
     def __init__(
         self,
@@ -61,29 +76,21 @@ class Meta:
         if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", api_version):
             raise ConfigError(f"api_version must be like {API_VERSION}, got {api_version!r}")
         self.name = f"meta:{self.pixel_id}"
-        self.batch_size = BATCH_SIZE
-        # Meta publishes no limit of bytes, and no word on compressed requests.
-        self.max_content: int | None = None
-        self.accepts_gzip = False
         self._access_token = str(access_token).strip()
         self._url = f"{graph_url.rstrip('/')}/{api_version}/{self.pixel_id}/events"
-        parameters: dict[str, Any] = {"access_token": self._access_token}
+        self._parameters = {"access_token": self._access_token}
         if test_event_code:
-            parameters["test_event_code"] = test_event_code
+            self._parameters["test_event_code"] = test_event_code
         if partner_agent:
-            parameters["partner_agent"] = partner_agent
-        self._tail = b"]," + msgspec.json.encode(parameters)[1:]
+            self._parameters["partner_agent"] = partner_agent
+        self._tail = b"]," + msgspec.json.encode(self._parameters)[1:]
 
-    def encode(self, event: Event, told: Told | None = None) -> bytes:
+    def encode(self, event: Event, context: EncodingContext | None = None) -> bytes:
         """Return ``event`` as one object of ``data``."""
         return event.encoded
 
-    def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
-        """Return nothing: every event says whose it is."""
-        return ()
-
     def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
-        """Return what an object of ``data`` tells of its browser copy; ``None`` if it is none."""
+        """Return what an object of ``data`` says of its browser copy."""
         try:
             read = msgspec.json.decode(body, type=_Body)
         except (msgspec.MsgspecError, ValueError):
@@ -103,6 +110,26 @@ class Meta:
         """Return what Meta's answer means for the whole request."""
         return read_answer(status, headers, content, secret=self._access_token)
 
+    def build_check(self, now: float, test_event_code: str | None) -> Check:
+        """Return a request with one test event, if there is a test event code."""
+        if not test_event_code:
+            return Check(
+                skipped="not asked; give --test-event-code, from Events Manager, Test events"
+            )
+        event = Event(
+            event_name=CHECK_EVENT,
+            event_time=int(now),
+            event_id=new_event_id(),
+            action_source="system_generated",
+            user_data=UserData(external_id=[hash_external_id(new_uuid())]),
+        )
+        parameters = {**self._parameters, "test_event_code": test_event_code}
+        content = b'{"data":[' + event.encoded + b"]," + msgspec.json.encode(parameters)[1:]
+        return Check(
+            request=replace(self.build_request([]), content=content),
+            passed=f'took the test event {CHECK_EVENT}; see it under "Test events"',
+        )
+
     def __repr__(self) -> str:
         return f"Meta({self.pixel_id!r})"
 
@@ -112,7 +139,7 @@ class _Who(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct):
-    """What a stored server copy tells of its twin."""
+    """What a stored server copy says of its twin."""
 
     event_name: str
     event_id: str

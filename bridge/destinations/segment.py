@@ -1,9 +1,9 @@
 """Segment's tracking API: events as messages of ``/v1/batch``.
 
-Segment answers 200 to nearly everything, also to what it drops: above 2500 messages a request,
-above 32 KB a message, or when a message id comes twice. So the limits are kept here, and each
-message id is derived from what makes a delivery unique: a request that is sent again after a
-cut-off answer is dropped there, and no other customer's messages can have the same ids.
+Segment answers 200 to nearly everything, even to what it drops: a request of more than 2500
+messages, a message over 32 KB, a message id it has seen. So the limits are kept here, and each
+message id is derived from what makes a delivery unique: a request sent again after a lost answer is
+dropped there, and no other customer's messages can have the same ids.
 
 Source: Segment, "HTTP API" and "Product limits", read 2026-11-25; sizes as in its own Python
 library, segmentio/analytics-python 2.3.
@@ -24,13 +24,16 @@ from starlette.datastructures import Secret
 
 from bridge.destinations.base import (
     Accepted,
-    Introduction,
+    Check,
+    Destination,
+    EncodingContext,
+    IdentityMessage,
+    Limits,
     Paused,
     Rejected,
     Request,
     Retry,
     ServerCopy,
-    Told,
     Verdict,
 )
 from bridge.destinations.http import check_base_url, clean_words, mask, read_retry_after
@@ -58,21 +61,24 @@ REGIONS = {
     "us": "https://api.segment.io",
     "eu": "https://events.eu1.segmentapis.com",
 }
-BATCH_SIZE = 2500  # messages; above that the answer is 200 and all of them are dropped
-MAX_CONTENT = 475_000  # bytes of a request; 500 KB are allowed
+LIMITS = Limits(
+    batch_size=2500,  # with more the answer is 200, and all of them are dropped
+    max_content=475_000,  # 500 KB are allowed
+    accepts_gzip=True,
+)
 MAX_REASON = 300  # characters of an answer that are shown
 
 _WRITE_KEY = re.compile(r"[!-9;-~]{1,200}")  # no colon: the key is the user of Basic auth
 _RETRIED = frozenset({408, 410, 425, 429, 460})
 
 
-class Segment:
+class Segment(Destination):
     """One source's HTTP tracking API.
 
     Args:
         write_key: Of the source; kept out of URLs, logs and ``repr``.
-        region: Where the workspace lives, ``us`` or ``eu``, or the API's base address: a proxy's,
-            or the sandbox's.
+        region: Where the workspace lives: ``us`` or ``eu``.
+        url: Base address of the API, if not the region's: a proxy's, or the sandbox's.
         pixel_id: The pixel that Segment's Meta destination sends to: the script fires its browser
             copies. Leave it out where the page's own pixel does, or where there is none.
         integrations: Further switches for every message, such as ``{"Amplitude": False}``.
@@ -85,11 +91,14 @@ class Segment:
         ConfigError: A value that cannot be right.
     """
 
+    limits = LIMITS
+
     def __init__(
         self,
         write_key: str | Secret | None,
         *,
         region: str = "us",
+        url: str | None = None,
         pixel_id: str | int | None = None,
         integrations: Mapping[str, Any] | None = None,
         alias: bool = True,
@@ -98,16 +107,17 @@ class Segment:
         key = "" if write_key is None else str(write_key).strip()
         if not _WRITE_KEY.fullmatch(key):
             raise ConfigError("write_key is empty or malformed; see the source's settings")
-        base = REGIONS.get(region.lower(), region)
-        check_base_url(base, "region", f"us, eu or like {REGIONS['us']}")
+        if region.lower() not in REGIONS:
+            raise ConfigError(
+                f"region must be us or eu, got {region[:40]!r}; an address goes in url"
+            )
+        base = REGIONS[region.lower()] if url is None else url
+        check_base_url(base, "url", f"like {REGIONS['us']}")
         self.pixel_id = None if pixel_id is None else str(pixel_id)
         if self.pixel_id is not None and not re.fullmatch(r"[0-9]{1,20}", self.pixel_id):
             raise ConfigError(f"pixel_id must be digits, got {self.pixel_id[:40]!r}")
         digest = hashlib.sha256(f"pixel-bridge {key}".encode()).digest()
         self.name = f"segment:{digest.hex()[:8]}"
-        self.batch_size = BATCH_SIZE
-        self.max_content: int | None = MAX_CONTENT
-        self.accepts_gzip = True
         self._namespace = uuid.UUID(bytes=digest[:16])
         self._write_key = key
         self._url = f"{base.rstrip('/').removesuffix('/v1')}/v1/batch"
@@ -121,57 +131,58 @@ class Segment:
         }
 
     def derive_message_id(self, kind: str, event_id: str) -> str:
-        """Return the message id of a delivery: the same whenever it is sent, nobody else's."""
+        """Return a delivery's message id: the same each time it is sent, and nobody else's."""
         return str(uuid.uuid5(self._namespace, f"{kind}\n{event_id}"))
 
-    def encode(self, event: Event, told: Told) -> bytes:
-        """Return ``event`` as a track message, a view of a page as a page message.
+    def encode(self, event: Event, context: EncodingContext) -> bytes:
+        """Return ``event`` as a track message, or a PageView as a page message.
 
         Raises:
             InvalidEventError: It is larger than Segment takes.
         """
-        return encode_message(self.build(event, told))
+        return encode_message(self.build(event, context))
 
-    def build(self, event: Event, told: Told) -> dict[str, Any]:
-        """Return ``event`` as the message that ``encode`` encodes, of whatever size."""
-        name, properties = told.spell(event)
+    def build(self, event: Event, context: EncodingContext) -> dict[str, Any]:
+        """Return ``event`` as the message that ``encode`` encodes, whatever its size."""
+        name, properties = context.translate(event)
         message_id = self.derive_message_id(event.event_name, event.event_id)
-        message = build_message(event, name, properties, told.identity, message_id)
-        if integrations := self._build_integrations(event, told):
+        message = build_message(event, name, properties, context.identity, message_id)
+        if integrations := self._build_integrations(event, context):
             message["integrations"] = integrations
         return message
 
-    def _build_integrations(self, event: Event, told: Told) -> dict[str, Any]:
-        """Return which of Segment's destinations may have the message.
+    def _build_integrations(self, event: Event, context: EncodingContext) -> dict[str, Any]:
+        """Return which of Segment's destinations get the message.
 
-        What we send to Meta ourselves goes there once.
+        Its Meta destinations do not, if we send the event to Meta ourselves.
         """
-        if told.is_direct:
+        if context.reaches_meta:
             return {**dict.fromkeys(META_INTEGRATIONS, False), **self._integrations}
         return self.build_switches(read_data_use(event))
 
     def build_switches(self, data_use: DataUse | None) -> dict[str, Any]:
-        """Return ``integrations`` of a message whose way to Meta leads through Segment."""
+        """Return ``integrations`` of a message that reaches Meta through Segment."""
         limits = build_data_use(data_use, is_mapped=self._maps_limits)
         return {**limits, **self._integrations}
 
-    def introduce(self, known: Identity, before: Identity, now: float) -> Sequence[Introduction]:
-        """Return an identify message; with it an alias if an anonymous visitor logged in."""
+    def encode_identity(
+        self, known: Identity, before: Identity, now: float
+    ) -> Sequence[IdentityMessage]:
+        """Return an identify message, and an alias if an anonymous visitor logged in."""
         content = msgspec.json.encode([known.anonymous_id, known.user_id, known.user_data])
-        fact = hashlib.sha256(content).hexdigest()
-        message_id = self.derive_message_id("$identify", fact)
+        message_id = self.derive_message_id("$identify", hashlib.sha256(content).hexdigest())
         messages = [build_identify(known, known.user_data, message_id, now)]
         if self._alias and known.user_id and not before.user_id:
             joined = f"{known.anonymous_id}\n{known.user_id}"
             messages.append(build_alias(known, self.derive_message_id("$alias", joined), now))
         switches = {"integrations": self._integrations} if self._integrations else {}
         return [
-            Introduction(each["type"], each["messageId"], msgspec.json.encode(each | switches))
+            IdentityMessage(each["type"], each["messageId"], msgspec.json.encode(each | switches))
             for each in messages
         ]
 
     def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
-        """Return what a message tells of its browser copy; ``None`` if it is none of ours."""
+        """Return what a message says of its browser copy; ``None`` if we did not make it."""
         try:
             message = msgspec.json.decode(body, type=_Message)
         except (msgspec.MsgspecError, ValueError):
@@ -179,7 +190,7 @@ class Segment:
         event_id = message.properties.get("event_id")
         is_page = message.type == "page"
         envelope = ENVELOPE | PAGE_KEYS if is_page else ENVELOPE
-        properties = {k: told for k, told in message.properties.items() if k not in envelope}
+        properties = {k: v for k, v in message.properties.items() if k not in envelope}
         name = PAGE_VIEW if is_page else message.event
         if not isinstance(event_id, str) or name is None:
             return None
@@ -187,7 +198,7 @@ class Segment:
         try:
             name, custom_data = catalog.to_meta(name, properties)
         except InvalidEventError:
-            # Said in Meta's words, with a property of the app's own where Segment has products.
+            # In Meta's words, with a property of the app's own where Segment has products.
             return None
         return ServerCopy(name, event_id, [hash_external_id(i) for i in ids if i], custom_data)
 
@@ -207,7 +218,7 @@ class Segment:
         """Return what Segment's answer means for the whole request; never raises.
 
         Source: Segment, "HTTP API", Errors and Rate limits; what is tried again, and that any 2xx
-        is success: segmentio/analytics-next, Node. A redirect is none here: nobody followed it.
+        is success: segmentio/analytics-next, Node. A redirect is not: nobody followed it.
         """
         text = mask(content[:4096].decode("utf-8", "replace"), self._basic)
         words = clean_words(text, MAX_REASON, secret=self._write_key)
@@ -223,6 +234,14 @@ class Segment:
         if status == 404:
             return Paused(reason, "account", "check BRIDGE_SEGMENT_URL")
         return Retry(reason) if status < 400 else Paused(reason, "unknown")
+
+    def build_check(self, now: float, test_event_code: str | None) -> Check:
+        """Return an empty batch, which Segment accepts or rejects without a message."""
+        return Check(
+            request=self.build_request([], now),
+            passed="answers; it takes any key, so look for events in the source's debugger",
+            allows_rejected=True,
+        )
 
     def __repr__(self) -> str:
         return f"Segment({self.name!r})"
@@ -246,7 +265,7 @@ _LIBRARY = {"name": "pixel-bridge", "version": _read_version()}
 
 
 class _Message(msgspec.Struct):
-    """What a stored message tells of its browser copy."""
+    """What a stored message says of its browser copy."""
 
     type: str
     properties: dict[str, Any] = {}

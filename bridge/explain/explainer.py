@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from bridge.destinations.group import Destinations
 from bridge.destinations.messages import PAGE_VIEW, read_traits
 from bridge.destinations.segment import Segment
 from bridge.enrichment import Enricher
@@ -81,16 +82,13 @@ class Explainer:
 
     Args:
         rules: How the app's events are read.
-        is_direct: Whether Meta gets the events from us.
-        segment: The app's; an example where it has none.
+        destinations: The app's; without a Segment source an example stands in for it.
     """
 
-    def __init__(self, rules: EventRules, *, is_direct: bool, segment: Segment | None) -> None:
-        self._segment = segment or Segment("example")
+    def __init__(self, rules: EventRules, destinations: Destinations) -> None:
+        self._segment = destinations.segment or Segment("example")
         self._reader = DraftReader(rules)
-        self._enricher = Enricher(
-            rules, is_direct=is_direct, counters=Counter(), segment=self._segment
-        )
+        self._enricher = Enricher(rules, destinations, counters=Counter())
 
     def explain(self, event: Mapping[str, Any], visitor: Visitor, *, now: float) -> Explanation:
         """Return ``event`` as it would go out.
@@ -129,8 +127,8 @@ class Explainer:
     def _follow_event(
         self, draft: Draft, visitor: Visitor, now: float
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        event, told = self._enricher.complete(draft.fields, visitor, now=now)
-        return msgspec.to_builtins(event), self._segment.build(event, told)
+        event, context = self._enricher.complete(draft.fields, visitor, now=now)
+        return msgspec.to_builtins(event), self._segment.build(event, context)
 
     def _follow_message(
         self, draft: Draft, visitor: Visitor, now: float

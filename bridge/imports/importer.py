@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from bridge.delivery.intake import build_deliveries
-from bridge.destinations.base import Destination, Told
-from bridge.destinations.meta import Meta
+from bridge.destinations.base import EncodingContext
+from bridge.destinations.group import Destinations
 from bridge.errors import InvalidEventError
 from bridge.events.catalog import Catalog
 from bridge.events.event import Event
@@ -54,7 +53,7 @@ class Importer:
 
     Args:
         source: Where the events are.
-        destinations: Where they go.
+        destinations: Where they go; ``None`` only checks the lines.
         outbox: Where they wait until then; ``None`` checks the lines and stores nothing.
         progress_file: Where to keep how far it came.
         rejects: Where rejected lines go.
@@ -72,7 +71,7 @@ class Importer:
     def __init__(
         self,
         source: Source,
-        destinations: Sequence[Destination],
+        destinations: Destinations | None,
         outbox: Outbox | None,
         *,
         progress_file: ProgressFile,
@@ -81,9 +80,10 @@ class Importer:
         max_waiting: int | None = MAX_WAITING,
     ) -> None:
         self._source = source
-        self._destinations = tuple(destinations)
-        is_direct = any(isinstance(destination, Meta) for destination in destinations)
-        self._told = Told(Catalog(), is_direct=is_direct)
+        self._destinations = destinations
+        self._names = destinations.names if destinations else []
+        reach_meta = destinations is not None and destinations.reach_meta
+        self._context = EncodingContext(Catalog(), reaches_meta=reach_meta)
         self._outbox = outbox
         self._progress_file = progress_file
         self._rejects = rejects
@@ -91,8 +91,7 @@ class Importer:
         self._room = 0  # deliveries that may be stored before the next look
         self._stopped = asyncio.Event()
         self.reasons: Counter[tuple[str, str]] = Counter()
-        names = [destination.name for destination in self._destinations]
-        self.progress: Progress = progress_file.load(source, names)
+        self.progress: Progress = progress_file.load(source, self._names)
         self._defaults = replace(defaults, series=self.progress.series)
 
     @property
@@ -153,9 +152,8 @@ class Importer:
     async def _count(self) -> dict[str, Counts]:
         if self._outbox is None:
             return {}
-        names = [destination.name for destination in self._destinations]
         found = await self._outbox.count(time.time())
-        return {name: counts for name, counts in found.items() if name in names}
+        return {name: counts for name, counts in found.items() if name in self._names}
 
     def _begin(self) -> None:
         """Open what is written to, before the first line is stored."""
@@ -195,14 +193,16 @@ class Importer:
                 self.reasons[reason] += 1
 
     def _encode(self, event: Event, now: float) -> list[Delivery]:
-        return build_deliveries(self._destinations, event, self._told, due=now)
+        if self._destinations is None:
+            return []
+        return self._destinations.build_deliveries(event, self._context, due=now)
 
     async def _store(self, batch: _Batch) -> None:
         await asyncio.to_thread(self._rejects.write, batch.rejections)
         now, new = time.time(), batch.events
         if self._outbox is not None:
             stored = await self._outbox.put(batch.deliveries, now)
-            width = len(self._destinations)
+            width = len(self._names)
             new = sum(any(stored[i : i + width]) for i in range(0, len(stored), width))
             self._room -= len(stored)
         self.tally.lines += batch.events + len(batch.rejections)

@@ -420,7 +420,7 @@ def test_check_sends_one_test_event(run: Run, settings: dict[str, str]) -> None:
     [
         ("BRIDGE_ACCESS_TOKEN", "wrong-token-123", "refuses us: 190"),
         ("BRIDGE_PIXEL_ID", "42", "refuses us: 100/33"),
-        ("BRIDGE_GRAPH_URL", "http://127.0.0.1:9", "no answer"),
+        ("BRIDGE_GRAPH_URL", "http://127.0.0.1:9", "no usable answer"),
         ("BRIDGE_GRAPH_URL", "http://127.0.0.1:99999", "graph_url must be like"),
         ("BRIDGE_GRAPH_URL", "http://a:wrong-token-123@127.0.0.1:9", "graph_url must not hold"),
         ("BRIDGE_SECRET_KEY", "short", "secret_key"),

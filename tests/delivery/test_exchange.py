@@ -14,7 +14,7 @@ import pytest
 
 import bridge.delivery.exchange
 from bridge.delivery.exchange import MAX_ANSWER, MIN_GZIP, exchange
-from bridge.destinations import Accepted, Retry, Verdict
+from bridge.destinations import Accepted, Limits, Retry, Verdict
 from tests.factories import make_meta
 
 ACCEPTED = b'{"events_received":1}'
@@ -179,7 +179,7 @@ async def test_request_is_compressed_only_if_the_destination_allows_it(
     body = msgspec.json.encode({"x": "y" * size})
     async with serving(answer(ACCEPTED), requests) as url, httpx.AsyncClient() as client:
         meta = make_meta(graph_url=url)
-        meta.accepts_gzip = allowed
+        meta.limits = Limits(accepts_gzip=allowed)
         assert await exchange(client, meta, [body]) == Accepted(received=1)
     head, _, content = requests[0].partition(b"\r\n\r\n")
     assert (b"content-encoding: gzip" in head.lower()) == compressed

@@ -7,7 +7,8 @@ import pytest
 
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
-from bridge.destinations.base import Told
+from bridge.destinations.base import EncodingContext
+from bridge.destinations.group import Destinations
 from bridge.events.catalog import Catalog
 from bridge.events.event import UserData, parse_event
 from bridge.outbox import SQLiteOutbox
@@ -17,11 +18,14 @@ from tests.factories import make_meta, unix_now
 async def test_event_that_is_lost_cannot_rearrange_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outbox, counters, meta = SQLiteOutbox(tmp_path), Counter[str](), make_meta()  # a directory
-    intake = Intake(outbox, [meta], counters, Metrics([meta.name]))
+    outbox, counters = SQLiteOutbox(tmp_path), Counter[str]()  # a directory
+    destinations = Destinations([make_meta()])
+    intake = Intake(outbox, counters, Metrics(destinations.names))
     fields = {"event_name": "A\u202eB", "event_id": "a\u2028b", "action_source": "other"}
     event = parse_event({**fields, "event_time": unix_now()}, UserData(), now=unix_now())
-    assert await intake.put_or_lose(event, Told(Catalog()), hold=0) is None
+    context = EncodingContext(Catalog())
+    deliveries = destinations.build_deliveries(event, context, due=unix_now())
+    assert await intake.put(deliveries, unix_now(), may_lose=True) is None
     await outbox.close()
     assert counters["lost"] == 1
     assert "A\\u202eB a\\u2028b is lost: " in caplog.text

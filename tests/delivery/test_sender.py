@@ -16,7 +16,7 @@ import bridge.delivery.exchange
 import bridge.delivery.lane
 from bridge import ConfigError, OutboxError
 from bridge.delivery.sender import Sender
-from bridge.destinations import Meta
+from bridge.destinations import Limits, Meta
 from bridge.events.event import DAY
 from bridge.outbox import Circuit, Counts, Delivery, SQLiteOutbox
 from tests.factories import make_delivery, make_meta, unix_now
@@ -75,7 +75,7 @@ def make_leads(count: int, *, poison: Sequence[int] = ()) -> list[Delivery]:
 
 def make_small_batches(size: int, url: str) -> Meta:
     meta = make_meta(graph_url=url)
-    meta.batch_size = size
+    meta.limits = Limits(batch_size=size)
     return meta
 
 
@@ -466,9 +466,10 @@ async def test_requests_are_limited_in_bytes_where_the_destination_says_so(
 ) -> None:
     meta = make_meta(graph_url=sandbox.url)
     bodies = [delivery.body for delivery in make_leads(10)]
-    meta.max_content = len(meta.build_request(bodies[:4]).content)
+    most = len(meta.build_request(bodies[:4]).content)
+    meta.limits = Limits(max_content=most)
     sender = Sender(outbox, [meta], concurrency=1)
-    large = make_lead("large", body=b" " * meta.max_content)
+    large = make_lead("large", body=b" " * most)
     await outbox.put([*make_leads(10), large], unix_now())
     sender.start()
     await settled(outbox, delivered=10, dead=1)

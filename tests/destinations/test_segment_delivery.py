@@ -15,7 +15,7 @@ import bridge.delivery.breaker
 from bridge import Bridge, BridgeMiddleware, InvalidEventError, UserData, identify, track
 from bridge.delivery.sender import Sender
 from bridge.destinations import Segment
-from bridge.destinations.base import Told
+from bridge.destinations.base import EncodingContext
 from bridge.events.catalog import Catalog
 from bridge.events.event import parse_event
 from bridge.outbox import Delivery, SQLiteOutbox
@@ -39,7 +39,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_segment(url: str, **changes: Any) -> Segment:
-    return Segment(**{"write_key": DEFAULT_WRITE_KEY, "region": url, **changes})
+    return Segment(**{"write_key": DEFAULT_WRITE_KEY, "url": url, **changes})
 
 
 async def read_messages(sandbox: Sandbox) -> list[dict[str, Any]]:
@@ -248,7 +248,7 @@ def make_lead(segment: Segment, event_id: str, note: str = "") -> Delivery:
     }
     user_data = UserData(external_id=["a" * 64], client_user_agent="UA", fbp="fb.1.1.2")
     event = parse_event(fields, user_data, now=unix_now())
-    body = segment.encode(event, Told(Catalog()))
+    body = segment.encode(event, EncodingContext(Catalog()))
     return make_delivery(
         event_id,
         destination=segment.name,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bridge import Bridge, ConfigError, InvalidEventError
 from bridge.destinations import Segment
+from bridge.destinations.group import Destinations
 from bridge.enrichment import Completed, Enricher
 from bridge.event_rules import EventRules
 from bridge.events.catalog import EVENTS, Catalog, EventMapping
@@ -48,9 +49,8 @@ async def bridge(outbox: SQLiteOutbox) -> Bridge:
 
 def complete(bridge: Bridge, name: str, properties: dict[str, Any], **options: Any) -> Completed:
     """The event of the goldens' visitor, from its properties in either language."""
-    values: dict[str, Any] = {"catalog": catalog, "is_direct": False, **options}
-    rules = EventRules(catalog=values.pop("catalog"), tripwire=Tripwire())
-    enricher = Enricher(rules, counters=Counter(), **values)
+    rules = EventRules(**{"catalog": catalog, "tripwire": Tripwire(), **options})
+    enricher = Enricher(rules, Destinations([SEGMENT]), counters=Counter())
     given = {**ENVELOPE["event"], "event_name": name, "custom_data": properties}
     return enricher.complete(given, make_golden_visitor(bridge), now=NOW)
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import bridge.imports.importer
 from bridge import ConfigError, InvalidEventError, OutboxError, OutboxFullError
+from bridge.destinations.group import Destinations
 from bridge.events.event import DAY, Event
 from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
 from bridge.imports.lines import MAX_LINE, Line, LineReader
@@ -381,7 +382,7 @@ class Shop:
             **changes,
         }
         destination = make_meta(pixel_id=self.pixel_id)
-        return Importer(self.source, [destination], self.outbox, **values)
+        return Importer(self.source, Destinations([destination]), self.outbox, **values)
 
     async def run(self, **changes: Any) -> Importer:
         try:

@@ -585,7 +585,7 @@ async def test_identified_visitor_is_introduced_though_the_handler_fails(
         identify("42")
         raise RuntimeError
 
-    bridge = make_bridge(outbox, destinations=[Segment("a-write-key", region="http://127.0.0.1:9")])
+    bridge = make_bridge(outbox, destinations=[Segment("a-write-key", url="http://127.0.0.1:9")])
     app = BridgeMiddleware(Starlette(routes=[Route("/", fail)]), bridge=bridge)
     with pytest.raises(RuntimeError):
         await make_client(app).get("/")

@@ -1,0 +1,120 @@
+"""An app's destinations: all that other rooms need to know of them, whichever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+from bridge.destinations.base import Destination, EncodingContext
+from bridge.destinations.messages import DataUse, build_data_use
+from bridge.destinations.segment import Segment
+from bridge.errors import ConfigError
+from bridge.events.event import MAX_AGE, Event
+from bridge.outbox.base import Delivery
+from bridge.visitor.identity import Identity
+
+
+class Destinations(Sequence[Destination]):
+    """Where an app's events go.
+
+    Args:
+        destinations: One or more, each with a name of its own.
+
+    Attributes:
+        names: In the same order.
+        pixel_ids: The pixels that pages fire, each once.
+        reach_meta: Whether Meta gets the events from us.
+        segment: The first Segment source; ``None`` without one.
+
+    Raises:
+        ConfigError: It is no such list.
+    """
+
+    def __init__(self, destinations: Sequence[Destination]) -> None:
+        self._all = _check(destinations)
+        self.names = [each.name for each in self._all]
+        pixel_ids = [each.pixel_id for each in self._all if each.pixel_id is not None]
+        self.pixel_ids = tuple(dict.fromkeys(pixel_ids))
+        self.reach_meta = any(each.reaches_meta for each in self._all)
+        self.segment = next((each for each in self._all if isinstance(each, Segment)), None)
+
+    @overload
+    def __getitem__(self, index: int) -> Destination: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Destination]: ...
+    def __getitem__(self, index: int | slice) -> Destination | Sequence[Destination]:
+        """Return one, or some."""
+        return self._all[index]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __repr__(self) -> str:
+        return f"Destinations({self.names})"
+
+    def build_deliveries(
+        self, event: Event, context: EncodingContext, *, due: float
+    ) -> list[Delivery]:
+        """Return one delivery of ``event`` for each destination.
+
+        Raises:
+            InvalidEventError: One of them would refuse it.
+        """
+        return [
+            Delivery(
+                destination=each.name,
+                event_name=event.event_name,
+                event_id=event.event_id,
+                body=each.encode(event, context),
+                due=due,
+                expires=event.expires,
+            )
+            for each in self._all
+        ]
+
+    def build_identity_deliveries(
+        self, known: Identity, before: Identity, now: float
+    ) -> list[Delivery]:
+        """Return deliveries of what says who a visitor is, for the destinations that want it.
+
+        Args:
+            known: Who the visitor is now.
+            before: Who it was.
+            now: Unix seconds.
+        """
+        return [
+            Delivery(
+                destination=each.name,
+                event_name=f"${message.kind}",
+                event_id=message.key,
+                body=message.body,
+                due=now,
+                expires=now + MAX_AGE,
+            )
+            for each in self._all
+            for message in each.encode_identity(known, before, now)
+        ]
+
+    def build_switches(self, data_use: DataUse | None) -> dict[str, Any]:
+        """Return ``integrations`` for a track message that the app sends to Segment itself."""
+        if self.segment is None:
+            return build_data_use(data_use)
+        return self.segment.build_switches(data_use)
+
+
+def _check(destinations: Sequence[Destination]) -> tuple[Destination, ...]:
+    if not isinstance(destinations, list | tuple | Destinations):
+        got = type(destinations).__name__
+        raise ConfigError(f"destinations must be a list such as [Meta(...)], got {got}")
+    if not destinations:
+        raise ConfigError("destinations must be a list such as [Meta(...)], got an empty one")
+    for i, each in enumerate(destinations):
+        if not isinstance(each, Destination):
+            got = type(each).__name__
+            raise ConfigError(
+                f"destinations[{i}] must be a Destination such as Meta(...), got {got}"
+            )
+    names = [each.name for each in destinations]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"destinations must have different names, got {', '.join(names)}")
+    return tuple(destinations)
