@@ -134,7 +134,7 @@ async def _test(destination: Destination, code: str | None, report: _Report) -> 
             words = f"no usable answer: {reason}; try again, or look at the network"
             report.fail(destination.name, words)
         case Rejected(reason=reason):
-            report.fail(destination.name, f"refused the test event: {reason}")
+            report.fail(destination.name, f"refused the test: {reason}")
         case Paused(reason=reason, advice=advice):
             words = f"refuses us: {reason}; {advice or 'check its settings'}"
             report.fail(destination.name, words)
