@@ -18,7 +18,7 @@ from bridge.cli.screen import say, say_blocks, say_json, say_marked
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events.event import MAX_BYTES
 from bridge.explain.explainer import Explanation
-from bridge.explain.segment_actions import Refusal
+from bridge.sandbox.segment_fields import Declined
 
 REFUSED = 1  # exit code
 SIDE_BY_SIDE = 132  # columns of a terminal
@@ -81,7 +81,7 @@ def _find_explain(app: str | None) -> Callable[[Any], Explanation]:
 
 def _say(explanation: Explanation) -> None:
     actions = explanation.actions
-    if isinstance(actions, Refusal):
+    if isinstance(actions, Declined):
         theirs = f"refused: {actions.path}: {actions.reason}"
     else:
         theirs = _format(actions)

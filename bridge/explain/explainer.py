@@ -27,7 +27,8 @@ from bridge.errors import InvalidEventError
 from bridge.event_rules import EventRules
 from bridge.explain.drafts import Draft, DraftReader
 from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
-from bridge.explain.segment_actions import Refusal, build_default
+from bridge.sandbox.segment_actions import build_event
+from bridge.sandbox.segment_fields import Declined
 from bridge.visitor.identity import Identity
 from bridge.visitor.seal import Sealed
 from bridge.visitor.visitor import Visitor
@@ -62,13 +63,13 @@ class Explanation:
 
     meta: dict[str, Any]
     segment: dict[str, Any]
-    actions: dict[str, Any] | Refusal
+    actions: dict[str, Any] | Declined
     warnings: tuple[Remark, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON; ``actions`` has a ``payload`` or a ``refusal``."""
-        refused = isinstance(self.actions, Refusal)
-        told = self.actions._asdict() if isinstance(self.actions, Refusal) else self.actions
+        refused = isinstance(self.actions, Declined)
+        told = self.actions._asdict() if isinstance(self.actions, Declined) else self.actions
         return {
             "meta": self.meta,
             "segment": self.segment,
@@ -117,7 +118,7 @@ class Explainer:
             raise InvalidEventError("event", "expected what JSON can carry") from None
         # As Segment has it: a time as text.
         message = msgspec.json.decode(encoded)
-        actions = build_default(message)
+        actions = build_event(message)
         facts = Facts(draft.given, meta, message, actions, len(encoded))
         remarks = [*_describe_visitor(visitor), *draft.remarks, *find_remarks(facts)]
         return Explanation(

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from bridge.destinations.messages import MAX_MESSAGE, META_INTEGRATIONS
+from bridge.destinations.messages import MAX_MESSAGE
 from bridge.events.event import STANDARD_EVENTS
-from bridge.explain.segment_actions import TRACK, Refusal
+from bridge.sandbox.segment_actions import DESTINATION, TRACK, is_on
+from bridge.sandbox.segment_fields import Declined
 
 Level = Literal["error", "warning", "info"]
 
@@ -21,7 +22,6 @@ MAX_CLASSIC_NAME = 50  # characters of a custom event's name, Segment's classic 
 MIN_MESSAGE_ID = 32  # characters; shorter ones another customer of Segment's may have used too
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "info")
-_DIRECT = "Facebook Conversions API (Actions)"
 # What it reads under one name, and the catalog under several.
 _READ = {
     "revenue": "the value from revenue alone",
@@ -63,7 +63,7 @@ class Facts(NamedTuple):
     given: Mapping[str, Any]
     meta: Mapping[str, Any]
     message: Mapping[str, Any]
-    actions: dict[str, Any] | Refusal
+    actions: dict[str, Any] | Declined
     size: int
 
     @property
@@ -79,7 +79,7 @@ class Facts(NamedTuple):
     @property
     def payload(self) -> Mapping[str, Any]:
         """What Segment's Meta destination sends; empty if it refuses."""
-        return {} if isinstance(self.actions, Refusal) else self.actions
+        return {} if isinstance(self.actions, Declined) else self.actions
 
 
 def find_remarks(facts: Facts) -> list[Remark]:
@@ -102,7 +102,7 @@ def read_object(told: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _check_refusal(facts: Facts) -> Iterator[Remark]:
-    if not isinstance(facts.actions, Refusal):
+    if not isinstance(facts.actions, Declined):
         return
     code, path, reason = facts.actions
     name = facts.message.get("event")
@@ -133,14 +133,12 @@ def _explain_trigger(name: str, meta: Mapping[str, Any]) -> str:
 
 
 def _check_switch(facts: Facts) -> Iterator[Remark]:
-    integrations = read_object(facts.message, "integrations")
-    told = integrations.get(_DIRECT, integrations.get("All", True))
-    if told is False:
+    if not is_on(read_object(facts.message, "integrations")):
         words = (
             "the message keeps Segment's Meta destinations out: Meta has the event from us, or the"
             " app says so; what they would send is shown"
         )
-        yield Remark("info", "switched_off", f"integrations.{META_INTEGRATIONS[0]}", words)
+        yield Remark("info", "switched_off", f"integrations.{DESTINATION}", words)
 
 
 def _check_size(facts: Facts) -> Iterator[Remark]:

@@ -17,7 +17,9 @@ Side = Literal["browser", "server"]
 OTHER: dict[Side, Side] = {"browser": "server", "server": "browser"}
 
 _HASH = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}", re.IGNORECASE)
-_SPACE = re.compile("[\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
+SPACE = re.compile("[\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
+"""White space in JavaScript."""
+
 _BRACKETS = re.compile(r"(cd|ud)\[(.*)\]", re.DOTALL)
 
 
@@ -140,5 +142,5 @@ def hash_external_ids(values: Iterable[str]) -> frozenset[str]:
 def _hash_external_id(value: str) -> str:
     if _HASH.fullmatch(value):
         return value.lower()
-    normalized = _SPACE.sub("", value).lower() or value
+    normalized = SPACE.sub("", value).lower() or value
     return hashlib.sha256(normalized.encode("utf-8", "replace")).hexdigest()

@@ -1,51 +1,46 @@
-"""Segment's destination "Facebook Conversions API (Actions)": from a message to Meta's event.
+"""Segment's destination "Facebook Conversions API (Actions)": from a message to Meta's event. Pure.
 
-Pure. With the mappings it comes with, and three things that its user must set, as README says:
-``event_id`` is ``properties.event_id`` where there is one (``messageId`` otherwise, as it comes);
-``action_source``, required and without a default, is ``properties.action_source``; and a mapping
-"Custom Event" is on for each event name that no other mapping is for, so that Meta's own names,
-such as ``Lead``, go out under that name. It carries no properties, as it comes: a ``Purchase`` sent
-that way has no value, and Meta refuses it.
+It reads fixed places of a message, checks what it found, and sends one event. With the mappings it
+comes with, the event id is ``messageId``, and names without a mapping go nowhere. The action source
+has no default: it is read where Segment's own guide puts it, in ``properties``.
 
-Names of states and countries are not turned into codes: what is not hashed is warned of anyway.
+``is_set_up`` stands for what README asks its user to set: ``event_id`` is ``properties.event_id``
+where there is one, and a mapping "Custom Event" is on for each other name, so that Meta's own, such
+as ``Lead``, go out under that name. That mapping carries no properties: a ``Purchase`` sent that
+way has no value, and Meta refuses it.
 
-Source: segmentio/action-destinations, ``facebook-conversions-api/shared`` (fields, functions,
-constants), ``core/src/mapping-kit`` and ``schema-validation``, read 2026-11-25.
+Source: segmentio/action-destinations, ``facebook-conversions-api`` (``shared/fields.ts``,
+``shared/functions.ts``, ``shared/constants.ts``) and ``packages/core`` (mapping, type coercion),
+read 2026-11-25, and compared with what the published package makes of thousands of messages
+(@segment/action-destinations 3.497.0 of 2026-09-16).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-import msgspec
+from typing import Any, Literal, NamedTuple
 
 from bridge.sandbox.segment_fields import (
-    FieldError,
+    Declined,
+    DeclinedError,
     as_integer,
     as_number,
     as_text,
     get,
     hash_phone,
+    hash_state,
     hash_text,
+    read_number,
+    read_text,
 )
-from bridge.sandbox.segment_messages import parse_time
 
 DESTINATION = "Facebook Conversions API (Actions)"
-TRIGGERS = {
-    "Order Completed": "Purchase",
-    "Product Added": "AddToCart",
-    "Products Searched": "Search",
-    "Product Viewed": "ViewContent",
-    "Checkout Started": "InitiateCheckout",
-}
-"""Names of track messages, compared as they are, to Meta's."""
 ACTION_SOURCES = (
     *("email", "website", "app", "phone_call", "chat", "physical_store"),
     *("system_generated", "other"),
 )
 IDENTIFIERS = frozenset({"event_id", "action_source", "fbp", "fbc"})
-"""Properties that do not go into ``custom_data``."""
+"""Properties that are not meant for ``custom_data``."""
 _CODES = """
     AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN
     BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUC CUP CVE CZK DJF DKK DOP DZD EGP
@@ -58,196 +53,208 @@ _CODES = """
 """
 CURRENCIES = frozenset(_CODES.split())
 
-
-class MetaEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """What the destination sends: a server event, and what its user should know about it."""
-
-    event: dict[str, Any]
-    warnings: list[str]
-
-
-class Declined(msgspec.Struct, frozen=True, kw_only=True):
-    """Why the destination sends nothing.
-
-    Attributes:
-        outcome: ``"off"``, ``"none"`` or ``"refused"``, see ``Delivery``.
-        reason: In plain words; the destination's own where it has some.
-    """
-
-    outcome: str
-    reason: str | None = None
-
-
-def build_meta_event(message: Mapping[str, Any]) -> MetaEvent | Declined:
-    """Return the server event for Meta in a message that Segment took.
-
-    Args:
-        message: As Segment passes it on, with its computed ``timestamp``.
-    """
-    integrations = message.get("integrations", {})
-    if not _is_on(integrations):
-        return Declined(outcome="off")
-    kind = message["type"]
-    if kind not in ("track", "page"):
-        return Declined(outcome="none", reason=f"no mapping is for {kind}")
-    name = "PageView" if kind == "page" else TRIGGERS.get(message["event"], message["event"])
-    custom = kind == "track" and message["event"] not in TRIGGERS
-    properties = message.get("properties", {})
-    try:
-        event = _build_base(message, name)
-        build = _CUSTOM_DATA.get(name)
-        if build is not None and not custom:
-            event["custom_data"] = _leave_out_none(build(properties))
-            _check_money(event["custom_data"], name)
-        if not custom:
-            _check_user_agent(event)
-    except FieldError as error:
-        return Declined(outcome="refused", reason=str(error))
-    return MetaEvent(event=event, warnings=list(_find_warnings(message, custom)))
-
-
-def _is_on(integrations: Mapping[str, Any]) -> bool:
-    """Source: "Spec: Common Fields", Integrations; names are case-sensitive ("HTTP API Source")."""
-    own = integrations.get(DESTINATION)
-    return bool(own) if own is not None else integrations.get("All") is not False
-
-
-def _find_warnings(message: Mapping[str, Any], custom: bool) -> Iterator[str]:
-    for name in message.get("integrations", {}):
-        if name.lower() == DESTINATION.lower() and name != DESTINATION:
-            yield f"integrations.{name} has no effect: the name is {DESTINATION}, case and all"
-    if "dataProcessingOptions" in message.get("context", {}):
-        yield "context.dataProcessingOptions is in no mapping: Meta is not told of it"
-    if custom and message.get("properties", {}).keys() - IDENTIFIERS:
-        yield "properties are not in the mapping Custom Event: Meta gets none of them"
-
-
-def _build_base(message: Mapping[str, Any], name: str) -> dict[str, Any]:
-    properties = message.get("properties", {})
-    action_source = as_text(properties.get("action_source"), "action_source")
-    if action_source is None:
-        raise FieldError("missing the required field 'action_source'")
-    if action_source not in ACTION_SOURCES:
-        raise FieldError(f"action_source must be one of {', '.join(ACTION_SOURCES)}")
-    event_id = properties.get("event_id")
-    moment = parse_time(message["timestamp"]) or 0.0
-    base = {
-        "event_name": name,
-        "event_time": int(moment),  # sent as text: "Facebook will automatically convert ISO 8601"
-        "action_source": action_source,
-        "event_source_url": as_text(get(message, "context.page.url"), "event_source_url") or None,
-        "event_id": as_text(message["messageId"] if event_id is None else event_id, "event_id")
-        or None,
-        "user_data": _build_user_data(message),
-    }
-    return _leave_out_none(base)
-
-
-def _build_user_data(message: Mapping[str, Any]) -> dict[str, Any]:
-    """An empty ``userId`` counts as one, so there is no external id then."""
-    user_id = message.get("userId")
-    external_id = hash_text(
-        message.get("anonymousId") if user_id is None else user_id, "externalId"
-    )
-    user_data: dict[str, Any] = {"external_id": [external_id] if external_id else None}
-    for key, (path, clean) in _USER_DATA.items():
-        user_data[key] = clean(get(message, path), path.rpartition(".")[2]) or None
-    return _leave_out_none(user_data)
-
-
-def _build_contents(root: Any) -> list[dict[str, Any]] | None:
-    """Return ``contents`` from products, or from the one product that an event is.
-
-    An object counts as an array of one; each needs a product id.
-    """
-    if root is None:
-        return None
-    contents = []
-    for index, item in enumerate(root if isinstance(root, list) else [root]):
-        if not isinstance(item, dict):
-            raise FieldError(f"contents[{index}] must be an object")
-        content = {
-            "id": as_text(item.get("product_id"), "id"),
-            "quantity": as_integer(item.get("quantity"), "quantity"),
-            "item_price": as_number(item.get("price"), "item_price"),
-        }
-        if not content["id"]:
-            raise FieldError(f"contents[{index}] must include an 'id' parameter.")
-        contents.append(_leave_out_none(content))
-    return contents
-
-
-def _build_purchase(properties: Mapping[str, Any]) -> dict[str, Any]:
-    for field, name in (("currency", "currency"), ("value", "revenue")):
-        if properties.get(name) is None:
-            raise FieldError(f"missing the required field '{field}'")
-    return _build_checkout(properties)
-
-
-def _build_checkout(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "currency": as_text(properties.get("currency"), "currency"),
-        "value": as_number(properties.get("revenue"), "value"),
-        "contents": _build_contents(properties.get("products")),
-    }
-
-
-def _build_product(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "currency": as_text(properties.get("currency"), "currency"),
-        "value": as_number(properties.get("price"), "value"),
-        "contents": _build_contents(properties),
-    }
-
-
-def _build_view(properties: Mapping[str, Any]) -> dict[str, Any]:
-    product = _build_product(properties)
-    return {**product, "content_ids": [item["id"] for item in product["contents"]]}
-
-
-def _build_search(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "currency": as_text(properties.get("currency"), "currency"),
-        "contents": _build_contents(properties),
-        "search_string": as_text(properties.get("query"), "search_string") or None,
-    }
-
-
-def _check_money(custom_data: Mapping[str, Any], name: str) -> None:
-    currency = custom_data.get("currency")
-    if name == "Purchase" and not currency:
-        raise FieldError("Must include a currency for Purchase events")
-    if currency and currency not in CURRENCIES:
-        raise FieldError(f"{currency} is not a valid currency code.")
-
-
-def _check_user_agent(event: Mapping[str, Any]) -> None:
-    if event["action_source"] == "website" and "client_user_agent" not in event["user_data"]:
-        raise FieldError('If action source is "Website" then client_user_agent must be defined')
-
-
-def _leave_out_none(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in value.items() if item is not None}
-
-
-_USER_DATA: dict[str, tuple[str, Callable[[Any, str], str | None]]] = {
+# Not gender and not country: these have no default.
+_PERSON: dict[str, tuple[str, Callable[[str | None], str]]] = {
     "em": ("context.traits.email", hash_text),
     "ph": ("context.traits.phone", hash_phone),
     "db": ("context.traits.birthday", hash_text),
     "ln": ("context.traits.lastName", hash_text),
     "fn": ("context.traits.firstName", hash_text),
     "ct": ("context.traits.address.city", hash_text),
-    "st": ("context.traits.address.state", hash_text),
+    "st": ("context.traits.address.state", hash_state),
     "zp": ("context.traits.address.postalCode", hash_text),
-    "client_ip_address": ("context.ip", as_text),
-    "client_user_agent": ("context.userAgent", as_text),
-    "fbc": ("properties.fbc", as_text),
-    "fbp": ("properties.fbp", as_text),
 }
-_CUSTOM_DATA: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "Purchase": _build_purchase,
-    "InitiateCheckout": _build_checkout,
-    "AddToCart": _build_product,
-    "ViewContent": _build_view,
-    "Search": _build_search,
+_BROWSER: dict[str, str] = {
+    "client_ip_address": "context.ip",
+    "client_user_agent": "context.userAgent",
+    "fbc": "properties.fbc",
+    "fbp": "properties.fbp",
 }
+
+
+class Action(NamedTuple):
+    """One mapping.
+
+    Attributes:
+        event_name: Meta's.
+        value: The property that is the value; ``""`` for none.
+        lines: What ``contents`` are made of: the list ``products``, or the properties themselves.
+        texts: Further parameters, each the text of a property.
+        ids: The property that becomes ``content_ids``.
+        required: Parameters without which an event is refused.
+        has_parameters: Whether it carries ``custom_data``.
+        needs_user_agent: Whether it refuses a website event without one.
+    """
+
+    event_name: str
+    value: str = ""
+    lines: Literal["", "products", "self"] = ""
+    texts: Mapping[str, str] = {}
+    ids: str = ""
+    required: tuple[str, ...] = ()
+    has_parameters: bool = True
+    needs_user_agent: bool = True
+
+
+PAGE = Action("PageView", has_parameters=False)
+TRACK: dict[str, Action] = {
+    "Order Completed": Action("Purchase", "revenue", "products", required=("currency", "value")),
+    "Checkout Started": Action("InitiateCheckout", "revenue", "products"),
+    "Product Added": Action("AddToCart", "price", "self"),
+    "Product Viewed": Action("ViewContent", "price", "self", ids="product_id"),
+    "Products Searched": Action("Search", lines="self", texts={"search_string": "query"}),
+}
+"""The default mapping of each track message that has one; the name must match exactly."""
+
+
+def build_event(
+    message: Mapping[str, Any], *, is_set_up: bool = False
+) -> dict[str, Any] | Declined:
+    """Return the event that Meta gets of ``message``, one object of ``data``; or why it gets none.
+
+    ``event_time`` is text: "Facebook will automatically convert ISO 8601". Personal values that are
+    not SHA-256 digests yet are hashed as that destination does it, not always as Meta asks: a
+    birthday is not read as a date, a phone number keeps leading zeros.
+
+    Args:
+        message: A message as Segment passes it on, complete.
+        is_set_up: Whether the destination is set up as README says, or as it comes.
+    """
+    kind, name = message.get("type", "track"), str(message.get("event"))
+    if kind not in ("track", "page"):
+        return Declined("no_trigger", "type", f"no mapping takes {kind} messages")
+    action = PAGE if kind == "page" else TRACK.get(name)
+    if action is None:
+        if not is_set_up:
+            reason = f"no default mapping matches; they match {', '.join(TRACK)} exactly"
+            return Declined("no_trigger", "event", reason)
+        action = Action(name, has_parameters=False, needs_user_agent=False)
+    has_id = is_set_up and get(message, "properties.event_id") is not None
+    try:
+        return _build(action, message, "properties.event_id" if has_id else "messageId")
+    except DeclinedError as error:
+        return error.declined
+
+
+def is_on(integrations: Mapping[str, Any]) -> bool:
+    """Return whether a message's ``integrations`` let it through.
+
+    Source: "Spec: Common Fields", Integrations; names are case-sensitive ("HTTP API Source").
+    """
+    own = integrations.get(DESTINATION)
+    return bool(own) if own is not None else integrations.get("All") is not False
+
+
+def find_losses(message: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of ``message`` has no effect or does not reach Meta, in plain words."""
+    for name in message.get("integrations", {}):
+        if name.lower() == DESTINATION.lower() and name != DESTINATION:
+            yield f"integrations.{name} has no effect: the name is {DESTINATION}, case and all"
+    if "dataProcessingOptions" in message.get("context", {}):
+        yield "context.dataProcessingOptions is in no mapping: Meta does not get it"
+    is_custom = message["type"] == "track" and message["event"] not in TRACK
+    if is_custom and message.get("properties", {}).keys() - IDENTIFIERS:
+        yield "properties are not in the mapping Custom Event: Meta gets none of them"
+
+
+def _build(action: Action, message: Mapping[str, Any], id_path: str) -> dict[str, Any]:
+    event_time = read_text(message, "timestamp")
+    action_source = read_text(message, "properties.action_source")
+    for path, value in (("timestamp", event_time), ("properties.action_source", action_source)):
+        if not value:
+            raise DeclinedError("missing", path, "required, but missing")
+    if action_source not in ACTION_SOURCES:
+        expected = ", ".join(ACTION_SOURCES)
+        raise DeclinedError("type", "properties.action_source", f"must be one of {expected}")
+    # All types are checked before anything else is.
+    custom_data = _read_custom_data(action, message) if action.has_parameters else None
+    user_data = _read_user_data(message)
+    event = {
+        "event_name": action.event_name,
+        "event_time": event_time,
+        "event_source_url": read_text(message, "context.page.url"),
+        "event_id": read_text(message, id_path),
+        "action_source": action_source,
+        "user_data": user_data,
+        "custom_data": custom_data,
+    }
+    if custom_data is not None:
+        _check_custom_data(action, custom_data)
+    has_user_agent = get(message, "context.userAgent") is not None
+    if action.needs_user_agent and action_source == "website" and not has_user_agent:
+        reason = "required for website events, but missing"
+        raise DeclinedError("user_agent", "context.userAgent", reason)
+    return {key: value for key, value in event.items() if value not in (None, "")}
+
+
+def _read_custom_data(action: Action, message: Mapping[str, Any]) -> dict[str, Any]:
+    custom_data: dict[str, Any] = {
+        "currency": read_text(message, "properties.currency") or None,
+        "value": read_number(message, f"properties.{action.value}") if action.value else None,
+        "contents": _read_contents(action, message),
+    }
+    if action.ids and (product_id := read_text(message, f"properties.{action.ids}")) is not None:
+        custom_data["content_ids"] = [product_id]
+    for key, name in action.texts.items():
+        custom_data[key] = read_text(message, f"properties.{name}") or None
+    return {key: value for key, value in custom_data.items() if value is not None}
+
+
+def _read_contents(action: Action, message: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Return ``contents`` from products, or from the one product that an event is.
+
+    An object counts as a list of one.
+    """
+    if not action.lines:
+        return None
+    path = "properties.products" if action.lines == "products" else "properties"
+    root = get(message, path)
+    if root is None:
+        return None
+    contents: list[dict[str, Any]] = []
+    items: list[Any] = root if isinstance(root, list) else [root]
+    for i, item in enumerate(items):
+        place = f"{path}[{i}]" if action.lines == "products" else path
+        if not isinstance(item, Mapping):
+            raise DeclinedError("type", place, "must be an object")
+        line: dict[str, Any] = {
+            "id": as_text(item.get("product_id"), f"{place}.product_id"),
+            "quantity": as_integer(_fill(item, "quantity"), f"{place}.quantity"),
+            "item_price": as_number(_fill(item, "price"), f"{place}.price"),
+        }
+        contents.append({key: value for key, value in line.items() if value is not None})
+    return contents
+
+
+def _fill(item: Mapping[str, Any], key: str) -> Any:
+    """Return a number of a line, which is 0 where it is ``null``."""
+    return 0 if key in item and item[key] is None else item.get(key)
+
+
+def _check_custom_data(action: Action, custom_data: Mapping[str, Any]) -> None:
+    for key in action.required:
+        if key not in custom_data:
+            name = action.value if key == "value" else key
+            raise DeclinedError("missing", f"properties.{name}", "required, but missing")
+    currency = custom_data.get("currency")
+    if currency and currency not in CURRENCIES:
+        reason = "must be an ISO 4217 code that it knows, in upper case"
+        raise DeclinedError("currency", "properties.currency", reason)
+    for i, line in enumerate(custom_data.get("contents", ())):
+        if not line.get("id"):
+            path = "properties" if action.lines == "self" else f"properties.products[{i}]"
+            reason = f"contents[{i}] must include an 'id'"
+            raise DeclinedError("contents", f"{path}.product_id", reason)
+
+
+def _read_user_data(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``user_data``; an empty ``userId`` counts as one: there is no external id then."""
+    user_id = message.get("userId")
+    given = message.get("anonymousId") if user_id is None else user_id
+    ids = [as_text(each, "userId") for each in (given if isinstance(given, list) else [given])]
+    user_data: dict[str, Any] = {
+        key: clean(read_text(message, path)) for key, (path, clean) in _PERSON.items()
+    }
+    user_data["external_id"] = [digest for each in ids if (digest := hash_text(each))]
+    user_data |= {key: read_text(message, path) for key, path in _BROWSER.items()}
+    return {key: value for key, value in user_data.items() if value}

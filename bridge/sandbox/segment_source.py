@@ -13,8 +13,9 @@ from bridge.sandbox.ledger import Ledger
 from bridge.sandbox.message_log import Delivery
 from bridge.sandbox.refusal import Refusal
 from bridge.sandbox.segment import parse_call
-from bridge.sandbox.segment_actions import Declined, build_meta_event
-from bridge.sandbox.segment_messages import Message, judge_messages
+from bridge.sandbox.segment_actions import build_event, find_losses, is_on
+from bridge.sandbox.segment_fields import Declined
+from bridge.sandbox.segment_messages import Message, judge_messages, parse_time
 
 _VERSION = "v{}.{}".format(*LATEST_VERSION)
 _TOKEN = "segment"  # noqa: S105  (Segment's own; nothing but the judge sees it)
@@ -61,15 +62,18 @@ class Source:
         self._ledger.add_message(message, delivery, now)
 
     def _deliver(self, content: dict[str, Any], now: float) -> Delivery:
-        built = build_meta_event(content)
-        if isinstance(built, Declined):
-            return Delivery(outcome=built.outcome, reason=built.reason)
-        event = built.event
+        if not is_on(content.get("integrations", {})):
+            return Delivery(outcome="off")
+        event = build_event(content, is_set_up=True)
+        if isinstance(event, Declined):
+            outcome = "none" if event.code == "no_trigger" else "refused"
+            return Delivery(outcome=outcome, reason=f"{event.path}: {event.reason}")
+        event["event_time"] = int(parse_time(event["event_time"]) or 0)  # Meta converts it
         delivery = Delivery(
             outcome="delivered",
             event_name=event["event_name"],
             event_id=event.get("event_id"),
-            warnings=built.warnings,
+            warnings=list(find_losses(content)),
         )
         verdict = judge(
             _VERSION,

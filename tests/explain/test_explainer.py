@@ -23,7 +23,8 @@ from bridge.destinations import Segment
 from bridge.events.catalog import Catalog, EventMapping
 from bridge.events.event import UserData
 from bridge.explain.explainer import EXAMPLE, Explanation
-from bridge.explain.segment_actions import Refusal, build_default
+from bridge.sandbox.segment_actions import build_event
+from bridge.sandbox.segment_fields import Declined
 from tests.factories import make_bridge, make_client, make_meta, unix_now
 from tests.servers import ROOT
 
@@ -79,7 +80,7 @@ def test_event_is_explained_as_track_stores_it() -> None:
     assert explanation.segment == json.loads(segment.encode(event, told))
     assert explanation.meta["event_name"] == "Purchase"
     assert explanation.segment["event"] == "Order Completed"
-    assert not isinstance(explanation.actions, Refusal)
+    assert not isinstance(explanation.actions, Declined)
     assert explanation.actions["custom_data"]["value"] == 48
 
 
@@ -591,12 +592,12 @@ def test_what_bridge_adds_reaches_meta_by_segments_way() -> None:
     assert all("Bridge adds it" in each.words for each in added)
     assert all("refuses the event without" in each.words for each in added)
     bare = {**explanation.segment, "properties": {**properties, "action_source": "website"}}
-    refused = build_default(bare)
-    assert isinstance(refused, Refusal)
+    refused = build_event(bare)
+    assert isinstance(refused, Declined)
     assert (refused.code, refused.path) == ("missing", "properties.revenue")
 
 
-# Refusals
+# Declineds
 
 
 @pytest.mark.parametrize(
