@@ -1,4 +1,4 @@
-"""``pixel-bridge check``: settings, outbox, and what destinations answer; what to fix."""
+"""``pixel-bridge check``: whether settings, outbox and destinations work, and what to fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pixel-bridge explain``: one event as it would go out, beside what Segment makes of it."""
+"""``pixel-bridge explain``: one event as it would go out, and what Segment makes of it."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def explain_event(
 ) -> None:
     """Show one event as Meta gets it, as Segment gets it, and what Segment sends on to Meta.
 
-    Nothing is sent or stored, and no settings are needed. The last is what the destination
+    Nothing is sent or stored, and no settings are needed. The last part is what the destination
     "Facebook Conversions API (Actions)" sends by its default mapping. Exits with 1 if we would
     refuse the event.
     """
-    told = _read_event(source, event, properties or [])
-    tell = _find_explain(app)
+    given = _read_event(source, event, properties or [])
+    run = _find_explain(app)
     try:
-        explanation = tell(told)
+        explanation = run(given)
     except InvalidEventError as error:
         if as_json:
             say_json({"error": {"field": error.field, "reason": error.reason}})
@@ -67,7 +67,7 @@ def explain_event(
 
 
 def _find_explain(app: str | None) -> Callable[[Any], Explanation]:
-    """Return what explains: the app's bridge, or one with the default settings."""
+    """Return ``explain`` of the app's bridge, or of one with the default settings."""
     if app is None and not any(name.startswith("BRIDGE_") for name in os.environ):
         return explain
     try:
@@ -102,21 +102,21 @@ def _format(payload: dict[str, Any]) -> str:
     return json.dumps(payload, indent=2, ensure_ascii=False)
 
 
-# What is explained
+# Reading the event
 
 
 def _read_event(source: str | None, name: str | None, properties: list[str]) -> Any:
-    """Return the event that the command line tells of.
+    """Return the event given on the command line.
 
     Raises:
-        ConfigError: It tells of none, of two, or of what is no JSON.
+        ConfigError: There is none, there are two, or it is not JSON.
     """
     if name is not None:
         if source is not None:
             raise ConfigError("give --event or JSON, not both")
         return {"event_name": name, "custom_data": dict(map(_read_property, properties))}
     if properties:
-        raise ConfigError("--property goes with --event")
+        raise ConfigError("--property needs --event")
     if source is None and sys.stdin.isatty():
         raise ConfigError("give an event: JSON, a file, - for stdin, or --event NAME")
     if source is not None and source.lstrip().startswith(("{", "[")):
@@ -131,19 +131,19 @@ def _read_event(source: str | None, name: str | None, properties: list[str]) -> 
 
 
 def _read_property(text: str) -> tuple[str, Any]:
-    key, separator, told = text.partition("=")
+    key, separator, value = text.partition("=")
     if not separator or not key:
         raise ConfigError("--property must be like value=59")
     try:
-        return key, msgspec.json.decode(told)
+        return key, msgspec.json.decode(value)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return key, told
+        return key, value
 
 
 def _read_bounded(stream: BinaryIO) -> bytes:
     content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"expected one event, of at most {MAX_BYTES:,} bytes")
+        raise ConfigError(f"expected one event of at most {MAX_BYTES:,} bytes")
     return content
 
 
@@ -153,5 +153,5 @@ def _decode(content: bytes) -> Any:
     except RecursionError:
         raise ConfigError("expected one event as JSON: nested too deeply") from None
     except (msgspec.MsgspecError, ValueError) as error:
-        # Its words hold a place, never what stands there.
+        # The message names a position, never the value there.
         raise ConfigError(f"expected one event as JSON: {error}") from None

@@ -17,7 +17,7 @@ from bridge.sandbox import (
     create_app,
 )
 
-GRACE = 1  # seconds that open requests are given when the process is told to stop
+GRACE = 1  # seconds that open requests get when the process has to stop
 
 
 def run_sandbox(
@@ -58,9 +58,9 @@ def run_sandbox(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that takes connections, or end the command with a message if none can.
+    """Return a socket that accepts connections, or end the command with a message.
 
-    It takes them before the server runs, so that an address that was printed is never refused.
+    It accepts them before the server runs: a printed address never refuses one.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -32,7 +32,7 @@ class Request:
 
 
 class EncodingContext(NamedTuple):
-    """What a destination may need beside an event to encode it.
+    """What a destination may need, besides an event, to encode it.
 
     Attributes:
         catalog: Translates between Meta's names and Segment's.
@@ -91,7 +91,7 @@ class Check:
 
     Attributes:
         request: Shows whether we may send, and adds no event that counts; ``None`` for no test.
-        passed: What people are told when the request is accepted.
+        passed: What to show when the request is accepted.
         skipped: Why there is no request.
         allows_rejected: Whether ``Rejected`` passes too: the answer is proof enough.
     """
@@ -159,7 +159,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The destination refuses us, whatever the events: a bad token, a missing permission.
+    """The destination refuses us, and any event: a bad token, a missing permission.
 
     Attributes:
         reason: The destination's own words, for one loud log line.
@@ -199,7 +199,7 @@ class Destination(ABC):
         """Return ``event`` as one JSON object of a request's body.
 
         Raises:
-            InvalidEventError: The destination would refuse it, whatever Meta says.
+            InvalidEventError: The destination would refuse it, even if Meta would not.
         """
 
     @abstractmethod

@@ -1,11 +1,11 @@
 """Graph's answers as verdicts: by code and subcode, with the pauses that Meta asks for.
 
-One bad event refuses all: "the entire request is rejected". Texts come in the caller's language,
-so nothing is decided by them.
+One bad event fails all: "the entire request is rejected". Messages come in the caller's language,
+so nothing depends on them.
 
 Source: Meta, "Graph API: Handling Errors", "Marketing API: Error Codes", "Using the API" and
 "Graph API: Rate Limits", read 2026-11-24. Meta publishes no list of the Conversions API's
-subcodes; under code 100 all but 33 were seen to speak of an event.
+subcodes; under code 100 all that were seen, except 33, are about an event.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bridge.destinations.http import MAX_RETRY_AFTER, clean_words, read_retry_af
 
 MAX_REASON = 500  # characters of Meta's words that are kept
 MAX_TRACE = 100  # characters of Meta's name for the exchange
-LIMIT_PAUSE = 60.0  # seconds after a rate limit without a word on how long; the full tier's block
+LIMIT_PAUSE = 60.0  # seconds after a rate limit that does not say how long; the full tier's block
 BLOCK_PAUSE = 300.0  # seconds after a temporary block: "wait and retry"
 NEAR_LIMIT = 80.0  # per cent of a rate limit from which we slow down
 MAX_USAGE_HEADER = 8192  # characters
@@ -30,9 +30,9 @@ _USAGE_HEADERS = ("x-business-use-case-usage", "x-app-usage", "x-ad-account-usag
 _PERCENT_KEYS = frozenset({"call_count", "total_time", "total_cputime", "acc_id_util_pct"})
 
 _Kind = Literal["transient", "limit", "block", "event", "token", "permission", "account", "version"]
-_ANY = None  # whatever the subcode
+_ANY = None  # any subcode
 
-# What an error speaks of. A row with a subcode goes before the row of its code.
+# What an error is about. A row with a subcode takes precedence over the row of its code.
 VERDICTS: dict[tuple[int, int | None], _Kind] = {
     (1, _ANY): "transient",  # unknown error
     (2, _ANY): "transient",  # service temporarily down
@@ -81,7 +81,7 @@ class _GraphError(NamedTuple):
     fbtrace_id: str
 
     def describe(self, secret: str) -> str:
-        """Return Meta's words on one line; they may quote the token, which is taken out."""
+        """Return Meta's message on one line, without the token, which it may quote."""
         words = clean_words(self.words, MAX_REASON, secret=secret)
         trace = clean_words(self.fbtrace_id or "?", MAX_TRACE, secret=secret)
         number = f"{self.code}/{self.error_subcode}" if self.error_subcode else str(self.code)
@@ -89,11 +89,11 @@ class _GraphError(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What Meta's usage headers tell.
+    """What Meta's usage headers say.
 
     Attributes:
         percent: The most used of all limits; over 100 is blocked.
-        regain: Seconds until a blocked caller may come back; 0 if not blocked.
+        regain: Seconds until a blocked caller may call again; 0 if not blocked.
     """
 
     percent: float = 0.0
@@ -103,7 +103,7 @@ class Usage(NamedTuple):
 def read_answer(status: int, headers: Mapping[str, str], content: bytes, *, secret: str) -> Verdict:
     """Return what an answer of Graph means for the whole request; never raises.
 
-    What is not Graph's JSON came from something in between, and counts as transient.
+    An answer that is not Graph's JSON came from something in between, and counts as transient.
 
     Args:
         status: HTTP status.
@@ -116,35 +116,35 @@ def read_answer(status: int, headers: Mapping[str, str], content: bytes, *, secr
     if after is None and usage.regain:
         after = min(usage.regain, MAX_RETRY_AFTER)
     try:
-        # The standard decoder takes half a surrogate pair, which must not hide what the error is.
+        # The standard decoder accepts half a surrogate pair, which must not hide the error.
         answer = json.loads(content.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         answer = None
-    told = answer.get("error") if isinstance(answer, dict) else None
-    if not isinstance(answer, dict) or not isinstance(told, dict | None):
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or not isinstance(error, dict | None):
         return Retry(f"HTTP {status} without Graph's JSON", after)
-    if told is not None:
-        return _judge(_read_error(told), status, after, secret)
+    if error is not None:
+        return _judge(_read_error(error), status, after, secret)
     received = _read_whole(answer.get("events_received"))
     if status == 200 and received is not None:
         return Accepted(_slow_down(usage), received)
     return Retry(f"HTTP {status} without events_received", after)
 
 
-def _read_error(told: dict[str, Any]) -> _GraphError:
-    """Return the error that Graph tells of; a field of another type counts as missing."""
+def _read_error(error: dict[str, Any]) -> _GraphError:
+    """Return Graph's error; a field of another type counts as missing."""
     return _GraphError(
-        code=_read_whole(told.get("code")) or 0,
-        error_subcode=_read_whole(told.get("error_subcode")),
-        words=_read_text(told.get("error_user_msg")) or _read_text(told.get("message")),
-        is_transient=told.get("is_transient") in (True, "true"),
-        error_data=told.get("error_data"),
-        fbtrace_id=_read_text(told.get("fbtrace_id")),
+        code=_read_whole(error.get("code")) or 0,
+        error_subcode=_read_whole(error.get("error_subcode")),
+        words=_read_text(error.get("error_user_msg")) or _read_text(error.get("message")),
+        is_transient=error.get("is_transient") in (True, "true"),
+        error_data=error.get("error_data"),
+        fbtrace_id=_read_text(error.get("fbtrace_id")),
     )
 
 
 def _read_whole(value: Any) -> int | None:
-    """Return a whole number, which may come as text or with a point; of at most 18 digits."""
+    """Return a whole number of at most 18 digits, which may come as text or as a float."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value)
@@ -179,7 +179,7 @@ def _classify(error: _GraphError, status: int) -> str:
     if kind == "event":
         if status != 400:
             return "unknown" if status in (401, 403, 404) else "transient"
-        # Blamed is something beside ``data``: splitting would bury event after event for it.
+        # If something besides ``data`` is blamed, splitting would bury one event after another.
         paths = list(_list_paths(error.error_data))
         return "event" if not paths or any(p.startswith("data") for p in paths) else "parameter"
     if kind is not None:
@@ -188,7 +188,7 @@ def _classify(error: _GraphError, status: int) -> str:
         return "transient"
     if 200 <= error.code < 300:
         return "permission"
-    # What we do not know is no verdict on an event: nothing is buried for it.
+    # An unknown code is no verdict on an event: nothing is buried for it.
     return "unknown" if status in (401, 403, 404) else "transient"
 
 
@@ -202,7 +202,7 @@ def _list_paths(error_data: Any) -> Iterator[str]:
 
 
 def _read_blamed(error_data: Any) -> list[int]:
-    """Return the places of the blamed events, each once, lowest first."""
+    """Return the positions of the blamed events, each once, lowest first."""
     matches = (re.match(r"data\[(\d{1,4})\]", path) for path in _list_paths(error_data))
     return sorted({int(match[1]) for match in matches if match})
 
@@ -220,10 +220,10 @@ def read_usage(headers: Mapping[str, str]) -> Usage:
         if not text or len(text) > MAX_USAGE_HEADER:
             continue
         try:
-            told = msgspec.json.decode(text)
+            figures = msgspec.json.decode(text)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
-        for usage in _list_objects(told):
+        for usage in _list_objects(figures):
             used = max((_number(usage.get(key)) for key in _PERCENT_KEYS), default=0.0)
             regain = max(regain, 60 * _number(usage.get("estimated_time_to_regain_access")))
             if used >= 100:
@@ -232,12 +232,12 @@ def read_usage(headers: Mapping[str, str]) -> Usage:
     return Usage(percent, regain)
 
 
-def _list_objects(told: Any) -> Iterator[dict[str, Any]]:
+def _list_objects(figures: Any) -> Iterator[dict[str, Any]]:
     """Yield the objects with figures: the whole, or those in lists by business id."""
-    if not isinstance(told, dict):
+    if not isinstance(figures, dict):
         return
-    yield told
-    for value in told.values():
+    yield figures
+    for value in figures.values():
         for item in value if isinstance(value, list) else ():
             if isinstance(item, dict):
                 yield item

@@ -1,6 +1,6 @@
-"""What destinations share of HTTP: base addresses, ``Retry-After``, words safe to show. Pure.
+"""HTTP for destinations: base addresses, ``Retry-After``, messages that are safe to show. Pure.
 
-Destinations quote what they were sent: whole, percent-encoded, or shortened to its beginning.
+Servers quote what they were sent: whole, percent-encoded, or only its beginning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BASE_URL = re.compile(r"(?!.*[?#\\])[!-~]{1,2048}")
 
 
 def check_base_url(url: str, argument: str, expected: str) -> None:
-    """Refuse a base address that no request can be sent to; one with a password is not shown.
+    """Refuse a base address that no request can be sent to, without showing a password in it.
 
     Args:
         url: What was configured.
@@ -29,7 +29,7 @@ def check_base_url(url: str, argument: str, expected: str) -> None:
         expected: What it may be: ``like https://graph.facebook.com``.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not a usable address.
     """
     if "@" in url:
         raise ConfigError(
@@ -47,17 +47,17 @@ def check_base_url(url: str, argument: str, expected: str) -> None:
 
 
 def read_retry_after(headers: Mapping[str, str], *others: str) -> float | None:
-    """Return ``Retry-After`` in seconds, at most an hour; else the first of ``others`` told.
+    """Return ``Retry-After`` in seconds, at most an hour; else the first of ``others`` given.
 
-    A date is measured against the answer's own ``Date``, so that our clock does not matter; without
-    one it counts for nothing.
+    A date is compared with the answer's own ``Date``, so that our clock does not matter; without
+    one it is ignored.
 
     Source: RFC 9110, 10.2.3 Retry-After and 6.6.1 Date, read 2026-11-24.
     """
     value = headers.get("retry-after", "").strip()
-    for told in (value, *(headers.get(name, "").strip() for name in others)):
-        if told.isascii() and told.isdigit():
-            return min(float(told[:9]), MAX_RETRY_AFTER)
+    for text in (value, *(headers.get(name, "").strip() for name in others)):
+        if text.isascii() and text.isdigit():
+            return min(float(text[:9]), MAX_RETRY_AFTER)
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -67,13 +67,13 @@ def read_retry_after(headers: Mapping[str, str], *others: str) -> float | None:
 
 def clean_words(text: str, limit: int, *, secret: str) -> str:
     """Return at most ``limit`` characters of ``text`` on one line, with ``secret`` masked."""
-    # Masked first: a cut might leave a part of the secret that is not recognised.
+    # Masked first: a cut could leave a part of the secret that is not recognised.
     masked = mask(text, secret)[:limit]
     return "".join(letter if letter.isprintable() else " " for letter in masked)
 
 
 def mask(text: str, secret: str) -> str:
-    """Return ``text`` with a mask for ``secret`` and for any 12 or more characters it begins with.
+    """Return ``text`` with ``secret`` masked, and its beginning of 12 characters or more.
 
     Any character may be percent-encoded: ``"AB|C"`` is found in ``"token=AB%7cC"`` too.
     """
@@ -89,7 +89,7 @@ def mask(text: str, secret: str) -> str:
 
 
 def _find_end(text: str, at: int, letters: list[re.Pattern[str]]) -> int:
-    """Return where ``letters``, as many as stand at ``at``, end."""
+    """Return where the ``letters`` found at ``at`` end."""
     for letter in letters:
         found = letter.match(text, at)
         if found is None:

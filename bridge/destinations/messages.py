@@ -1,11 +1,11 @@
 """Messages of Segment's tracking API: track, page, identify and alias. Pure.
 
-The envelope is portable: Segment's own Meta destinations, and those of systems that speak its
-language, look for the click and the browser id in different places, so they stand in ``properties``
-and in ``context``. The event's shared id is ``properties.event_id``; ``messageId`` is another
-thing, an idempotency key that Segment drops when it comes twice within 24 hours, worldwide.
+The envelope is portable. Segment's own Meta destinations, and those of systems with the same API,
+look for the click id and the browser id in different places, so both are in ``properties`` and in
+``context``. The id that both copies share is ``properties.event_id``. ``messageId`` is something
+else, an idempotency key: Segment drops a message if any customer used its id within 24 hours.
 
-Traits are hashed, without exception: Segment's Meta destination passes on what is SHA-256 already.
+All traits are hashed: Segment's Meta destination passes SHA-256 digests on as they are.
 
 Source: Segment, "Spec: Common fields", "Spec: Track", "Spec: Page", "Spec: Identify", "Spec:
 Alias", "Handling duplicate data"; Facebook Conversions API destinations, read 2026-11-25.
@@ -23,11 +23,11 @@ from bridge.errors import InvalidEventError
 from bridge.events.event import Event, UserData
 from bridge.visitor.identity import Identity
 
-MAX_MESSAGE = 32_000  # bytes; the documents' "32 KB", by the reading that all take
+MAX_MESSAGE = 32_000  # bytes; "32 KB" in the documents, by the strictest reading
 PAGE_VIEW = "PageView"
 PAGE_KEYS = frozenset({"url", "path", "search", "referrer"})  # of a page message's properties
 
-# Both spellings where Segment's destinations differ: the cloud's and the browser's.
+# Both spellings where Segment's cloud and browser destinations differ.
 TRAITS: dict[str, tuple[str, ...]] = {
     "em": ("email",),
     "ph": ("phone",),
@@ -43,10 +43,10 @@ ADDRESS: dict[str, tuple[str, ...]] = {
     "country": ("country",),
 }
 
-# A person's, and nothing that Meta's rules make a digest of.
+# Personal, and of no kind that Meta takes as a digest.
 _UNHASHED = frozenset({"age", "avatar", "name", "username"})
 
-# Names are case-sensitive. A server's message reaches these two of Segment's Meta destinations.
+# Segment's two Meta destinations that a server's message reaches. Names are case-sensitive.
 META_INTEGRATIONS = ("Facebook Conversions API (Actions)", "Facebook Conversions API")
 
 # Meta's options, country and state; zeros let Meta locate the visitor.
@@ -55,7 +55,7 @@ LIMITED: DataUse = (["LDU"], 0, 0)
 
 
 def read_data_use(event: Event) -> DataUse | None:
-    """Return what Meta is told of how data may be used; ``None`` if nothing limits it."""
+    """Return the limits on how Meta may use the data; ``None`` for no limits."""
     if not event.data_processing_options:
         return None
     country, state = event.data_processing_options_country, event.data_processing_options_state
@@ -65,18 +65,18 @@ def read_data_use(event: Event) -> DataUse | None:
 def build_data_use(data_use: DataUse | None, *, is_mapped: bool = False) -> dict[str, Any]:
     """Return the switches of Segment's Meta destinations for data whose use is limited.
 
-    The classic destination is told how. The other one reads it from nowhere by default: the event
-    would reach Meta without its limit, so it stops at Segment.
+    The classic one takes the limits from its switch. The other reads them from nowhere by default:
+    the event would reach Meta without its limits, so it is switched off.
 
     Args:
-        data_use: What holds, if anything.
+        data_use: The limits, if any.
         is_mapped: Whether that destination was set up to read ``context.dataProcessingOptions``.
     """
     if not data_use:
         return {}
     actions, classic = META_INTEGRATIONS
-    told = {classic: {"dataProcessingOptions": [*data_use]}}
-    return told if is_mapped else {actions: False, **told}
+    switches = {classic: {"dataProcessingOptions": [*data_use]}}
+    return switches if is_mapped else {actions: False, **switches}
 
 
 def format_time(seconds: float) -> str:
@@ -87,12 +87,12 @@ def format_time(seconds: float) -> str:
 def build_ids(identity: Identity | None, user_data: UserData, fallback: str) -> dict[str, str]:
     """Return ``anonymousId`` and ``userId``, of which a message needs one.
 
-    What is not empty only: an empty ``userId`` counts as one at Segment's Meta destination.
+    An empty one is left out: Segment's Meta destination would take an empty ``userId`` as an id.
 
     Args:
-        identity: Whose they are.
-        user_data: Of the event; its external id stands in where there is no identity.
-        fallback: For an event that is nobody's.
+        identity: The visitor's, if the event has one.
+        user_data: Of the event; its external id is used without an identity.
+        fallback: The anonymous id if there is neither.
     """
     if identity is None or not identity.anonymous_id:
         return {"anonymousId": next(iter(user_data.external_id), fallback)}
@@ -101,7 +101,7 @@ def build_ids(identity: Identity | None, user_data: UserData, fallback: str) -> 
 
 
 def build_traits(user_data: UserData) -> dict[str, Any]:
-    """Return what is known of a person, each value a SHA-256 digest."""
+    """Return the person's traits, each value a SHA-256 digest."""
     traits = _spell(user_data, TRAITS)
     if address := _spell(user_data, ADDRESS):
         traits["address"] = address
@@ -109,20 +109,20 @@ def build_traits(user_data: UserData) -> dict[str, Any]:
 
 
 def read_traits(traits: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what ``traits`` say of a person, under Meta's keys, and the others.
+    """Return the personal ``traits`` under Meta's keys, and the others.
 
-    What is personal and cannot be hashed is in neither.
+    Personal traits that cannot be hashed are in neither.
     """
-    told = {key: value for key, value in traits.items() if key not in _UNHASHED}
-    address = told.pop("address", None)
+    rest = {key: value for key, value in traits.items() if key not in _UNHASHED}
+    address = rest.pop("address", None)
     parts = dict(address) if isinstance(address, Mapping) else {}
     person: dict[str, Any] = {}
-    for names, source in ((TRAITS, told), (ADDRESS, parts)):
-        for key, theirs in names.items():
-            for name in theirs:
+    for names, source in ((TRAITS, rest), (ADDRESS, parts)):
+        for key, spellings in names.items():
+            for name in spellings:
                 if (value := source.pop(name, None)) is not None:
                     person[key] = value
-    return person, told
+    return person, rest
 
 
 def _spell(user_data: UserData, names: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def build_context(
 ) -> dict[str, Any]:
     """Return ``context``: where an event happened, and the identifiers of the browser.
 
-    Never ``direct``: with it Segment takes the address of its caller, which is this server.
+    ``direct`` is never set: with it Segment takes the address of its caller, which is this server.
     """
     known: dict[str, Any] = {
         "channel": "server",
@@ -156,14 +156,14 @@ def build_context(
     return {key: value for key, value in known.items() if value}
 
 
-def complete_page(told: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``context.page`` of a message that has one, with what is known laid under it.
+def complete_page(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``context.page`` of a message that has one, completed from the ``known`` page.
 
-    Of another page nothing is known but what its address says.
+    Only if it is the same page; another one is completed from its own address.
     """
-    if (url := told.get("url", known.get("url"))) == known.get("url"):
-        return {**known, **told}
-    return {**(_split_page(url) if isinstance(url, str) else {}), **told}
+    if (url := given.get("url", known.get("url"))) == known.get("url"):
+        return {**known, **given}
+    return {**(_split_page(url) if isinstance(url, str) else {}), **given}
 
 
 def _build_page(page_url: str | None, referrer_url: str | None) -> dict[str, str]:
@@ -179,7 +179,7 @@ def _split_page(url: str) -> dict[str, str]:
 
 
 def build_browser_ids(user_data: UserData) -> dict[str, str]:
-    """Return the browser and the click id, where they are known."""
+    """Return the browser id and the click id, if there are any."""
     known = {"fbp": user_data.fbp, "fbc": user_data.fbc}
     return {key: value for key, value in known.items() if value is not None}
 
@@ -191,14 +191,14 @@ def build_message(
     identity: Identity | None,
     message_id: str,
 ) -> dict[str, Any]:
-    """Return ``event`` as a track message, or as a page message if it is a view of one.
+    """Return ``event`` as a track message, or as a page message if it is a PageView.
 
     Args:
         event: In Meta's words, complete.
         name: In Segment's.
         properties: In Segment's.
-        identity: Whose it is.
-        message_id: Distinct from the event's id: Segment drops what repeats one.
+        identity: The visitor's, if the event has one.
+        message_id: Differs from the event's id: Segment drops a message that repeats one.
     """
     user_data = event.user_data
     context = build_context(
@@ -228,7 +228,7 @@ def build_message(
 def build_identify(
     identity: Identity, user_data: UserData, message_id: str, now: float
 ) -> dict[str, Any]:
-    """Return what joins the anonymous id, the user id and hashed traits."""
+    """Return a message that joins the anonymous id, the user id and hashed traits."""
     seen = UserData(
         client_ip_address=identity.client_ip,
         client_user_agent=identity.user_agent,
@@ -246,7 +246,7 @@ def build_identify(
 
 
 def build_alias(identity: Identity, message_id: str, now: float) -> dict[str, Any]:
-    """Return what tells that a user was known by an anonymous id until now."""
+    """Return a message that joins a user id with the anonymous id used until now."""
     return {
         "type": "alias",
         "messageId": message_id,

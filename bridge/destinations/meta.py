@@ -1,6 +1,6 @@
 """Meta's Conversions API: events as a Graph request.
 
-The token travels inside the JSON body, never in a URL, where proxies and logs would keep it.
+The token is in the JSON body, never in a URL, which proxies and logs would keep.
 
 Source: Meta, "Using the API" and "Main Body Parameters", read 2026-11-23.
 """
@@ -46,10 +46,10 @@ class Meta(Destination):
         graph_url: Base address of the Graph API.
         api_version: Graph version, such as ``v26.0``.
         test_event_code: Shows the events under "Test events"; they still count.
-        partner_agent: Platform id, for those who send for others.
+        partner_agent: Platform id, for platforms that send for others.
 
     Raises:
-        ConfigError: A value that cannot be right.
+        ConfigError: A value is unusable; the message says which and why.
     """
 
     # "You can send up to 1,000 events in data." Meta publishes no limit of bytes, and nothing about

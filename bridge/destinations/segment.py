@@ -80,15 +80,15 @@ class Segment(Destination):
         region: Where the workspace lives: ``us`` or ``eu``.
         url: Base address of the API, if not the region's: a proxy's, or the sandbox's.
         pixel_id: The pixel that Segment's Meta destination sends to: the script fires its browser
-            copies. Leave it out where the page's own pixel does, or where there is none.
+            copies. Leave it out if the page's own pixel does that, or if there is no pixel.
         integrations: Further switches for every message, such as ``{"Amplitude": False}``.
-        alias: Whether a login sends ``alias`` beside ``identify``.
+        alias: Whether a login sends ``alias`` as well as ``identify``.
         maps_limits: Whether Segment's destination for Meta is set up to read Limited Data Use from
-            ``context.dataProcessingOptions``. By default it is not: without this, the events of
-            limited visitors stop at Segment.
+            ``context.dataProcessingOptions``. It is not by default; then the events of visitors
+            with limited consent stop at Segment.
 
     Raises:
-        ConfigError: A value that cannot be right.
+        ConfigError: A value is unusable; the message says which and why.
     """
 
     limits = LIMITS

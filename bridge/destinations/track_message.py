@@ -1,7 +1,7 @@
-"""A track message that an app writes itself: completed, and handed to Segment's own library. Pure.
+"""A track message that an app writes itself: completed for Segment's own library. Pure.
 
-What Segment would drop without a word is refused here: it answers 200 to a message without an id,
-with a number as one, or over its size.
+What Segment would drop silently is refused here: it answers 200 to a message without an id, with a
+number as id, or over its size limit.
 
 Source: Segment, "Spec: Common fields" and "Spec: Track", read 2026-11-25; its library for Python,
 segmentio/analytics-python 2.4, ``Client.track``.
@@ -74,16 +74,16 @@ def complete_message(
     switches: Mapping[str, Any],
     now: float,
 ) -> dict[str, Any]:
-    """Return the track message ``given``, with all that is known laid under what it says.
+    """Return the track message ``given``, completed; what it says itself stays.
 
     Args:
         given: A track message; ``event`` is its name.
-        identity: Whose ids it carries.
+        identity: The visitor's, whose ids it carries.
         user_data: The visitor's identifiers.
         page_url: The page it happened on.
         referrer_url: The page before that one.
-        data_use: What limits how Meta may use it.
-        switches: ``integrations``, under what it says itself.
+        data_use: Limits on how Meta may use it.
+        switches: ``integrations``; the message's own take precedence.
         now: Unix seconds.
 
     Raises:
@@ -92,9 +92,9 @@ def complete_message(
     fields = {key: value for key, value in given.items() if value is not None}
     for key in fields:
         if key not in _KEYS:
-            raise InvalidEventError(key, "Segment knows no such key; your own go into properties")
+            raise InvalidEventError(key, "not a key of Segment's; your own go into properties")
     if not is_event_name(fields.get("event")):
-        raise InvalidEventError("event", "expected 1 to 100 characters, none of them control")
+        raise InvalidEventError("event", "expected 1 to 100 characters, no control characters")
     if fields.get("type", "track") != "track":
         raise InvalidEventError("type", "expected track; other calls have no event")
     for key in ("anonymousId", "messageId", "userId"):
@@ -105,11 +105,11 @@ def complete_message(
             fields[key] = _read_time(fields[key], key)
     message_id = new_uuid()
     context = build_context(user_data, page_url, referrer_url, data_use)
-    told = _object(fields, "context")
-    if "page" in told:
-        told["page"] = complete_page(_object(told, "page"), context.get("page", {}))
-    if "traits" in told and "traits" in context:
-        told["traits"] = {**context["traits"], **_object(told, "traits")}
+    own = _object(fields, "context")
+    if "page" in own:
+        own["page"] = complete_page(_object(own, "page"), context.get("page", {}))
+    if "traits" in own and "traits" in context:
+        own["traits"] = {**context["traits"], **_object(own, "traits")}
     integrations = {**switches, **_object(fields, "integrations")}
     properties = {
         "event_id": new_event_id(),
@@ -127,10 +127,10 @@ def complete_message(
         "messageId": message_id,
         "timestamp": format_time(now),
         **build_ids(identity, user_data, message_id),
-        # An empty id counts as one: the external id would be lost.
+        # An empty id would count as one, and the external id would be lost.
         **{key: value for key, value in fields.items() if value != ""},
         "properties": properties,
-        "context": {**context, **told},
+        "context": {**context, **own},
     }
     if integrations:
         message["integrations"] = integrations
@@ -141,19 +141,19 @@ def complete_message(
 def to_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return a track message as the arguments of ``track`` in Segment's own library for Python.
 
-    ``analytics.track(**to_arguments(enrich({"event": "Order Completed", …})))``
+    ``analytics.track(**to_arguments(enrich({"event": "Order Completed", ...})))``
 
     Args:
         message: What ``enrich`` returned: a track message with the keys of Segment's HTTP API.
 
     Raises:
-        InvalidEventError: It is no track message.
+        InvalidEventError: It is not a track message.
     """
     if not is_event_name(message.get("event")):
         raise InvalidEventError("event", "expected a track message, as enrich returns one")
     arguments = {ours: message[key] for key, ours in _ARGUMENTS.items() if key in message}
-    if (told := message.get("timestamp")) is not None:
-        arguments["timestamp"] = datetime.fromisoformat(_read_time(told, "timestamp"))
+    if (timestamp := message.get("timestamp")) is not None:
+        arguments["timestamp"] = datetime.fromisoformat(_read_time(timestamp, "timestamp"))
     # The library writes its own name into it.
     arguments["context"] = {**arguments.get("context", {})}
     return arguments
@@ -164,26 +164,26 @@ def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name: item for name, item in plain.items() if item is not None}
 
 
-def _read_id(told: object, key: str) -> str:
-    if isinstance(told, int) and not isinstance(told, bool) and abs(told) < MAX_NUMBER:
-        told = str(told)
-    if isinstance(told, uuid.UUID):
-        told = str(told)
-    if not isinstance(told, str):
-        raise InvalidEventError(key, f"expected text, got {type(told).__name__}")
-    if key == "messageId" and len(told) > MAX_ID:
-        raise InvalidEventError(key, f"expected at most {MAX_ID} characters, got {len(told)}")
-    if any("\ud800" <= character <= "\udfff" for character in told):
+def _read_id(value: object, key: str) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_NUMBER:
+        value = str(value)
+    if isinstance(value, uuid.UUID):
+        value = str(value)
+    if not isinstance(value, str):
+        raise InvalidEventError(key, f"expected text, got {type(value).__name__}")
+    if key == "messageId" and len(value) > MAX_ID:
+        raise InvalidEventError(key, f"expected at most {MAX_ID} characters, got {len(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
         raise InvalidEventError(key, "holds half a surrogate pair")
-    return told
+    return value
 
 
-def _read_time(told: object, key: str) -> str:
-    """Return a time as ISO 8601; one without a zone would be taken for another."""
+def _read_time(value: object, key: str) -> str:
+    """Return a time as ISO 8601; without a zone it would be misread."""
     try:
-        time = datetime.fromisoformat(told) if isinstance(told, str) else told
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         time = None
     if not isinstance(time, datetime) or time.tzinfo is None:
         raise InvalidEventError(key, "expected ISO 8601 with a zone, or a datetime with one")
-    return told if isinstance(told, str) else format_time(time.timestamp())
+    return value if isinstance(value, str) else format_time(time.timestamp())

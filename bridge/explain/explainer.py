@@ -1,12 +1,12 @@
 """One event as it would go out: to Meta, to Segment, and from Segment to Meta. Pure.
 
-Nothing is stored, sent, counted or logged. The same code completes and encodes an event as for
-``track`` and ``enrich``; beside it stands what Segment's own Meta destination makes of the message
-by default, and what there is to know.
+Nothing is stored, sent, counted or logged. An event is completed and encoded by the same code as in
+``track`` and ``enrich``. Added are what Segment's own Meta destination makes of the message by
+default, and remarks.
 
-``{"event_name": …, "custom_data": …}`` is explained as ``track`` stores it for both destinations.
-``{"event": …, "properties": …}`` is explained as ``enrich`` returns it, for an app that sends its
-messages with Segment's library; Meta's side is then what the same message says in Meta's words.
+``{"event_name": ..., "custom_data": ...}`` is explained as ``track`` stores it for both
+destinations. ``{"event": ..., "properties": ...}`` is explained as ``enrich`` returns it, for an
+app that uses Segment's library; Meta's side is then the same message in Meta's words.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from bridge.visitor.identity import Identity
 from bridge.visitor.seal import Sealed
 from bridge.visitor.visitor import Visitor
 
-# Nobody's: addresses and names that are reserved for documentation.
+# Made up: addresses and names that are reserved for documentation.
 EXAMPLE = Sealed(
     Identity(
         anonymous_id="00000000-0000-4000-8000-000000000000",
@@ -56,9 +56,9 @@ class Explanation:
     Attributes:
         meta: What Meta's Conversions API gets from us: one object of ``data``.
         segment: The message that Segment gets.
-        actions: What Segment's "Facebook Conversions API (Actions)" sends to Meta of that message
+        actions: What Segment's "Facebook Conversions API (Actions)" sends to Meta for that message
             by its default mapping, or why it sends nothing.
-        warnings: What there is to know, the worst first.
+        warnings: Remarks, the worst first.
     """
 
     meta: dict[str, Any]
@@ -69,11 +69,11 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON; ``actions`` has a ``payload`` or a ``refusal``."""
         refused = isinstance(self.actions, Declined)
-        told = self.actions._asdict() if isinstance(self.actions, Declined) else self.actions
+        actions = self.actions._asdict() if isinstance(self.actions, Declined) else self.actions
         return {
             "meta": self.meta,
             "segment": self.segment,
-            "actions": {"refusal" if refused else "payload": told},
+            "actions": {"refusal" if refused else "payload": actions},
             "warnings": [remark._asdict() for remark in self.warnings],
         }
 
@@ -96,7 +96,7 @@ class Explainer:
 
         Args:
             event: A server event of Meta's or a track message of Segment's, as for ``enrich``.
-            visitor: Whose event it is.
+            visitor: Who did it.
             now: Unix seconds.
 
         Raises:
@@ -116,7 +116,7 @@ class Explainer:
             encoded = msgspec.json.encode(message)
         except (TypeError, ValueError, RecursionError):
             raise InvalidEventError("event", "expected what JSON can carry") from None
-        # As Segment has it: a time as text.
+        # As Segment gets it: a time is text.
         message = msgspec.json.decode(encoded)
         actions = build_event(message)
         facts = Facts(draft.given, meta, message, actions, len(encoded))
@@ -151,20 +151,20 @@ class Explainer:
         return msgspec.to_builtins(self._enricher.complete(given, visitor, now=now).event), message
 
     def _read_person(self, draft: Draft) -> dict[str, Any]:
-        """Return what a message says of its person, beside what is known of the visitor."""
+        """Return the user data in a message, hashed; the visitor's own is added later."""
         properties = read_object(draft.fields, "properties")
         context = read_object(draft.fields, "context")
         person, _ = read_traits(read_object(context, "traits"))
         id_key = "userId" if draft.fields.get("userId") else "anonymousId"
-        told = {
+        given = {
             "fbp": ("properties.fbp", properties.get("fbp")),
             "fbc": ("properties.fbc", properties.get("fbc")),
             "client_ip_address": ("context.ip", context.get("ip")),
             "client_user_agent": ("context.userAgent", context.get("userAgent")),
             "external_id": (id_key, draft.fields.get(id_key)),
         }
-        raw = {key: value for key, (_, value) in told.items() if value is not None}
-        places = {key: place for key, (place, _) in told.items()}
+        raw = {key: value for key, (_, value) in given.items() if value is not None}
+        places = {key: place for key, (place, _) in given.items()}
         return person | self._reader.hash(raw, places, draft.remarks)
 
 
@@ -173,13 +173,13 @@ def _describe_visitor(visitor: Visitor) -> Iterator[Remark]:
         words = "no visitor is given: addresses and ids are made up"
         yield Remark("info", "example_visitor", "", words)
     if visitor.skip_reason is not None:
-        words = f"nothing is sent of this visitor: {visitor.skip_reason}"
+        words = f"no events of this visitor are sent: {visitor.skip_reason}"
         yield Remark("error", "not_sent", "", words)
 
 
-def _read_time(told: object) -> datetime:
+def _read_time(value: object) -> datetime:
     try:
-        read = told if isinstance(told, datetime) else datetime.fromisoformat(str(told))
+        read = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError:
         raise InvalidEventError("timestamp", "expected ISO 8601 with a zone") from None
     if read.tzinfo is None:

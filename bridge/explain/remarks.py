@@ -1,6 +1,6 @@
-"""What is worth knowing of one event on its two ways to Meta: refusals, losses, differences. Pure.
+"""Remarks on one event and its two ways to Meta: refusals, losses, differences. Pure.
 
-One function a matter; the table at the end lists them. None quotes a personal value.
+One function for each subject, listed in the table at the end. None quotes a personal value.
 
 Source: Segment, "Facebook Conversions API (Actions)", "Facebook Conversions API", "Spec: Common
 fields", "Handling duplicate data"; segmentio/action-destinations, read 2026-11-25.
@@ -19,10 +19,10 @@ from bridge.sandbox.segment_fields import Declined
 Level = Literal["error", "warning", "info"]
 
 MAX_CLASSIC_NAME = 50  # characters of a custom event's name, Segment's classic destination
-MIN_MESSAGE_ID = 32  # characters; shorter ones another customer of Segment's may have used too
+MIN_MESSAGE_ID = 32  # characters; another customer of Segment's may have used a shorter one
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "info")
-# What it reads under one name, and the catalog under several.
+# What it reads from one property, and the catalog from several.
 _READ = {
     "revenue": "the value from revenue alone",
     "price": "the value from price alone",
@@ -35,10 +35,10 @@ class Remark(NamedTuple):
     """One thing to know.
 
     Attributes:
-        level: ``error`` if something does not arrive, ``warning`` if it arrives otherwise than
-            meant, ``info`` for the rest.
+        level: ``error`` if something does not arrive, ``warning`` if it arrives other than meant,
+            ``info`` for the rest.
         code: What it is, for programs.
-        path: The field it is about; ``""`` if it is about the whole.
+        path: The field it is about; ``""`` if it is about the whole event.
         words: For people.
     """
 
@@ -52,8 +52,8 @@ class Facts(NamedTuple):
     """One event in all its shapes.
 
     Attributes:
-        given: The properties as the app told them in Segment's words, without personal data; empty
-            if it told Meta's.
+        given: The properties as the app gave them in Segment's words, without personal data; empty
+            if it used Meta's.
         meta: What we send to Meta.
         message: What Segment gets.
         actions: What Segment's Meta destination makes of it.
@@ -83,7 +83,7 @@ class Facts(NamedTuple):
 
 
 def find_remarks(facts: Facts) -> list[Remark]:
-    """Return all that is to be said of one event."""
+    """Return the remarks on one event."""
     return [remark for check in _CHECKS for remark in check(facts)]
 
 
@@ -92,9 +92,9 @@ def sort_remarks(remarks: list[Remark]) -> tuple[Remark, ...]:
     return tuple(sorted(remarks, key=lambda remark: _LEVELS.index(remark.level)))
 
 
-def read_object(told: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def read_object(fields: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return the object at ``key``; an empty one if there is none."""
-    value = told.get(key)
+    value = fields.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
@@ -135,15 +135,15 @@ def _explain_trigger(name: str, meta: Mapping[str, Any]) -> str:
 def _check_switch(facts: Facts) -> Iterator[Remark]:
     if not is_on(read_object(facts.message, "integrations")):
         words = (
-            "the message keeps Segment's Meta destinations out: Meta has the event from us, or the"
-            " app says so; what they would send is shown"
+            "the message switches Segment's Meta destinations off: Meta gets the event from us, or"
+            " the app wants it so; shown is what they would send"
         )
         yield Remark("info", "switched_off", f"integrations.{DESTINATION}", words)
 
 
 def _check_size(facts: Facts) -> Iterator[Remark]:
     if facts.size > MAX_MESSAGE:
-        words = f"{facts.size:,} bytes as Segment's message, of which {MAX_MESSAGE:,} are taken"
+        words = f"{facts.size:,} bytes as Segment's message, which takes {MAX_MESSAGE:,}"
         yield Remark("error", "message_too_large", "", words)
 
 
@@ -158,28 +158,28 @@ def _check_name(facts: Facts) -> Iterator[Remark]:
 
 
 def _check_message_id(facts: Facts) -> Iterator[Remark]:
-    told = facts.message.get("messageId")
-    message_id = told if isinstance(told, str) else ""
+    given = facts.message.get("messageId")
+    message_id = given if isinstance(given, str) else ""
     if len(message_id) < MIN_MESSAGE_ID:
         words = (
-            "Segment drops a message id that anybody used within 24 hours, any customer's: leave it"
-            " out, or derive a UUID"
+            "Segment drops a message id that any customer used within 24 hours: leave it out, or"
+            " derive a UUID"
         )
         yield Remark("warning", "message_id_short", "messageId", words)
     if message_id and message_id == facts.properties.get("event_id"):
         words = (
-            "the same as event_id: of two copies that go through Segment the second is dropped"
-            " before any destination sees it"
+            "the same as event_id: if two copies go through Segment, the second is dropped before"
+            " any destination sees it"
         )
         yield Remark("warning", "message_id_shared", "messageId", words)
 
 
-# Whether copies meet
+# Whether copies match
 
 
 def _check_event_id(facts: Facts) -> Iterator[Remark]:
-    told = facts.payload.get("event_id")
-    if facts.payload and told != facts.meta["event_id"]:
+    theirs = facts.payload.get("event_id")
+    if facts.payload and theirs != facts.meta["event_id"]:
         words = (
             "Segment's destination sends messageId by default, so this copy and the pixel's are"
             " counted twice: map event_id to properties.event_id"
@@ -190,18 +190,18 @@ def _check_event_id(facts: Facts) -> Iterator[Remark]:
 def _check_event_name(facts: Facts) -> Iterator[Remark]:
     ours, theirs = facts.meta["event_name"], facts.payload.get("event_name")
     if facts.payload and ours != theirs:
-        words = f"{theirs} by Segment's way, {ours} by ours: copies never meet"
+        words = f"{theirs} through Segment, {ours} from us: the copies never match"
         yield Remark("warning", "event_name_differs", "event_name", words)
 
 
 def _check_external_id(facts: Facts) -> Iterator[Remark]:
     ours = read_object(facts.meta, "user_data").get("external_id", [])
     if not ours:
-        words = "no external id: a copy without event id finds its twin by this or by fbp"
+        words = "no external id: a copy without event id is matched by this or by fbp"
         yield Remark("warning", "external_id_missing", "user_data.external_id", words)
     theirs = read_object(facts.payload, "user_data").get("external_id", [])
     if facts.payload and set(ours) != set(theirs):
-        words = "Segment's destination sends userId, else anonymousId, and not all that we do"
+        words = "Segment's destination sends userId, else anonymousId; we send all ids"
         yield Remark("warning", "external_id_differs", "user_data.external_id", words)
 
 
@@ -209,10 +209,10 @@ def _check_browser(facts: Facts) -> Iterator[Remark]:
     user_data = read_object(facts.meta, "user_data")
     is_website = facts.meta.get("action_source") == "website"
     if is_website and "client_user_agent" not in user_data:
-        words = "Meta asks for it on a website, and Segment's destination refuses the event without"
+        words = "Meta wants it for a website, and Segment's destination refuses an event without it"
         yield Remark("error", "user_agent_missing", "user_data.client_user_agent", words)
     if "client_ip_address" not in user_data:
-        words = "no address of the visitor's: fewer events find their person"
+        words = "no IP address of the visitor: Meta can match fewer events to a person"
         yield Remark("info", "ip_missing", "user_data.client_ip_address", words)
     if "fbp" not in user_data:
         words = "no browser id: copies without event id cannot be matched by it"
@@ -221,49 +221,49 @@ def _check_browser(facts: Facts) -> Iterator[Remark]:
         words = "no click id; a visitor has one after clicking an ad"
         yield Remark("info", "fbc_missing", "user_data.fbc", words)
     if facts.context.get("direct") is True:
-        words = "has Segment take the address of its caller, which is this server's"
+        words = "makes Segment take the address of its caller, which is this server"
         yield Remark("warning", "context_direct", "context.direct", words)
 
 
-# What arrives otherwise
+# What arrives changed
 
 
 def _check_value(facts: Facts) -> Iterator[Remark]:
     theirs = read_object(facts.payload, "custom_data")
     ours = read_object(facts.meta, "custom_data")
-    mine, told = ours.get("value"), theirs.get("value")
-    if None not in (mine, told) and mine != told:
-        words = f"{told} by Segment's way, which reads the price of one, {mine} by ours"
+    mine, other = ours.get("value"), theirs.get("value")
+    if None not in (mine, other) and mine != other:
+        words = f"{other} through Segment, which reads the price of one; {mine} from us"
         if facts.message.get("event") in ("Order Completed", "Checkout Started"):
-            words = f"{told} by Segment's way, which reads revenue, {mine} by ours"
+            words = f"{other} through Segment, which reads revenue; {mine} from us"
         yield Remark("warning", "value_differs", "custom_data.value", words)
-    if told is not None and not theirs.get("currency"):
+    if other is not None and not theirs.get("currency"):
         words = "Segment's destination sends a value without currency, which Meta refuses"
         yield Remark("warning", "value_without_currency", "properties.currency", words)
 
 
 def _check_added(facts: Facts) -> Iterator[Remark]:
-    """Tell what the message would lack without us."""
+    """Yield what Bridge adds to the message."""
     action = TRACK.get(str(facts.message.get("event")))
     if action is None:
         return
     for path in _list_added(facts.given, facts.properties, "properties"):
         key = path.rpartition(".")[2]
-        words = f"was not told: Bridge adds it, for Segment's destination reads {_READ[key]}"
+        words = f"missing: Bridge adds it, since Segment's destination reads {_READ[key]}"
         if key == "product_id" or "value" in action.required:
-            words += ", and refuses the event without"
+            words += ", and refuses an event without it"
         yield Remark("info", "property_added", path, words)
 
 
-def _list_added(told: object, ours: object, path: str) -> Iterator[str]:
-    """Yield the paths of what stands in ``ours`` and not in ``told``, as Segment would read it."""
-    if isinstance(told, Mapping) and told and isinstance(ours, Mapping):
+def _list_added(given: object, ours: object, path: str) -> Iterator[str]:
+    """Yield the paths of what is in ``ours`` and not in ``given``, as Segment would read it."""
+    if isinstance(given, Mapping) and given and isinstance(ours, Mapping):
         for key in _READ:
-            if told.get(key) is None and ours.get(key) is not None:
+            if given.get(key) is None and ours.get(key) is not None:
                 yield f"{path}.{key}"
-        yield from _list_added(told.get("products"), ours.get("products"), f"{path}.products")
-    elif isinstance(told, list) and isinstance(ours, list):
-        for i, (line, completed) in enumerate(zip(told, ours, strict=False)):
+        yield from _list_added(given.get("products"), ours.get("products"), f"{path}.products")
+    elif isinstance(given, list) and isinstance(ours, list):
+        for i, (line, completed) in enumerate(zip(given, ours, strict=False)):
             yield from _list_added(line, completed, f"{path}[{i}]")
 
 
@@ -272,7 +272,7 @@ def _check_lost(facts: Facts) -> Iterator[Remark]:
         return
     for part, code in (("custom_data", "parameters_lost"), ("user_data", "user_data_lost")):
         ours, theirs = read_object(facts.meta, part), read_object(facts.payload, part)
-        # What has remarks of its own is not told twice.
+        # external_id has remarks of its own.
         lost = [key for key in ours if key not in theirs and key != "external_id"]
         lost += (
             sorted(_list_line_keys(ours) - _list_line_keys(theirs)) if "contents" in theirs else []
@@ -294,8 +294,8 @@ def _check_defaults(facts: Facts) -> Iterator[Remark]:
     yield Remark("info", "action_source_unmapped", "action_source", words)
     if facts.meta.get("data_processing_options"):
         words = (
-            "Limited Data Use is not mapped by default, and would be lost by Segment's way: Bridge"
-            " switches that off; map Data Processing Options and say Segment(maps_limits=True)"
+            "Limited Data Use is not mapped by default and would be lost through Segment: Bridge"
+            " switches that way off; map Data Processing Options and set Segment(maps_limits=True)"
         )
         yield Remark("warning", "limited_unmapped", "data_processing_options", words)
 

@@ -1,8 +1,8 @@
 """A stand-in for Meta's and Segment's servers, and an events page.
 
-Graph endpoint, pixel hits, pixel library; HTTP Tracking API, and its destination for Meta. It marks
-our homework, so it is written from the documents and from measurements of the pixel, as strict as
-they are, and imports nothing else of this package.
+Graph endpoint, pixel hits, pixel library; Segment's HTTP Tracking API and its destination for Meta.
+It marks our homework: it is written from the documents and from measurements of the pixel, is as
+strict as they are, and imports nothing else of this package.
 """
 
 from bridge.sandbox.app import (

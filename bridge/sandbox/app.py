@@ -1,4 +1,4 @@
-"""The sandbox as an ASGI application: Meta's addresses, and an events page with its API."""
+"""The sandbox as an ASGI application: Meta's and Segment's addresses, and an events page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bridge.sandbox.segment_source import Source
 from bridge.sandbox.stream import VersionStream
 
 DEFAULT_PIXEL_ID = "1234567890123456"
-DEFAULT_ACCESS_TOKEN = "sandbox-token"  # noqa: S105  (not a secret: it opens the sandbox only)
+DEFAULT_ACCESS_TOKEN = "sandbox-token"  # noqa: S105  (not a secret: it only opens the sandbox)
 DEFAULT_WRITE_KEY = "sandbox-write-key"
 MAX_HIT_BYTES = 1024 * 1024  # of a hit's body
 
@@ -36,7 +36,7 @@ _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA
 
 
 class Sandbox:
-    """The state behind the routes: who may send, what arrived, what shall fail."""
+    """The state behind the routes: who may send, what arrived, what has to fail."""
 
     def __init__(self, pixel_ids: Sequence[str], access_token: str, write_key: str) -> None:
         self.pixel_ids = tuple(pixel_ids)
@@ -46,7 +46,7 @@ class Sandbox:
         self.faults = Faults()
 
     async def receive_events(self, request: Request) -> Response:
-        """Take or refuse a batch of server events, as Meta's Graph API does."""
+        """Accept or refuse a batch of server events, as Meta's Graph API does."""
         now = time.time()
         params = parse_body(
             request.headers.get("content-type", ""),
@@ -106,7 +106,7 @@ class Sandbox:
         return verdict
 
     async def receive_messages(self, request: Request) -> Response:
-        """Take one message or a batch of them, as Segment's HTTP Tracking API does."""
+        """Accept one message or a batch of them, as Segment's HTTP Tracking API does."""
         body = await _read_body(request, MAX_BATCH_BYTES)
         path = request.url.path.rpartition("/")[2]
         refusal = self.source.receive(path, request.headers, body, time.time())
@@ -115,7 +115,7 @@ class Sandbox:
         return _json({"success": True})
 
     async def receive_hit(self, request: Request) -> Response:
-        """Record a pixel's hit and answer with an image, whatever it was."""
+        """Record a pixel's hit and always answer with an image."""
         params = dict(request.query_params)
         if request.method == "POST":
             body = await _read_body(request, MAX_HIT_BYTES)
@@ -158,13 +158,13 @@ class Sandbox:
         return _json({**self.ledger.report(count), "pixel_ids": self.pixel_ids})
 
     async def reset(self, request: Request) -> Response:
-        """Forget what arrived, and all faults."""
+        """Delete what arrived, and all faults."""
         self.ledger.reset()
         self.faults.clear()
         return _json({"ok": True})
 
     async def stream(self, request: Request) -> Response:
-        """Answer with a stream that tells of each change."""
+        """Answer with a stream that announces each change."""
         return VersionStream(self.ledger)
 
     async def add_fault(self, request: Request) -> Response:
@@ -181,7 +181,7 @@ class Sandbox:
         return _json({"faults": self.faults.list()})
 
     async def clear_faults(self, request: Request) -> Response:
-        """Forget all faults."""
+        """Delete all faults."""
         self.faults.clear()
         return _json({"faults": []})
 
@@ -208,7 +208,7 @@ def create_app(
     Args:
         pixel_ids: The pixels that exist in it, one or more; Segment's messages go to the first.
         access_token: The token that may write to them.
-        write_key: The write key of the one source that Segment has.
+        write_key: The write key of the only Segment source.
     """
     sandbox = Sandbox(pixel_ids, access_token, write_key)
     events = "/{version}/{pixel_id}/events"
@@ -233,7 +233,7 @@ def create_app(
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
-    """Return the body; of one that is longer than ``limit`` bytes, nothing."""
+    """Return the body; empty if it is longer than ``limit`` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         if len(body) <= limit:

@@ -1,7 +1,7 @@
 """A copy: one event as it arrived once, from a browser (``/tr``) or from a server (Graph).
 
-Source: Meta, "Handling Duplicate Pixel and Conversions API Events", for what tells two copies of
-one event; names of the ``/tr`` parameters as the pixel sends them, read 2026-11-23.
+Source: Meta, "Handling Duplicate Pixel and Conversions API Events", for how two copies of one
+event are recognised; names of the ``/tr`` parameters as the pixel sends them, read 2026-11-23.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         side: Where it came from.
         received_at: Unix seconds.
-        event_id: ``None`` if it has none; an empty ``eid`` is none.
+        event_id: ``None`` if it has none, or an empty one.
         external_ids: Hashed as the pixel hashes, so that both sides can be compared.
         fbp, fbc: As sent; ``""`` if missing.
         url: Of the page; ``""`` if missing.
@@ -104,7 +104,7 @@ def build_server_copy(
     *,
     via: str | None = None,
 ) -> Copy:
-    """Return the copy in an event that Graph has taken, ``via`` naming another's server."""
+    """Return the copy in an event that Graph accepted; ``via`` names the server that sent it."""
     user_data = event["user_data"]
     external_ids = user_data.get("external_id", [])
     return Copy(

@@ -146,7 +146,7 @@ def _check_data_processing(event: Mapping[str, Any], at: str) -> Iterator[Findin
     """Yield what is wrong with Limited Data Use.
 
     Source: Meta, "Data Processing Options for US Users": country with LDU, state with country, and
-    the IP address if Meta shall locate the person (0, 0).
+    the IP address if Meta has to locate the person (0, 0).
     """
     country = event.get("data_processing_options_country")
     state = event.get("data_processing_options_state")

@@ -1,4 +1,4 @@
-"""Faults on demand: the ways a network, a proxy or Meta itself can fail, for tests to ask for."""
+"""Faults on demand, for tests: the ways a network, a proxy or Meta itself can fail."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ DEFAULT_BODIES = {
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A failure that the next requests meet.
+    """A failure of the next requests.
 
     Attributes:
         path: Which requests: the Graph endpoint, the pixel's hits, the library, its configuration,
             Segment's calls.
-        times: Requests it is for; ``None`` until cleared.
+        times: How many requests fail; ``None`` until cleared.
         status, headers, body: The answer instead of the real one; 500 if no other field is set.
         delay: Seconds to wait before anything else.
         drop: Cut the connection without an answer.
         hang: Never answer, until the client leaves.
         truncate: Bytes left of the real answer's body.
-        pad: Bytes of white space behind the real answer's body.
+        pad: Bytes of white space after the real answer's body.
         trickle: Seconds between the bytes of the real answer's body.
-        add_headers: Headers beside those of the real answer.
+        add_headers: Headers added to those of the real answer.
         refuse: The event that Graph refuses the batch for, by index or by event id.
         after: Do the work first, then fail: the answer is lost, not the request.
     """
@@ -102,19 +102,19 @@ class Faults:
         self._waiting.append(fault)
 
     def clear(self) -> None:
-        """Forget all faults."""
+        """Delete all faults."""
         self._waiting.clear()
 
     def list(self) -> list[Fault]:
-        """Return the faults that wait, with the times that are left."""
+        """Return the faults that wait, with the times left."""
         return [*self._waiting]
 
     def find(self, path: str) -> Fault | None:
-        """Return the fault that the next request to ``path`` meets, and leave it there."""
+        """Return the fault for the next request to ``path``, and leave it there."""
         return next((fault for fault in self._waiting if fault.path == path), None)
 
     def use(self, fault: Fault) -> None:
-        """Take one time off a fault, and the fault away with the last."""
+        """Use a fault once, and remove it after the last time."""
         if fault.times is None or fault not in self._waiting:
             return
         fault.times -= 1
@@ -123,7 +123,7 @@ class Faults:
 
 
 class FaultMiddleware:
-    """Lets each request meet the first fault that waits for its path."""
+    """Applies to each request the first fault that waits for its path."""
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
         self.app = app
@@ -178,7 +178,7 @@ def name_path(scope: Scope) -> str:
 async def wait_until_closed(receive: Receive, seconds: float | None = None) -> bool:
     """Return ``True`` once the client has left or uvicorn wants to stop, ``False`` after a time.
 
-    uvicorn waits for open requests before it stops, and tells them nothing; but it marks the
+    uvicorn waits for open requests before it stops, without telling them; but it marks the
     connection of each as not to be kept, which is what is looked at here.
 
     Args:
@@ -240,7 +240,7 @@ async def _answer(fault: Fault, send: Send) -> None:
 
 
 def _change(send: Send, fault: Fault) -> Send:
-    """Return a ``send`` that passes an answer as ``fault`` changes it; its length is told right."""
+    """Return a ``send`` that passes an answer as ``fault`` changes it, with the right length."""
     start: Message = {}
     body = bytearray()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 PLACES = (_PACKAGE / "static" / "sandbox", _PACKAGE.parent / "static" / "sandbox")
-"""A wheel carries ``static`` as ``bridge/static``; an editable install has it beside ``bridge``."""
+"""A wheel carries ``static`` as ``bridge/static``; an editable install, next to ``bridge``."""
 
 
 def read_static(name: str) -> bytes:

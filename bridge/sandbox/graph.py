@@ -30,7 +30,7 @@ from bridge.sandbox.refusal import Refusal
 LATEST_VERSION = (26, 0)
 OLDEST_VERSION = (21, 0)  # v20.0 ended 2026-09-24
 MAX_EVENTS = 1000  # events of one request
-MAX_BODY_BYTES = 64 * 1024 * 1024  # ours, after decompression: Meta publishes no figure
+MAX_BODY_BYTES = 64 * 1024 * 1024  # our own limit, after decompression: Meta publishes none
 
 _VERSION = re.compile(r"v(\d{1,3})\.(\d)")
 _PROOF = re.compile(r"[0-9a-f]{64}")
@@ -56,7 +56,7 @@ JSON_FIELDS = ("data", "platforms", "progress", "trace")
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was taken: its events, and per event the warnings found."""
+    """An accepted request: its events, and the warnings for each."""
 
     events: list[dict[str, Any]]
     warnings: list[list[str]]
@@ -110,7 +110,7 @@ def judge(
     access_token: str,
     now: float,
 ) -> Accepted | Refusal:
-    """Return whether Meta would take this request, all of it or none.
+    """Return whether Meta would accept this request, which it does as a whole or not at all.
 
     Args:
         version: From the path, such as ``"v26.0"``.

@@ -1,7 +1,7 @@
 """The ledger: what arrived, which copies Meta would count as one, and how much of everything.
 
 Pure: takes the time as an argument. Bounded: full bodies of the newest actions only, and keys of
-many more, so that a copy sent twice is still told from a first one.
+many more, so that a repeated copy is still recognised.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bridge.sandbox.pairing import WINDOW, Action, Explainer, find_mismatches, m
 from bridge.sandbox.segment_messages import Message
 
 MAX_ACTIONS = 2000  # actions kept with full bodies
-MAX_KEYS = 200_000  # event ids remembered beyond that
+MAX_KEYS = 200_000  # event ids kept beyond that
 MAX_COPIES = 20  # copies kept per action and side
 MAX_NAMES = 500  # event names counted by themselves; the rest together
 MAX_REQUESTS = 200  # requests to Graph kept in the log
@@ -27,7 +27,7 @@ class Ledger:
     """What the sandbox has received since it started or was reset.
 
     Attributes:
-        version: Grows with every change, for those who wait for one.
+        version: Grows with every change, so that one can be waited for.
         messages: What arrived for Segment.
     """
 
@@ -36,7 +36,7 @@ class Ledger:
         self._clear()
 
     def reset(self) -> None:
-        """Forget everything; the version keeps growing."""
+        """Delete everything; the version keeps growing."""
         self._clear()
         self.version += 1
 
@@ -54,7 +54,7 @@ class Ledger:
 
         Args:
             copy: As it arrived; copies must be added in the order of their time.
-            known: Whether its pixel exists; copies of an unknown one count as nothing.
+            known: Whether its pixel exists; other copies do not count.
         """
         self.version += 1
         self._counters[copy.side] += 1
@@ -108,7 +108,7 @@ class Ledger:
         self.messages.add(message, delivery, now)
 
     def refuse_message(self, path: str, reason: str, now: float) -> None:
-        """Record a call of Segment's that was answered with 400."""
+        """Record a call to Segment that was answered with 400."""
         self.version += 1
         self.messages.refuse(path, reason, now)
 
@@ -195,7 +195,7 @@ class Ledger:
                 self._by_id.popitem(last=False)
 
     def _forget(self, action: Action) -> None:
-        """Drop the bodies of an action; its event id stays known."""
+        """Drop the bodies of an action, but not its event id."""
         if action.browser_keys is not None:
             for person in _persons(action.browser_keys):
                 self._by_person[person].remove(action)

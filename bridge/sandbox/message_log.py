@@ -1,7 +1,7 @@
 """The log of what Segment was sent: which messages, and what became of each.
 
 Pure: takes the time as an argument. Bounded: full bodies of the newest messages only, and message
-ids of many more, so that a message sent twice is still told from a first one.
+ids of many more, so that a repeated message is still recognised.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import msgspec
 
 from bridge.sandbox.segment_messages import Message
 
-DEDUPLICATION = 24 * 3600  # seconds; "at least 24 hours", whatever the source
+DEDUPLICATION = 24 * 3600  # seconds; "at least 24 hours", across all sources
 MAX_MESSAGES = 2000  # kept with their bodies
-MAX_IDS = 200_000  # message ids remembered beyond that
+MAX_IDS = 200_000  # message ids kept beyond that
 MAX_REFUSALS = 200  # refused requests kept
 
 
@@ -24,7 +24,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         outcome: ``"delivered"``; ``"refused"`` by the destination, or ``"refused_by_meta"``;
-            ``"off"`` by the message's ``integrations``; ``"none"`` if no mapping is for it.
+            ``"off"`` by the message's ``integrations``; ``"none"`` without a mapping for it.
         reason: Why it was refused.
         event_name, event_id: Of the event that Meta was sent.
         warnings: What is lost on the way.
@@ -56,7 +56,7 @@ class MessageLog:
         )
 
     def is_repeat(self, message_id: str, now: float) -> bool:
-        """Return whether this id came within the last 24 hours; from here on, it did.
+        """Return whether this id came within the last 24 hours, and note that it has now.
 
         Source: Segment, "Handling Duplicate Data": on ``messageId``, not on the content.
         """

@@ -1,4 +1,4 @@
-"""Pairing: what makes two copies one event, and what to say when they are not.
+"""Pairing: when two copies are one event, and what to say when they are not.
 
 Source: Meta, "Handling Duplicate Pixel and Conversions API Events" and "External ID", read
 2026-11-23: method 1 is event name + event id, either side first; method 2 is event name +
@@ -28,8 +28,8 @@ class Action(msgspec.Struct, kw_only=True):
         pixel_id, event_name, event_id, first_at: Of the copy that came first; Unix seconds.
         known: Whether the pixel exists.
         merged_by: ``"event_id"``, ``"external_id"`` or ``"fbp"`` once both sides are here.
-        browser_keys: The browser copy that method 2 compares with, ``None`` if there is none.
-        counts: Copies received per side, more than are kept.
+        browser_keys: The browser copy that method 2 compares with, if there is one.
+        counts: Copies received per side, also those not kept.
         copies: Kept copies per side, oldest first.
     """
 
@@ -47,24 +47,24 @@ class Action(msgspec.Struct, kw_only=True):
 
     @property
     def side(self) -> Side | None:
-        """The only side that copies came from, ``None`` if both did."""
+        """The only side that sent a copy, ``None`` if both did."""
         if self.counts["browser"] and self.counts["server"]:
             return None
         return "browser" if self.counts["browser"] else "server"
 
     @property
     def repeats(self) -> int:
-        """How many copies came again from a side that had sent one."""
+        """How many copies came from a side that had sent one already."""
         return sum(max(count - 1, 0) for count in self.counts.values())
 
 
 def match_person(browser: Copy, server: Copy) -> str | None:
-    """Return the key by which method 2 takes two copies for one event, ``None`` if there is none.
+    """Return the key by which method 2 takes two copies for one event, ``None`` if it does not.
 
-    The caller has seen to it that the browser copy came first.
+    The caller makes sure that the browser copy came first.
 
-    Two different event ids say two different events; two different external ids, two people, even
-    if the browser is the same ("external_id wins when both are present").
+    Different event ids mean different events. Different external ids mean different people, even in
+    the same browser ("external_id wins when both are present").
     """
     if browser.event_id and server.event_id:
         return None
@@ -76,10 +76,10 @@ def match_person(browser: Copy, server: Copy) -> str | None:
 
 
 def find_mismatches(browser: Copy, server: Copy) -> list[str]:
-    """Return the names of the keys that both copies have, but not with the same value.
+    """Return the names of the keys that both copies have with different values.
 
-    Of ``fbc`` the click id is compared, since the time may differ for one click; of URLs the
-    address without query and fragment, from which either side may have removed something.
+    Of ``fbc`` only the click id is compared, since the time may differ for one click. URLs are
+    compared without query and fragment, from which either side may have removed something.
     """
     pairs: list[tuple[str, Any, Any]] = [
         ("fbp", browser.fbp.split(".")[:4], server.fbp.split(".")[:4]),
@@ -94,7 +94,7 @@ def find_mismatches(browser: Copy, server: Copy) -> list[str]:
 
 
 class Explainer:
-    """Says of each action that is not merged why it is not, by looking at the others."""
+    """Explains why an action is not merged, by looking at the others."""
 
     def __init__(self, actions: Iterable[Action]) -> None:
         self._by_event_id: defaultdict[str, list[Action]] = defaultdict(list)

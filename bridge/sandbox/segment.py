@@ -2,8 +2,8 @@
 
 Pure: takes the parts of a request, sends and records nothing.
 
-Segment answers nearly everything with 200 and drops later what it cannot use, so two things are
-told apart: a *refusal* (400, the whole request) and a *drop* (200, one message, with a reason).
+Segment answers nearly everything with 200 and later drops what it cannot use. So there are two
+results: a *refusal* (400, the whole request) and a *drop* (200, one message, with a reason).
 
 Source: Segment, "HTTP API Source", sections Authentication, Max request size, Batch and Errors,
 read 2026-11-25.
@@ -22,13 +22,13 @@ import msgspec
 TYPES = ("track", "identify", "page", "screen", "group", "alias")
 BATCHES = ("batch", "import")
 """``import`` "is an alias for v1/batch": segmentio/analytics-php, issue 96."""
-# A KB is 1000 bytes here, as in analytics-go; analytics-python goes to 32 * 1024. What passes by
-# the smaller reading passes by both.
+# A KB is 1000 bytes here, as in analytics-go; analytics-python allows 32 * 1024. The smaller limit
+# satisfies both.
 MAX_BODY_BYTES = 32_000  # of a single call
 MAX_ITEM_BYTES = 32_000  # of one message in a batch
 MAX_BATCH_BYTES = 500_000  # of a batch's body
 MAX_ITEMS = 2500  # messages of a batch
-MAX_DEPTH = 100  # levels of nesting; ours, no document has a figure
+MAX_DEPTH = 100  # levels of nesting; our own limit, the documents have none
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +37,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         write_key: Of the source that it is for.
         items: The messages, as they were sent.
-        type: What the path says they are; ``None`` if each says so itself, in a batch.
-        shared: What a batch says once for all: ``context``, ``integrations`` and ``sentAt``.
+        type: Their type, from the path; ``None`` for a batch, where each has its own.
+        shared: What a batch says for all: ``context``, ``integrations`` and ``sentAt``.
     """
 
     write_key: str
@@ -48,7 +48,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def drop(self) -> str | None:
-        """Why all of it is dropped, ``None`` if each message is looked at.
+        """Why all of it is dropped, ``None`` if each message is judged by itself.
 
         Source: "Delivery Overview", table Failed on Ingest, for ``empty_batch``; "HTTP API
         Source", Errors, for the 2500 ("returns a 200 response but rejects"), which names no code.
@@ -70,7 +70,7 @@ def parse_call(
     Args:
         path: The last part of the path: one of ``TYPES`` or ``BATCHES``.
         content_type: The header, ``""`` if there is none.
-        content_encoding: The header; ``gzip`` is undone, as analytics-python can send it.
+        content_encoding: The header; ``gzip`` is unpacked, as analytics-python can send it.
         authorization: The header, ``""`` if there is none.
         body: As it arrived, or empty if it was longer than any limit.
     """
@@ -92,7 +92,7 @@ def parse_call(
         return f"invalid JSON: more than {MAX_DEPTH} levels"
     write_key = _read_write_key(authorization, decoded.pop("writeKey", None))
     if not write_key:
-        return "no write key: send Basic authorization with a colon behind it, or writeKey"
+        return "no write key: send Basic authorization with a colon after it, or writeKey"
     if path not in BATCHES:
         return Call(write_key=write_key, items=[decoded], type=path)
     return _read_batch(write_key, decoded, plain)
@@ -104,7 +104,7 @@ def _read_batch(write_key: str, decoded: dict[str, Any], plain: bytes) -> Call |
         return "invalid JSON: batch must be an array"
     try:
         raw = msgspec.json.decode(plain, type=_RawItems).batch
-    except msgspec.DecodeError as error:  # a key that comes twice is looked at twice
+    except msgspec.DecodeError as error:  # a repeated key is decoded twice
         return f"invalid JSON: {error}"
     for index, item in enumerate(raw):
         if len(bytes(item)) > MAX_ITEM_BYTES:
@@ -118,7 +118,7 @@ def _read_write_key(authorization: str, in_body: Any) -> str:
     An empty one is answered with 400, a wrong one with 200: segmentio/analytics-go, issue 205, and
     segmentio/analytics-ruby, issue 136 ("the tracking API ... doesn't do any validation").
     "Include a colon before encoding": without it, or with a password, a header names no key here.
-    Which one wins if header and body differ is not written; the header does.
+    Which one wins if header and body differ is not documented; here the header does.
     """
     scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "basic":
@@ -146,9 +146,9 @@ def _decompress(content_encoding: str, body: bytes, limit: int) -> bytes | None:
 
 
 def walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each value inside ``value`` that is no object and no array, with its path.
+    """Yield each value inside ``value`` that is neither object nor array, with its path.
 
-    The path of one is ``"traits.address.city"``.
+    A path is like ``"traits.address.city"``.
     """
     waiting = [("", value)]
     while waiting:

@@ -1,9 +1,9 @@
 """The rules of one message to Segment: what is dropped after the 200, and what is completed.
 
-Where Segment has a word of its own for a reason, it is used ("Delivery Overview", table Failed on
+Segment's own names for reasons are used where it has some ("Delivery Overview", table Failed on
 Ingest): ``project_not_found``, ``no_user_anon_id``, ``event_not_defined``, ``event_not_string``,
 ``properties_not_object``, ``traits_not_object``, ``name_not_string``, ``category_not_string``. The
-other reasons are rules of the documents for which they have no word; the words are ours.
+other reasons are documented rules without a name; the names are ours.
 
 Source: Segment, "Spec: Common Fields", "Spec: Track", "Spec: Identify", "Spec: Page", "Spec:
 Screen", "Spec: Group", "Spec: Alias", "HTTP API Source" (Errors), read 2026-11-25.
@@ -23,7 +23,7 @@ from bridge.sandbox.segment import TYPES, Call, walk
 from bridge.sandbox.user_data import is_hashed
 
 MAX_MESSAGE_ID = 99  # characters: "fewer than 100"
-MAX_SKEW = 60.0  # seconds between sentAt and arrival that are not worth a word
+MAX_SKEW = 60.0  # seconds between sentAt and arrival that need no warning
 STRINGS = {
     "userId": "user_id_not_string",
     "anonymousId": "anonymous_id_not_string",
@@ -52,12 +52,12 @@ _EMAIL = re.compile(r"[^\s@/?&=]{1,64}(@|%40)[^\s@/?&=]{1,255}\.[A-Za-z]{2}")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A message, judged.
+    """A message, and what becomes of it.
 
     Attributes:
         content: As Segment would pass it on if nothing was wrong; as it was sent otherwise.
         dropped: Why Segment drops it after all, ``None`` if it does not.
-        warnings: What Segment takes, but should not have been sent.
+        warnings: What Segment accepts, but should not have been sent.
         count: How many messages this stands for: a batch that is dropped whole is one of these.
     """
 
@@ -70,7 +70,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 def judge_messages(call: Call, write_key: str, now: float) -> list[Message]:
     """Return what becomes of each message in ``call``.
 
-    A message that comes twice is not told here: see the ledger.
+    A repeated message is not noticed here: see the message log.
 
     Args:
         call: As parsed.
@@ -87,7 +87,7 @@ def judge_messages(call: Call, write_key: str, now: float) -> list[Message]:
 
 
 def _name_type(item: Any, call: Call) -> Any:
-    """Return the message without its write key, and with its type where the path says it."""
+    """Return the message without its write key, and with the type from the path, if any."""
     if not isinstance(item, dict):
         return item
     content = {key: value for key, value in item.items() if key != "writeKey"}
@@ -116,7 +116,7 @@ def _merge_shared(
     """Return what a batch adds to a message, and where both say something.
 
     Source: "HTTP API Source", Batch: "it will be merged with any context inside each of the items".
-    Which one wins is not written: here the message's own does, key by key, with a warning.
+    Which one wins is not documented: here the message's own does, key by key, with a warning.
     """
     merged: dict[str, Any] = {}
     clashes = []
@@ -139,7 +139,7 @@ def _merge_shared(
 
 
 def _find_reasons(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield why a message is dropped, the first reason being the one that is told."""
+    """Yield why a message is dropped; the first reason is the one that is shown."""
     kind = given.get("type")
     if not isinstance(kind, str) or kind not in TYPES:
         yield "unknown_type"
@@ -216,9 +216,9 @@ def _format_time(moment: float) -> str:
 
 
 def _find_warnings(content: Mapping[str, Any], now: float) -> Iterator[str]:
-    """Yield what should not have been sent: a clock that is off, raw personal data.
+    """Yield what should not have been sent: a wrong clock, raw personal data.
 
-    The last is no rule of Segment's, which wants raw traits: it is ours, only digests may leave.
+    The last is not a rule of Segment's, which wants raw traits. It is ours: only digests may leave.
 
     Source: "HTTP API Source", Collecting IP Address, for ``context.direct``.
     """

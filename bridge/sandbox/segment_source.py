@@ -1,4 +1,4 @@
-"""A source in Segment: takes calls, keeps what they said, and sends messages on to Meta."""
+"""A Segment source: accepts calls, records their messages, and sends them on to Meta."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bridge.sandbox.segment_fields import Declined
 from bridge.sandbox.segment_messages import Message, judge_messages, parse_time
 
 _VERSION = "v{}.{}".format(*LATEST_VERSION)
-_TOKEN = "segment"  # noqa: S105  (Segment's own; nothing but the judge sees it)
+_TOKEN = "segment"  # noqa: S105  (Segment's own; only the judge sees it)
 
 
 class Source:
-    """The one source there is, with its destination for Meta switched on."""
+    """The only source, with its destination for Meta switched on."""
 
     def __init__(self, write_key: str, pixel_ids: Sequence[str], ledger: Ledger) -> None:
         self._write_key = write_key
@@ -30,7 +30,7 @@ class Source:
         self._ledger = ledger
 
     def receive(self, path: str, headers: Mapping[str, str], body: bytes, now: float) -> str | None:
-        """Take a call, and return why it is answered with 400, ``None`` if it is with 200.
+        """Record a call, and return why it is answered with 400; ``None`` for 200.
 
         Args:
             path: The last part of the path.

@@ -1,4 +1,4 @@
-"""The stream that tells the events page, as Server-Sent Events, that something arrived."""
+"""The stream of Server-Sent Events that tells the events page when something arrived."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from starlette.types import Receive, Scope, Send
 from bridge.sandbox.faults import wait_until_closed
 from bridge.sandbox.ledger import Ledger
 
-INTERVAL = 0.2  # seconds between two looks at the ledger
-KEEP_ALIVE = 15.0  # seconds of silence before a comment is sent
+INTERVAL = 0.2  # seconds between looks at the ledger
+KEEP_ALIVE = 15.0  # seconds without a change before a comment is sent
 MAX_AGE = 600.0  # seconds; the page connects again by itself
 
 _HEADERS = [
@@ -30,22 +30,22 @@ class VersionStream(Response):
         self._ledger = ledger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until there is nobody to send to."""
+        """Send until the client leaves."""
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await _send_text(send, "retry: 1000\n\n")
         while (await receive()).get("more_body"):
             pass
-        sent, silence, age = -1, 0.0, 0.0
+        sent, quiet, age = -1, 0.0, 0.0
         closed = False
         while not closed and age < MAX_AGE:
             if self._ledger.version != sent:
-                sent, silence = self._ledger.version, 0.0
+                sent, quiet = self._ledger.version, 0.0
                 await _send_text(send, f'data: {{"version": {sent}}}\n\n')
-            elif silence >= KEEP_ALIVE:
-                silence = 0.0
+            elif quiet >= KEEP_ALIVE:
+                quiet = 0.0
                 await _send_text(send, ": still here\n\n")
             closed = await wait_until_closed(receive, INTERVAL)
-            silence += INTERVAL
+            quiet += INTERVAL
             age += INTERVAL
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -1,4 +1,4 @@
-"""The rules of ``user_data``: which keys, in which form, and how little is too little.
+"""The rules of ``user_data``: which keys, in which form, and the least that is enough.
 
 Source: Meta, "Customer Information Parameters", read 2026-11-23.
 """
@@ -106,7 +106,7 @@ def _check_hashed(key: str, value: Any, at: str) -> Iterator[Refusal]:
 
 
 def _check_floor(user_data: Mapping[str, Any], at: str) -> Iterator[Refusal]:
-    """Yield a refusal if no person can be told from these keys.
+    """Yield a refusal if these keys cannot identify a person.
 
     Source: Meta, "Best Practices - Conversions API", valid combinations since v13.0.
     """

@@ -212,7 +212,7 @@ async function load() {
       const response = await fetch('/api/events?limit=' + SHOWN)
       show(await response.json())
     } catch (error) {
-      console.warn(error) // the stream tells of the next change, or that the sandbox is gone
+      console.warn(error) // the stream reports the next change, or that the sandbox is gone
     }
   }
   loading = false

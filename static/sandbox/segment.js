@@ -1,5 +1,5 @@
 /**
- * Segment's part of the events page: the messages, and what became of each.
+ * Segment's part of the events page: the messages, and the result of each.
  *
  * @typedef {{
  *   outcome: string, reason: string | null, event_name: string | null, event_id: string | null,
@@ -98,13 +98,13 @@ function formatCounters({ received, accepted, dropped, dropped_by, destination }
   return [
     formatCount(received, 'message'),
     accepted.toLocaleString('en') + ' accepted',
-    (destination.delivered || 0).toLocaleString('en') + ' on to Meta',
+    (destination.delivered || 0).toLocaleString('en') + ' sent on to Meta',
     refused.toLocaleString('en') + ' refused on the way to Meta',
     dropped.toLocaleString('en') + ' dropped' + (dropped ? ` (${reasons.join(', ')})` : ''),
   ].join(' · ')
 }
 
-/** @param {SegmentReport} report @returns whether anything has come for Segment */
+/** @param {SegmentReport} report @returns whether anything was sent to Segment */
 export function showSegment({ messages, refused, counters }) {
   const lines = refused
     .slice(0, SHOWN_REFUSALS)

@@ -883,7 +883,7 @@ def test_explain_shows_no_personal_value(run: Run, form: list[str]) -> None:
         (["."], "cannot read .: Is a directory"),
         (["large.json"], "of at most 262,144 bytes"),
         (["{}", "--event", "Lead"], "not both"),
-        (["{}", "--property", "a=1"], "--property goes with --event"),
+        (["{}", "--property", "a=1"], "--property needs --event"),
         (["--event", "Lead", "--property", "a"], "--property must be like value=59"),
         (["--event", "Lead", "--app", "nothing:here"], "no module"),
     ],

@@ -590,14 +590,14 @@ def test_what_bridge_adds_reaches_meta_by_segments_way() -> None:
         "properties.products[0].product_id",
     ]
     assert all("Bridge adds it" in each.words for each in added)
-    assert all("refuses the event without" in each.words for each in added)
+    assert all("refuses an event without it" in each.words for each in added)
     bare = {**explanation.segment, "properties": {**properties, "action_source": "website"}}
     refused = build_event(bare)
     assert isinstance(refused, Declined)
     assert (refused.code, refused.path) == ("missing", "properties.revenue")
 
 
-# Declineds
+# Refusals
 
 
 @pytest.mark.parametrize(
