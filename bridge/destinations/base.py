@@ -69,22 +69,6 @@ class IdentityMessage(NamedTuple):
     body: bytes
 
 
-class ServerCopy(NamedTuple):
-    """What an encoded event says of its browser copy.
-
-    Attributes:
-        event_name: As both copies carry it.
-        event_id: As both copies carry it.
-        external_ids: The visitor's, SHA-256 hex.
-        custom_data: In Meta's words.
-    """
-
-    event_name: str
-    event_id: str
-    external_ids: Sequence[str]
-    custom_data: dict[str, Any]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """How ``pixel-bridge check`` tests a destination.
@@ -235,12 +219,3 @@ class Destination(ABC):
             test_event_code: Meta's, if one was given.
         """
         return Check()
-
-    def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
-        """Return what ``body``, made by ``encode``, says of its browser copy.
-
-        Args:
-            body: As it was stored.
-            catalog: As it was when the event was encoded.
-        """
-        return None

@@ -25,7 +25,6 @@ from bridge.visitor.identity import Identity
 
 MAX_MESSAGE = 32_000  # bytes; "32 KB" in the documents, by the strictest reading
 PAGE_VIEW = "PageView"
-PAGE_KEYS = frozenset({"url", "path", "search", "referrer"})  # of a page message's properties
 
 # Both spellings where Segment's cloud and browser destinations differ.
 TRAITS: dict[str, tuple[str, ...]] = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 from starlette.datastructures import Secret
@@ -21,13 +20,11 @@ from bridge.destinations.base import (
     EncodingContext,
     Limits,
     Request,
-    ServerCopy,
     Verdict,
 )
 from bridge.destinations.graph import read_answer
 from bridge.destinations.http import check_base_url
 from bridge.errors import ConfigError
-from bridge.events.catalog import Catalog
 from bridge.events.event import Event, UserData, new_event_id
 from bridge.events.normalizers import hash_external_id
 from bridge.randomness import new_uuid
@@ -89,15 +86,6 @@ class Meta(Destination):
         """Return ``event`` as one object of ``data``."""
         return event.encoded
 
-    def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
-        """Return what an object of ``data`` says of its browser copy."""
-        try:
-            read = msgspec.json.decode(body, type=_Body)
-        except (msgspec.MsgspecError, ValueError):
-            return None
-        ids = read.user_data.external_id
-        return ServerCopy(read.event_name, read.event_id, ids, read.custom_data)
-
     def build_request(self, bodies: Sequence[bytes], now: float = 0.0) -> Request:
         """Return the POST that carries ``bodies``, at most 1000."""
         return Request(
@@ -132,16 +120,3 @@ class Meta(Destination):
 
     def __repr__(self) -> str:
         return f"Meta({self.pixel_id!r})"
-
-
-class _Who(msgspec.Struct, frozen=True):
-    external_id: list[str] = []
-
-
-class _Body(msgspec.Struct):
-    """What a stored server copy says of its twin."""
-
-    event_name: str
-    event_id: str
-    user_data: _Who = _Who()
-    custom_data: dict[str, Any] = {}

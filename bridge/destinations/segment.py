@@ -33,14 +33,11 @@ from bridge.destinations.base import (
     Rejected,
     Request,
     Retry,
-    ServerCopy,
     Verdict,
 )
 from bridge.destinations.http import check_base_url, clean_words, mask, read_retry_after
 from bridge.destinations.messages import (
     META_INTEGRATIONS,
-    PAGE_KEYS,
-    PAGE_VIEW,
     DataUse,
     build_alias,
     build_data_use,
@@ -51,9 +48,7 @@ from bridge.destinations.messages import (
     read_data_use,
 )
 from bridge.errors import ConfigError, InvalidEventError
-from bridge.events.catalog import ENVELOPE, Catalog
 from bridge.events.event import Event
-from bridge.events.normalizers import hash_external_id
 from bridge.events.properties import copy_plain
 from bridge.visitor.identity import Identity
 
@@ -181,27 +176,6 @@ class Segment(Destination):
             for each in messages
         ]
 
-    def read_copy(self, body: bytes, catalog: Catalog) -> ServerCopy | None:
-        """Return what a message says of its browser copy; ``None`` if we did not make it."""
-        try:
-            message = msgspec.json.decode(body, type=_Message)
-        except (msgspec.MsgspecError, ValueError):
-            return None
-        event_id = message.properties.get("event_id")
-        is_page = message.type == "page"
-        envelope = ENVELOPE | PAGE_KEYS if is_page else ENVELOPE
-        properties = {k: v for k, v in message.properties.items() if k not in envelope}
-        name = PAGE_VIEW if is_page else message.event
-        if not isinstance(event_id, str) or name is None:
-            return None
-        ids = [message.user_id, message.anonymous_id]
-        try:
-            name, custom_data = catalog.to_meta(name, properties)
-        except InvalidEventError:
-            # In Meta's words, with a property of the app's own where Segment has products.
-            return None
-        return ServerCopy(name, event_id, [hash_external_id(i) for i in ids if i], custom_data)
-
     def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
         """Return the POST that carries ``bodies``, at most 2500.
 
@@ -262,13 +236,3 @@ def _read_version() -> str:
 
 
 _LIBRARY = {"name": "pixel-bridge", "version": _read_version()}
-
-
-class _Message(msgspec.Struct):
-    """What a stored message says of its browser copy."""
-
-    type: str
-    properties: dict[str, Any] = {}
-    event: str | None = None
-    user_id: str | None = msgspec.field(name="userId", default=None)
-    anonymous_id: str | None = msgspec.field(name="anonymousId", default=None)

@@ -86,18 +86,6 @@ async def test_golden_said_in_metas_words(bridge: Bridge, case: dict[str, Any]) 
     assert read_segment(completed) == build_message(case.get("from_meta", case["segment"]))
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_golden_comes_back_from_its_message_as_the_browser_copy(case: dict[str, Any]) -> None:
-    """What the script is given from a stored message is what the other copy carries."""
-    message = build_message(case["segment"])
-    copy = SEGMENT.read_copy(msgspec.json.encode(message), catalog)
-    assert copy is not None
-    assert (copy.event_name, copy.event_id) == (case["meta"]["event_name"], "1001")
-    assert agrees(case["meta"]["custom_data"], copy.custom_data)
-    assert not copy.custom_data.keys() & {"fbp", "fbc", "action_source", "event_id", "referrer"}
-    assert set(copy.external_ids) == set(ENVELOPE["meta"]["user_data"]["external_id"])
-
-
 # Names
 
 
