@@ -23,7 +23,7 @@ from bridge.destinations.messages import PAGE_VIEW, read_traits
 from bridge.destinations.segment import Segment
 from bridge.enrichment import Enricher
 from bridge.errors import InvalidEventError
-from bridge.event_rules import EventRules
+from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, EventReader
 from bridge.explain.drafts import Draft, DraftReader
 from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
 from bridge.explain.segment_actions import Refusal, build_default
@@ -80,16 +80,16 @@ class Explainer:
     """Explains events.
 
     Args:
-        rules: How the app's events are read.
+        reader: Reads the app's events.
         is_direct: Whether Meta gets the events from us.
         segment: The app's; an example where it has none.
     """
 
-    def __init__(self, rules: EventRules, *, is_direct: bool, segment: Segment | None) -> None:
+    def __init__(self, reader: EventReader, *, is_direct: bool, segment: Segment | None) -> None:
         self._segment = segment or Segment("example")
-        self._reader = DraftReader(rules)
+        self._reader = DraftReader(reader)
         self._enricher = Enricher(
-            rules, is_direct=is_direct, counters=Counter(), segment=self._segment
+            reader, is_direct=is_direct, counters=Counter(), segment=self._segment
         )
 
     def explain(self, event: Mapping[str, Any], visitor: Visitor, *, now: float) -> Explanation:
@@ -106,10 +106,10 @@ class Explainer:
         if not isinstance(event, Mapping):
             raise InvalidEventError("event", f"expected an object, got {type(event).__name__}")
         if "event_name" in event:
-            draft = self._reader.read(event, "event_name", "custom_data")
+            draft = self._reader.read(event, "event_name", SERVER_EVENT)
             meta, message = self._follow_event(draft, visitor, now)
         elif "event" in event:
-            draft = self._reader.read(event, "event", "properties")
+            draft = self._reader.read(event, "event", TRACK_MESSAGE)
             meta, message = self._follow_message(draft, visitor, now)
         else:
             raise InvalidEventError("event", "expected event_name (Meta) or event (Segment)")

@@ -21,10 +21,9 @@ from bridge.delivery.batches import cut
 from bridge.destinations import Accepted, Paused, Rejected, Retry, Segment, Verdict
 from bridge.destinations.base import FAULTS, Introduction, Told
 from bridge.enrichment import Enricher
-from bridge.event_rules import EventRules
 from bridge.events.catalog import Catalog
 from bridge.events.event import STANDARD_EVENTS, Event, parse_event
-from bridge.events.tripwire import Tripwire
+from bridge.events.reader import EventReader
 from bridge.outbox import SQLiteOutbox
 from bridge.visitor.identity import Identity
 from tests.factories import NOW, make_bridge, make_delivery
@@ -523,8 +522,7 @@ async def bridge(outbox: SQLiteOutbox) -> Bridge:
 
 async def test_any_properties_go_out_in_both_languages_or_are_refused(bridge: Bridge) -> None:
     visitor = make_golden_visitor(bridge)
-    rules = EventRules(catalog=CATALOG, tripwire=Tripwire())
-    enricher = Enricher(rules, is_direct=False, counters=Counter())
+    enricher = Enricher(EventReader(CATALOG), is_direct=False, counters=Counter())
 
     @settings(deadline=None, max_examples=300)
     @given(NAMES, SANE | st.dictionaries(WORDS | st.text(), ANY, max_size=8))

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from bridge import Bridge, ConfigError, InvalidEventError
 from bridge.destinations import Segment
 from bridge.enrichment import Completed, Enricher
-from bridge.event_rules import EventRules
 from bridge.events.catalog import EVENTS, Catalog, EventMapping
 from bridge.events.event import STANDARD_EVENTS
-from bridge.events.tripwire import Tripwire
+from bridge.events.reader import EventReader
 from bridge.outbox import SQLiteOutbox
 from tests.factories import NOW, make_bridge, make_meta
 from tests.goldens import CASES, ENVELOPE, build_event, build_message, make_golden_visitor
@@ -49,8 +48,8 @@ async def bridge(outbox: SQLiteOutbox) -> Bridge:
 def complete(bridge: Bridge, name: str, properties: dict[str, Any], **options: Any) -> Completed:
     """The event of the goldens' visitor, from its properties in either language."""
     values: dict[str, Any] = {"catalog": catalog, "is_direct": False, **options}
-    rules = EventRules(catalog=values.pop("catalog"), tripwire=Tripwire())
-    enricher = Enricher(rules, counters=Counter(), **values)
+    reader = EventReader(values.pop("catalog"))
+    enricher = Enricher(reader, counters=Counter(), **values)
     given = {**ENVELOPE["event"], "event_name": name, "custom_data": properties}
     return enricher.complete(given, make_golden_visitor(bridge), now=NOW)
 
