@@ -210,7 +210,7 @@ def test_unknown_key_raises_and_suggests_the_closest(key: str, hint: str) -> Non
     with pytest.raises(InvalidEventError) as caught:
         build_user_data({key: "mary@example.com"})
     assert caught.value.field == f"user_data.{key}"
-    assert caught.value.reason == f"Meta knows no such key; {hint}"
+    assert caught.value.reason == f"Meta has no such key; {hint}"
 
 
 def test_unknown_key_is_shortened_and_cleaned_in_the_message() -> None:
