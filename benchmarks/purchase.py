@@ -16,7 +16,7 @@ from facebook_business.adobjects.serverside.user_data import UserData as SDKUser
 from bridge import Bridge
 from bridge.destinations import Meta
 from bridge.events.event import UserData, parse_event
-from bridge.events.user_data import build_user_data
+from bridge.events.user_data import read_user_data
 from bridge.outbox.base import Delivery
 from bridge.visitor.identity import Identity
 from bridge.visitor.seal import Sealed
@@ -73,7 +73,7 @@ def build_visitor(bridge: Bridge, user_data: UserData | None = None) -> Visitor:
 def build_deliveries(count: int) -> list[Delivery]:
     """Return as many purchases under ids of their own, as ``track()`` stores them."""
     now = time.time()
-    user_data = build_user_data(BUYER).over(build_identifiers())
+    user_data = UserData(**read_user_data(BUYER)).over(build_identifiers())
     fields = {
         "event_name": "Purchase",
         "event_time": EVENT_TIME,

@@ -24,7 +24,8 @@ from benchmarks.report import divide, judge, print_table, show, summarize
 from benchmarks.turns import take_turns
 from bridge import Bridge
 from bridge.destinations import Meta
-from bridge.events.user_data import build_user_data
+from bridge.events.event import UserData
+from bridge.events.user_data import read_user_data
 from bridge.outbox.base import Delivery, Outbox
 from bridge.outbox.engines import open_outbox
 
@@ -110,7 +111,7 @@ def _settle(futures: list[asyncio.Future[None]]) -> None:
 def build_tracking(outbox: Outbox) -> _Work:
     """Return what tracks one purchase into ``outbox``; nothing is sent from there."""
     bridge = Bridge(SECRET, [Meta(PIXEL_ID, "none")], outbox=outbox, run_sender=False)
-    visitor = build_visitor(bridge, build_user_data(BUYER))
+    visitor = build_visitor(bridge, UserData(**read_user_data(BUYER)))
 
     async def track() -> None:
         await bridge.track("Purchase", PROPERTIES, visitor=visitor)

@@ -39,13 +39,14 @@ from bridge.destinations.base import Destination
 from bridge.destinations.group import Destinations
 from bridge.enrichment import Enricher
 from bridge.errors import ConfigError, InvalidEventError, UsageError
-from bridge.event_rules import EventRules
 from bridge.events.catalog import Catalog
-from bridge.events.event import Event, is_event_id
+from bridge.events.event import Event, UserData, is_event_id
 from bridge.events.normalizers import check_phone_support
+from bridge.events.personal_values import find_personal_id
+from bridge.events.reader import EventReader
 from bridge.events.tripwire import Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters
-from bridge.events.user_data import PersonalData, build_user_data, find_personal_id
+from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
 from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
@@ -184,16 +185,15 @@ class Bridge:
         self._origins = parse_origins(allowed_origins)
         self._limits = Limits(rate_limit)
         self._prefix = prefix
-        self._phone_region = check_phone_support(phone_region) if phone_region else None
         private = PRIVATE_PARAMETERS | normalize_parameters(private_parameters)
-        rules = EventRules(
-            catalog=catalog_,
-            tripwire=Tripwire(allow_personal),
-            phone_region=self._phone_region,
+        self._event_reader = EventReader(
+            catalog_,
+            Tripwire(allow_personal),
+            phone_region=check_phone_support(phone_region) if phone_region else None,
             private_parameters=private,
         )
-        self._enricher = Enricher(rules, self.destinations, counters=self.counters)
-        self._explainer = Explainer(rules, self.destinations)
+        self._enricher = Enricher(self._event_reader, self.destinations, counters=self.counters)
+        self._explainer = Explainer(self._event_reader, self.destinations)
         keys = read_keys(secret_key)
         self._visits = Visits(
             SiteRules(
@@ -494,7 +494,7 @@ class Bridge:
         if text is not None and (kind := find_personal_id(text)):
             words = f"is {kind}; pass your own id, and this as email= or phone="
             raise InvalidEventError("user_id", words)
-        visitor.identify(text, build_user_data(user_data, default_region=self._phone_region))
+        visitor.identify(text, UserData(**self._event_reader.read_user_data(user_data)))
 
     # For the middleware and the endpoints
 

@@ -34,13 +34,13 @@ from bridge.browser.reports import (
     Report,
     decode_body,
     decode_events,
-    fit_properties,
 )
 from bridge.browser.words import CopyState
 from bridge.core import Bridge
 from bridge.delivery.health import Health
 from bridge.errors import InvalidEventError, OutboxError
 from bridge.events.event import is_event_id, is_event_name
+from bridge.events.reader import BROWSER_REPORT
 from bridge.visitor.visitor import Visitor
 
 SCRIPT_MAX_AGE = 300  # seconds, for the address that stays the same when the script changes
@@ -215,7 +215,9 @@ class Endpoints:
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
         bridge = self._bridge
-        event, context = bridge._enricher.complete(fields, visitor, now=time.time(), is_fired=True)
+        event, context = bridge._enricher.complete(
+            fields, visitor, now=time.time(), entrance=BROWSER_REPORT
+        )
         if bridge._skips(event, visitor):
             return
         now = time.time()
@@ -279,9 +281,7 @@ def _build_fields(event: BrowserEvent, visitor: Visitor) -> dict[str, Any]:
         "event_name": event.event_name,
         "event_id": event.event_id,
         "event_time": int(time.time() - min(max(event.age_ms, 0), MAX_AGE_MS) / 1000),
-        "custom_data": fit_properties(
-            event.custom_data, is_purchase=event.event_name == "Purchase"
-        ),
+        "custom_data": event.custom_data,
         "event_source_url": capture.clean_own_url((event.url or "").encode("utf-8", "replace")),
         "referrer_url": capture.clean_url((event.referrer or "").encode("utf-8", "replace")),
     }

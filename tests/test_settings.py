@@ -101,7 +101,7 @@ def test_arguments_say_what_no_variable_can() -> None:
     catalog = Catalog([EventMapping("Membership Bought", "Subscribe")])
     environ = {**BASE, **META, "BRIDGE_BROWSER_HOLD": "3"}
     bridge = Bridge.from_env(environ, catalog=catalog, browser_hold=7)
-    assert bridge._enricher._catalog is catalog
+    assert bridge._event_reader.catalog is catalog
     assert bridge._browser_hold == 7
 
 

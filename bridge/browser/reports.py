@@ -14,12 +14,10 @@ import msgspec
 from bridge.browser.words import ConsentChoice, CopyState
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events.event import STANDARD_EVENTS, is_event_name
-from bridge.events.properties import check_properties, copy_plain, read_numbers
 
 MAX_BODY = 65_536  # bytes; browsers allow as much in all keepalive requests together
 MAX_EVENTS = 50  # in one request, and as many acknowledgements
 MAX_AGE_MS = 48 * 3600 * 1000  # the script keeps an unsent event this long
-MAX_NUMBER = 2**53  # above it JavaScript's own numbers are not exact
 EVERY_NAME = "*"
 
 # An escape in JSON; the group holds half a surrogate pair that stands alone.
@@ -140,9 +138,6 @@ def decode_events(raws: list[msgspec.Raw]) -> tuple[list[BrowserEvent], list[Ref
     for raw in raws:
         try:
             event = msgspec.json.decode(raw, type=BrowserEvent)
-            _check_numbers(event.custom_data)
-        except InvalidEventError as error:
-            refusals.append(Refusal(_read_id(raw), str(error)))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             refusals.append(Refusal(_read_id(raw), str(error)[:200]))
         else:
@@ -156,41 +151,3 @@ def _read_id(raw: msgspec.Raw) -> str:
         return msgspec.json.decode(raw, type=_EventId).event_id
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return ""
-
-
-def _check_numbers(value: object, path: str = "custom_data") -> None:
-    """Refuse absurdly large numbers, which Meta would add up."""
-    if isinstance(value, int | float) and not -MAX_NUMBER <= value <= MAX_NUMBER:
-        raise InvalidEventError(path, "expected a number up to 2^53")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_numbers(item, f"{path}.{key[:40]}")
-    elif isinstance(value, list):
-        for item in value:
-            _check_numbers(item, path)
-
-
-def fit_properties(given: dict[str, Any], *, is_purchase: bool) -> dict[str, Any]:
-    """Return what Meta's API takes of properties that a page wrote for the pixel, which takes all.
-
-    A number as text becomes one. What is of a wrong kind, and a value without a currency, is left
-    out: the server copy without it is better than none. A purchase has none without its value.
-
-    Raises:
-        InvalidEventError: What is wrong with a purchase's value.
-
-    Source: Meta answers 2804023 to a ``value`` without ``currency``, and refuses the whole batch.
-    """
-    fitted: dict[str, Any] = {}
-    for key, told in given.items():
-        beside = {"currency": given.get("currency")} if key == "value" else {}
-        try:
-            one = copy_plain({**beside, key: told}, "custom_data")
-            read_numbers(one, "custom_data", is_spec=False)
-            check_properties(one, is_purchase=False)
-        except InvalidEventError:
-            if is_purchase and key == "value":
-                raise
-            continue
-        fitted[key] = one[key]
-    return fitted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from bridge.cli.screen import log_to, open_console, plain, say, stop_logging
 from bridge.core import Bridge
 from bridge.errors import BridgeError, ConfigError, OutboxError
 from bridge.events.event import ActionSource
+from bridge.events.reader import EventReader
 from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
 from bridge.imports.importer import MAX_WAITING
 
@@ -33,7 +33,7 @@ SHOWN = 10  # reasons that are listed
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines or CSV; - for stdin.")]
 FileFormat = Annotated[
     Literal["json", "csv"] | None,
-    typer.Option("--format", help="By default the name or the first line tells."),
+    typer.Option("--format", help="By default found by the name or the first line."),
 ]
 
 
@@ -68,14 +68,14 @@ def import_events(
         progress_file, rejects = _place_files(
             path, source, rejected, dry_run=dry_run, restart=restart
         )
-        stores = bridge is not None and not dry_run
         importer = Importer(
             source,
-            bridge.destinations if bridge and stores else None,
-            bridge.outbox if bridge and stores else None,
+            bridge._event_reader if bridge else EventReader(),
+            bridge.destinations if bridge and not dry_run else None,
+            bridge.outbox if bridge and not dry_run else None,
             progress_file=progress_file,
             rejects=rejects,
-            defaults=_read_defaults(bridge, action_source),
+            defaults=Defaults(action_source=action_source),
             max_waiting=None if no_send else MAX_WAITING,
         )
         with closing(rejects):
@@ -93,16 +93,6 @@ def _load_bridge(app: str | None, *, optional: bool) -> Bridge | None:
             raise
         say(f"checks without your settings: {error}", stderr=True)
         return None
-
-
-def _read_defaults(bridge: Bridge | None, action_source: ActionSource | None) -> Defaults:
-    if bridge is None:
-        return Defaults(action_source=action_source)
-    return Defaults(
-        action_source=action_source,
-        phone_region=bridge._phone_region,
-        private_parameters=bridge._visits.rules.private_parameters,
-    )
 
 
 def _place_files(
@@ -123,7 +113,7 @@ def _place_files(
 
 
 class _Run:
-    """One run of an import, and what is said of it."""
+    """One run of an import, and what it prints."""
 
     def __init__(
         self,
@@ -143,27 +133,23 @@ class _Run:
         self._console = open_console(stderr=True)
 
     async def run(self) -> int:
-        """Import, deliver, tell; return the exit code."""
+        """Import, deliver and report; return the exit code."""
         if self._importer.progress.finished:
             say(f"{self._source.name} was read to its end before; --restart reads it again")
-        with (
-            on_stop(self._importer.stop),
-            _log_to(self._console),
-            _count_left_out() as left_out,
-        ):
+        with on_stop(self._importer.stop), _log_to(self._console):
             try:
                 died = await self._import()
-            except BridgeError as error:
+            except (BridgeError, OSError) as error:
                 say(f"pixel-bridge: {error}", stderr=True)
-                self._tell(left_out)
+                self._say_tally()
                 if isinstance(error, OutboxError):
                     say("stopped; the same command goes on from here", stderr=True)
                 return CANNOT_RUN
-        self._tell(left_out)
+        self._say_tally()
         return self._conclude(died)
 
     async def _import(self) -> int:
-        """Store and deliver; return how many were refused by their destination meanwhile."""
+        """Store and deliver; return how many their destination refused meanwhile."""
         importer = self._importer
         try:
             dead = await importer.count_dead()
@@ -179,7 +165,7 @@ class _Run:
                 await self._bridge._sender.stop(GRACE)
                 await self._bridge.outbox.close()
 
-    def _tell(self, left_out: Counter[str]) -> None:
+    def _say_tally(self) -> None:
         tally, name = self._importer.tally, self._source.name
         stored = "fit to be sent" if self._dry_run else "stored"
         say(
@@ -192,9 +178,13 @@ class _Run:
             say(f"  each with its line: {self._rejects.path}")
         if self._source.has_grown:
             say("  the file has grown meanwhile; what is new is not imported")
-        if left_out:
-            fields = ", ".join(f"{name} {count:,} x" for name, count in left_out.most_common(SHOWN))
+        importer = self._importer
+        if importer.left_out:
+            counts = importer.left_out.most_common(SHOWN)
+            fields = ", ".join(f"{key} {count:,} x" for key, count in counts)
             say(f"  left out, since they cannot be right: {fields}")
+        for (place, kind), count in importer.removed.most_common(SHOWN):
+            say(f"  removed, since it looks personal: {place} ({kind}) {count:,} x")
 
     def _conclude(self, died: int) -> int:
         if self._importer.is_stopped:
@@ -212,7 +202,7 @@ class _Run:
         if self._source.size is None:
             return "interrupted; the same lines again, within 48 hours, send nothing twice"
         line = self._importer.progress.line
-        return f"interrupted behind line {line:,}; the same command goes on from there"
+        return f"interrupted after line {line:,}; the same command goes on from there"
 
 
 @contextlib.contextmanager
@@ -224,27 +214,9 @@ def _log_to(console: Console) -> Iterator[None]:
         stop_logging(handler)
 
 
-@contextlib.contextmanager
-def _count_left_out() -> Iterator[Counter[str]]:
-    """Count the values of user data that are dropped; a line of log each would bury the rest."""
-    left_out: Counter[str] = Counter()
-    logger = logging.getLogger("bridge.events")
-
-    def count(record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple) and record.args:
-            left_out[str(record.args[0])] += 1
-        return False
-
-    logger.addFilter(count)
-    try:
-        yield left_out
-    finally:
-        logger.removeFilter(count)
-
-
 @contextlib.asynccontextmanager
 async def _bar(console: Console, source: Source, importer: Importer) -> AsyncIterator[None]:
-    """Show how far it is, on a terminal."""
+    """Show the progress, on a terminal."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

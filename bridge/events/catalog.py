@@ -52,7 +52,7 @@ from bridge.events.event import STANDARD_EVENTS
 
 __all__ = ["ENVELOPE", "EVENTS", "NOTHING", "Catalog", "EventMapping", "Translated"]
 
-REMEMBERED = 1024  # names
+CACHE_SIZE = 1024  # names
 # Not of the event but of its way; Segment has no other place for them.
 ENVELOPE = frozenset({"action_source", "event_id", "external_id", "fbc", "fbp"})
 _LINE_WORDS = {"id": "product_id", "item_price": "price"}
@@ -75,7 +75,7 @@ class Catalog:
 
     Args:
         mappings: The app's own rows; one with a name that the table has replaces that row.
-        product_id: Properties that may be a product's id, the first that is told wins.
+        product_id: Properties that may be a product's id, the first that is given wins.
         num_items: ``quantities`` adds them up, ``lines`` counts products.
         forbid_unknown: Refuse events that are neither Meta's, nor Segment's, nor among
             ``mappings``: a mistyped name then shows at the call.
@@ -106,8 +106,8 @@ class Catalog:
         self._rows = [*kept, *own]
         self._by_name = {key: row for row in self._rows for key in list_keys(row)}
         self._by_meta = {row.meta: row for row in reversed(self._rows)}
-        # Names come from apps, which have few; one that makes them up must not fill memory.
-        self._find = lru_cache(REMEMBERED)(self._look_up)
+        # Names come from apps, which have few; one that makes them up must not fill the memory.
+        self._find = lru_cache(CACHE_SIZE)(self._look_up)
 
     def find(self, name: str) -> EventMapping | None:
         """Return the row of ``name``, if it is one of Segment's or of the app's."""
@@ -117,7 +117,7 @@ class Catalog:
         return None if name in STANDARD_EVENTS else self._by_name.get(fold(name))
 
     def check(self, name: str) -> None:
-        """Refuse a name that nobody knows, if the app forbids that.
+        """Refuse a name that is not in the table, if the app forbids that.
 
         Raises:
             InvalidEventError: With the closest name that there is.
@@ -127,7 +127,7 @@ class Catalog:
         known = sorted({*STANDARD_EVENTS, *(row.spec for row in self._rows)})
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "add an EventMapping for it"
-        raise InvalidEventError("event_name", f"stands in no row of this app's catalog; {hint}")
+        raise InvalidEventError("event_name", f"is not in this app's catalog; {hint}")
 
     # Segment → Meta
 
@@ -145,12 +145,12 @@ class Catalog:
         if row is None:
             return Translated(name, dict(properties))
         rest = {
-            key: told
-            for key, told in properties.items()
-            if told is not None and key not in ENVELOPE
+            key: given
+            for key, given in properties.items()
+            if given is not None and key not in ENVELOPE
         }
         built: dict[str, Any] = {}
-        # Meta takes an amount beside its currency only; a price alone is none yet.
+        # Meta takes an amount beside its currency only; a price alone is no value.
         usable = [key for key in row.value if key != "price" or rest.get("currency")]
         chosen = next((key for key in usable if key in rest), None)
         if chosen is not None:
@@ -165,45 +165,51 @@ class Catalog:
                 built["num_items"] = self._count(contents)
         if chosen == "price":
             rest.pop("price", None)
-        # What the caller said in Meta's own words comes first, but for the value of an order.
-        told_value = {"value": built["value"]} if chosen is not None else {}
-        return Translated(row.meta, {**built, **rest, **told_value})
+        # What the caller gave in Meta's own words comes first, except for the value of an order.
+        given_value = {"value": built["value"]} if chosen is not None else {}
+        return Translated(row.meta, {**built, **rest, **given_value})
 
     def _take_contents(
         self, row: EventMapping, rest: dict[str, Any]
     ) -> list[dict[str, Any]] | None:
-        """Return Meta's ``contents``, taken out of ``rest``; ``None`` if nothing tells of them."""
+        """Return Meta's ``contents``, taken out of ``rest``; ``None`` if there are none."""
         if row.lines == "none" or "contents" in rest or "content_ids" in rest:
             return None
         products = rest.pop("products", [] if row.meta == "ViewContent" else None)
         if products is None or (row.lines == "self" and not products):
-            told = row.lines == "self" and any(rest.get(key) for key in self._product_ids)
-            return [self._take_line(rest, "properties")] if told else None
+            is_product = row.lines == "self" and any(map(rest.get, self._product_ids))
+            return [self._take_line(rest, None)] if is_product else None
         if not isinstance(products, list):
             raise InvalidEventError(
                 "properties.products", f"expected a list, got {type(products).__name__}"
             )
         contents = []
         for i, product in enumerate(products):
-            path = f"properties.products[{i}]"
-            line = self._take_line(dict(product), path) if isinstance(product, Mapping) else {}
+            line = self._take_line(dict(product), i) if isinstance(product, Mapping) else {}
             if "id" not in line:
                 expected = " or ".join(self._product_ids)
+                path = f"properties.products[{i}]"
                 raise InvalidEventError(path, f"expected an object with {expected}")
             contents.append(line)
         return contents
 
-    def _take_line(self, product: dict[str, Any], path: str) -> dict[str, Any]:
-        """Return one line of ``contents``, taken out of ``product``."""
+    def _take_line(self, product: dict[str, Any], index: int | None) -> dict[str, Any]:
+        """Return one line of ``contents``, taken out of ``product``.
+
+        Args:
+            product: An item of ``products``, or the properties themselves.
+            index: Which item it is, if it is one.
+        """
         line: dict[str, Any] = {}
-        key = next((key for key in self._product_ids if product.get(key) not in (None, "")), None)
-        if key is not None:
-            line["id"] = _read_id(product.pop(key), f"{path}.{key}")
+        for key in self._product_ids:
+            if product.get(key) not in (None, ""):
+                line["id"] = _read_id(product.pop(key), index, key)
+                break
         quantity = product.pop("quantity", None)
         line["quantity"] = 1 if quantity is None else quantity
         for ours, theirs in (("price", "item_price"), ("delivery_category", "delivery_category")):
-            if (told := product.pop(ours, None)) is not None:
-                line[theirs] = told
+            if (given := product.pop(ours, None)) is not None:
+                line[theirs] = given
         return line
 
     def _count(self, contents: list[dict[str, Any]]) -> int:
@@ -222,7 +228,7 @@ class Catalog:
         said: str = "",
         properties: Mapping[str, Any] = NOTHING,
     ) -> Translated:
-        """Return an event in Segment's words; one that it has none for keeps Meta's.
+        """Return an event in Segment's words; one without a row keeps its name in Meta's.
 
         Args:
             name: Meta's name.
@@ -237,10 +243,10 @@ class Catalog:
         if said:
             row = self._find(said) or row
             products = _join_lines(properties.get("products"), spelled.properties.get("products"))
-            told = {key: each for key, each in properties.items() if each not in (None, "")}
+            given = {key: each for key, each in properties.items() if each not in (None, "")}
             if products:
-                told["products"] = products
-            return Translated(row.spec, {**spelled.properties, **told})
+                given["products"] = products
+            return Translated(row.spec, {**spelled.properties, **given})
         return spelled
 
     def _spell(self, row: EventMapping, custom_data: Mapping[str, Any]) -> Translated:
@@ -265,7 +271,7 @@ class Catalog:
             built["products"] = lines
         if "total" in rest:
             built.pop("total", None)
-        # What Segment's destinations read must be what Meta was told.
+        # What Segment's destinations read must be what Meta gets.
         return Translated(row.spec, {**rest, **built})
 
     # For the script
@@ -274,7 +280,7 @@ class Catalog:
         """Return the table for the browser.
 
         The shape is ``{"rows": [[names, meta, value, lines, rename, counts], …], "ids": […],
-        "lines": 0}``: names are folded, lines are 0 for none, 1 for the event itself and 2 for
+        "lines": 0}``: names are folded, lines are 0 for nowhere, 1 for the event itself and 2 for
         its products.
         """
         rows = [
@@ -300,13 +306,14 @@ def _name_value(row: EventMapping) -> tuple[str, ...]:
     return ("value",) if "value" in row.value or not row.value else row.value[:1]
 
 
-def _read_id(told: object, path: str) -> str:
-    """Return a product's id as text, as all who read it take it."""
-    if isinstance(told, float) and told.is_integer():
-        told = int(told)
-    if isinstance(told, bool) or not isinstance(told, str | int):
-        raise InvalidEventError(path, f"expected text, got {type(told).__name__}")
-    return str(told)
+def _read_id(value: object, index: int | None, key: str) -> str:
+    """Return a product's id as text, which everyone who reads it takes."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        path = "properties" if index is None else f"properties.products[{index}]"
+        raise InvalidEventError(f"{path}.{key}", f"expected text, got {type(value).__name__}")
+    return str(value)
 
 
 def _describe(
@@ -324,15 +331,15 @@ def _describe(
     return {"content_type": "product_group", "content_ids": [category], "contents": [group]}
 
 
-def _join_lines(told: object, spelled: object) -> list[dict[str, Any]] | None:
-    """Return products as they were told, each with its id under the name that all know."""
-    if not isinstance(told, list) or not isinstance(spelled, list) or len(told) != len(spelled):
+def _join_lines(given: object, spelled: object) -> list[dict[str, Any]] | None:
+    """Return products as they were given, each with its id under the name that everyone reads."""
+    if not isinstance(given, list) or not isinstance(spelled, list) or len(given) != len(spelled):
         return None
-    if not all(isinstance(each, Mapping) for each in (*told, *spelled)):
+    if not all(isinstance(each, Mapping) for each in (*given, *spelled)):
         return None
     return [
         {**ours, **{key: each for key, each in theirs.items() if each not in (None, "")}}
-        for ours, theirs in zip(spelled, told, strict=True)
+        for ours, theirs in zip(spelled, given, strict=True)
     ]
 
 
@@ -341,7 +348,7 @@ def _take_lines(rest: dict[str, Any], *, is_view: bool) -> list[dict[str, Any]]:
     contents, ids = rest.pop("contents", None) or [], rest.pop("content_ids", None) or []
     lines = [_spell_line(line) for line in contents if isinstance(line, Mapping)]
     known = {line["product_id"] for line in lines}
-    lines += [{"product_id": str(told)} for told in ids if str(told) not in known]
+    lines += [{"product_id": str(given)} for given in ids if str(given) not in known]
     if rest.get("content_type") == "product":
         del rest["content_type"]
     # A list of which only the category was known.
@@ -354,5 +361,5 @@ def _take_lines(rest: dict[str, Any], *, is_view: bool) -> list[dict[str, Any]]:
 
 
 def _spell_line(line: Mapping[str, Any]) -> dict[str, Any]:
-    spelled = {_LINE_WORDS.get(key, key): told for key, told in line.items()}
+    spelled = {_LINE_WORDS.get(key, key): given for key, given in line.items()}
     return {**spelled, "product_id": str(line.get("id", ""))}

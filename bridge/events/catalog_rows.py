@@ -29,10 +29,9 @@ class EventMapping(NamedTuple):
             ``Order Completed``, ``completed_order``.
         meta: Meta's: a standard event or a custom one; by default the same as ``spec``.
         aliases: Other names that mean the same.
-        value: Properties that may be the event's value, the first that is told wins.
-        lines: Where what it is about stands: in ``products``, in the properties themselves, or
-            nowhere.
-        rename: Segment's properties → Meta's, beside those of ``lines``.
+        value: Properties that may be the event's value, the first that is given wins.
+        lines: Where the products are: in ``products``, in the properties themselves, or nowhere.
+        rename: Segment's properties → Meta's, other than those of ``lines``.
         counts: Whether Meta wants ``num_items``.
     """
 
@@ -103,7 +102,7 @@ def check_mapping(mapping: object) -> EventMapping:
     """Return a row of the app's own, whole.
 
     Raises:
-        ConfigError: It is none, or a name in it can be no event's.
+        ConfigError: It is not an EventMapping, or one of its names cannot be that of an event.
     """
     if not isinstance(mapping, EventMapping):
         raise ConfigError(f"mappings must be EventMapping objects, got {type(mapping).__name__}")

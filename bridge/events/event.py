@@ -13,12 +13,12 @@ import re
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from bridge.errors import InvalidEventError
-from bridge.events.properties import check_properties, copy_plain, read_numbers
+from bridge.events.personal_values import find_personal_id
 from bridge.lazy import lazy
 from bridge.randomness import new_uuid
 
@@ -40,6 +40,8 @@ ActionSource = Literal[
     "business_messaging",
     "other",
 ]
+
+ACTION_SOURCES: tuple[str, ...] = get_args(ActionSource)
 
 STANDARD_EVENTS = frozenset(
     {
@@ -70,8 +72,8 @@ _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
-_ID_TYPES = (int, uuid.UUID)  # beside text
-_EMAIL = re.compile(r"[^\s@]{1,64}(?:@|%40)[^\s@]{1,190}\.[^\s@]")
+_UNIX = re.compile(r"[0-9]{1,15}(?:\.0*)?")
+_ID_TYPES = (int, uuid.UUID)  # other than text
 _URL = re.compile(r"https?://[^\x00-\x20\x7f\ud800-\udfff]{1,4096}")
 
 
@@ -130,12 +132,12 @@ class UserData(
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is set, by key."""
-        known: dict[str, Any] = msgspec.to_builtins(self)
-        return known
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
     def __repr__(self) -> str:
-        known = [key for key in self.__struct_fields__ if getattr(self, key)]
-        return f"UserData({', '.join(known)})"
+        keys = [key for key in self.__struct_fields__ if getattr(self, key)]
+        return f"UserData({', '.join(keys)})"
 
 
 class Event(
@@ -151,7 +153,7 @@ class Event(
     Attributes:
         event_name: A standard event's name or a custom one.
         event_time: When it happened, Unix seconds.
-        event_id: The twins' shared id.
+        event_id: The id that both copies share.
         action_source: Where it happened.
         user_data: Who did it.
         custom_data: What it was about: value, currency, contents and the like.
@@ -182,7 +184,7 @@ class Event(
 
     @lazy
     def encoded(self) -> bytes:
-        """The event as Meta takes it, JSON: what is measured is what is stored."""
+        """The event as Meta takes it, as JSON: what is measured here is what is stored."""
         return msgspec.json.encode(self)
 
     @property
@@ -212,17 +214,17 @@ class Event(
 
 
 def is_event_name(name: object) -> bool:
-    """Return whether ``name`` can be an event's: 1 to 100 characters, none of them control."""
+    """Return whether ``name`` can name an event: 1 to 100 characters, no control characters."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def is_event_id(event_id: object) -> bool:
-    """Return whether ``event_id`` can be one: 1 to 200 characters, none of them control."""
+    """Return whether ``event_id`` can be an id: 1 to 200 characters, no control characters."""
     return isinstance(event_id, str) and _ID.fullmatch(event_id) is not None
 
 
 def escape_unprintable(text: str) -> str:
-    """Return ``text`` for a log: what cannot be seen, or turns a line round, as an escape."""
+    """Return ``text`` for a log, with escapes for what is invisible or reverses a line."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -233,41 +235,28 @@ def new_event_id() -> str:
     return new_uuid()
 
 
-def parse_event(
-    fields: Mapping[str, Any],
-    user_data: UserData,
-    *,
-    now: float,
-    custom_data: dict[str, Any] | None = None,
-) -> Event:
+def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -> Event:
     """Return the event that ``fields`` describe, checked as Meta checks it.
 
     Args:
-        fields: Keys of a server event, without ``user_data``. ``event_time`` may be Unix seconds
-            or an aware datetime; a ``Decimal`` in ``custom_data`` becomes a number.
+        fields: Keys of a server event, without ``user_data``; what ``EventReader`` reads is read.
+            For ``event_time`` see ``read_time``.
         user_data: Who did it, already hashed.
         now: Unix seconds.
-        custom_data: Instead of the one in ``fields``, if that was read and copied before.
 
     Raises:
         InvalidEventError: Meta would refuse it; the message names the field.
     """
-    checked = {**fields, "event_time": _event_time(fields.get("event_time"))}
+    checked = {**fields, "user_data": user_data}
+    if "event_time" in checked:
+        checked["event_time"] = read_time(checked["event_time"])
     if "event_id" in checked:
         checked["event_id"] = read_event_id(checked["event_id"])
-    if custom_data is None and "custom_data" in checked:
-        custom_data = copy_plain(checked["custom_data"], "custom_data")
-        read_numbers(custom_data, "custom_data", is_spec=False)
-    checked["custom_data"] = custom_data or {}
-    checked["user_data"] = user_data
-    for key in ("app_data", "original_event_data", "attribution_data"):
-        if key in checked:
-            checked[key] = copy_plain(checked[key], key)
     try:
         event = msgspec.convert(checked, Event)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
-    except UnicodeEncodeError:  # in a key that Meta does not know
+    except UnicodeEncodeError:  # in a key that Meta does not define
         raise InvalidEventError("event", "a key holds half a surrogate pair") from None
     _check(event, now)
     return event
@@ -280,16 +269,36 @@ def _invalid(error: msgspec.ValidationError) -> InvalidEventError:
     if reason.startswith("Object contains unknown field"):
         key = reason.split("`")[1]
         field = f"{field}.{key}" if field else key
-        reason = "Meta knows no such key here; your own go into custom_data"
+        reason = "Meta has no such key here; put your own into custom_data"
     elif reason.startswith("Object missing required field"):
         field, reason = reason.split("`")[1], "required, is missing"
+    elif reason.startswith("Invalid enum value"):  # msgspec's words hold the value
+        reason = f"expected one of {', '.join(ACTION_SOURCES)}"
     return InvalidEventError(field or "event", reason)
 
 
-def _event_time(value: object) -> object:
+def read_time(value: object, path: str = "event_time") -> object:
+    """Return a time as Unix seconds; what is neither a number, a text nor a time stays as it is.
+
+    Args:
+        value: Unix seconds, also as text, an aware datetime, or ISO 8601 with an offset.
+        path: What it is called, for the message.
+
+    Raises:
+        InvalidEventError: It has no zone, or is other text.
+    """
+    if isinstance(value, str):
+        if _UNIX.fullmatch(value):
+            return int(value.partition(".")[0])
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            value = datetime.min  # noqa: DTZ901 - without a zone, and refused for that
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise InvalidEventError("event_time", "expected Unix seconds or a datetime with a zone")
+            raise InvalidEventError(
+                path, "expected Unix seconds, or a time with a zone such as 2026-11-23T10:00:00Z"
+            )
         return int(value.timestamp())
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -300,15 +309,25 @@ def read_event_id(value: object, path: str = "event_id") -> str:
     """Return an event's id as text; an order's may be a number.
 
     Raises:
-        InvalidEventError: It can be no id, or holds an e-mail address.
+        InvalidEventError: It is no id, or is personal data.
     """
     text = str(value) if isinstance(value, _ID_TYPES) else value
     if not isinstance(text, str) or isinstance(value, bool) or not is_event_id(text):
         raise InvalidEventError(
             path, "expected 1 to 200 characters of text or a number, no control characters"
         )
-    _refuse_email(text, path)
+    refuse_personal_id(text, path)
     return text
+
+
+def refuse_personal_id(text: str, path: str) -> None:
+    """Refuse personal data where a name or an id is expected.
+
+    Raises:
+        InvalidEventError: ``text`` holds an e-mail address or is a phone number.
+    """
+    if kind := find_personal_id(text):
+        raise InvalidEventError(path, f"is {kind}, which would be sent in the clear")
 
 
 def _check(event: Event, now: float) -> None:
@@ -319,14 +338,15 @@ def _check(event: Event, now: float) -> None:
         _check_url(event.event_source_url, "event_source_url")
     if event.referrer_url is not None:
         _check_url(event.referrer_url, "referrer_url")
-    check_properties(event.custom_data, is_purchase=event.event_name == "Purchase")
+    if event.advanced_measurement_table is not None:
+        refuse_personal_id(event.advanced_measurement_table, "advanced_measurement_table")
     _check_size(event)
 
 
 def _check_custom_name(name: str) -> None:
     if not is_event_name(name):
-        raise InvalidEventError("event_name", "expected 1 to 100 characters, none of them control")
-    _refuse_email(name, "event_name")
+        raise InvalidEventError("event_name", "expected 1 to 100 characters, no control characters")
+    refuse_personal_id(name, "event_name")
     if standard := _STANDARD_LOWER.get(name.lower()):
         raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
 
@@ -356,12 +376,6 @@ def _find_unencodable(event: Event) -> str:
         except UnicodeEncodeError:
             return key
     return "event"
-
-
-def _refuse_email(text: str, path: str) -> None:
-    # The pattern is tried at every place of a text; most have neither sign.
-    if ("@" in text or "%40" in text) and _EMAIL.search(text):
-        raise InvalidEventError(path, "holds an e-mail address, which would be sent in the clear")
 
 
 def _check_time(event: Event, now: float) -> None:

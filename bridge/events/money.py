@@ -16,7 +16,7 @@ from bridge.errors import InvalidEventError
 MAX_AMOUNT_LENGTH = 40  # characters of an amount as text
 MAX_DIGITS = 15  # before the decimals; JSON's readers keep no more of a number
 
-# In use, and of those withdrawn since 2015 the ones that orders may still be told in.
+# In use, and of those withdrawn since 2015 the ones that orders may still be in.
 CURRENCIES = frozenset(
     re.findall(
         "[A-Z]{3}",
@@ -79,11 +79,11 @@ _DECIMAL_COMMA = re.compile(r"[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})")
 _MARK = re.compile(r"([^0-9\s.,'\u2019-]{1,4})\s*(.*)|(.*?)\s*([^0-9\s.,'\u2019-]{1,4})", re.DOTALL)
 
 
-def read_amount(told: str, path: str, currency: object = None) -> int | float:
-    """Return the amount that the text ``told`` is: ``"$1,234.50"`` is ``1234.5``.
+def read_amount(given: str, path: str, currency: object = None) -> int | float:
+    """Return the amount that the text ``given`` is: ``"$1,234.50"`` is ``1234.5``.
 
     Args:
-        told: A number, or one with a currency's sign or code at one end and separators between
+        given: A number, or one with a currency's sign or code at one end and separators between
             thousands.
         path: Of the field, for the message.
         currency: ISO 4217 code of the amount, if known; a sign of another currency is refused.
@@ -91,7 +91,7 @@ def read_amount(told: str, path: str, currency: object = None) -> int | float:
     Raises:
         InvalidEventError: It is no amount, is below zero, or could be two.
     """
-    text = told.strip()
+    text = given.strip()
     if len(text) > MAX_AMOUNT_LENGTH:
         raise InvalidEventError(path, f"expected an amount of at most {MAX_AMOUNT_LENGTH} digits")
     if not text.isascii() or not text[:1].isdigit() or not text[-1:].isdigit():
@@ -101,15 +101,15 @@ def read_amount(told: str, path: str, currency: object = None) -> int | float:
     return _parse(text, path)
 
 
-def check_currency(told: str, path: str) -> str:
-    """Return the ISO 4217 code ``told`` in upper case, which all destinations take.
+def check_currency(given: str, path: str) -> str:
+    """Return the ISO 4217 code ``given`` in upper case, which all destinations take.
 
     Raises:
         InvalidEventError: There is no such currency.
 
     Source: Segment's Facebook Conversions API (Actions) refuses lower case.
     """
-    code = told.upper() if told.isascii() else ""
+    code = given.upper() if given.isascii() else ""
     if code not in CURRENCIES:
         raise InvalidEventError(path, "expected a currency's ISO 4217 code, such as EUR")
     return code

@@ -1,10 +1,10 @@
 """Meta's rules for one text value: trimmed lower-case text → what is hashed, or a refusal.
 
-An external id alone is taken as it comes and hashed here, for the session carries it too. Every
-rule takes the options for the sake of the table that holds it. Nothing is cached: a cache would
+An external id alone is taken as it comes and hashed here, since the session holds it too. Every
+rule takes the options so that one table can hold them all. Nothing is cached: a cache would
 keep raw personal data in memory.
 
-Source: Meta, "Customer Information Parameters", read 2026-11-23. Where it is silent, Meta's own
+Source: Meta, "Customer Information Parameters", read 2026-11-23. Where it does not say, Meta's own
 Python SDK 26 and parameter builder decide, the latter first because the pixel agrees with it.
 """
 
@@ -63,12 +63,12 @@ _GENDER_OF = {word: gender for gender, words in _GENDERS.items() for word in (ge
 class RefusedError(Exception):
     """A value that cannot be used; the text says why, without the value.
 
-    ``build_user_data`` catches it: it never leaves the package.
+    ``read_user_data`` catches it: it never leaves the package.
     """
 
 
 class Options(NamedTuple):
-    """What a rule may depend on beside the text.
+    """What a rule may depend on other than the text.
 
     Attributes:
         region: ISO 3166-1 alpha-2; where numbers without a country code are from.
@@ -88,12 +88,11 @@ def hash_external_id(value: str) -> str:
     """Return ``value`` as the pixel hashes an ``external_id``: 64 lower-case hex digits.
 
     64 hex digits are taken as already hashed and only lower-cased. Anything else loses JavaScript's
-    white space, is lower-cased and hashed: ``"User 42"`` gives the SHA-256 of ``"user42"``. Two
-    things to know:
+    white space, is lower-cased and hashed: ``"User 42"`` gives the SHA-256 of ``"user42"``. Note:
 
     - The pixel also passes 32 hex digits (``uuid4().hex``), unhashed. They are hashed here: give
       the pixel this function's result, never the raw id, and both twins carry the same bytes.
-    - ``""`` gives ``""``, for nothing would be sent; the digest of nothing would join strangers.
+    - ``""`` gives ``""``, and nothing is sent: the digest of nothing would be shared by strangers.
 
     Source: measured with fbevents.js 2.9.184 to 2.9.364.
     """
@@ -176,7 +175,7 @@ def _e164(phonenumbers: ModuleType, text: str, region: str, *, valid: bool) -> s
 
 
 def _phonenumbers(region: str) -> ModuleType:
-    """Return the ``phonenumbers`` package, which is optional, if it knows ``region``."""
+    """Return the ``phonenumbers`` package, which is optional, if it supports ``region``."""
     try:
         import phonenumbers
     except ImportError:
@@ -332,7 +331,7 @@ def check_phone_support(region: str) -> str:
     so that no request waits for the disk.
 
     Raises:
-        ConfigError: ``phonenumbers`` is not installed or does not know the region.
+        ConfigError: ``phonenumbers`` is not installed or does not support the region.
     """
     _phonenumbers(region.upper()).PhoneMetadata.load_all()
     return region.upper()

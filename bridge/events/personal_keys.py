@@ -37,13 +37,13 @@ ABOUT = (NOTHING, PERSON, PLACE, THING)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What a key says; ``PLAIN``, ``KEPT`` and ``NUMERIC`` are told by identity.
+    """What a key says; ``PLAIN``, ``KEPT`` and ``NUMERIC`` are compared by identity.
 
     Attributes:
         personal: Whether a text under it is a person's.
         numbers: Whether a number is too. ``tokens: 5`` is a count.
-        digits: It is only with so many digits: ``phone: "iPhone 15"`` is no telephone number.
-        only: What the object around must be about for that, as bits; 0 for anything.
+        digits: It counts only with so many digits: ``phone: "iPhone 15"`` is no telephone number.
+        only: What the enclosing object must be about for that, as bits; 0 for anything.
         unless: What it must not be about, as bits.
         opens: What an object under it is about, as bits, if the key says so.
     """
@@ -58,7 +58,7 @@ class Verdict:
 
 PLAIN = Verdict()
 KEPT = Verdict(opens=THING)  # texts and numbers under it are never touched
-NUMERIC = Verdict()  # a number that is nobody's is expected: an id, a date, a price
+NUMERIC = Verdict()  # a number that is no person's is expected: an id, a date, a price
 
 _TEXT = Verdict(personal=True)
 _ANY = Verdict(personal=True, numbers=True)

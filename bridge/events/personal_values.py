@@ -47,8 +47,8 @@ _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 _LOOKALIKES = {**_DASHES, **_UNSEEN}
 
 # ``logo@2x.png`` is a picture for a dense screen.
-_EMAIL = re.compile(r"[\w.+'\"!~*$-]@(?!\d(?:\.\d)?x\.)(?:[\w-]{1,63}+\.){1,8}(?:[^\W\d_]{2}|xn--)")
-_JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+\.[\w-]{4,}+\.[\w-]")
+EMAIL = re.compile(r"[\w.+'\"!~*$-]@(?!\d(?:\.\d)?x\.)(?:[\w-]{1,63}+\.){1,8}(?:[^\W\d_]{2}|xn--)")
+JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+\.[\w-]{4,}+\.[\w-]")
 # Every alternative starts with a letter of its own, which the engine looks for first.
 _SECRET = re.compile(
     r"A[KS]IA[A-Z0-9]{16}(?![A-Za-z0-9])"  # Amazon
@@ -69,6 +69,7 @@ _SECRET = re.compile(
 _INTERNATIONAL = re.compile(
     r"(?<![\w+.])\+(?!\d{1,3}\.\d{1,7}(?![\d .()/-]))[1-9](?:[ .()/-]{0,3}+\d){7,14}(?!\d)"
 )
+_WHOLE_PHONE = re.compile(r"\+[0-9][0-9 ()./-]{6,24}")
 _WHATSAPP = re.compile(r"\bwa\.me/\d{8}")
 _NATIONAL_PHONE = re.compile(
     r"(?<![\w.+/-])(?:"
@@ -155,6 +156,33 @@ def find_shape(text: str, sure: bool = False) -> Kind | None:
     return None if text.isascii() or not _WIDE_SIGN(text) else _examine(text, sure)
 
 
+def holds_email(text: str) -> bool:
+    """Return whether ``text`` is or contains an e-mail address, percent-encoded or not.
+
+    ``"auth0|mary@example.com"`` does, ``"@mary"`` and ``"mary@localhost"`` do not.
+    """
+    if "@" not in text and "%" not in text and text.isascii():
+        return False
+    for _ in range(MAX_ENCODINGS):
+        folded = text if text.isascii() else _fold(text)
+        if "@" in folded and EMAIL.search(folded):
+            return True
+        text = unquote(folded)
+        if text == folded:
+            return False
+    return False
+
+
+def find_personal_id(text: str) -> str | None:
+    """Return what ``text`` is if it must not be sent in the clear as an id, in words.
+
+    A phone number is recognised by its ``+``: most ids consist of digits alone.
+    """
+    if holds_email(text):
+        return "an e-mail address"
+    return "a phone number" if text[:1] == "+" and _WHOLE_PHONE.fullmatch(text) else None
+
+
 def is_card(number: int) -> bool:
     """Return whether ``number`` is one of a payment card."""
     return MIN_CARD <= number < MAX_CARD and _is_card_number(str(number))
@@ -192,9 +220,9 @@ def _fold(text: str) -> str:
 
 
 def _match(text: str, sure: bool) -> Kind | None:
-    if "@" in text and _EMAIL.search(text):
+    if "@" in text and EMAIL.search(text):
         return "email"
-    if "eyJ" in text and _JWT.search(text):
+    if "eyJ" in text and JWT.search(text):
         return "jwt"
     if any(_begins_word(text, match) for match in _SECRET.finditer(text)):
         return "secret"

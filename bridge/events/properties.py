@@ -1,9 +1,7 @@
-"""Meta's ``custom_data``: a copy that JSON carries unchanged, checked as Meta checks it.
+"""An event's properties: a copy that JSON carries unchanged, its numbers read, checked as by Meta.
 
 Strategy: nearly all properties are right, and msgspec finds that out at C speed. Only what it
-refuses is looked at again, value by value, to mend it or to say what is wrong with which.
-
-Source: Meta, "Standard Parameters" and "Pixel Reference", Object properties, read 2026-11-23.
+refuses is looked at again, value by value, to convert it or to say what is wrong with which.
 """
 
 from __future__ import annotations
@@ -15,52 +13,22 @@ import uuid
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from bridge.errors import InvalidEventError
 from bridge.events.money import CURRENCIES, check_currency, read_amount
+from bridge.events.standard import AMOUNT, AMOUNTS, COUNTS, ID, LINE, PROPERTIES, STORE, Kind
 
-MAX_DEPTH = 8  # nesting of custom_data
-MAX_KEYS = 200  # keys of one object in custom_data
-MAX_ITEMS = 1000  # items of one list in custom_data
-MAX_TEXT = 5000  # characters of one text in custom_data
+MAX_DEPTH = 8  # levels of objects and lists
+MAX_KEYS = 200  # keys of one object
+MAX_ITEMS = 1000  # items of one list
+MAX_TEXT = 5000  # characters of one text
+MAX_WHOLE = 2**63 - 1  # few programs read back as it was what has more than 64 bits
 
-DELIVERY_CATEGORIES = ("in_store", "curbside", "home_delivery")
-
-# Keys of people, not of purchases: they would be stored and sent in the clear.
-PERSONAL_KEYS = frozenset(
-    {
-        *("address", "birthdate", "birthday", "date_of_birth", "dob", "e_mail", "em", "email"),
-        *("email_address", "first_name", "firstname", "fn", "full_name", "gender", "last_name"),
-        *("lastname", "ln", "mobile", "ph", "phone", "phone_number", "street"),
-    }
-)
-
-_TEXT = (str, "text")
-_NUMBER = ((int, float), "a number")
-_LIST = (list, "a list")
-
-# Source: Meta, "Standard Parameters" and "Pixel Reference", Object properties, read 2026-11-23.
-_PROPERTY_TYPES: dict[str, tuple[Any, str]] = {
-    "content_category": _TEXT,
-    "content_ids": _LIST,
-    "content_name": _TEXT,
-    "content_type": _TEXT,
-    "contents": _LIST,
-    "delivery_category": _TEXT,
-    "net_revenue": _NUMBER,
-    "num_items": (int, "a whole number"),
-    "order_id": _TEXT,
-    "predicted_ltv": _NUMBER,
-    "search_string": _TEXT,
-}
-
-_AMOUNTS = ("value", "net_revenue", "predicted_ltv")
-_SPEC_AMOUNTS = (*_AMOUNTS, "revenue", "total", "price")
-_COUNTS = ("num_items",)
-_SPEC_COUNTS = (*_COUNTS, "quantity")
+_SPEC_AMOUNTS = (*AMOUNTS, "revenue", "total", "price")
+_SPEC_COUNTS = (*COUNTS, "quantity")
 _LINES = (("contents", "item_price"),)
 _SPEC_LINES = (*_LINES, ("products", "price"))
 _COUNT = re.compile(r"[0-9]{1,9}")
@@ -68,12 +36,12 @@ _COUNT = re.compile(r"[0-9]{1,9}")
 
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 _Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-_Amount = Annotated[float, msgspec.Meta(ge=0)]
+_Whole = Annotated[int, msgspec.Meta(ge=-MAX_WHOLE - 1, le=MAX_WHOLE)]
 
 
 def _build_plain_type(depth: int) -> Any:
     """Return the type of plain JSON with at most ``depth`` more levels of objects and lists."""
-    scalar = _Text | int | _Finite | bool | None
+    scalar = _Text | _Whole | _Finite | bool | None
     if depth == 0:
         return scalar
     inner = _build_plain_type(depth - 1)
@@ -90,28 +58,20 @@ _Fields: Any = Annotated[
 _Plain: Any = msgspec.defstruct("_Plain", [("properties", _Fields)])
 
 
-class _Line(msgspec.Struct):
-    id: Annotated[str, msgspec.Meta(min_length=1)] | int
-    quantity: Annotated[int, msgspec.Meta(ge=0)] = 1
-    item_price: _Amount = 0.0
-
-
-class _Standard(msgspec.Struct):
-    """Meta's standard properties; others are not looked at."""
-
-    value: _Amount | None = None
-    currency: str | None = None
-    content_category: str | None = None
-    content_ids: list[str | int] | None = None
-    content_name: str | None = None
-    content_type: str | None = None
-    contents: list[_Line] | None = None
-    delivery_category: Literal["in_store", "curbside", "home_delivery"] | None = None
-    net_revenue: float | None = None
-    num_items: int | None = None
-    order_id: str | None = None
-    predicted_ltv: float | None = None
-    search_string: str | None = None
+_Line = msgspec.defstruct(
+    "_Line",
+    [
+        (key, kind.schema) if key == "id" else (key, kind.schema, msgspec.UNSET)
+        for key, kind in LINE.items()
+    ],
+)
+_Standard: Any = msgspec.defstruct(
+    "_Standard",
+    [
+        (key, (list[_Line] if key == "contents" else kind.schema) | None, None)  # type: ignore[valid-type]
+        for key, kind in PROPERTIES.items()
+    ],
+)
 
 
 def copy_plain(value: object, path: str) -> dict[str, Any]:
@@ -143,50 +103,69 @@ def read_numbers(
 
     Args:
         properties: A plain copy; changed in place.
-        path: What they are called, for the message.
-        is_spec: They are in Segment's words rather than in Meta's.
+        path: Where they are, for the message.
+        is_spec: Whether they are in Segment's words rather than in Meta's.
         also: Further keys of amounts, an app's own.
 
     Raises:
         InvalidEventError: A text is no amount, or could be two; there is no such currency.
     """
-    if not is_spec and _read_standard(properties) is not None:
-        return
     currency = properties.get("currency")
     if isinstance(currency, str):
         properties["currency"] = currency = check_currency(currency.strip(), f"{path}.currency")
-    for key in (*_SPEC_AMOUNTS, *also) if is_spec else _AMOUNTS:
-        if isinstance(told := properties.get(key), str):
-            properties[key] = read_amount(told, f"{path}.{key}", currency)
-    _read_counts(properties, path, _SPEC_COUNTS if is_spec else _COUNTS)
+    for key in (*_SPEC_AMOUNTS, *also) if is_spec else AMOUNTS:
+        if isinstance(given := properties.get(key), str):
+            properties[key] = read_amount(given, f"{path}.{key}", currency)
+    _read_counts(properties, path, _SPEC_COUNTS if is_spec else COUNTS)
     for key, price in _SPEC_LINES if is_spec else _LINES:
         lines = properties.get(key)
         for i, line in enumerate(lines) if isinstance(lines, list) else ():
             if not isinstance(line, dict):
                 continue
             _read_counts(line, f"{path}.{key}[{i}]", ("quantity",))
-            if isinstance(told := line.get(price), str):
-                line[price] = read_amount(told, f"{path}.{key}[{i}].{price}", currency)
+            if isinstance(given := line.get(price), str):
+                line[price] = read_amount(given, f"{path}.{key}[{i}].{price}", currency)
 
 
-def _read_standard(properties: dict[str, Any]) -> _Standard | None:
-    """Return the standard properties, if each is of its kind and the currency is one."""
-    try:
-        standard = msgspec.convert(properties, _Standard)
-    except msgspec.ValidationError:
-        return None
-    return standard if standard.currency is None or standard.currency in CURRENCIES else None
-
-
-def _read_counts(told: dict[str, Any], path: str, keys: tuple[str, ...]) -> None:
+def _read_counts(properties: dict[str, Any], path: str, keys: tuple[str, ...]) -> None:
     for key in keys:
-        count = told.get(key)
+        count = properties.get(key)
         if isinstance(count, str):
             if not _COUNT.fullmatch(count.strip()):
                 raise InvalidEventError(f"{path}.{key}", "expected a whole number")
-            told[key] = int(count)
+            properties[key] = int(count)
         elif isinstance(count, float) and count.is_integer():
-            told[key] = int(count)
+            properties[key] = int(count)
+
+
+def are_right(properties: dict[str, Any], *, is_purchase: bool) -> bool:
+    """Return whether Meta takes ``properties`` as they are; ``False`` asks for a closer look."""
+    try:
+        standard = msgspec.convert(properties, _Standard)
+    except msgspec.ValidationError:
+        return False
+    if standard.store_data is not None:
+        return False
+    for text in (
+        standard.order_id,
+        standard.content_type,
+        standard.event_source,
+        standard.lead_event_source,
+    ):
+        if text is not None and text.isspace():
+            return False
+    for item in standard.content_ids or ():
+        if type(item) is str and item.isspace():
+            return False
+    for line in standard.contents or ():
+        if type(line.id) is str and line.id.isspace():
+            return False
+    if standard.currency is not None and standard.currency not in CURRENCIES:
+        return False
+    if standard.value is None:
+        return not is_purchase
+    is_about_something = standard.contents != [] or bool(standard.content_ids)
+    return standard.currency is not None and (is_about_something or not is_purchase)
 
 
 def check_properties(properties: dict[str, Any], *, is_purchase: bool) -> None:
@@ -195,38 +174,47 @@ def check_properties(properties: dict[str, Any], *, is_purchase: bool) -> None:
     Raises:
         InvalidEventError: The message names the property.
     """
-    standard = _read_standard(properties)
-    if standard is not None and _is_complete(standard, is_purchase=is_purchase):
+    if are_right(properties, is_purchase=is_purchase):
         return
-    _check_kinds(properties)
+    path = "custom_data"
     _check_money(properties, is_purchase=is_purchase)
-    contents = properties.get("contents")
-    for i, item in enumerate(contents or ()):
+    contents, ids = properties.get("contents"), properties.get("content_ids")
+    # The lines first: the number of items may be their sum.
+    for i, item in enumerate(contents if isinstance(contents, list) else ()):
         if not isinstance(item, dict) or item.get("id") in (None, ""):
-            raise InvalidEventError(f"custom_data.contents[{i}].id", "required, is missing")
-        _check_item(item, f"custom_data.contents[{i}]")
-    if is_purchase and contents == [] and not properties.get("content_ids"):
-        raise InvalidEventError("custom_data.contents", "is empty: of what is it a purchase?")
+            raise InvalidEventError(f"{path}.contents[{i}].id", "required, is missing")
+        check_kinds(item, LINE, f"{path}.contents[{i}]")
+    check_kinds(properties, PROPERTIES, path, skip_nulls=True)
+    check_kinds(properties.get("store_data") or {}, STORE, f"{path}.store_data")
+    for i, item in enumerate(ids or ()):
+        if not ID.holds(item):
+            reason = f"expected {ID.words}, got {type(item).__name__}"
+            raise InvalidEventError(f"{path}.content_ids[{i}]", reason)
+    if is_purchase and contents == [] and not ids:
+        raise InvalidEventError(f"{path}.contents", "is empty: of what is it a purchase?")
 
 
-def _is_complete(standard: _Standard, *, is_purchase: bool) -> bool:
-    """Return whether properties that are each right are so together."""
-    if standard.value is None:
-        return not is_purchase
-    is_about_something = standard.contents != [] or bool(standard.content_ids)
-    return standard.currency is not None and (is_about_something or not is_purchase)
+def check_kinds(
+    values: Mapping[str, Any], kinds: Mapping[str, Kind], path: str, *, skip_nulls: bool = False
+) -> None:
+    """Check each of ``values`` that is listed in ``kinds``; the others may be anything.
 
+    Args:
+        values: Plain JSON.
+        kinds: What is expected, by key.
+        path: Where the values are, for the message.
+        skip_nulls: Whether ``None`` counts as not given.
 
-def _check_item(item: dict[str, Any], path: str) -> None:
-    quantity, price = item.get("quantity", 1), item.get("item_price", 0)
-    if not _is_number(quantity, int) or quantity < 0:
-        raise InvalidEventError(f"{path}.quantity", "expected a whole number of 0 or more")
-    if not _is_number(price, int | float) or price < 0:
-        raise InvalidEventError(f"{path}.item_price", "expected a number of 0 or more")
-
-
-def _is_number(value: object, kinds: Any) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    Raises:
+        InvalidEventError: One is of another kind; the message names it, without its value.
+    """
+    for key, value in values.items():
+        kind = kinds.get(key)
+        if kind is None or (value is None and skip_nulls) or kind.holds(value):
+            continue
+        raise InvalidEventError(
+            f"{path}.{key}", f"expected {kind.words}, got {type(value).__name__}"
+        )
 
 
 def _plain(value: object, path: str, depth: int) -> Any:
@@ -236,6 +224,8 @@ def _plain(value: object, path: str, depth: int) -> Any:
     """
     if type(value) is dict and depth > 0:
         return _plain_object(value, path, depth)
+    if isinstance(value, int) and not -MAX_WHOLE - 1 <= value <= MAX_WHOLE:
+        raise InvalidEventError(path, "expected a number of at most 64 bits")
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
@@ -265,7 +255,7 @@ def _plain(value: object, path: str, depth: int) -> Any:
 
 
 def _whole_text(text: str) -> str:
-    """Return ``text`` with a question mark for half a surrogate pair, which UTF-8 cannot hold."""
+    """Return ``text`` with a question mark for each half surrogate pair: UTF-8 holds none."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -274,7 +264,9 @@ def _is_plain(value: Any) -> bool:
     kind = type(value)
     if kind is str:
         return len(value) <= MAX_TEXT and value.isascii()
-    return kind is int or (kind is float and math.isfinite(value))
+    return (kind is int and -MAX_WHOLE <= value <= MAX_WHOLE) or (
+        kind is float and math.isfinite(value)
+    )
 
 
 def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[str, Any]:
@@ -290,46 +282,14 @@ def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[st
     return plain
 
 
-def _check_kinds(properties: dict[str, Any]) -> None:
-    """Check the standard properties: one of a wrong type refuses the whole batch at Meta."""
-    for key, value in properties.items():
-        expected = _PROPERTY_TYPES.get(key)
-        if expected is None or value is None:
-            continue
-        kinds, words = expected
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise InvalidEventError(
-                f"custom_data.{key}", f"expected {words}, got {type(value).__name__}"
-            )
-    for i, item in enumerate(properties.get("content_ids") or []):
-        if isinstance(item, bool) or not isinstance(item, str | int):
-            raise InvalidEventError(
-                f"custom_data.content_ids[{i}]", f"expected text, got {type(item).__name__}"
-            )
-    category = properties.get("delivery_category")
-    if category is not None and category not in DELIVERY_CATEGORIES:
-        raise InvalidEventError(
-            "custom_data.delivery_category", f"expected {', '.join(DELIVERY_CATEGORIES)}"
-        )
-
-
 def _check_money(properties: dict[str, Any], *, is_purchase: bool) -> None:
-    value, currency = properties.get("value"), properties.get("currency")
-    if is_purchase and value is None:
-        raise InvalidEventError("custom_data.value", "required for Purchase, is missing")
-    if value is not None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            kind = type(value).__name__
-            raise InvalidEventError(
-                "custom_data.value", f"expected a number of 0 or more, got {kind}"
-            )
-        if value < 0:
-            raise InvalidEventError("custom_data.value", "expected a number of 0 or more")
-        if currency is None:
-            raise InvalidEventError(
-                "custom_data.currency", "required beside value, is missing; such as EUR"
-            )
-    if currency is not None and not isinstance(currency, str):
-        raise InvalidEventError(
-            "custom_data.currency", f"expected text, got {type(currency).__name__}"
-        )
+    value = properties.get("value")
+    if value is None:
+        if is_purchase:
+            raise InvalidEventError("custom_data.value", "required for Purchase, is missing")
+        return
+    if not AMOUNT.holds(value):
+        raise InvalidEventError("custom_data.value", f"expected {AMOUNT.words}")
+    if properties.get("currency") is None:
+        words = "required beside value, is missing; such as EUR"
+        raise InvalidEventError("custom_data.currency", words)

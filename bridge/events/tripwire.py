@@ -3,11 +3,11 @@
 Custom data reaches Meta and Segment in the clear, and shops put whole customers and addresses into
 it. It is searched at every depth: by key (``personal_keys``) and by value (``personal_values``).
 What is found is removed as a whole: a text of which a part is an e-mail
-address has no harmless rest. Its path is told, its value never.
+address has no harmless rest. Its path is reported, its value never.
 
 - Hashed or not: a key of people's data goes with a digest too. ``user_data`` is where Meta takes
   hashes, and a digest of an e-mail address names its owner wherever it is.
-- ``True``, ``None`` and empty values say nothing about anyone and stay: ``email: True``.
+- ``True``, ``None`` and empty values reveal nothing about anyone and stay: ``email: True``.
 - An object under such a key (``address``) goes whole, unless the allow-list leads into it.
 - Never touched, whatever they look like: texts and numbers under ``content_ids``, ``order_id``,
   ``product_id``, ``sku``, ``variant``, ``item_number``, ``currency``, ``fbp``, ``fbc``, and the
@@ -46,7 +46,7 @@ from bridge.events.personal_values import (
 )
 
 MAX_FOUND = 20  # paths returned; what is removed has no limit
-MAX_REMEMBERED = 2048  # keys whose verdict is kept
+CACHE_SIZE = 2048  # keys whose verdict is kept
 
 _SEGMENT = re.compile(r"([^\s.\[\]]{1,100})((?:\[\])*)")
 # A key as programmers choose it; any other may be data itself, a name or a number.
@@ -74,8 +74,8 @@ class Tripwire:
     """Finds and removes people's data in the custom data of events.
 
     Args:
-        allow: Keys and paths that the app declares harmless; nothing at or below them is looked
-            at. A key alone (``"gender"``) counts wherever it stands, a path (``"traveler.city"``,
+        allow: Keys and paths that the app declares harmless; nothing at or below them is
+            examined. A key alone (``"gender"``) counts wherever it is, a path (``"traveler.city"``,
             ``"products[].note"``) from the top of the properties: keys parted by dots, ``[]``
             behind the key of a list, for any of its items. Spelling does not matter: ``first_name``
             is ``firstName``. A key that holds a dot, a bracket or a space cannot be named.
@@ -111,12 +111,12 @@ class Tripwire:
             try:
                 verdict = verdicts[key]
             except KeyError:
-                if (hit := find_shape(key)) and self._tell(hit, (at, key), found):
+                if (hit := find_shape(key)) and self._report(hit, (at, key), found):
                     gone.append(key)
                     continue
                 verdict = self._judge_key(key, about)
             kind = type(value)
-            # What nearly all values meet comes first and costs no call.
+            # What applies to nearly all values comes first and costs no call.
             if kind is str:
                 if verdict is KEPT or (
                     verdict is PLAIN and (len(value) < MIN_LENGTH or value.isalpha())
@@ -140,7 +140,7 @@ class Tripwire:
                         self._clean_object(value, (at, key), inside, found)
             else:
                 continue
-            if hit and self._tell(hit, (at, key), found):
+            if hit and self._report(hit, (at, key), found):
                 gone.append(key)
         for key in gone:
             del node[key]
@@ -163,17 +163,17 @@ class Tripwire:
                 hit = _judge_number(item, verdict)
             elif kind is list:
                 self._clean_list(item, (at, i), verdict, about, found)
-            if hit and self._tell(hit, (at, i), found):
+            if hit and self._report(hit, (at, i), found):
                 gone.append(i)
         for i in reversed(gone):
             del items[i]
 
     def _judge_key(self, key: str, about: int) -> Verdict:
-        """Return what ``key`` says, from now on remembered if it is no data itself."""
+        """Return what ``key`` says, and cache it unless the key may be data itself."""
         verdict = judge_key(key, about)
         if _CHOSEN.fullmatch(key):
             verdicts = self._verdicts[about]
-            if len(verdicts) >= MAX_REMEMBERED:
+            if len(verdicts) >= CACHE_SIZE:
                 verdicts.clear()
             verdicts[key] = verdict
         return verdict
@@ -192,7 +192,7 @@ class Tripwire:
             inside = (at, step)
             if isinstance(value, dict | list) and self._leads_into(inside):
                 self._clean_private(value, inside, found)
-            elif self._tell("key", inside, found):
+            elif self._report("key", inside, found):
                 gone.append(step)
         for step in reversed(gone):
             del node[step]
@@ -215,7 +215,7 @@ class Tripwire:
                 return "key"
         return None
 
-    def _tell(self, kind: Kind, at: _At, found: list[Found]) -> bool:
+    def _report(self, kind: Kind, at: _At, found: list[Found]) -> bool:
         """Return whether what was found is to be removed, after adding it to ``found``."""
         if self._is_allowed(at):
             return False

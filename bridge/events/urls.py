@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import unquote
 
+from bridge.events.personal_values import EMAIL, JWT
+
 MAX_LENGTH = 2048  # characters
 REDACTED = "redacted"
 
@@ -68,10 +70,7 @@ _PRIVATE_ENDINGS = ("token", "password", "passwd", "signature", "secret", "apike
 # Meta's click id and the usual campaign parameters are long and random, and no secrets.
 _KEPT = frozenset({"fbclid", "gclid", "msclkid", "ttclid"})
 
-# Bounded and anchored, so that no text makes them slow.
-_EMAIL = re.compile(r"[^\s@/?&=;,:]{1,64}@[^\s@/?&=;,:]{1,190}\.[^\s@/?&=;,:]")
-_JWT = re.compile(r"(?<![A-Za-z0-9_-])ey[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}\.")
-# What stands before the host's last ``@`` is a user name or a password.
+# What comes before the host's last ``@`` is a user name or a password.
 _ADDRESS = re.compile(r"(https?://)(?:[!-.0-~]*@)?([!-.0-?A-~]+)(/?)([!-~]*)")
 
 
@@ -87,7 +86,7 @@ def normalize_parameters(names: str | Iterable[str]) -> frozenset[str]:
 def _is_private(text: str) -> bool:
     """Return whether ``text`` holds an e-mail address or a JSON Web Token, however encoded."""
     for _ in range(6):
-        if ("@" in text and _EMAIL.search(text)) or ("ey" in text and _JWT.search(text)):
+        if ("@" in text and EMAIL.search(text)) or ("ey" in text and JWT.search(text)):
             return True
         if "%" not in text:
             return False
@@ -98,7 +97,7 @@ def _is_private(text: str) -> bool:
 def clean_url(
     raw: bytes, private: frozenset[str] = PRIVATE_PARAMETERS, *, max_length: int = MAX_LENGTH
 ) -> str | None:
-    """Return ``raw`` without its private parts, or ``None`` if it is no http(s) URL.
+    """Return ``raw`` without its private parts, or ``None`` if it is not an http(s) URL.
 
     The fragment and a user name or password go; so do query parameters of ``private`` names and
     those that hold an e-mail address or a token. A path segment that does becomes ``redacted``.

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from bridge.errors import InvalidEventError
-from bridge.events.event import UserData
 from bridge.events.normalizers import (
     SHA256,
     SPACE,
@@ -42,6 +41,7 @@ from bridge.events.normalizers import (
     normalize_state,
     normalize_zip,
 )
+from bridge.events.personal_values import holds_email
 
 MAX_TEXT = 1000  # characters; nothing longer is an e-mail address, a name or an id
 MAX_ITEMS = 20  # values of one key
@@ -54,13 +54,11 @@ _HAS_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MARK = re.compile(r"\.(?:AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8})\Z")
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 _SHA256_OF_NOTHING = sha256(b"").hexdigest()
-_EMAIL_INSIDE = re.compile(r"[^\s@](?:@|%40)[^\s@%]+\.[^\s@%]")
-_PHONE_WHOLE = re.compile(r"\+[0-9][0-9 ()./-]{6,24}")
 _LEAD_ID = re.compile(r"[1-9][0-9]{14,16}")
 _LOGIN_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 _Read = Callable[[object, Options], str | int | None]
-Tell = Callable[[str, int, int, str], None]
+OnDropped = Callable[[str, int, int, str], None]
 
 
 Given = str | int | list[str] | list[int] | tuple[str | int, ...]  # one value, or at most 20
@@ -141,24 +139,17 @@ _NOTHING_LEFT = "nothing is left after removing punctuation and spaces"
 _SHORTEST_DIGEST = 32  # characters: MD5's, which is refused
 
 
-def build_user_data(
-    raw: Mapping[str, object], *, default_region: str | None = None, today: date | None = None
-) -> UserData:
-    """Return ``raw`` as Meta's ``user_data``: see ``read_user_data``."""
-    return UserData(**read_user_data(raw, default_region=default_region, today=today))
-
-
 def log_dropped(key: str, dropped: int, given: int, reason: str) -> None:
     """Log that values of ``key`` are left out; the reason does not hold them."""
     _log.warning("user_data.%s: dropped %d of %d: %s", key, dropped, given, reason)
 
 
 def read_user_data(
-    raw: Mapping[str, object],
+    raw: object,
     *,
     default_region: str | None = None,
     today: date | None = None,
-    tell: Tell = log_dropped,
+    on_dropped: OnDropped = log_dropped,
 ) -> dict[str, Any]:
     """Return ``raw`` under Meta's keys: normalised, hashed, bad values left out.
 
@@ -173,11 +164,11 @@ def read_user_data(
             country code are from. Needs ``phonenumbers``: see ``rules.check_phone_support``.
             Without it, Meta's rule alone applies: digits, leading zeros dropped.
         today: Refuse birth dates of a later year than this date's.
-        tell: Called for each key with values that are left out: with its name, how many of how
-            many, and why; the reason does not hold them. Logs by default.
+        on_dropped: Called for each key of which values are left out, with its name, how many of how
+            many, and the reason, which does not hold them. Logs by default.
 
     Raises:
-        InvalidEventError: A key that Meta does not know; the message names the closest one.
+        InvalidEventError: A key that Meta does not define; the message names the closest one.
         ConfigError: ``default_region`` is set and cannot be used.
 
     Source: Meta, "Customer Information Parameters", read 2026-11-23.
@@ -203,15 +194,15 @@ def read_user_data(
                     raise RefusedError(_NOTHING_LEFT)
                 results = [sha256(text.encode()).hexdigest()]
             elif many and isinstance(value, _LISTS):
-                results = _read_list(name, field, value, options, tell)
+                results = _read_list(name, field, value, options, on_dropped)
             else:
                 result = read(value, options)
                 results = [] if result is None else [result]
         except RefusedError as refused:
-            tell(name, 1, 1, str(refused))
+            on_dropped(name, 1, 1, str(refused))
             continue
         except UnicodeEncodeError:
-            tell(name, 1, 1, _NOT_UNICODE)
+            on_dropped(name, 1, 1, _NOT_UNICODE)
             continue
         if not results:
             continue
@@ -224,38 +215,19 @@ def read_user_data(
     return values
 
 
-def looks_like_email(text: str) -> bool:
-    """Return whether ``text`` is or contains an e-mail address, ``@`` possibly as ``%40``.
-
-    Meant for refusing personal data where an id is expected, so it errs on the side of yes:
-    ``"auth0|mary@example.com"`` counts, ``"@mary"`` and ``"mary@localhost"`` do not.
-    """
-    return _EMAIL_INSIDE.search(text) is not None
-
-
-def find_personal_id(text: str) -> str | None:
-    """Return what ``text`` is if it is no id to be sent in the clear, as words for a message.
-
-    A phone number is known by its ``+``: digits alone are what most ids are made of.
-    """
-    if looks_like_email(text):
-        return "an e-mail address"
-    return "a phone number" if _PHONE_WHOLE.fullmatch(text) else None
-
-
 def _unknown(name: object) -> InvalidEventError:
     if not isinstance(name, str):
         return InvalidEventError("user_data", f"expected text as keys, got {type(name).__name__}")
     name = "".join(character if character.isprintable() else "?" for character in name[:50])
     close = difflib.get_close_matches(name.lower(), _FIELDS, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else "your own keys go into custom_data"
-    return InvalidEventError(f"user_data.{name}", f"Meta knows no such key; {hint}")
+    return InvalidEventError(f"user_data.{name}", f"Meta has no such key; {hint}")
 
 
 def _read_list(
-    name: str, field: _Field, items: Sequence[object], options: Options, tell: Tell
+    name: str, field: _Field, items: Sequence[object], options: Options, on_dropped: OnDropped
 ) -> list[str | int]:
-    """Return what is to be sent for ``items``, without duplicates; tell once of what is not."""
+    """Return what is to be sent for ``items``, without duplicates; report once what is left out."""
     results: list[str | int] = []
     refusal, dropped = "", 0
     for item in items[:MAX_ITEMS]:
@@ -269,7 +241,7 @@ def _read_list(
     if len(items) > MAX_ITEMS:
         refusal, dropped = f"more than {MAX_ITEMS}", dropped + len(items) - MAX_ITEMS
     if dropped:
-        tell(name, dropped, len(items), refusal)
+        on_dropped(name, dropped, len(items), refusal)
     return results
 
 
@@ -355,7 +327,7 @@ def _plain(*also: type) -> _Read:
         text = _valid_unicode(_text(value, also))
         if _HAS_CONTROL.search(text):
             raise RefusedError("contains control characters")
-        if looks_like_email(text):
+        if holds_email(text):
             raise RefusedError("looks like an e-mail address, and this key is sent unhashed")
         return text if text.strip(SPACE) else None
 
@@ -396,7 +368,7 @@ def _read_user_agent(value: object, _: Options) -> str | None:
     return _valid_unicode(text).strip(SPACE) or None
 
 
-_RULES: dict[str, tuple[Rule, tuple[type, ...]]] = {  # and the types that it takes beside text
+_RULES: dict[str, tuple[Rule, tuple[type, ...]]] = {  # and the types that it takes other than text
     "em": (normalize_email, ()),
     "ph": (normalize_phone, (int,)),
     "fn": (normalize_name, ()),
@@ -452,4 +424,4 @@ _FIELDS = {
 }
 _FIELDS |= {name: _FIELDS[key] for name, key in _READABLE.items()}
 USER_DATA_KEYS = frozenset(_FIELDS)
-"""Every key that ``build_user_data`` takes: Meta's and the readable ones."""
+"""Every key that ``read_user_data`` takes: Meta's and the readable ones."""

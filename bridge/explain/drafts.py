@@ -1,23 +1,23 @@
 """An event as the app gave it: made safe to explain, with remarks on what Bridge changes. Pure.
 
-The remarks say what Segment, or its own Meta destination, would have made of what stands there:
-what became of it is for ``explaining`` to show. None quotes a personal value.
+The remarks say what Segment, or its own Meta destination, would have made of what was given:
+``explainer`` shows what became of it. None quotes a personal value.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 import msgspec
 
 from bridge.destinations.messages import read_traits
-from bridge.event_rules import EventRules
 from bridge.events.normalizers import SHA256
-from bridge.events.properties import copy_plain, read_numbers
-from bridge.events.user_data import read_user_data
+from bridge.events.properties import copy_plain
+from bridge.events.reader import Entrance, EventReader
+from bridge.events.tripwire import Found
 from bridge.explain.remarks import Remark, read_object
 
 _DAY_OR_MONTH = re.compile(r"\s*([0-9]{1,2})[./ -]([0-9]{1,2})[./ -][0-9]{4}\s*")
@@ -26,7 +26,7 @@ _NATIONAL = re.compile(r"[\s(]*0(?!0)")
 
 
 class Draft(msgspec.Struct):
-    """An event as it was told, made safe.
+    """An event as it was given, made safe.
 
     Attributes:
         fields: Its keys: no personal data in its properties, user data and traits hashed.
@@ -38,29 +38,33 @@ class Draft(msgspec.Struct):
     given: dict[str, Any]
     remarks: list[Remark]
 
+    def note_removed(self, name: object, path: str, found: Sequence[Found]) -> None:
+        """Add a remark for everything personal that was removed from the object at ``path``."""
+        for each in found:
+            words = f"looks personal ({each.kind}) and is removed"
+            self.remarks.append(Remark("warning", "personal_removed", f"{path}.{each.path}", words))
+
 
 class DraftReader:
-    """Reads events as ``Enricher`` does, and tells what it would do, instead of logging it.
+    """Reads events as ``Enricher`` does, and remarks on what that changes, instead of logging it.
 
     Args:
-        rules: How the app's events are read.
+        reader: Reads the app's events.
     """
 
-    def __init__(self, rules: EventRules) -> None:
-        self._catalog = rules.catalog
-        self._tripwire = rules.tripwire
-        self._phone_region = rules.phone_region
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
 
-    def read(self, event: Mapping[str, Any], name_key: str, properties_key: str) -> Draft:
+    def read(self, event: Mapping[str, Any], name_key: str, entrance: Entrance) -> Draft:
         """Return ``event`` as a draft.
 
         Args:
             event: A server event of Meta's or a track message of Segment's.
-            name_key: Where its name stands.
-            properties_key: Where its properties stand.
+            name_key: The key of its name.
+            entrance: Which of the two it is.
 
         Raises:
-            InvalidEventError: What it holds is no JSON, no amount, or no user data.
+            InvalidEventError: It would be refused; the message names the field.
         """
         fields = {key: value for key, value in event.items() if value is not None}
         draft = Draft(fields, {}, [])
@@ -70,48 +74,47 @@ class DraftReader:
                 " anonymousId, and send no external id; Bridge leaves it out"
             )
             draft.remarks.append(Remark("info", "user_id_empty", "userId", words))
-        if (told := fields.get(properties_key)) is not None:
-            plain = copy_plain(told, properties_key)
-            self._clean(plain, properties_key, draft.remarks)
+        path = entrance.path
+        if (raw := fields.get(path)) is not None:
+            plain = self._reader.copy(fields.get(name_key), raw, path, draft.note_removed)
             given = deepcopy(plain)
-            name = fields.get(name_key)
-            is_spec = isinstance(name, str) and self._catalog.find(name) is not None
-            read_numbers(plain, properties_key, is_spec=is_spec)
-            draft.remarks += _compare(given, plain, properties_key)
-            draft.given = given if is_spec else {}
-            fields[properties_key] = plain
+            reading = self._reader.read(fields.get(name_key), plain, entrance, draft.note_removed)
+            draft.remarks += _compare(given, reading.properties, path)
+            draft.given = given if reading.spec_name else {}
+            fields[path] = reading.properties
+        self._reader.read_details(fields, draft.note_removed)
         if isinstance(raw := fields.get("user_data"), Mapping):
             places = {key: f"user_data.{key}" for key in raw}
             fields["user_data"] = self.hash(raw, places, draft.remarks)
         context = read_object(fields, "context")
-        if (told := context.get("traits")) is not None:
-            traits = copy_plain(told, "context.traits")
-            self._hash_traits(traits, draft.remarks)
+        if (raw := context.get("traits")) is not None:
+            traits = copy_plain(raw, "context.traits")
+            self._hash_traits(traits, draft)
             fields["context"] = {**context, "traits": traits}
         return draft
 
     def hash(
         self, raw: Mapping[str, Any], places: Mapping[str, str], remarks: list[Remark]
     ) -> dict[str, Any]:
-        """Return user data hashed, and tell of what is left out or may be read wrongly.
+        """Return user data hashed, with remarks on what is left out or may be read wrongly.
 
         Args:
             raw: As ``read_user_data`` takes it.
-            places: Where in the event each key stands.
-            remarks: Where it is told.
+            places: Where in the event each key is.
+            remarks: Where to add them.
         """
 
-        def tell(key: str, dropped: int, given: int, reason: str) -> None:
+        def note_dropped(key: str, dropped: int, given: int, reason: str) -> None:
             remarks.append(Remark("warning", "user_data_dropped", places[key], reason))
 
-        hashed = read_user_data(raw, default_region=self._phone_region, tell=tell)
-        for key, told in raw.items():
-            for text in told if isinstance(told, list) else [told]:
+        hashed = self._reader.read_user_data(raw, on_dropped=note_dropped)
+        for key, value in raw.items():
+            for text in value if isinstance(value, list) else [value]:
                 remarks.extend(self._check_format(key, str(text), places[key]))
         return hashed
 
     def _check_format(self, key: str, text: str, path: str) -> Iterator[Remark]:
-        if key in ("ph", "phone") and self._phone_region is None and _NATIONAL.match(text):
+        if key in ("ph", "phone") and self._reader.phone_region is None and _NATIONAL.match(text):
             words = "has no country code, and matches nobody: set phone_region, or write it with +"
             yield Remark("warning", "phone_without_country", path, words)
         if key in ("db", "birthday", "date_of_birth") and (match := _DAY_OR_MONTH.fullmatch(text)):
@@ -120,23 +123,18 @@ class DraftReader:
                 words = "is read with the month first; write YYYY-MM-DD to be sure"
                 yield Remark("warning", "birthday_ambiguous", path, words)
 
-    def _clean(self, plain: dict[str, Any], path: str, remarks: list[Remark]) -> None:
-        for found in self._tripwire.clean(plain):
-            words = f"looks personal ({found.kind}) and is removed"
-            remarks.append(Remark("warning", "personal_removed", f"{path}.{found.path}", words))
-
-    def _hash_traits(self, traits: dict[str, Any], remarks: list[Remark]) -> None:
-        """Put digests where ``traits`` tell of a person, and tell what becomes of each."""
+    def _hash_traits(self, traits: dict[str, Any], draft: Draft) -> None:
+        """Put digests in the place of personal ``traits``, with remarks on what becomes of each."""
         address = traits.get("address")
         parts = address if isinstance(address, dict) else {}
         for name in [*traits]:
             if traits[name] is not parts:
-                self._hash_trait(traits, name, {name: traits[name]}, name, remarks)
+                self._hash_trait(traits, name, {name: traits[name]}, name, draft.remarks)
         for part in [*parts]:
             shown = part[:50] if part.isidentifier() else "<key>"
             alone = {"address": {part: parts[part]}}
-            self._hash_trait(parts, part, alone, f"address.{shown}", remarks)
-        self._clean(read_traits(traits)[1], "context.traits", remarks)
+            self._hash_trait(parts, part, alone, f"address.{shown}", draft.remarks)
+        self._reader.clean(None, read_traits(traits)[1], "context.traits", draft.note_removed)
 
     def _hash_trait(
         self,
@@ -149,51 +147,51 @@ class DraftReader:
         """Hash one trait.
 
         Args:
-            owner: What it stands in.
-            name: Its name there.
+            owner: The object that holds it.
+            name: Its key there.
             alone: Traits of which it is the only one.
-            path: Where it stands among the traits.
-            remarks: Where it is told what becomes of it.
+            path: Where it is among the traits.
+            remarks: Where to add what becomes of it.
         """
         if owner[name] is None:
             return
         path = f"context.traits.{path}"
         person, rest = read_traits(alone)
-        for key, told in person.items():
-            hashed = self.hash({key: told}, {key: path}, remarks)
+        for key, value in person.items():
+            hashed = self.hash({key: value}, {key: path}, remarks)
             owner[name] = hashed.get(key)
             if key in hashed:
-                remarks.extend(_check_trait(key, told, path))
+                remarks.extend(_check_trait(key, value, path))
         if not person and not rest:
-            words = "is personal and nothing that Meta takes as a digest: it is removed"
+            words = "is personal, and Meta takes no digest of it: it is removed"
             remarks.append(Remark("warning", "personal_removed", path, words))
 
 
 def _compare(before: Any, after: Any, path: str) -> Iterator[Remark]:
-    """Yield what reading numbers has changed."""
+    """Yield a remark for each value that reading numbers changed."""
     if isinstance(before, dict):
-        for key, told in before.items():
-            yield from _compare(told, after[key], f"{path}.{key}")
+        for key, value in before.items():
+            yield from _compare(value, after[key], f"{path}.{key}")
     elif isinstance(before, list):
-        for i, told in enumerate(before):
-            yield from _compare(told, after[i], f"{path}[{i}]")
+        for i, value in enumerate(before):
+            yield from _compare(value, after[i], f"{path}[{i}]")
     elif before != after or type(before) is not type(after):
         if path.endswith(".currency"):
-            words = f"{before!r} becomes {after!r}: Segment's destination refuses other than that"
+            words = f"{before!r} becomes {after!r}: Segment's destination takes no other spelling"
             yield Remark("info", "currency_case", path, words)
         else:
             yield Remark("info", "converted", path, f"{before!r} becomes {after!r}")
 
 
-def _check_trait(key: str, told: object, path: str) -> Iterator[Remark]:
-    """Yield what would become of a trait that Segment got as it is.
+def _check_trait(key: str, value: object, path: str) -> Iterator[Remark]:
+    """Yield what would become of a trait if Segment got it as it is.
 
     Args:
-        key: Meta's name of it.
-        told: What stands there.
-        path: Where.
+        key: Meta's name for it.
+        value: What was given.
+        path: Where it is.
     """
-    texts = [str(each).strip() for each in (told if isinstance(told, list) else [told])]
+    texts = [str(each).strip() for each in (value if isinstance(value, list) else [value])]
     clear = [text for text in texts if text and not SHA256.fullmatch(text)]
     if not clear:
         return
@@ -201,7 +199,7 @@ def _check_trait(key: str, told: object, path: str) -> Iterator[Remark]:
     yield Remark("info", "trait_in_clear", path, words)
     if key == "db" and not all(map(_EIGHT_DIGITS.fullmatch, clear)):
         words = (
-            "Segment's destination reads no date and hashes the text as it stands: Bridge hashes"
+            "Segment's destination reads no date and hashes the text as it is: Bridge hashes"
             " it as YYYYMMDD"
         )
         yield Remark("info", "birthday_format", path, words)

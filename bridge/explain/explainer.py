@@ -24,7 +24,7 @@ from bridge.destinations.messages import PAGE_VIEW, read_traits
 from bridge.destinations.segment import Segment
 from bridge.enrichment import Enricher
 from bridge.errors import InvalidEventError
-from bridge.event_rules import EventRules
+from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, EventReader
 from bridge.explain.drafts import Draft, DraftReader
 from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
 from bridge.sandbox.segment_actions import build_event
@@ -82,14 +82,14 @@ class Explainer:
     """Explains events.
 
     Args:
-        rules: How the app's events are read.
+        reader: Reads the app's events.
         destinations: The app's; without a Segment source an example stands in for it.
     """
 
-    def __init__(self, rules: EventRules, destinations: Destinations) -> None:
+    def __init__(self, reader: EventReader, destinations: Destinations) -> None:
         self._segment = destinations.segment or Segment("example")
-        self._reader = DraftReader(rules)
-        self._enricher = Enricher(rules, destinations, counters=Counter())
+        self._reader = DraftReader(reader)
+        self._enricher = Enricher(reader, destinations, counters=Counter())
 
     def explain(self, event: Mapping[str, Any], visitor: Visitor, *, now: float) -> Explanation:
         """Return ``event`` as it would go out.
@@ -105,10 +105,10 @@ class Explainer:
         if not isinstance(event, Mapping):
             raise InvalidEventError("event", f"expected an object, got {type(event).__name__}")
         if "event_name" in event:
-            draft = self._reader.read(event, "event_name", "custom_data")
+            draft = self._reader.read(event, "event_name", SERVER_EVENT)
             meta, message = self._follow_event(draft, visitor, now)
         elif "event" in event:
-            draft = self._reader.read(event, "event", "properties")
+            draft = self._reader.read(event, "event", TRACK_MESSAGE)
             meta, message = self._follow_message(draft, visitor, now)
         else:
             raise InvalidEventError("event", "expected event_name (Meta) or event (Segment)")

@@ -1,7 +1,7 @@
 """What an event must carry for where it happened: its page, its app, its chat, and a person.
 
-``parse_event`` checks what holds for every event. What stands here depends on ``action_source`` and
-is asked of events that no visitor's request completes: those from a shop's till, a CRM, an app.
+``parse_event`` checks what holds for every event. The checks here depend on ``action_source`` and
+are for events that no visitor's request completes: those from a shop's till, a CRM, an app.
 
 Source: Meta, "Server Event Parameters", "App Events", "Conversions API for Business Messaging",
 "AppendAttribution event parameters", "Data Processing Options for US Users" and, for the person,
@@ -10,26 +10,17 @@ Source: Meta, "Server Event Parameters", "App Events", "Conversions API for Busi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.errors import InvalidEventError
 from bridge.events.event import Event, UserData
-from bridge.events.properties import DELIVERY_CATEGORIES
+from bridge.events.properties import check_kinds
+from bridge.events.standard import ATTRIBUTION_REQUIRED, DETAILS, SEGMENT, one_of
 
 EXTINFO_LENGTH = 16
 PLATFORMS = ("a2", "i2")  # Android, iOS: the first place of extinfo
 CHANNELS = ("whatsapp", "messenger", "instagram")
-SEGMENTS = frozenset(
-    {
-        *(
-            f"{side}_customer_to_{part}"
-            for side in ("new", "existing")
-            for part in ("business", "business_line", "product_area", "medium")
-        ),
-        "customer_in_loyalty_program",
-    }
-)
 MESSAGING_EVENTS = frozenset(
     {
         *("AddToCart", "CartAbandoned", "InitiateCheckout", "LeadSubmitted", "OrderCanceled"),
@@ -44,105 +35,8 @@ _TOO_BROAD = (
     frozenset({"fn", "ge"}),
     frozenset({"ln", "ge"}),
 )
+_CHANNEL = one_of(*CHANNELS)
 _LDU_STATES = frozenset({0, *range(1000, 1014)})
-
-_Kind = tuple[Callable[[Any], bool], str]
-_ANY: _Kind = (lambda value: True, "any value")
-_TEXT: _Kind = (lambda value: isinstance(value, str), "text")
-_LIST: _Kind = (lambda value: isinstance(value, list), "a list")
-_FLAG: _Kind = (lambda value: isinstance(value, bool | int) and value in (0, 1), "0 or 1")
-_NUMBER: _Kind = (
-    lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "a number",
-)
-_WHOLE: _Kind = (
-    lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "a whole number",
-)
-_FILLED: _Kind = (
-    lambda value: isinstance(value, str) and bool(value.strip()),
-    "text that is not blank",
-)
-_COUNT: _Kind = (lambda value: _WHOLE[0](value) and 0 <= value < 10**15, "a count")
-_ID: _Kind = (
-    lambda value: _WHOLE[0](value) or _FILLED[0](value),
-    "text or a whole number",
-)
-
-_APP_DATA: dict[str, _Kind] = {
-    "advertiser_tracking_enabled": _FLAG,
-    "application_tracking_enabled": _FLAG,
-    "extinfo": _LIST,
-    "campaign_ids": _ANY,
-    "install_referrer": _TEXT,
-    "installer_package": _TEXT,
-    "url_schemes": _LIST,
-    "vendor_id": _TEXT,
-    "windows_attribution_id": _TEXT,
-    "consider_views": _FLAG,
-    "include_dwell_data": _FLAG,
-    "include_video_data": _FLAG,
-    "receipt_data": _TEXT,
-}
-_ORIGINAL_EVENT: dict[str, _Kind] = {
-    "event_name": _FILLED,
-    "event_time": _WHOLE,
-    "order_id": _FILLED,
-    "event_id": _FILLED,
-}
-# Of custom_data, what tills and CRMs send; keys of your own may hold anything.
-_PROPERTIES: dict[str, _Kind] = {
-    "content_ids": (
-        lambda value: isinstance(value, list) and all(map(_ID[0], value)),
-        "a list of ids",
-    ),
-    "content_type": _FILLED,
-    "event_source": _FILLED,
-    "item_number": _ID,
-    "lead_event_source": _FILLED,
-    "num_items": _COUNT,
-    "order_id": _FILLED,
-    "status": (lambda value: isinstance(value, str | bool), "text or true or false"),
-    "store_data": (lambda value: isinstance(value, dict), "an object"),
-}
-_STORE: dict[str, _Kind] = {
-    "store_page_id": _ID,
-    "brand_page_id": _ID,
-    "store_code": (
-        lambda value: (
-            isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= 64
-        ),
-        "1 to 64 letters and digits",
-    ),
-}
-_ITEM: dict[str, _Kind] = {
-    "quantity": _COUNT,
-    "item_price": _NUMBER,
-    "price": _NUMBER,
-    "delivery_category": (lambda value: value in DELIVERY_CATEGORIES, "a way of delivery"),
-    "title": _TEXT,
-    "description": _TEXT,
-    "brand": _TEXT,
-    "category": _TEXT,
-}
-_ATTRIBUTION_REQUIRED: dict[str, _Kind] = {
-    "ad_id": _ID,
-    "touchpoint_ts": _ID,
-    "attribution_share": _NUMBER,
-    "attribution_value": _NUMBER,
-}
-_ATTRIBUTION: dict[str, _Kind] = {
-    **_ATTRIBUTION_REQUIRED,
-    **dict.fromkeys(
-        (
-            *("scope", "visit_time", "adset_id", "campaign_id", "attribution_model", "attr_window"),
-            *("attribution_source", "touchpoint_type", "attribution_method", "decline_reason"),
-            *("auditing_token", "linkage_key", "touchpoint_id", "attribution_setting"),
-            *("total_credit", "partner_client_id"),
-        ),
-        _ANY,
-    ),
-}
 # Of each channel: the ids of which one is needed, group by group.
 _CHANNEL_IDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "messenger": (("page_id",),),
@@ -152,19 +46,18 @@ _CHANNEL_IDS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def check_source(event: Event) -> None:
-    """Check that ``event`` carries what Meta asks of its ``action_source``, and tells of whom.
+    """Check that ``event`` carries what Meta requires for its ``action_source``, and who did it.
 
     Raises:
         InvalidEventError: Meta would refuse it, and with it the whole batch; names the field.
     """
     check_person(event.user_data)
-    for name, kinds in (
-        ("app_data", _APP_DATA),
-        ("original_event_data", _ORIGINAL_EVENT),
-        ("attribution_data", _ATTRIBUTION),
-    ):
-        _check_object(getattr(event, name) or {}, kinds, name)
-    _check_properties(event.custom_data)
+    for name, kinds in DETAILS.items():
+        given = getattr(event, name) or {}
+        for key in given:
+            if key not in kinds:
+                raise InvalidEventError(f"{name}.{key}", "Meta has no such key here")
+        check_kinds(given, kinds, name)
     _check_choices(event)
     _check_data_processing(event)
     if check := _CHECKS.get(event.action_source):
@@ -174,7 +67,7 @@ def check_source(event: Event) -> None:
 
 
 def check_person(user_data: UserData) -> None:
-    """Check that ``user_data`` tells of whom.
+    """Check that ``user_data`` says who did it.
 
     Raises:
         InvalidEventError: It is empty, or holds only what too many people share.
@@ -188,35 +81,6 @@ def check_person(user_data: UserData) -> None:
     )
 
 
-def _check_object(
-    value: Mapping[str, Any], kinds: Mapping[str, _Kind], path: str, *, closed: bool = True
-) -> None:
-    """Check each item by its kind; a key without one is refused if ``closed``."""
-    for key, item in value.items():
-        if key not in kinds:
-            if closed:
-                raise InvalidEventError(f"{path}.{key}", "Meta knows no such key here")
-            continue
-        holds, words = kinds[key]
-        if not holds(item):
-            raise InvalidEventError(f"{path}.{key}", f"expected {words}, got {type(item).__name__}")
-
-
-def _check_properties(properties: Mapping[str, Any]) -> None:
-    path = "custom_data"
-    _check_object(properties, _PROPERTIES, path, closed=False)
-    _check_object(properties.get("store_data", {}), _STORE, f"{path}.store_data")
-    for i, item in enumerate(properties.get("contents") or []):
-        _check_object(item, _ITEM, f"{path}.contents[{i}]", closed=False)
-    segment = properties.get("customer_segmentation")
-    if segment is not None and not (isinstance(segment, str) and segment in SEGMENTS):
-        raise InvalidEventError(f"{path}.customer_segmentation", _one_of(SEGMENTS))
-
-
-def _one_of(allowed: Iterable[str]) -> str:
-    return f"expected one of {', '.join(sorted(allowed))}"
-
-
 def _require(value: Mapping[str, Any], keys: tuple[str, ...], path: str) -> None:
     for key in keys:
         if key not in value:
@@ -224,10 +88,10 @@ def _require(value: Mapping[str, Any], keys: tuple[str, ...], path: str) -> None
 
 
 def _check_choices(event: Event) -> None:
-    for key, allowed in (("messaging_channel", CHANNELS), ("customer_segmentation", SEGMENTS)):
+    for key, kind in (("messaging_channel", _CHANNEL), ("customer_segmentation", SEGMENT)):
         value = getattr(event, key)
-        if value is not None and value not in allowed:
-            raise InvalidEventError(key, _one_of(allowed))
+        if value is not None and not kind.holds(value):
+            raise InvalidEventError(key, f"expected {kind.words}")
 
 
 def _check_data_processing(event: Event) -> None:
@@ -252,7 +116,7 @@ def _check_website(event: Event) -> None:
 
 
 def _check_app(event: Event) -> None:
-    """Check ``app_data``: 16 places of ``extinfo``, of which the first and the fifth count."""
+    """Check ``app_data``: ``extinfo`` has 16 places; the first and the fifth are required."""
     app_data = event.app_data or {}
     _require(app_data, ("advertiser_tracking_enabled", "extinfo"), "app_data")
     extinfo = app_data["extinfo"]
@@ -281,7 +145,7 @@ def _check_messaging(event: Event) -> None:
 
 
 def _check_attribution(attribution: Mapping[str, Any]) -> None:
-    _require(attribution, tuple(_ATTRIBUTION_REQUIRED), "attribution_data")
+    _require(attribution, tuple(ATTRIBUTION_REQUIRED), "attribution_data")
     if not 0 <= attribution["attribution_share"] <= 1:
         raise InvalidEventError("attribution_data.attribution_share", "expected 0 to 1")
 

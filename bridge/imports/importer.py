@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations
 from bridge.errors import InvalidEventError
-from bridge.events.catalog import Catalog
 from bridge.events.event import Event
+from bridge.events.reader import EventReader, Reading
+from bridge.events.tripwire import Found
 from bridge.imports.lines import Line
 from bridge.imports.progress import Progress, ProgressFile, Tally
-from bridge.imports.record import Defaults, Rejection, build_rejection, read_event
-from bridge.imports.rejects import Rejects
+from bridge.imports.record import Defaults, RecordReader
+from bridge.imports.rejects import Rejection, Rejects, build_rejection
 from bridge.imports.source import Source
 from bridge.outbox.base import Counts, Delivery, Outbox
 
 BATCH_LINES = 1000
 BATCH_BYTES = 4_194_304  # of lines in one batch, whatever their number
 MAX_WAITING = 50_000  # deliveries that wait while more is read
+MAX_REASONS = 100  # of each kind that are counted
 POLL = 0.5  # seconds between looks at what waits
+
+_INDEX = re.compile(r"\[[0-9]+\]")
 
 
 @dataclass(slots=True)
@@ -34,7 +39,7 @@ class _Batch:
     Attributes:
         deliveries: What to store, event by event.
         events: How many events those are.
-        rejections: What not.
+        rejections: The other lines.
         line: The last line.
         end: Where the next one begins, bytes.
         digest: SHA-256 of everything before that, hex.
@@ -49,28 +54,33 @@ class _Batch:
 
 
 class Importer:
-    """Brings the events of a source into an outbox, beginning where it was interrupted.
+    """Brings the events of a source into an outbox, going on where it was interrupted.
 
     Args:
         source: Where the events are.
+        reader: Reads the app's events.
         destinations: Where they go; ``None`` only checks the lines.
         outbox: Where they wait until then; ``None`` checks the lines and stores nothing.
         progress_file: Where to keep how far it came.
         rejects: Where rejected lines go.
-        defaults: What holds where a line is silent.
+        defaults: What holds where a line does not say.
         max_waiting: Pause while more deliveries wait; ``None`` if nobody delivers meanwhile.
 
     Attributes:
         progress: How far it came.
         reasons: How often a field was at fault, by field and reason; the first 100 of them.
+        removed: How often personal data was removed, by place and kind; the first 100 of them.
+        left_out: How many values of user data were left out, by key.
 
     Raises:
-        ConfigError: The source has changed since it was begun, or is being imported.
+        ConfigError: The source has changed since it was begun.
+        OSError: It is being imported, or its progress cannot be read.
     """
 
     def __init__(
         self,
         source: Source,
+        reader: EventReader,
         destinations: Destinations | None,
         outbox: Outbox | None,
         *,
@@ -83,7 +93,7 @@ class Importer:
         self._destinations = destinations
         self._names = destinations.names if destinations else []
         reach_meta = destinations is not None and destinations.reach_meta
-        self._context = EncodingContext(Catalog(), reaches_meta=reach_meta)
+        self._context = EncodingContext(reader.catalog, reaches_meta=reach_meta)
         self._outbox = outbox
         self._progress_file = progress_file
         self._rejects = rejects
@@ -91,17 +101,25 @@ class Importer:
         self._room = 0  # deliveries that may be stored before the next look
         self._stopped = asyncio.Event()
         self.reasons: Counter[tuple[str, str]] = Counter()
+        self.removed: Counter[tuple[str, str]] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.progress: Progress = progress_file.load(source, self._names)
-        self._defaults = replace(defaults, series=self.progress.series)
+        self._records = RecordReader(
+            reader,
+            source.table,
+            replace(defaults, series=self.progress.series),
+            on_removed=self._count_removed,
+            on_dropped=self._count_left_out,
+        )
 
     @property
     def tally(self) -> Tally:
-        """What became of the lines, of former runs too."""
+        """What became of the lines, including those of former runs."""
         return self.progress.tally
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether ``stop`` was called."""
         return self._stopped.is_set()
 
     def stop(self) -> None:
@@ -113,8 +131,8 @@ class Importer:
 
         Raises:
             OutboxError: The outbox failed; run again to go on.
-            ConfigError: The progress or the rejected lines cannot be written, or the source was
-                still being written itself; what is stored stays stored.
+            OSError: The progress or the rejected lines cannot be written, or the source was still
+                being written itself; what is stored stays stored.
         """
         if self.progress.finished:
             return
@@ -182,20 +200,28 @@ class Importer:
 
     def _read_line(self, batch: _Batch, line: Line, now: float) -> None:
         try:
-            event = read_event(line, self._source.table, self._defaults, now)
-            batch.deliveries += self._encode(event, now)
+            event, reading = self._records.read(line, now)
+            batch.deliveries += self._encode(event, reading, now)
             batch.events += 1
         except InvalidEventError as error:
             rejection = build_rejection(line, error)
             batch.rejections.append(rejection)
             reason = (rejection.field, rejection.reason)
-            if reason in self.reasons or len(self.reasons) < 100:
-                self.reasons[reason] += 1
+            _count(self.reasons, reason)
 
-    def _encode(self, event: Event, now: float) -> list[Delivery]:
+    def _encode(self, event: Event, reading: Reading, now: float) -> list[Delivery]:
         if self._destinations is None:
             return []
-        return self._destinations.build_deliveries(event, self._context, due=now)
+        context = self._context._replace(name=reading.spec_name, properties=reading.properties)
+        return self._destinations.build_deliveries(event, context, due=now)
+
+    def _count_removed(self, name: object, path: str, found: Sequence[Found]) -> None:
+        for each in found:
+            place = _INDEX.sub("[]", f"{path}.{each.path}")  # one for all items of a list
+            _count(self.removed, (place, each.kind))
+
+    def _count_left_out(self, key: str, dropped: int, given: int, reason: str) -> None:
+        self.left_out[key] += 1
 
     async def _store(self, batch: _Batch) -> None:
         await asyncio.to_thread(self._rejects.write, batch.rejections)
@@ -215,7 +241,7 @@ class Importer:
         await asyncio.to_thread(self._progress_file.save, self.progress)
 
     async def _wait_for_room(self, wanted: int) -> None:
-        """Wait while too many deliveries wait; counted only when those counted last are used up."""
+        """Wait while too many deliveries wait; they are counted again when the count is used up."""
         if self._max_waiting is None or self._outbox is None:
             return
         while self._room < wanted and not self.is_stopped:
@@ -230,3 +256,8 @@ class Importer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL):
                 await self._stopped.wait()
+
+
+def _count(counter: Counter[tuple[str, str]], reason: tuple[str, str]) -> None:
+    if reason in counter or len(counter) < MAX_REASONS:
+        counter[reason] += 1

@@ -1,12 +1,10 @@
-"""Lines of a stream: of bounded length, each with its place, so that reading can go on there."""
+"""Lines of a stream: of bounded length, each with its place, from which reading can go on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
-
-from bridge.errors import ConfigError
 
 MAX_LINE = 1_048_576  # bytes of a line, its end included
 MAX_SKIPPED = 67_108_864  # bytes of a stream without a line's end; a device may never have one
@@ -33,7 +31,7 @@ class LineReader:
 
     Args:
         stream: What is read.
-        size: Bytes of it that are read, whatever comes behind; ``None`` reads it to its end.
+        size: Bytes of it to read, whatever follows; ``None`` reads it to its end.
 
     Attributes:
         number: Lines read so far.
@@ -63,7 +61,7 @@ class LineReader:
         A line that is too long is skipped piece by piece and never held.
 
         Raises:
-            ConfigError: There is no end of it.
+            OSError: It has no end.
         """
         start, piece = self.offset, self._read_piece(MAX_LINE)
         if not piece:
@@ -95,6 +93,6 @@ class LineReader:
 
     def _check_skipped(self, start: int) -> None:
         if self._size is None and self.offset - start > MAX_SKIPPED:
-            raise ConfigError(
+            raise OSError(
                 f"line {self.number + 1} is longer than {MAX_SKIPPED >> 20} MiB; is this text?"
             )

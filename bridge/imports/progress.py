@@ -1,7 +1,7 @@
 """How far an import has come: a small file next to the imported one, replaced atomically.
 
-It is written only after a batch stands in the outbox. It stays when all is imported, so that the
-same command given again sends nothing twice, however late.
+It is written only after a batch is in the outbox. It stays when everything is imported, so that the
+same command sends nothing twice, however late it is given again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Tally(msgspec.Struct):
         lines: Read; blank ones and a header do not count.
         stored: New in the outbox.
         repeated: In the outbox before, waiting or delivered in the last 48 hours.
-        rejected: Not stored; why stands in the file of rejected lines.
+        rejected: Not stored; the file of rejected lines says why.
     """
 
     lines: _Count = 0
@@ -40,15 +40,15 @@ class Progress(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How far one file has come.
 
     Attributes:
-        size, format: Of the file, to know it again.
-        series: What event ids are built of, beside the lines themselves.
+        size, format: Of the file, to recognise it.
+        series: What event ids are built of, in addition to the lines themselves.
         destinations: Where its events go.
-        line: The last line that is done with.
+        line: The last line that is done.
         offset: Where the next one begins.
         digest: SHA-256 of everything before that, hex.
         rejected_bytes: Length of the file of rejected lines.
         stored_at: When the last batch was stored, Unix seconds.
-        finished: Whether the last line is done with.
+        finished: Whether all lines are done.
         tally: What became of the lines.
     """
 
@@ -70,7 +70,7 @@ class ProgressFile:
 
     Args:
         path: The file; ``None`` keeps nothing.
-        restart: Whether to begin anew.
+        restart: Whether to begin again.
     """
 
     def __init__(self, path: Path | None, *, restart: bool = False) -> None:
@@ -78,13 +78,14 @@ class ProgressFile:
         self._restart = restart
 
     def load(self, source: Source, destinations: list[str]) -> Progress:
-        """Return how far ``source`` has come, and have it read on from there.
+        """Return how far ``source`` has come, and make it go on from there.
 
-        Nobody else may import the file from then on. Anew it begins with the series of before, so
-        that lines which have not changed keep their event ids, even if the first one has.
+        Nobody else may import the file from then on. A restart keeps the series of before, so that
+        lines which have not changed keep their event ids, even if the first one has.
 
         Raises:
-            ConfigError: It is being imported, has changed or goes elsewhere; says what to do.
+            ConfigError: It has changed, or goes elsewhere; says what to do.
+            OSError: It is being imported, or its progress cannot be read.
         """
         fresh = Progress(
             size=source.size or 0,
@@ -105,7 +106,7 @@ class ProgressFile:
         return found
 
     def _check(self, found: Progress, fresh: Progress, source: Source) -> None:
-        """Refuse to go on behind lines that are not those that were imported."""
+        """Refuse to go on after lines that are not those that were imported."""
         changed = self._advise(f"{source.name} has changed since its import began")
         if found.size != fresh.size:
             raise ConfigError(changed)
@@ -130,7 +131,7 @@ class ProgressFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+            raise OSError(f"cannot read {path}: {error.strerror}") from None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             if self._restart:
                 return None
@@ -149,13 +150,13 @@ class ProgressFile:
         """Replace the file by ``progress``, on disk when this returns.
 
         Raises:
-            ConfigError: It cannot be written.
+            OSError: It cannot be written.
         """
         if self.path is None:
             return
         draft = self.path.with_name(self.path.name + ".tmp")
         try:
-            # Made anew, since a link of that name may lead anywhere.
+            # Created again, since a link of that name may lead anywhere.
             draft.unlink(missing_ok=True)
             with draft.open("xb") as file:
                 file.write(msgspec.json.encode(progress))
@@ -163,4 +164,4 @@ class ProgressFile:
                 os.fsync(file.fileno())
             draft.replace(self.path)
         except OSError as error:
-            raise ConfigError(f"cannot write {self.path}: {error.strerror}") from None
+            raise OSError(f"cannot write {self.path}: {error.strerror}") from None

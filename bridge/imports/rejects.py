@@ -3,23 +3,54 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from bridge.errors import ConfigError
-from bridge.imports.record import Rejection
+from bridge.errors import InvalidEventError
+from bridge.imports.lines import Line
+
+_NAME = re.compile(r"[\w.\[\]-]{1,100}")
+_LONG_NUMBER = re.compile(r"[0-9][0-9 ()./-]{5,}[0-9]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A line that is not imported.
+
+    Attributes:
+        line: Its number, from 1.
+        field: The field at fault.
+        reason: What was expected there; never holds the value.
+    """
+
+    line: int
+    field: str
+    reason: str
+
+
+def build_rejection(line: Line, error: InvalidEventError) -> Rejection:
+    """Return why ``line`` is not imported, in words that hold nothing of the line but names.
+
+    A key may be personal too, if a cell slipped into the header or an object has people as its
+    keys; and a number in a reason may be a phone number in the wrong column.
+    """
+    named = _NAME.fullmatch(error.field) and not _LONG_NUMBER.search(error.field)
+    reason = _LONG_NUMBER.sub("(a number)", error.reason)
+    return Rejection(line=line.number, field=error.field if named else "(a key)", reason=reason)
 
 
 class Rejects:
-    """Lines of JSON in a file, made with the first of them.
+    """Lines of JSON in a file, which is created with the first of them.
 
     Args:
         path: The file; ``None`` keeps nothing.
-        length: Bytes of it that count. What an interrupted batch wrote behind them goes, since its
-            lines are read again.
+        length: Bytes of it that count. What an interrupted batch wrote after them is cut off, since
+            its lines are read again.
     """
 
     def __init__(self, path: Path | None, length: int = 0) -> None:
@@ -28,10 +59,10 @@ class Rejects:
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
-        """Cut the file to the bytes that count, and forget a former import's.
+        """Cut the file to the bytes that count, and delete that of a former import.
 
         Raises:
-            ConfigError: It cannot be written.
+            OSError: It cannot be written.
         """
         if self.path is None:
             return
@@ -49,7 +80,7 @@ class Rejects:
         """Append ``rejections``, on disk when this returns.
 
         Raises:
-            ConfigError: They cannot be written.
+            OSError: They cannot be written.
         """
         if self.path is None or not rejections:
             return
@@ -69,5 +100,5 @@ class Rejects:
         if self._file is not None:
             self._file.close()
 
-    def _error(self, error: OSError) -> ConfigError:
-        return ConfigError(f"cannot write {self.path}: {error.strerror}; see --rejected")
+    def _error(self, error: OSError) -> OSError:
+        return OSError(f"cannot write {self.path}: {error.strerror}; see --rejected")

@@ -45,11 +45,11 @@ class Place(NamedTuple):
 class Source:
     """Where events are read from.
 
-    Of a file as many bytes are read as it has now, so that one that grows comes to an end.
+    Of a file, as many bytes are read as it has now, so that reading ends even if it grows.
 
     Args:
         path: A file; ``None`` reads standard input.
-        format_: What the lines are; by default the file's name or its first line tells.
+        format_: What the lines are; by default found by the file's name or its first line.
         ignore_columns: Whether a CSV's unknown columns are left out; they are refused otherwise.
 
     Attributes:
@@ -57,11 +57,12 @@ class Source:
         size: Bytes; ``None`` for a stream, which cannot be read again.
         format: What the lines are.
         table: The columns of a CSV.
-        series: SHA-256 of its first event's line, hex: what tells it from other files, even when it
-            is renamed or grows; ``""`` if there is none.
+        series: SHA-256 of its first event's line, hex: distinguishes it from other files, even when
+            it is renamed or grows; ``""`` if it has no event.
 
     Raises:
-        ConfigError: It cannot be read, or its first line is no header and no event.
+        ConfigError: Its first line is neither a header nor an event.
+        OSError: It cannot be read, or is still being written.
     """
 
     def __init__(
@@ -81,11 +82,11 @@ class Source:
         self.table: Table | None = None
         try:
             first = self._read_first()
-            self.format = format_ or _tell_format(path, first)
+            self.format = format_ or _find_format(path, first)
             if self.format == "csv":
                 self.table = Table(first.content or b"", ignore_columns=ignore_columns)
             event = first if self.table is None else self._read_filled()
-        except ConfigError:
+        except (ConfigError, OSError):
             self.close()
             raise
         self._head = [event] if event else []
@@ -108,7 +109,7 @@ class Source:
             raise ConfigError(f"{self.name} is empty")
         _check_first(first)
         if self._is_half(first):
-            raise ConfigError(f"{self.name} is still being written; import it once it is done")
+            raise OSError(f"{self.name} is still being written; import it once it is done")
         return first
 
     def _read_filled(self) -> Line | None:
@@ -117,12 +118,13 @@ class Source:
     def lock(self) -> None:
         """Refuse to read the file while another process imports it, until it is closed.
 
-        The file itself is locked, since nothing of ours next to it lasts: the kernel lets go of it
-        however a process ends. On file systems that lock nothing, nothing is refused.
+        The file itself is locked, since a lock file of ours could be left behind: the kernel
+        releases this lock however a process ends. On file systems without locks, nothing is
+        refused.
         Source: Linux man-pages, flock(2), read 2026-11-24.
 
         Raises:
-            ConfigError: Another process imports it.
+            OSError: Another process imports it.
         """
         if self.size is None:
             return
@@ -132,14 +134,14 @@ class Source:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno == errno.EWOULDBLOCK:
-                raise ConfigError(
+                raise OSError(
                     f"{self.name} is being imported already; wait until that has ended, or stop it"
                 ) from None
 
     def go_to(self, offset: int) -> bool:
         """Read on from ``offset``, and return whether a line begins there.
 
-        Everything before it is read once more, which tells ``place``.
+        Everything before it is read once more, for ``place``.
         """
         self._stream.seek(0)
         self._head = []
@@ -147,7 +149,7 @@ class Source:
         return self._reader.pass_over(offset)
 
     def read(self) -> Iterator[Line]:
-        """Yield the lines that are left, blank ones too, but for half a one at the end."""
+        """Yield the lines that are left, blank ones too, but not half a line at the end."""
         for line in itertools.chain(self._head, self._reader):
             if self._is_half(line):
                 self._is_cut = True
@@ -161,18 +163,18 @@ class Source:
         return os.pread(self._stream.fileno(), 1, line.end - 1) != b"\n"
 
     def check_end(self) -> None:
-        """Raise if what was read is not the whole of what the file held when it was opened.
+        """Raise if less was read than the file held when it was opened.
 
         Raises:
-            ConfigError: Its last line was still being written, or it was cut meanwhile.
+            OSError: Its last line was still being written, or it was cut meanwhile.
         """
         if self._is_cut:
-            raise ConfigError(
+            raise OSError(
                 f"{self.name} is still being written: all but its last line is imported; --restart"
                 " imports the rest once it is done"
             )
         if self.size is not None and self._reader.offset < self.size:
-            raise ConfigError(f"{self.name} has become shorter while it was read")
+            raise OSError(f"{self.name} has become shorter while it was read")
 
     def close(self) -> None:
         """Close the file."""
@@ -185,21 +187,21 @@ def _open(path: Path | None) -> BinaryIO:
             return open(0, "rb", buffering=BUFFER_BYTES, closefd=False)
         return path.open("rb", buffering=BUFFER_BYTES)
     except OSError as error:
-        raise ConfigError(f"cannot read {path or 'standard input'}: {error.strerror}") from None
+        raise OSError(f"cannot read {path or 'standard input'}: {error.strerror}") from None
 
 
 def _check_first(line: Line) -> None:
-    """Refuse what is no file of lines at all, with advice."""
+    """Refuse what is not a file of lines at all, with advice."""
     content = line.content
     if content is None:
         raise ConfigError(f"the first line is longer than {MAX_LINE >> 20} MiB; is this text?")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
-        raise ConfigError("this is no UTF-8 text; save the file as CSV UTF-8 or as JSON lines")
+        raise ConfigError("not UTF-8 text; save the file as CSV UTF-8 or as JSON lines")
     if content.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
         raise ConfigError("one JSON list, expected one object a line; jq -c '.[]' makes such lines")
 
 
-def _tell_format(path: Path | None, first: Line) -> Format:
+def _find_format(path: Path | None, first: Line) -> Format:
     if path is not None and (known := _FORMATS.get(path.suffix.lower())):
         return known
     begins_object = (first.content or b"").lstrip(b"\xef\xbb\xbf \t").startswith(b"{")

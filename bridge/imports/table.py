@@ -2,145 +2,122 @@
 
 Columns are the keys of Meta's server event, its standard properties, and user data by Meta's names
 or readable ones (``email``, ``first_name``); one of your own is ``custom_data.mine``. An empty cell
-is not given. A row is one line: a quoted cell that goes on in the next line is refused.
+means not given. A row is one line: a quoted cell that goes on in the next line is refused.
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from bridge.errors import ConfigError, InvalidEventError
-from bridge.events.properties import PERSONAL_KEYS
+from bridge.events.money import read_amount
+from bridge.events.personal_keys import NOTHING, judge_key
+from bridge.events.standard import (
+    ANYTHING,
+    DETAILS,
+    FLAG,
+    ID,
+    IDS,
+    LIST,
+    NUMBER,
+    OBJECT,
+    PROPERTIES,
+    WHOLE,
+    Kind,
+)
 from bridge.events.user_data import USER_DATA_KEYS
 
 DELIMITERS = ",;\t"
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_OBJECTS = ("custom_data", "user_data", "app_data", "original_event_data", "attribution_data")
 
-_Read = Callable[[str], Any]  # raises ValueError with what was expected
-
-
-def read_number(text: str) -> float:
-    """Return the number in ``text``, ``"12.50"``.
-
-    Raises:
-        ValueError: It is none; the message says what was expected.
-    """
-    if not _NUMBER.fullmatch(text):
-        raise ValueError("expected a number such as 12.50")
-    return float(text)
+_Read = Callable[[str, str], Any]  # from a cell and its path; raises InvalidEventError
 
 
-def _read_whole(text: str) -> int:
+def _keep(text: str, path: str) -> str:
+    return text
+
+
+def _read_whole(text: str, path: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise ValueError("expected a whole number")
+        raise InvalidEventError(path, "expected a whole number")
     return int(text)
 
 
-def _read_flag(text: str) -> bool:
+def _read_flag(text: str, path: str) -> bool:
     try:
         return _FLAGS[text.lower()]
     except KeyError:
-        raise ValueError("expected true or false") from None
+        raise InvalidEventError(path, "expected true or false") from None
 
 
-def _read_json(text: str) -> Any:
+def _read_json(text: str, path: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        raise ValueError("expected JSON") from None
+        raise InvalidEventError(path, "expected JSON") from None
 
 
-def _read_ids(text: str) -> Any:
+def _read_ids(text: str, path: str) -> Any:
     if text.startswith("["):
-        return _read_json(text)
+        return _read_json(text, path)
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-def _read_loose(text: str) -> Any:
+def _read_loose(text: str, path: str) -> Any:
     """Return a list, an object or a number, if ``text`` is one, else the text."""
     try:
-        return _read_json(text) if text[0] in '[{"' else read_number(text)
-    except ValueError:
+        value = _read_json(text, path)
+    except InvalidEventError:
         return text
+    return text if value is None or isinstance(value, bool) else value
 
 
-def _read_whole_or_text(text: str) -> Any:
-    return _read_whole(text) if text.isascii() and text.isdigit() else text
+def _read_id(text: str, path: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else text
 
 
+# Amounts and counts in custom_data stay text here: EventReader reads them.
+_PROPERTY_READERS: dict[Kind, _Read] = {IDS: _read_ids, LIST: _read_json, OBJECT: _read_json}
+_DETAIL_READERS: dict[Kind, _Read] = {
+    ANYTHING: _read_loose,
+    FLAG: _read_flag,
+    ID: _read_id,
+    LIST: _read_json,
+    NUMBER: read_amount,
+    WHOLE: _read_whole,
+}
 _EVENT: dict[str, _Read] = {
-    "event_name": str,
-    "event_time": str,
-    "event_id": str,
-    "action_source": str,
-    "event_source_url": str,
-    "referrer_url": str,
+    **dict.fromkeys(
+        (
+            *("event_name", "event_time", "event_id", "action_source", "event_source_url"),
+            *("referrer_url", "messaging_channel", "customer_segmentation"),
+            "advanced_measurement_table",
+        ),
+        _keep,
+    ),
     "opt_out": _read_flag,
-    "data_processing_options": lambda text: [] if text == "[]" else [text],
+    "data_processing_options": lambda text, path: [] if text == "[]" else [text],
     "data_processing_options_country": _read_whole,
     "data_processing_options_state": _read_whole,
-    "messaging_channel": str,
-    "customer_segmentation": str,
-    "advanced_measurement_table": str,
-}
-_PROPERTIES: dict[str, _Read] = {
-    "value": read_number,
-    "currency": str,
-    "order_id": str,
-    "content_category": str,
-    "content_ids": _read_ids,
-    "content_name": str,
-    "content_type": str,
-    "contents": _read_json,
-    "delivery_category": str,
-    "event_source": str,
-    "item_number": str,
-    "lead_event_source": str,
-    "net_revenue": read_number,
-    "num_items": _read_whole,
-    "predicted_ltv": read_number,
-    "search_string": str,
-    "status": str,
-    "store_data": _read_json,
 }
 _OTHERS: dict[str, dict[str, _Read]] = {
-    "user_data": dict.fromkeys(USER_DATA_KEYS, str),
-    "custom_data": _PROPERTIES,
-    "app_data": {
-        "advertiser_tracking_enabled": _read_flag,
-        "application_tracking_enabled": _read_flag,
-        "consider_views": _read_flag,
-        "extinfo": _read_json,
-        "include_dwell_data": _read_flag,
-        "include_video_data": _read_flag,
-        "install_referrer": str,
-        "installer_package": str,
-        "receipt_data": str,
-        "url_schemes": _read_json,
-        "vendor_id": str,
-        "windows_attribution_id": str,
-    },
-    "original_event_data": {"event_time": _read_whole},
-    "attribution_data": {
-        "ad_id": _read_whole_or_text,
-        "touchpoint_ts": _read_whole_or_text,
-        "attribution_share": read_number,
-        "attribution_value": read_number,
+    "user_data": dict.fromkeys(USER_DATA_KEYS, _keep),
+    "custom_data": {key: _PROPERTY_READERS.get(kind, _keep) for key, kind in PROPERTIES.items()},
+    **{
+        place: {key: _DETAIL_READERS.get(kind, _keep) for key, kind in kinds.items()}
+        for place, kinds in DETAILS.items()
     },
 }
 _PLAIN: dict[str, tuple[str, str]] = {
-    **{name: ("", name) for name in _EVENT},
-    **{name: ("custom_data", name) for name in _PROPERTIES},
+    **{name: ("custom_data", name) for name in PROPERTIES},
     **{name: ("user_data", name) for name in USER_DATA_KEYS},
+    **{name: ("", name) for name in _EVENT},
 }
 
 
@@ -161,7 +138,7 @@ class Table:
 
     Args:
         header: The first row, as bytes without the line's end.
-        ignore_columns: Whether columns that are none of an event's are left out; refused otherwise.
+        ignore_columns: Whether unknown columns are left out; they are refused otherwise.
 
     Raises:
         ConfigError: The header cannot be read, or a column is unknown or comes twice.
@@ -183,7 +160,7 @@ class Table:
         paths = [column.path for column in self._columns if column]
         for path in paths:
             if paths.count(path) > 1:
-                raise ConfigError(f"the header names {path} twice")
+                raise ConfigError(f"the header has {path} twice")
         for path in ("event_name", "event_time"):
             if path not in paths:
                 raise ConfigError(f"the header has no column {path}; is its first row the header?")
@@ -207,15 +184,8 @@ class Table:
             text = cell.strip()
             if column is not None and text:
                 place = fields.setdefault(column.place, {}) if column.place else fields
-                place[column.key] = _read_cell(column, text)
+                place[column.key] = column.read(text, column.path)
         return fields
-
-
-def _read_cell(column: _Column, text: str) -> Any:
-    try:
-        return column.read(text)
-    except ValueError as error:
-        raise InvalidEventError(column.path, str(error)) from None
 
 
 def _decode(content: bytes) -> str:
@@ -236,19 +206,18 @@ def _split(text: str, delimiter: str) -> list[str]:
 
 
 def _find_column(name: str) -> _Column | None:
-    """Return what ``name`` stands for; known names in any case, with spaces or dashes."""
+    """Return the column that ``name`` means; known names in any case, with spaces or dashes."""
     known = name.lower().replace(" ", "_").replace("-", "_")
     place, key = _PLAIN.get(known, ("", ""))
     if not key:
         place, _, key = name.partition(".")
-        if place not in _OBJECTS or not key or (place == "user_data" and key not in USER_DATA_KEYS):
+        if place not in _OTHERS or not key or (place == "user_data" and key not in USER_DATA_KEYS):
             return None
-    if place == "custom_data" and key.lower().replace("-", "_") in PERSONAL_KEYS:
-        raise ConfigError(f"column {name[:50]!r} is personal: name it {key[:40]} or user_data.…")
+    if place == "custom_data" and key in USER_DATA_KEYS and judge_key(key, NOTHING).personal:
+        raise ConfigError(f"column {name[:50]!r} is personal: name it {key} or user_data.{key}")
     if not place:
         return _Column(place, key, _EVENT[key])
-    otherwise = _read_loose if place in ("app_data", "attribution_data") else str
-    return _Column(place, key, _OTHERS[place].get(key, otherwise))
+    return _Column(place, key, _OTHERS[place].get(key, _keep))
 
 
 def _describe_unknown(names: list[str]) -> str:
@@ -257,6 +226,6 @@ def _describe_unknown(names: list[str]) -> str:
     close = difflib.get_close_matches(names[0].lower(), _PLAIN, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}? " if close else ""
     return (
-        f"unknown column {shown}{more}: {hint}Your own are written custom_data.name;"
+        f"unknown column {shown}{more}: {hint}Write your own as custom_data.name;"
         " --ignore-columns leaves them out"
     )

@@ -609,6 +609,17 @@ def test_import_tells_rejected_lines_and_exits_with_1(
     assert "mary" not in said.out + said.err + str(rejected)
 
 
+def test_import_says_what_personal_data_it_removed(
+    run: Run, settings: dict[str, str], folder: Path
+) -> None:
+    custom = {"value": 1, "currency": "EUR", "lines": [{"note": "by mary@example.com"}]}
+    path = write_sales(folder / "sales.jsonl", 3, custom_data=custom)
+    said = run("import", str(path), "--no-send")
+    assert said.code == 0
+    assert "removed, since it looks personal: custom_data.lines[].note (email) 3 x" in said.out
+    assert "mary" not in said.out + said.err
+
+
 def test_import_refuses_unknown_columns_before_anything(
     run: Run, settings: dict[str, str], folder: Path
 ) -> None:
@@ -670,7 +681,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
-    assert "interrupted behind line 3,000; the same command goes on" in out
+    assert "interrupted after line 3,000; the same command goes on" in out
     asyncio.run(sandbox._call("DELETE", "/api/faults"))
     again = start("import", str(path))
     processes.append(again)

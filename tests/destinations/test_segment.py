@@ -22,10 +22,9 @@ from bridge.destinations import Accepted, Paused, Rejected, Retry, Segment, Verd
 from bridge.destinations.base import FAULTS, EncodingContext, IdentityMessage
 from bridge.destinations.group import Destinations
 from bridge.enrichment import Enricher
-from bridge.event_rules import EventRules
 from bridge.events.catalog import Catalog
 from bridge.events.event import STANDARD_EVENTS, Event, parse_event
-from bridge.events.tripwire import Tripwire
+from bridge.events.reader import EventReader
 from bridge.outbox import SQLiteOutbox
 from bridge.visitor.identity import Identity
 from tests.factories import NOW, make_bridge, make_delivery
@@ -534,8 +533,7 @@ async def bridge(outbox: SQLiteOutbox) -> Bridge:
 
 async def test_any_properties_go_out_in_both_languages_or_are_refused(bridge: Bridge) -> None:
     visitor = make_golden_visitor(bridge)
-    rules = EventRules(catalog=CATALOG, tripwire=Tripwire())
-    enricher = Enricher(rules, Destinations([Segment(KEY)]), counters=Counter())
+    enricher = Enricher(EventReader(CATALOG), Destinations([Segment(KEY)]), counters=Counter())
 
     @settings(deadline=None, max_examples=300)
     @given(NAMES, SANE | st.dictionaries(WORDS | st.text(), ANY, max_size=8))

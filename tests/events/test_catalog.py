@@ -15,10 +15,9 @@ from bridge import Bridge, ConfigError, InvalidEventError
 from bridge.destinations import Segment
 from bridge.destinations.group import Destinations
 from bridge.enrichment import Completed, Enricher
-from bridge.event_rules import EventRules
 from bridge.events.catalog import EVENTS, Catalog, EventMapping
 from bridge.events.event import STANDARD_EVENTS
-from bridge.events.tripwire import Tripwire
+from bridge.events.reader import EventReader
 from bridge.outbox import SQLiteOutbox
 from tests.factories import NOW, make_bridge, make_meta
 from tests.goldens import CASES, ENVELOPE, build_event, build_message, make_golden_visitor
@@ -49,8 +48,9 @@ async def bridge(outbox: SQLiteOutbox) -> Bridge:
 
 def complete(bridge: Bridge, name: str, properties: dict[str, Any], **options: Any) -> Completed:
     """The event of the goldens' visitor, from its properties in either language."""
-    rules = EventRules(**{"catalog": catalog, "tripwire": Tripwire(), **options})
-    enricher = Enricher(rules, Destinations([SEGMENT]), counters=Counter())
+    reader = EventReader(options.pop("catalog", catalog))
+    destinations = options.pop("destinations", [SEGMENT])
+    enricher = Enricher(reader, Destinations(destinations), counters=Counter())
     given = {**ENVELOPE["event"], "event_name": name, "custom_data": properties}
     return enricher.complete(given, make_golden_visitor(bridge), now=NOW)
 

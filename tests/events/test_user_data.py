@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events.event import UserData
 from bridge.events.normalizers import hash_external_id
+from bridge.events.personal_values import holds_email
 from bridge.events.user_data import (
     MAX_ITEMS,
     MAX_TEXT,
     MAX_USER_AGENT,
-    build_user_data,
-    looks_like_email,
     read_user_data,
 )
 from tests.servers import ROOT
@@ -52,6 +51,10 @@ GARBAGE = (
     | st.just(10**5000)
     | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)
 )
+
+
+def build_user_data(raw: Any, **options: Any) -> UserData:
+    return UserData(**read_user_data(raw, **options))
 
 
 def sha256(text: str) -> str:
@@ -207,7 +210,7 @@ def test_unknown_key_raises_and_suggests_the_closest(key: str, hint: str) -> Non
     with pytest.raises(InvalidEventError) as caught:
         build_user_data({key: "mary@example.com"})
     assert caught.value.field == f"user_data.{key}"
-    assert caught.value.reason == f"Meta knows no such key; {hint}"
+    assert caught.value.reason == f"Meta has no such key; {hint}"
 
 
 def test_unknown_key_is_shortened_and_cleaned_in_the_message() -> None:
@@ -366,7 +369,7 @@ def test_external_id_has_one_hash_everywhere(value: str) -> None:
     ],
 )
 def test_email_is_recognised(text: str, answer: bool) -> None:
-    assert looks_like_email(text) is answer
+    assert holds_email(text) is answer
 
 
 @settings(deadline=None)  # the first phone number loads its numbering plan
@@ -417,7 +420,7 @@ def test_what_is_left_out_may_be_told_instead_of_logged(caplog: pytest.LogCaptur
         "external_id": [str(i) for i in range(25)],
     }
     told: list[tuple[str, int, int, str]] = []
-    taken = read_user_data(raw, tell=lambda *each: told.append(each))
+    taken = read_user_data(raw, on_dropped=lambda *each: told.append(each))
     assert not lines(caplog)
     assert [each[:3] for each in told] == [
         ("email", 1, 2),

@@ -6,6 +6,7 @@ import pytest
 
 from bridge import InvalidEventError, UserData
 from bridge.events.event import parse_event
+from bridge.events.reader import SERVER_EVENT, EventReader
 from bridge.imports.action_sources import check_source
 from bridge.sandbox.event_rules import check_event
 from bridge.sandbox.refusal import Refusal
@@ -29,7 +30,8 @@ def build(**changes: Any) -> dict[str, Any]:
 def check(fields: dict[str, Any]) -> None:
     given = dict(fields)
     user_data = UserData(**given.pop("user_data"))
-    check_source(parse_event(given, user_data, now=NOW))
+    fields, _, _ = EventReader().read_event(given, SERVER_EVENT, lambda *removed: None)
+    check_source(parse_event(fields, user_data, now=NOW))
 
 
 APP = {"action_source": "app", "app_data": {"advertiser_tracking_enabled": 1, "extinfo": EXTINFO}}

@@ -19,10 +19,13 @@ from hypothesis import strategies as st
 import bridge.imports.importer
 from bridge import ConfigError, InvalidEventError, OutboxError, OutboxFullError
 from bridge.destinations.group import Destinations
+from bridge.events.catalog import Catalog, EventMapping
 from bridge.events.event import DAY, Event
+from bridge.events.reader import EventReader
 from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
 from bridge.imports.lines import MAX_LINE, Line, LineReader
-from bridge.imports.record import build_rejection, read_event
+from bridge.imports.record import RecordReader
+from bridge.imports.rejects import build_rejection
 from bridge.imports.table import Table
 from bridge.outbox import Delivery, SQLiteOutbox
 from bridge.sandbox.event_rules import check_event
@@ -39,9 +42,23 @@ SALE: dict[str, Any] = {
 }
 
 
-def read(content: bytes | dict[str, Any], table: Table | None = None, **options: Any) -> Event:
+def read(
+    content: bytes | dict[str, Any],
+    table: Table | None = None,
+    *,
+    reader: EventReader | None = None,
+    number: int = 7,
+    **options: Any,
+) -> Event:
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return read_event(Line(7, 100, 100 + len(raw), raw), table, Defaults(**options), NOW)
+    records = RecordReader(
+        reader or EventReader(),
+        table,
+        Defaults(**options),
+        on_removed=lambda *removed: None,
+        on_dropped=lambda *dropped: None,
+    )
+    return records.read(Line(number, 100, 100 + len(raw), raw), NOW)[0]
 
 
 def refuse(content: bytes | dict[str, Any], table: Table | None = None) -> InvalidEventError:
@@ -66,7 +83,7 @@ def test_line_that_is_too_long_is_skipped() -> None:
 
 
 def test_stream_without_any_line_is_not_read_for_ever() -> None:
-    with Path("/dev/zero").open("rb") as endless, pytest.raises(ConfigError, match="64 MiB"):
+    with Path("/dev/zero").open("rb") as endless, pytest.raises(OSError, match="64 MiB"):
         LineReader(endless).read_line()
 
 
@@ -101,17 +118,27 @@ def test_time_is_unix_seconds_or_iso_with_an_offset(event_time: object) -> None:
     assert read({**SALE, "event_time": event_time}).event_time == int(NOW) - 60
 
 
-def test_amount_as_text_is_a_number() -> None:
-    event = read({**SALE, "custom_data": {"value": "12.50", "currency": "EUR"}})
+@pytest.mark.parametrize("amount", ["12.50", "12,5", "€ 12.50"])
+def test_amount_as_text_is_a_number(amount: str) -> None:
+    event = read({**SALE, "custom_data": {"value": amount, "currency": "EUR"}})
     assert event.custom_data["value"] == 12.5
+
+
+def test_event_in_segments_words_becomes_metas_by_the_apps_catalog() -> None:
+    reader = EventReader(Catalog([EventMapping("Plan Bought", "Subscribe", value=("fee",))]))
+    event = read(
+        {**SALE, "event_name": "plan_bought", "custom_data": {"fee": "5.50", "currency": "eur"}},
+        reader=reader,
+    )
+    assert event.event_name == "Subscribe"
+    assert event.custom_data == {"value": 5.5, "currency": "EUR"}
 
 
 def test_event_id_is_the_line_and_its_place() -> None:
     raw = json.dumps(SALE).encode()
     first, again = read(raw), read(raw)
     assert first.event_id == again.event_id
-    elsewhere = read_event(Line(8, 900, 900 + len(raw), raw), None, Defaults(), NOW)
-    assert elsewhere.event_id != first.event_id
+    assert read(raw, number=8).event_id != first.event_id
 
 
 def test_default_action_source_holds_for_silent_lines_only() -> None:
@@ -122,7 +149,8 @@ def test_default_action_source_holds_for_silent_lines_only() -> None:
 
 def test_private_parts_of_a_page_do_not_leave() -> None:
     url = "https://a.example/x?email=mary%40example.com&p=1&mine=2"
-    event = read({**SALE, "event_source_url": url}, private_parameters=frozenset({"email", "mine"}))
+    reader = EventReader(private_parameters=frozenset({"email", "mine"}))
+    event = read({**SALE, "event_source_url": url}, reader=reader)
     assert event.event_source_url == "https://a.example/x?p=1"
 
 
@@ -143,21 +171,6 @@ def test_private_parts_of_a_page_do_not_leave() -> None:
         pytest.param({"user_data": "Mary"}, "user_data", id="user data as text"),
         pytest.param({"user_data": {"emial": "x"}}, "user_data.emial", id="unknown user key"),
         pytest.param({"custom_data": {"value": 1}}, "custom_data.currency", id="no currency"),
-        pytest.param(
-            {"custom_data": {**SALE["custom_data"], "email": "x"}},
-            "custom_data.email",
-            id="personal key",
-        ),
-        pytest.param(
-            {"custom_data": {**SALE["custom_data"], "a": [{"phone": "x"}]}},
-            "custom_data.a[0].phone",
-            id="personal key deep inside",
-        ),
-        pytest.param(
-            {"custom_data": {**SALE["custom_data"], "a": ["by mary@example.com"]}},
-            "custom_data.a[0]",
-            id="address in a text",
-        ),
         pytest.param(
             {"custom_data": {**SALE["custom_data"], "a": 2**70}}, "custom_data.a", id="huge number"
         ),
@@ -188,7 +201,7 @@ def test_line_that_is_no_object_is_refused(content: bytes) -> None:
         {"custom_data": {"currency": "mary@example.com", "value": 1}},
         {"mary@example.com": 1},
         {"messaging_channel": "mary@example.com"},
-        {"app_data": {"mary@example.com": "491721234567890"}},
+        {"app_data": {"vendor_id": "mary@example.com 491721234567890"}},
     ],
     ids=str,
 )
@@ -274,16 +287,11 @@ def test_csv_holds_an_app_event() -> None:
         pytest.param('Lead,1,"open', "line", id="open quote"),
         pytest.param("Lead,{now},other,m@e.com,12,EUR,3,4", "line", id="too many cells"),
         pytest.param(
-            "Lead,{now},other,m@e.com,1.234,EUR,3".replace("1.234", '"1,5"'),
+            'Lead,{now},other,m@e.com,"1,500",EUR,3',
             "custom_data.value",
-            id="decimal comma",
+            id="thousands or decimals",
         ),
         pytest.param("Lead,,other,m@example.com,1,EUR,3", "event_time", id="blank time"),
-        pytest.param(
-            "Lead,{now},other,m@example.com,1,EUR,a@example.com",
-            "custom_data.till",
-            id="address in a cell",
-        ),
     ],
 )
 def test_bad_row_names_its_field(cells: str, field: str) -> None:
@@ -382,7 +390,9 @@ class Shop:
             **changes,
         }
         destination = make_meta(pixel_id=self.pixel_id)
-        return Importer(self.source, Destinations([destination]), self.outbox, **values)
+        return Importer(
+            self.source, EventReader(), Destinations([destination]), self.outbox, **values
+        )
 
     async def run(self, **changes: Any) -> Importer:
         try:
@@ -584,7 +594,7 @@ async def test_file_is_imported_by_one_at_a_time(shop: Shop) -> None:
     first = await asyncio.to_thread(shop.build)
     source = shop.source
     for restart in (False, True):
-        with pytest.raises(ConfigError, match="is being imported already"):
+        with pytest.raises(OSError, match="is being imported already"):
             await shop.run(progress_file=ProgressFile(shop.progress, restart=restart))
     await first.run()
     assert first.tally.stored == 1
@@ -667,7 +677,7 @@ async def test_half_a_line_is_not_imported(shop: Shop) -> None:
     importer = await asyncio.to_thread(shop.build)
     with shop.path.open("a") as file:
         file.write("2345\n")
-    with pytest.raises(ConfigError, match=r"still being written.*--restart"):
+    with pytest.raises(OSError, match=r"still being written.*--restart"):
         await importer.run()
     shop.source.close()
     assert (importer.tally.stored, importer.progress.finished) == (12, False)
@@ -690,7 +700,7 @@ async def test_file_that_is_cut_meanwhile_is_told(shop: Shop) -> None:
     )
     importer = await asyncio.to_thread(shop.build)
     os.truncate(shop.path, shop.path.stat().st_size // 2)
-    with pytest.raises(ConfigError, match="has become shorter"):
+    with pytest.raises(OSError, match="has become shorter"):
         await importer.run()
     assert not importer.progress.finished
     shop.source.close()
@@ -703,14 +713,14 @@ async def test_header_that_is_still_written_is_refused(
     path = tmp_path / "a.csv"
     path.write_text("event_name,event_time,emai")
     monkeypatch.setattr(Source, "has_grown", True)
-    with pytest.raises(ConfigError, match="still being written"):
+    with pytest.raises(OSError, match="still being written"):
         await asyncio.to_thread(Source, path)
 
 
 async def test_missing_folder_is_told_before_anything_is_stored(shop: Shop) -> None:
     shop.write(sell("1"))
     shop.progress = shop.progress.parent / "gone" / "progress.json"
-    with pytest.raises(ConfigError, match="cannot write"):
+    with pytest.raises(OSError, match="cannot write"):
         await shop.run()
     assert await shop.ids() == []
 

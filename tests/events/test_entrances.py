@@ -1,0 +1,287 @@
+"""One table of personal data, tried at every way in: none of it is stored, sent or shown."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from starlette.applications import Starlette
+
+from bridge import Bridge, BridgeMiddleware, InvalidEventError
+from bridge.destinations import Segment
+from bridge.events.catalog import Catalog, EventMapping
+from bridge.events.reader import BROWSER_REPORT, SERVER_EVENT, TRACK_MESSAGE, Entrance, EventReader
+from bridge.events.user_data import USER_DATA_KEYS
+from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
+from bridge.outbox import SQLiteOutbox
+from tests.factories import make_bridge, make_client, make_meta, make_scope, make_visitor, unix_now
+
+# Properties, and the values in them that must not get through.
+CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "key of a person": ({"email": "mary"}, ("mary",)),
+    "key in capitals": ({"First-Name": "Marilou"}, ("Marilou",)),
+    "digest under a key of a person": ({"email": "a1" * 32}, ("a1" * 32,)),
+    "name of a customer": ({"customer": {"name": "Marilou"}}, ("Marilou",)),
+    "address of a delivery": (
+        {"shipping": {"address": {"street": "Elm Row 5", "city": "Bern"}}},
+        ("Elm Row", "Bern"),
+    ),
+    "phone number in a note": ({"note": "call +49 170 7654321 first"}, ("7654321",)),
+    "phone number as a number": ({"phone": 491701234567}, ("491701234567",)),
+    "card number as text": ({"paid_with": "4111 1111 1111 1111"}, ("1111 1111",)),
+    "card number as a number": ({"paid_with": 4111111111111111}, ("4111111111111111",)),
+    "e-mail address in a text": ({"note": "by mary@example.com"}, ("mary",)),
+    "e-mail address, encoded": ({"link": "/u?x=mary%40example.com"}, ("mary",)),
+    "e-mail address as a key": ({"mary@example.com": 1}, ("mary",)),
+    "e-mail address in a list": ({"cc": ["fern", "mary@example.com"]}, ("mary",)),
+    "deep in a line": (
+        {"contents": [{"id": "fern", "gift": {"to": {"notes": ["for mary@example.com"]}}}]},
+        ("mary",),
+    ),
+    "social security number": ({"note": "SSN 078-05-1120"}, ("078-05-1120",)),
+    "token": ({"session": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"}, ("eyJhbGci",)),
+    "password": ({"account": {"password": "hunter2"}}, ("hunter2",)),
+}
+HARMLESS = {"order_id": "A-1001", "content_ids": ["4006381333931"], "note_2": "20 x 30 cm"}
+
+catalog = Catalog([EventMapping("Plan Bought", "Subscribe", value=("fee",))])
+
+
+@pytest.fixture
+async def bridge(outbox: SQLiteOutbox) -> Bridge:
+    destinations = [make_meta(), Segment("key")]
+    return make_bridge(
+        outbox,
+        destinations=destinations,
+        catalog=catalog,
+        custom_events="*",
+        browser_hold=0,
+        run_sender=False,
+    )
+
+
+async def read_stored(bridge: Bridge) -> str:
+    """Everything in the outbox."""
+    bodies = []
+    for destination in bridge.destinations:
+        claimed = await bridge.outbox.claim(destination.name, 100, now=time.time() + 60, lease=0)
+        bodies += [each.body.decode() for each in claimed]
+    assert len(bodies) == len(bridge.destinations)
+    return "\n".join(bodies)
+
+
+def visit(bridge: Bridge) -> Any:
+    return make_visitor(bridge, make_scope("/thanks"))
+
+
+async def track(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    await bridge.track("Quiz Done", properties, event_id="1", visitor=visit(bridge))
+    return await read_stored(bridge)
+
+
+async def track_in_segments_words(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    given = {"fee": 5, "currency": "EUR", **properties}
+    await bridge.track("Plan Bought", given, event_id="1", visitor=visit(bridge))
+    stored = await read_stored(bridge)
+    assert '"Subscribe"' in stored
+    return stored
+
+
+async def enrich_event(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    event = {"event_name": "Lead", "custom_data": properties}
+    return str(bridge.enrich(event, visitor=visit(bridge)))
+
+
+async def enrich_message(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    event = {"event": "Quiz Done", "properties": properties}
+    return str(bridge.enrich(event, visitor=visit(bridge)))
+
+
+async def enrich_context(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    event = {"event": "Quiz Done", "properties": HARMLESS, "context": properties}
+    return str(bridge.enrich(event, visitor=visit(bridge)))
+
+
+async def collect(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    client = make_client(BridgeMiddleware(Starlette(), bridge=bridge))
+    event = {"event_name": "Quiz Done", "event_id": "1", "custom_data": properties}
+    answer = await client.post("/_bridge/collect", json={"events": [event]})
+    assert answer.json() == {"stored": ["1"], "refused": []}
+    return await read_stored(bridge)
+
+
+async def explain_event(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    event = {"event_name": "Lead", "custom_data": properties}
+    return str(bridge.explain(event, visitor=visit(bridge)).to_dict())
+
+
+async def explain_message(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    event = {"event": "Quiz Done", "properties": properties}
+    return str(bridge.explain(event, visitor=visit(bridge)).to_dict())
+
+
+async def import_json(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    path = folder / "sales.jsonl"
+    line = {
+        "event_name": "Quiz Done",
+        "event_time": unix_now(),
+        "action_source": "other",
+        "user_data": {"external_id": "42"},
+        "custom_data": properties,
+    }
+    path.write_text(json.dumps(line) + "\n")
+    return await import_file(bridge, path)
+
+
+async def import_csv(bridge: Bridge, properties: dict[str, Any], folder: Path) -> str:
+    """Each property a cell: a column of its own, what is nested as JSON under one that takes it."""
+    path = folder / "sales.csv"
+    cells: dict[str, Any] = {
+        "event_name": "Quiz Done",
+        "event_time": unix_now(),
+        "action_source": "other",
+        "external_id": "42",
+    }
+    for key, value in properties.items():
+        if key == "contents":
+            cells["contents"] = json.dumps(value)
+        elif isinstance(value, dict | list):
+            line = [{"id": "fern", key: value}]
+            cells["contents"] = json.dumps(line)
+        elif key in USER_DATA_KEYS:
+            cells[f"custom_data.buyer {key}"] = value  # a header with custom_data.email is refused
+        else:
+            cells[f"custom_data.{key}"] = value
+    text = io.StringIO()
+    csv.writer(text).writerows([list(cells), list(cells.values())])
+    path.write_text(text.getvalue())
+    return await import_file(bridge, path)
+
+
+async def import_file(bridge: Bridge, path: Path) -> str:
+    source, rejects = Source(path), Rejects(path.with_suffix(".rejected"))
+    importer = Importer(
+        source,
+        bridge._event_reader,
+        bridge.destinations,
+        bridge.outbox,
+        progress_file=ProgressFile(None),
+        rejects=rejects,
+        defaults=Defaults(),
+    )
+    await importer.run()
+    await asyncio.to_thread(source.close)
+    assert importer.tally.stored == 1, importer.reasons
+    stored = await read_stored(bridge)
+    return f"{stored}{importer.reasons}{importer.removed}"
+
+
+Entering = Callable[[Bridge, dict[str, Any], Path], Awaitable[str]]
+ENTRANCES: list[Entering] = [
+    track,
+    track_in_segments_words,
+    enrich_event,
+    enrich_message,
+    enrich_context,
+    collect,
+    explain_event,
+    explain_message,
+    import_json,
+    import_csv,
+]
+
+
+@pytest.mark.parametrize("enter", ENTRANCES, ids=lambda enter: enter.__name__)
+@pytest.mark.parametrize("case", CASES)
+async def test_personal_data_gets_through_nowhere(
+    bridge: Bridge,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    case: str,
+    enter: Entering,
+) -> None:
+    properties, values = CASES[case]
+    out = await enter(bridge, {**HARMLESS, **properties}, tmp_path)
+    for value in values:
+        assert value not in out
+        assert value not in caplog.text
+    assert "A-1001" in out  # and what is harmless does
+
+
+async def test_import_counts_what_it_removes(bridge: Bridge, tmp_path: Path) -> None:
+    out = await import_json(
+        bridge, {"a": [{"note": "a@example.com"}, {"note": "b@example.com"}]}, tmp_path
+    )
+    assert "('custom_data.a[].note', 'email'): 2" in out
+
+
+async def test_apps_allow_list_holds_for_imports(outbox: SQLiteOutbox, tmp_path: Path) -> None:
+    bridge = make_bridge(outbox, allow_personal=["customer.name"])
+    out = await import_json(bridge, {"customer": {"name": "Acme", "city": "Bern"}}, tmp_path)
+    assert '"customer":{"name":"Acme"}' in out
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53), 0, 1.5, True])
+def test_numbers_that_javascript_holds_pass_from_a_page(number: float) -> None:
+    assert read("Lead", {"a": [{"b": number}]}, BROWSER_REPORT) == {"a": [{"b": number}]}
+
+
+@pytest.mark.parametrize("entrance", [SERVER_EVENT, TRACK_MESSAGE], ids=lambda each: each.path)
+def test_number_of_more_than_64_bits_is_refused(entrance: Entrance) -> None:
+    with pytest.raises(InvalidEventError, match="64 bits"):
+        read("Lead", {"a": [2**63]}, entrance)
+    assert read("Lead", {"a": [2**63 - 1]}, entrance) == {"a": [2**63 - 1]}
+
+
+@pytest.mark.parametrize(
+    ("properties", "field"),
+    [
+        ({"order_id": " "}, "order_id"),
+        ({"content_type": ""}, "content_type"),
+        ({"num_items": -1}, "num_items"),
+        ({"content_ids": ["a", " "]}, "content_ids[1]"),
+        ({"contents": [{"id": "a", "quantity": -1}]}, "contents[0].quantity"),
+        ({"contents": [{"id": "a", "title": 5}]}, "contents[0].title"),
+        ({"status": 5}, "status"),
+        ({"store_data": {"store_code": "B 12"}}, "store_data.store_code"),
+        ({"customer_segmentation": "x"}, "customer_segmentation"),
+    ],
+)
+def test_property_that_refuses_the_batch_refuses_the_event_or_is_left_out(
+    properties: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidEventError) as caught:
+        read("Lead", properties, SERVER_EVENT)
+    assert caught.value.field == f"custom_data.{field}"
+    assert read("Lead", {**properties, "mine": 1}, BROWSER_REPORT) == {"mine": 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "detail"),
+    [
+        ("app_data", {"owner": {"email": "mary@example.com"}, "vendor_id": "a"}),
+        ("original_event_data", {"note": "mary@example.com", "order_id": "1"}),
+    ],
+)
+def test_other_objects_of_an_event_lose_personal_data_too(key: str, detail: Any) -> None:
+    given = {"event_name": "Lead", key: detail}
+    removed: list[str] = []
+    fields, _, _ = EventReader().read_event(
+        given, SERVER_EVENT, lambda name, path, found: removed.append(path)
+    )
+    assert "mary" not in str(fields)
+    assert removed == [key]
+    assert msgspec.json.encode(fields)
+
+
+def read(name: str, properties: dict[str, Any], entrance: Entrance) -> dict[str, Any]:
+    reading = EventReader().read(name, properties, entrance, lambda *removed: None)
+    return reading.custom_data
