@@ -97,35 +97,35 @@ class Bridge:
 
     Args:
         secret_key: Signs the session cookie: at least 32 bytes, or a list of such, newest last.
-        destinations: Where server copies go.
-        outbox: Where they wait until then: a URL such as ``sqlite:///bridge.db``, or an outbox.
-        prefix: Path below which the script and its endpoints are served.
+        destinations: Where server copies go, such as ``[Meta(...)]``.
+        outbox: Where they wait: a URL such as ``sqlite:///bridge.db``, or an outbox.
+        prefix: The path below which the script and its endpoints are served.
         pixel_script_url: Where browsers load the pixel's library from.
-        browser_hold: How long a server copy waits for its browser copy to be fired first, in
-            seconds. Meta merges on external id and fbp only in that order.
+        browser_hold: Seconds that a server copy waits for its browser copy to be fired. Meta merges
+            on external id and fbp only if the browser copy comes first.
         trusted_proxies: Addresses or CIDR ranges whose headers are believed.
-        client_ip_header: The header in which they tell the client's address:
+        client_ip_header: The header with the client's address that they set:
             ``X-Forwarded-For``, ``Forwarded``, or a vendor's such as ``CF-Connecting-IP``.
         cookie_domain: Where our cookies live; the registrable domain by default.
-        session_max_age: How long an unrenewed session counts, in seconds.
-        private_parameters: Query parameters that never leave with a URL, beside the usual ones for
+        session_max_age: Seconds after which a session that was not renewed is ignored.
+        private_parameters: Query parameters to remove from URLs, in addition to the usual ones for
             tokens and personal data.
-        exclude_paths: Paths, with all below them, where no visitor is met.
-        ignore: From the connection to why this request is no visitor's, or ``None``.
-        consent: What may be done: a state for everyone, or where the decision comes from.
-        phone_region: ISO 3166-1 alpha-2 country of phone numbers without a country code; needs
-            ``pixel-bridge[phone]``.
+        exclude_paths: Paths, with everything below them, whose requests are ignored.
+        ignore: Returns why a request is ignored, or ``None``.
+        consent: What may be done: one state for everyone, or a ``Consent`` that decides.
+        phone_region: The country of phone numbers without a country code, ISO 3166-1 alpha-2;
+            needs ``pixel-bridge[phone]``.
         run_sender: Whether this process delivers; ``False`` where ``pixel-bridge worker`` does.
-        custom_events: Names that browsers may report beside Meta's standard events; ``*`` for any.
-        rate_limit: Events a minute that one session may report from the browser, twice as many at
-            once, and ten times as many one address; 0 for no limit.
+        custom_events: Names that browsers may report besides Meta's standard events; ``*`` for any.
+        rate_limit: Events a minute that one session may report from the browser; twice as many at
+            once, ten times as many from one address; 0 for no limit.
         allowed_origins: Origins other than our own whose pages may use our endpoints (CORS), such
             as ``https://www.example.com`` where we are on ``api.example.com``.
         catalog: Names and parameters of events, Segment's and Meta's; with an app's own rows.
-        allow_personal: Properties that look like personal data and are none; see ``Tripwire``.
+        allow_personal: Properties that look like personal data but are not; see ``Tripwire``.
 
     Raises:
-        ConfigError: A value that cannot be right; the message says which and why.
+        ConfigError: A value is wrong; the message says which and why.
     """
 
     def __init__(
@@ -160,7 +160,9 @@ class Bridge:
         if not re.fullmatch(r"https?://[A-Za-z0-9._~:/?&=%\[\]-]+", pixel_script_url):
             raise ConfigError(f"pixel_script_url must be a URL, got {pixel_script_url!r}")
         if not isinstance(catalog, Catalog | None):
-            raise ConfigError(f"catalog must be like Catalog([…]), got {type(catalog).__name__}")
+            raise ConfigError(
+                f"catalog must be a Catalog such as Catalog([...]), got {type(catalog).__name__}"
+            )
         if not 0 <= rate_limit < float("inf"):
             raise ConfigError(f"rate_limit must be 0 or more events a minute, got {rate_limit}")
         if cookie_domain is not None and not parse_host(cookie_domain.strip(".").encode()):
@@ -175,11 +177,11 @@ class Bridge:
         self._intake = Intake(self.outbox, self.counters, self._metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
-        catalog_ = catalog or Catalog()
+        event_catalog = catalog or Catalog()
         self._pixel_ids = self.destinations.pixel_ids
-        # Pages speak the language that the server does.
-        is_spoken = catalog is not None or self.destinations.segment is not None
-        table = catalog_.to_json() if is_spoken else None
+        # Where the server knows Segment's names, pages do too.
+        knows_segment = catalog is not None or self.destinations.segment is not None
+        table = event_catalog.to_json() if knows_segment else None
         self._script = Script(prefix, pixel_script_url, table=table)
         self._event_names = EventNames(custom_events)
         self._origins = parse_origins(allowed_origins)
@@ -187,7 +189,7 @@ class Bridge:
         self._prefix = prefix
         private = PRIVATE_PARAMETERS | normalize_parameters(private_parameters)
         self._event_reader = EventReader(
-            catalog_,
+            event_catalog,
             Tripwire(allow_personal),
             phone_region=check_phone_support(phone_region) if phone_region else None,
             private_parameters=private,
@@ -269,19 +271,20 @@ class Bridge:
     def script_tag(
         self, *, nonce: str | None = None, integrity: bool = True, origin: str | None = None
     ) -> ScriptTag:
-        """Return the tag that loads the script, for Jinja2 and for plain text.
+        """Return the tag that loads the script, for templates.
 
-        It holds nothing of the visitor, so a page with it may be shown to many. Its address
-        changes with the script and is kept for a year.
+        It holds nothing about the visitor, so a page with it may be cached for everyone. Its URL
+        changes with the script, and browsers keep the script for a year.
 
         Args:
-            nonce: Of the page's Content-Security-Policy.
-            integrity: Whether the browser refuses a script of any other content. Leave it out of
-                pages that a cache keeps beyond a release: after it they would run none.
-            origin: Where we are served, if elsewhere than the page: ``https://api.example.com``.
+            nonce: The one in the page's Content-Security-Policy.
+            integrity: Whether the browser refuses a script with other content. Turn it off for
+                pages that a cache keeps longer than you keep a release: they would run no script.
+            origin: Where the script is served, if not on the page's own origin, such as
+                ``https://api.example.com``.
 
         Raises:
-            ConfigError: ``nonce`` or ``origin`` is none.
+            ConfigError: ``nonce`` or ``origin`` is malformed.
         """
         visitor = VISITOR.get()
         root_path = visitor.root_path if visitor and visitor.visits is self._visits else ""
@@ -294,8 +297,7 @@ class Bridge:
     ) -> dict[str, list[str]]:
         """Return what a page's Content-Security-Policy must allow: directive → sources to add.
 
-        A page without one of these directives falls back to its ``default-src``, whose sources
-        then have to be repeated.
+        If the policy lacks one of these directives, repeat the sources of its ``default-src``.
 
         Args:
             nonce: As in ``script_tag``.
@@ -303,7 +305,7 @@ class Bridge:
             origin: As in ``script_tag``.
 
         Raises:
-            ConfigError: ``nonce`` or ``origin`` is none, or ``strict_dynamic`` has no nonce.
+            ConfigError: ``nonce`` or ``origin`` is malformed, or ``strict_dynamic`` has no nonce.
         """
         return self._script.build_csp(nonce=nonce, strict_dynamic=strict_dynamic, origin=origin)
 
@@ -317,7 +319,7 @@ class Bridge:
             max_age: How old it may be, in seconds; 30 days by default.
 
         Raises:
-            InvalidTokenError: It is expired, altered, foreign or none; the message says which.
+            InvalidTokenError: It is expired, altered, sealed with other keys, or no token at all.
         """
         sealed = self._visits.sealer.open(token, max_age=max_age, now=time.time())
         return Visitor(self._visits, sealed)
@@ -325,36 +327,12 @@ class Bridge:
     # An event
 
     def enrich(self, event: Mapping[str, Any], *, visitor: Visitor | None = None) -> dict[str, Any]:
-        """Return ``event`` completed for its API with all that is known of the visitor.
-
-        ``event_name`` makes it a server event of Meta's Conversions API, ``event`` a track message
-        of Segment's. What the caller set is never overwritten; no I/O is done.
-
-        Args:
-            event: One of the two shapes. Raw values in ``user_data`` are normalised and hashed.
-            visitor: Whose event it is; the current request's by default.
-
-        Raises:
-            InvalidEventError: Its API would refuse it; the message names the field.
-            NoVisitorError: Outside a request, without ``visitor``.
-        """
+        """Return ``event`` completed for its API, as the function ``enrich`` does."""
         visitor = visitor or current_visitor()
         return self._enricher.complete_any(event, visitor, now=time.time())
 
     def explain(self, event: Mapping[str, Any], *, visitor: Visitor | None = None) -> Explanation:
-        """Return ``event`` as it would go out: to Meta, to Segment, and from Segment to Meta.
-
-        Both are shown, whichever is configured, with what there is to know. Nothing is stored,
-        sent, counted or logged.
-
-        Args:
-            event: As for ``enrich``, in either shape: ``event_name`` with ``custom_data``, as
-                ``track`` sends it, or ``event`` with ``properties``.
-            visitor: Whose event it is; the current request's by default, else an example.
-
-        Raises:
-            InvalidEventError: It would be refused; the message names the field.
-        """
+        """Return ``event`` as it would go out, as the function ``explain`` does."""
         visitor = visitor or VISITOR.get()
         if visitor is None:
             visitor = Visitor(self._visits, EXAMPLE)
@@ -373,30 +351,7 @@ class Bridge:
     ) -> Event:
         """Store an event for every destination, and ask the browser for its copy.
 
-        When it returns, the event is on disk; ``event.outcome`` says whether it is stored, a
-        duplicate of the same name and id, skipped (``event.skip_reason`` says why) or lost. If the
-        outbox is broken the loss is logged and counted, and the request goes on.
-
-        Args:
-            name: A standard event's name or a custom one.
-            properties: Meta's ``custom_data``: value, currency, contents and the like.
-            event_id: An order's own id, where there is one; random by default.
-            event_time: When it happened, Unix seconds or an aware datetime; now by default.
-            user_data: More about the person than the session knows; hashed at once.
-            visitor: Who caused it; the current request's visitor by default.
-            connection: Your own connection to the database that holds the outbox. The event is
-                stored in its transaction, so that an order and its Purchase are committed together
-                or not at all. It counts as stored before that; its browser copy is fired only once
-                the script finds it stored.
-
-        Returns:
-            The event as it is sent.
-
-        Raises:
-            ConfigError: ``connection`` is given, and the outbox cannot use it.
-            InvalidEventError: Meta would refuse it; the message names the field.
-            NoVisitorError: Outside a request, without ``visitor``.
-            OutboxError: It could not be stored in the transaction of ``connection``.
+        The same as the function ``track``, which describes the arguments.
         """
         visitor = visitor or current_visitor()
         given = {
@@ -443,11 +398,7 @@ class Bridge:
         visitor: Visitor | None = None,
         connection: Any = None,
     ) -> Event:
-        """Do the same as ``track``, from a sync handler that runs in a thread.
-
-        Raises:
-            UsageError: Called on the event loop's own thread, which would wait for itself.
-        """
+        """Do the same as ``track``, from a sync handler that runs in a thread."""
         visitor = visitor or current_visitor()
         loop = self._loop
         try:
@@ -474,16 +425,9 @@ class Bridge:
         visitor: Visitor | None = None,
         **user_data: Unpack[PersonalData],
     ) -> None:
-        """Keep who the visitor is, for this request and the session; hashed at once.
+        """Keep who the visitor is, for this request and the session.
 
-        Args:
-            user_id: The site's own id of the user. An e-mail address or a phone number is refused.
-            visitor: Who is identified; the current request's visitor by default.
-            user_data: ``email``, ``phone``, ``first_name`` and so on: see ``PersonalData``.
-
-        Raises:
-            InvalidEventError: ``user_id`` is personal data, or a key is unknown.
-            NoVisitorError: Outside a request, without ``visitor``.
+        The same as the function ``identify``, which describes the arguments.
         """
         visitor = visitor or current_visitor()
         text = None if user_id is None else str(user_id).strip()

@@ -19,7 +19,7 @@ from bridge.browser.script_cookies import (
     encode_readable,
 )
 from bridge.browser.words import ConsentChoice, ConsentState
-from bridge.errors import ConfigError, NoVisitorError, UsageError
+from bridge.errors import NoVisitorError, UsageError
 from bridge.events.event import Event, UserData
 from bridge.visitor.capture import Capture
 from bridge.visitor.cookies import READABLE_COOKIE
@@ -255,10 +255,10 @@ class Visitor:
         Control still lowers what was granted.
 
         Raises:
-            ConfigError: ``choice`` is not ``granted``, ``limited`` or ``denied``.
+            UsageError: ``choice`` is not ``granted``, ``limited`` or ``denied``.
         """
         if choice not in ("granted", "limited", "denied"):
-            raise ConfigError(f"consent must be granted, limited or denied, got {choice!r:.50}")
+            raise UsageError(f"consent must be granted, limited or denied, got {choice!r:.50}")
         had_identity = self.has_identity
         self._choice = choice
         self._consent = (

@@ -21,6 +21,7 @@ from bridge import (
     Consent,
     InvalidEventError,
     InvalidTokenError,
+    UsageError,
     current_visitor,
     enrich,
     identify,
@@ -379,7 +380,9 @@ async def test_pending_again_takes_the_scripts_cookie_away(open_site: Any) -> No
 
 async def test_choice_that_is_none_is_refused(open_site: Any) -> None:
     visitor = make_visitor(open_site().bridge, make_scope(headers=NAVIGATION))
-    with pytest.raises(ConfigError):
+    with pytest.raises(
+        UsageError, match="consent must be granted, limited or denied, got 'pending'"
+    ):
         visitor.set_consent("pending")  # type: ignore[arg-type]
 
 
