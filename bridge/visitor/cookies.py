@@ -14,7 +14,7 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from publicsuffixlist import PublicSuffixList
 
@@ -28,6 +28,9 @@ SESSION_COOKIE = b"_bridge"
 READABLE_COOKIE = b"_bridge_x"
 CHOICE_COOKIE = b"_bridge_c"
 PAGE_COOKIE = b"_bridge_p"
+MAX_HOST_LENGTH = 300  # bytes of a Host header: a name has 253, and a port follows
+MAX_HEADER_LENGTH = 65_536  # bytes of a Cookie header; nothing is read of a longer one
+MAX_SAME_NAME = 4  # cookies of one name that are looked at
 MAX_CACHED_LENGTH = 6000  # bytes of a Cookie header; longer ones are parsed each time
 
 # Read from disk here, since the first use is on the event loop.
@@ -39,7 +42,8 @@ _VALUE = re.compile(
     r"(?:\.(?P<appendix>AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8}))?"
 )
 _CLICK_ID = re.compile(r"[A-Za-z0-9_.~-]{1,500}")
-_ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_-]{8,100}")
+# analytics.js makes a random UUID, version 4. Anything else could be somebody's user id.
+_ANONYMOUS_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]{2,45}\]")
 
 
@@ -145,10 +149,14 @@ def read_click_id(query: bytes) -> str | None:
     return text if _CLICK_ID.fullmatch(text) else None
 
 
-@lru_cache(maxsize=1024)
 def parse_host(raw: bytes) -> str | None:
     """Return the host of a ``Host`` header, lower-case, without its port; ``None`` if malformed."""
-    text = raw[:300].decode("latin-1").lower()
+    return _parse_host(raw) if len(raw) <= MAX_HOST_LENGTH else None
+
+
+@lru_cache(maxsize=1024)
+def _parse_host(raw: bytes) -> str | None:
+    text = raw.decode("latin-1").lower()
     host, colon, port = text.rpartition(":")
     if not colon or not (port == "" or (port.isascii() and port.isdigit())):
         host = text
@@ -179,14 +187,38 @@ def find_cookie_domain(host: str) -> CookieDomain:
 
 def read_cookie(header: bytes, name: bytes) -> bytes | None:
     """Return the value of the first cookie called ``name`` in a raw ``Cookie`` header."""
-    start = header.find(name + b"=")
+    start, end = _find_cookie(header, name + b"=", 0)
+    return None if start < 0 else header[start:end].rstrip()
+
+
+def read_all(header: bytes, name: bytes) -> list[bytes]:
+    """Return the values of the first four cookies called ``name``, which browsers may send.
+
+    Two cookies of one name live on two domains, or at two paths.
+    """
+    values: list[bytes] = []
+    start, end = _find_cookie(header, name + b"=", 0)
+    while start >= 0 and len(values) < MAX_SAME_NAME:
+        values.append(header[start:end].rstrip())
+        start, end = _find_cookie(header, name + b"=", end)
+    return values
+
+
+def _find_cookie(header: bytes, prefix: bytes, at: int) -> tuple[int, int]:
+    """Return where the value behind ``prefix`` begins and ends; -1 if there is none from ``at`` on.
+
+    Only ``;`` separates cookies: a space may be part of another one's value.
+
+    Source: RFC 6265, section 5.4: browsers join with ``; ``.
+    """
+    start = header.find(prefix, at)
     while start > 0 and header[start - 2 : start] != b"; " and header[start - 1] != 0x3B:
-        start = header.find(name + b"=", start + 1)
+        start = header.find(prefix, start + 1)
     if start < 0:
-        return None
-    start += len(name) + 1
+        return -1, -1
+    start += len(prefix)
     end = header.find(b";", start)
-    return header[start : len(header) if end < 0 else end].rstrip()
+    return start, len(header) if end < 0 else end
 
 
 class Cookies:
@@ -194,9 +226,10 @@ class Cookies:
 
     Attributes:
         header: The raw header.
-        session: Our session cookie, or ``None``.
+        session: Our session cookie, or ``None``; of several the first.
+        other_sessions: Further session cookies, set on other domains.
         readable: Our readable cookie, or ``None``.
-        choice: Our consent cookie, or ``None``.
+        choice: Our consent cookie, or ``None``; of several a denial.
         page: Our cookie with the page loaded last, or ``None``.
         ajs_anonymous_id: Segment's anonymous id as analytics.js stored it, or ``None``.
         fbp, fbc: Meta's cookies if the pixel would accept them, byte for byte.
@@ -209,6 +242,7 @@ class Cookies:
         "fbc",
         "fbp",
         "header",
+        "other_sessions",
         "page",
         "readable",
         "session",
@@ -217,9 +251,12 @@ class Cookies:
 
     def __init__(self, header: bytes) -> None:
         self.header = header
-        self.session = read_cookie(header, SESSION_COOKIE)
+        sessions = read_all(header, SESSION_COOKIE)
+        self.session = sessions[0] if sessions else None
+        self.other_sessions = sessions[1:]
         self.readable = read_cookie(header, READABLE_COOKIE)
-        self.choice = self.text(CHOICE_COOKIE)
+        choices = [value.decode("latin-1") for value in read_all(header, CHOICE_COOKIE)]
+        self.choice = "denied" if "denied" in choices else next(iter(choices), None)
         self.page = read_cookie(header, PAGE_COOKIE)
         self.ajs_anonymous_id = self._ajs_anonymous_id()
         self.fbp = self._browser_id(b"_fbp")
@@ -236,9 +273,9 @@ class Cookies:
     def _ajs_anonymous_id(self) -> str | None:
         """Read Segment's id: analytics.js writes it bare, its classic version JSON-quoted."""
         raw = self.text(b"ajs_anonymous_id")
-        if not raw:
+        if not raw or len(raw) > 50:
             return None
-        text = unquote(raw[:300]).strip('"')
+        text = raw.removeprefix("%22").removesuffix("%22").strip('"')
         return text if _ANONYMOUS_ID.fullmatch(text) else None
 
     def _browser_id(self, name: bytes) -> str | None:
@@ -252,7 +289,9 @@ _read_cached = lru_cache(maxsize=2048)(Cookies)
 
 def read_cookies(header: bytes) -> Cookies:
     """Return what a raw ``Cookie`` header holds for us."""
-    return _read_cached(header) if len(header) <= MAX_CACHED_LENGTH else Cookies(header)
+    if len(header) <= MAX_CACHED_LENGTH:
+        return _read_cached(header)
+    return Cookies(header if len(header) <= MAX_HEADER_LENGTH else b"")
 
 
 def build_set_cookie(

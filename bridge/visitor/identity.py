@@ -43,10 +43,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         fbp, fbc: The browser and click id, byte for byte.
         client_ip: The last public address seen.
         user_agent: The last user agent seen.
-        user_data: What ``identify`` was told, hashed.
+        user_data: What ``identify`` was given, hashed.
         is_page_anonymous: The visitor was identified since the last page load; the pixel there
             keeps the anonymous external id it was given first.
         is_segments: The anonymous id is that of Segment's analytics.js.
+        domain: The domain of its cookie; ``None`` for a host-only one.
     """
 
     anonymous_id: str = msgspec.field(name="a")
@@ -59,6 +60,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     user_data: UserData = msgspec.field(name="d", default=UserData())
     is_page_anonymous: bool = msgspec.field(name="n", default=False)
     is_segments: bool = msgspec.field(name="s", default=False)
+    domain: str | None = msgspec.field(name="o", default=None)
 
     @lazy
     def external_id(self) -> str:
@@ -104,6 +106,17 @@ class SessionSigner:
         if identity is None or now - identity.renewed_at > self._max_age:
             return None
         return identity
+
+    def read_best(
+        self, cookies: Sequence[bytes], domain: str | None, now: float
+    ) -> Identity | None:
+        """Return the identity of several session cookies: the one that was set for ``domain``.
+
+        After a change of ``cookie_domain`` a browser has two; and a sibling subdomain can set one.
+        """
+        found = [each for cookie in cookies if (each := self.read(cookie, now))]
+        own = (each for each in found if each.domain == domain)
+        return next(own, found[0] if found else None)
 
     def _verify(self, cookie: bytes) -> Identity | None:
         try:

@@ -46,8 +46,11 @@ def update_identity(
             client_ip=connection.client_ip,
             user_agent=capture.user_agent,
             is_segments=segments_id is not None,
+            domain=connection.cookie_domain.domain,
         )
     changes: dict[str, Any] = {}
+    if stored.domain != connection.cookie_domain.domain:
+        changes["domain"] = connection.cookie_domain.domain
     if fbp != stored.fbp:
         changes["fbp"] = fbp
     if fbc != stored.fbc:

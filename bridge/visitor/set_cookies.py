@@ -21,6 +21,7 @@ from bridge.visitor.cookies import (
     parse_browser_id,
 )
 
+MAX_CLEARED = 20  # twins that one response clears
 MAX_PAGE_LENGTH = 1000  # characters of the page's URL as a cookie
 
 _OURS = (SESSION_COOKIE, READABLE_COOKIE, PAGE_COOKIE, b"_fbp", b"_fbc")
@@ -121,7 +122,7 @@ class SetCookies:
     def clear(self, *names: bytes) -> None:
         """Clear twins and ``names``, as far as the browser sent them, wherever they may live."""
         found = [name for name in names if self._sent.text(name) is not None]
-        twins = (cookie.partition(b"=")[0] for cookie in self._sent.twins)
+        twins = (cookie.partition(b"=")[0] for cookie in self._sent.twins[:MAX_CLEARED])
         found += [name for name in twins if is_twin_cookie(name)]
         self.lines += [
             build_set_cookie(name, "", max_age=0, domain=domain)

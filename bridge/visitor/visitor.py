@@ -21,6 +21,7 @@ from bridge.browser.script_cookies import (
 from bridge.browser.words import ConsentChoice, ConsentState
 from bridge.errors import NoVisitorError, UsageError
 from bridge.events.event import Event, UserData
+from bridge.randomness import draw, format_uuid
 from bridge.visitor.capture import Capture
 from bridge.visitor.cookies import READABLE_COOKIE
 from bridge.visitor.identity import Identity
@@ -105,14 +106,20 @@ class Visitor:
                 self._stored, self._consent = unchanged
                 self._is_unchanged = True
                 return self._stored
-            if cookie := self._capture.cookies.session:
-                self._stored = self.visits.signer.read(cookie, time.time())
+            self._stored = self._read_session(self._capture)
             self._ignored = self.visits.find_ignored(self._capture, self._stored)
         if self._ignored is not None or self.consent not in SENDING_STATES:
             return NOBODY
         if self._capture is None:
             return self._stored or NOBODY
         return update_identity(self._capture, self._stored, self.visits.signer, now=time.time())
+
+    def _read_session(self, capture: Capture) -> Identity | None:
+        cookies, signer = capture.cookies, self.visits.signer
+        if cookies.session is None or not cookies.other_sessions:
+            return signer.read(cookies.session, time.time()) if cookies.session else None
+        domain = capture.connection.cookie_domain.domain
+        return signer.read_best([cookies.session, *cookies.other_sessions], domain, time.time())
 
     @property
     def skip_reason(self) -> str | None:
@@ -221,6 +228,8 @@ class Visitor:
             user_id: The site's own id of the user.
             user_data: Normalised and hashed.
         """
+        if self._is_logged_out and self._capture is not None:
+            self._begin_anew(self._capture)
         if not self.has_identity:
             return
         before = self.identity
@@ -236,6 +245,14 @@ class Visitor:
         if after != before:
             self._before_identify = self._before_identify or before
         self.identity = after
+
+    def _begin_anew(self, capture: Capture) -> None:
+        """Begin a new identity: somebody logs in after a logout in the same request."""
+        if self._ignored is None and self.consent in SENDING_STATES:
+            self._is_logged_out = False
+            identity = update_identity(capture, None, self.visits.signer, now=time.time())
+            random_id = format_uuid(draw()[:16])  # nothing derived from the cookies of before
+            self.identity = msgspec.structs.replace(identity, anonymous_id=random_id)
 
     @property
     def is_newly_identified(self) -> bool:
@@ -272,6 +289,7 @@ class Visitor:
     def logout(self) -> None:
         """End the identity: our cookies are cleared, and the next request is a stranger's."""
         self.identity = NOBODY
+        self._stored = None
         self.twins.clear()
         self._is_logged_out = True
         self._before_identify = None

@@ -123,7 +123,7 @@ class Visits:
         be looked at in full.
         """
         cookies, headers = capture.cookies, capture.headers
-        if cookies.session is None or self._ignore is not None:
+        if cookies.session is None or cookies.other_sessions or self._ignore is not None:
             return None
         now = time.time()
         stored = self.signer.read(cookies.session, now)

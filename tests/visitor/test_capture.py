@@ -119,7 +119,15 @@ def test_click_id_comes_from_the_url_then_from_a_same_site_referer(
             "ajs_anonymous_id=0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77",
             "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77",
         ),
-        ("ajs_anonymous_id=%220b7b2f4e-6f0d%22", "0b7b2f4e-6f0d"),
+        (
+            "ajs_anonymous_id=%220b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77%22",
+            "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77",
+        ),
+        # Shapes that analytics.js never writes, and a site's user ids may have.
+        ("ajs_anonymous_id=customer-42", None),
+        ("ajs_anonymous_id=0b7b2f4e-6f0d-1c8b-8d0e-5a2f6c1b9e77", None),
+        ("ajs_anonymous_id=0B7B2F4E-6F0D-4C8B-8D0E-5A2F6C1B9E77", None),
+        ("ajs_anonymous_id=0b7b2f4e6f0d4c8b8d0e5a2f6c1b9e77", None),
         ("ajs_anonymous_id=%0d%0a", None),
         ("ajs_anonymous_id=", None),
     ],

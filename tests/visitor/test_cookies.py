@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bridge.visitor.cookies import (
     BrowserId,
     CookieDomain,
+    Cookies,
     build_fbc,
     build_set_cookie,
     find_cookie_domain,
@@ -17,6 +18,7 @@ from bridge.visitor.cookies import (
     parse_host,
     read_click_id,
     read_cookie,
+    read_cookies,
     renew_fbc,
 )
 from bridge.visitor.signing import encode_base64url
@@ -201,3 +203,38 @@ def test_cookie_is_found_by_its_whole_name(header: bytes, expected: bytes | None
 @given(st.binary(max_size=100))
 def test_base64_of_any_bytes_is_url_safe_and_unpadded(data: bytes) -> None:
     assert encode_base64url(data) == base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (b"a=1; _bridge=x; b=2", b"x"),
+        (b"_bridge=x", b"x"),
+        (b"a=1;_bridge=x", b"x"),
+        (b"q=shoes _bridge=forged", None),
+        (b"q=shoes _bridge=forged; _bridge=own", b"own"),
+        (b"q=shoes, _bridge=forged", None),
+        (b"x_bridge=forged; a=_bridge=forged", None),
+    ],
+)
+def test_only_a_semicolon_separates_cookies(header: bytes, expected: bytes | None) -> None:
+    assert read_cookie(header, b"_bridge") == expected
+    assert Cookies(header).session == expected
+
+
+def test_of_several_choices_a_denial_wins() -> None:
+    assert Cookies(b"_bridge_c=granted; _bridge_c=denied").choice == "denied"
+    assert Cookies(b"_bridge_c=denied; _bridge_c=granted").choice == "denied"
+    assert Cookies(b"_bridge_c=limited; _bridge_c=granted").choice == "limited"
+
+
+def test_cookies_of_one_name_are_bounded() -> None:
+    header = b"; ".join(b"_bridge=%d" % n for n in range(1000))
+    cookies = Cookies(header)
+    assert (cookies.session, cookies.other_sessions) == (b"0", [b"1", b"2", b"3"])
+
+
+def test_nothing_is_read_of_an_endless_header() -> None:
+    assert read_cookies(b"a=" + b"x" * 300_000 + b"; _bridge=x").session is None
+    assert parse_host(b"x" * 500_000) is None
+    assert parse_host(b"x" * 253 + b":8000") is not None

@@ -17,7 +17,6 @@ from starlette.routing import Route
 from bridge import (
     Bridge,
     BridgeMiddleware,
-    ConfigError,
     Consent,
     InvalidEventError,
     InvalidTokenError,
@@ -285,6 +284,54 @@ async def test_logout_below_an_excluded_path_clears_too(open_site: Any) -> None:
     await site.get()
     await site.get("/logout")
     assert site.cookies == set()
+
+
+async def test_login_after_a_logout_in_the_same_request_begins_a_new_identity(
+    open_site: Any,
+) -> None:
+    site = open_site()
+    await site.get("/")
+    await site.get("/login")
+
+    async def switch(request: Request) -> Response:
+        logout()
+        assert (await track("Lead")).skip_reason == "logged_out"
+        identify("User 43")
+        return JSONResponse(enrich({"event_name": "Lead"}))
+
+    app = BridgeMiddleware(Starlette(routes=[Route("/", switch)]), bridge=site.bridge)
+    async with make_client(app, cookies=site.client.cookies) as client:
+        before = site.client.cookies["_bridge"]
+        event = (await client.get("/")).json()
+        anonymous, user = event["user_data"]["external_id"]
+        assert user == hash_external_id("User 43")
+        assert hash_external_id("User 42") not in (anonymous, user)
+        assert client.cookies["_bridge"] not in ("", before)
+
+
+async def test_session_of_our_own_domain_counts_among_several(open_site: Any) -> None:
+    site, other = open_site(), open_site(cookie_domain="shop.example.com")
+    sessions = []
+    for bridge in (site.bridge, other.bridge):
+        visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+        lines = visitor.start_response()
+        value = next(line for line in lines if line.startswith(b"_bridge="))
+        sessions.append((visitor.external_id, value.partition(b";")[0].decode()))
+    for order in (sessions, sessions[::-1]):
+        header = "; ".join(cookie for _, cookie in order)
+        scope = make_scope(headers={**NAVIGATION, "cookie": header})
+        assert make_visitor(site.bridge, scope).external_id == sessions[0][0]
+        assert make_visitor(other.bridge, scope).external_id == sessions[1][0]
+
+
+async def test_response_sets_a_bounded_number_of_cookies(open_site: Any) -> None:
+    site = open_site()
+    twins = "; ".join(f"_bridge_t_{n:012x}=x" for n in range(320))
+    await site.get()
+    cookie = f"_bridge={site.client.cookies['_bridge']}; {twins}"
+    visitor = make_visitor(site.bridge, make_scope(headers={**NAVIGATION, "cookie": cookie}))
+    visitor.logout()
+    assert len(visitor.start_response()) < 60
 
 
 # Consent
