@@ -58,7 +58,7 @@ from bridge.visitor.identity import SessionSigner
 from bridge.visitor.ip import parse_networks
 from bridge.visitor.seal import MAX_AGE as SEAL_MAX_AGE
 from bridge.visitor.seal import Sealer
-from bridge.visitor.signing import read_keys
+from bridge.visitor.signing import TwinQuestions, read_keys
 from bridge.visitor.visitor import VISITOR, Visitor, current_visitor
 from bridge.visitor.visits import Visits
 
@@ -206,6 +206,7 @@ class Bridge:
             ),
             SessionSigner(keys, max_age=session_max_age),
             Sealer(keys),
+            TwinQuestions(keys),
             SettingsWriter(self._pixel_ids),
             consent if isinstance(consent, Consent) else Consent(default=consent),
             # A health probe is nobody's visit.

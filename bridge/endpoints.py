@@ -39,7 +39,6 @@ from bridge.browser.words import CopyState
 from bridge.core import Bridge
 from bridge.delivery.health import Health
 from bridge.errors import InvalidEventError, OutboxError
-from bridge.events.event import is_event_id, is_event_name
 from bridge.events.reader import BROWSER_REPORT
 from bridge.visitor.visitor import Visitor
 
@@ -129,21 +128,20 @@ class Endpoints:
         return _answer(request.scope["bridge"].page_settings)
 
     async def _check_twin(self, request: Request) -> Response:
-        """Answer 204 if an event of this name and id is stored, 404 if not.
+        """Answer 204 if the event of a twin is stored, 404 if not.
 
         The script asks this for a twin whose event was stored in the app's own transaction, which
-        may have been rolled back. The answer says no more than that. Somebody who guesses order
-        ids could learn which exist; so only a browser with a session may ask, on a page of our own
-        site, and no more often than it may report events.
+        may have been rolled back. The question came with the twin and is signed: nobody can try
+        which orders exist.
         """
         visitor: Visitor = request.scope["bridge"]
         self._refuse_other_sites(request)
         self._limit(visitor, 1)
-        name, event_id = (request.query_params.get(key, "") for key in ("n", "i"))
-        if not is_event_name(name) or not is_event_id(event_id):
-            raise HTTPException(400, "expected ?n= with an event's name and &i= with its id")
+        asked = visitor.visits.questions.read(request.query_params.get("u", ""))
+        if asked is None:
+            raise HTTPException(400, "expected ?u= as it stands in the twin's cookie")
         try:
-            is_stored = visitor.has_session and await self._bridge.outbox.has(name, event_id)
+            is_stored = await self._bridge.outbox.has(*asked)
         except OutboxError as error:
             logger.error("twin: %s", error)
             raise HTTPException(503, "cannot read now, try again later") from error

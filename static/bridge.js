@@ -15,8 +15,8 @@
    * @typedef {Choice | 'pending'} ConsentState
    * @typedef {{ x?: string, p?: string[], d?: string, c?: ConsentState }} Settings
    *   external id, pixel ids, domain of our cookies, consent (granted if missing)
-   * @typedef {{ n: string, i: string, d?: Record<string, unknown>, u?: boolean }} Twin name, id,
-   *   custom data, uncertain (the server may not have stored the event)
+   * @typedef {{ n: string, i: string, d?: Record<string, unknown>, u?: string }} Twin name, id,
+   *   custom data, what to ask the server if it may not have stored the event
    * @typedef {'sent' | 'blocked' | 'unknown'} CopyState
    * @typedef {{ event_name: string, event_id: string, custom_data: unknown, url: string,
    *   referrer: string, at: number, state?: CopyState }} QueuedEvent `at` in Unix ms
@@ -360,7 +360,7 @@
       setCookie(name, '', 0)
       if (!twin || wasFired(`${twin.n} ${twin.i}`)) continue
       if (twin.u)
-        request('twin?' + new URLSearchParams({ n: twin.n, i: twin.i })).then(
+        request('twin?u=' + twin.u).then(
           (answer) => answer.ok && fireTwin(twin),
           () => {},
         )

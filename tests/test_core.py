@@ -321,7 +321,7 @@ async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) ->
         ({"prefix": "/bridge/"}, "prefix must be"),
         ({"browser_hold": -1}, "browser_hold must be"),
         ({"rate_limit": -1}, "rate_limit must be"),
-        ({"catalog": []}, r"catalog must be like Catalog\(\[…\]\), got list"),
+        ({"catalog": []}, r"catalog must be a Catalog such as Catalog\(\[...\]\), got list"),
         ({"rate_limit": float("nan")}, "rate_limit must be"),
         ({"custom_events": ["a\nb"]}, "custom_events must be"),
         ({"custom_events": [1]}, "custom_events must be"),
@@ -459,7 +459,9 @@ async def test_event_is_stored_in_the_callers_transaction(tmp_path: Path) -> Non
     await track("Lead", {"content_name": "x"}, visitor=visitor, connection=connection)
     assert outbox.connection is connection
     # The caller may still roll back: the script asks before it fires.
-    assert [twin.is_uncertain for twin in visitor.twins] == [True]
+    [twin] = visitor.twins
+    asked = visitor.visits.questions.read(twin.question)
+    assert asked == (twin.event_name, twin.event_id)
     await asyncio.to_thread(track_sync, "Lead", visitor=visitor, connection=connection)
     assert outbox.connection is connection
     await track("Lead", visitor=visitor)

@@ -18,9 +18,11 @@ from bridge.browser import limits
 from bridge.browser.reports import MAX_BODY
 from bridge.browser.script_cookies import PageSettings
 from bridge.outbox import SQLiteOutbox
+from bridge.visitor.signing import TwinQuestions
 from tests.factories import (
     CLIENT,
     NAVIGATION,
+    SECRET,
     make_bridge,
     make_client,
     make_scope,
@@ -489,39 +491,43 @@ async def test_address_without_sessions_is_limited(outbox: SQLiteOutbox) -> None
 
 # Is the event of a twin stored?
 
-ASK = "/_bridge/twin?n=AddToCart&i=A-1"
+
+def ask(bridge: Bridge, name: str, event_id: str) -> str:
+    """The address that the script asks about a twin it was sent."""
+    return f"/_bridge/twin?u={bridge._visits.questions.sign(name, event_id)}"
 
 
 async def test_twin_is_confirmed_while_its_event_is_stored(
     client: httpx.AsyncClient, bridge: Bridge
 ) -> None:
     await client.get("/buy", headers=NAVIGATION)
-    answer = await client.get(ASK)
+    answer = await client.get(ask(bridge, "AddToCart", "A-1"))
     assert (answer.status_code, answer.content) == (204, b"")
-    for query in ("n=Purchase&i=A-1", "n=AddToCart&i=A-2"):
-        assert (await client.get(f"/_bridge/twin?{query}")).status_code == 404
-
-
-async def test_nothing_is_confirmed_without_a_session_or_consent(
-    client: httpx.AsyncClient, bridge: Bridge
-) -> None:
-    await client.get("/buy", headers=NAVIGATION)
-    assert (await open_client(bridge).get(ASK)).status_code == 404
-    client.cookies.set("_bridge_c", "denied")
-    assert (await client.get(ASK)).status_code == 404
+    for name, event_id in (("Purchase", "A-1"), ("AddToCart", "A-2")):
+        assert (await client.get(ask(bridge, name, event_id))).status_code == 404
 
 
 @pytest.mark.parametrize(
-    "query",
-    ["", "n=Lead", "n=&i=1", "n=Lead&i=", f"n=Lead&i={'x' * 201}", "n=a%0Ab&i=1", "i=%00&n=x"],
+    "query", ["", "n=AddToCart&i=A-1", "u=", "u=x.y", f"u={'x' * 9000}", "u=%00.%ff", "u=é.é"]
 )
-async def test_twin_without_a_name_and_id_gets_400(client: httpx.AsyncClient, query: str) -> None:
+async def test_only_questions_that_we_signed_are_answered(
+    client: httpx.AsyncClient, query: str
+) -> None:
+    await client.get("/buy", headers=NAVIGATION)
     assert (await client.get(f"/_bridge/twin?{query}")).status_code == 400
 
 
-async def test_twin_of_another_sites_page_gets_403(client: httpx.AsyncClient) -> None:
+async def test_question_of_another_key_is_not_answered(client: httpx.AsyncClient) -> None:
+    await client.get("/buy", headers=NAVIGATION)
+    question = TwinQuestions([SECRET[::-1]]).sign("AddToCart", "A-1")
+    assert (await client.get(f"/_bridge/twin?u={question}")).status_code == 400
+
+
+async def test_twin_of_another_sites_page_gets_403(
+    client: httpx.AsyncClient, bridge: Bridge
+) -> None:
     headers = {"sec-fetch-site": "cross-site"}
-    assert (await client.get("/_bridge/twin?n=Lead&i=1", headers=headers)).status_code == 403
+    assert (await client.get(ask(bridge, "Lead", "1"), headers=headers)).status_code == 403
 
 
 async def test_broken_outbox_gets_503_for_a_twin(
@@ -530,9 +536,8 @@ async def test_broken_outbox_gets_503_for_a_twin(
     async def fail(*args: Any) -> None:
         raise OutboxError("disk is full")
 
-    await client.get("/_bridge/identity")
     monkeypatch.setattr(bridge.outbox, "has", fail)
-    assert (await client.get("/_bridge/twin?n=Lead&i=1")).status_code == 503
+    assert (await client.get(ask(bridge, "Lead", "1"))).status_code == 503
 
 
 # Other origins

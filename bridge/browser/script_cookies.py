@@ -84,13 +84,14 @@ class Twin(msgspec.Struct, frozen=True, omit_defaults=True):
         event_name: As in the server copy.
         event_id: As in the server copy.
         custom_data: The server copy's, trimmed to what fits one hit of the pixel.
-        is_uncertain: The event may not be stored in the end: the script asks before it fires.
+        question: If the event may not be stored in the end, what the script asks before it fires;
+            signed, so that nobody else can ask.
     """
 
     event_name: str = msgspec.field(name="n")
     event_id: str = msgspec.field(name="i")
     custom_data: dict[str, Any] = msgspec.field(name="d", default_factory=dict)
-    is_uncertain: bool = msgspec.field(name="u", default=False)
+    question: str = msgspec.field(name="u", default="")
 
     @property
     def cookie(self) -> str:
@@ -104,16 +105,16 @@ def is_twin_cookie(name: bytes) -> bool:
     return _TWIN_COOKIE.fullmatch(name) is not None
 
 
-def build_twin(event: Event, room: int, *, is_certain: bool) -> Twin | None:
+def build_twin(event: Event, room: int, question: str = "") -> Twin | None:
     """Return the twin of ``event``, or ``None`` if not even its name and id fit a cookie.
 
     Args:
         event: The server copy.
         room: Characters that are left for the cookie's value in this browser.
-        is_certain: Whether the event is sure to be stored.
+        question: As in ``Twin``.
     """
     room = min(room, MAX_TWIN_LENGTH)
-    bare = Twin(event.event_name, event.event_id, is_uncertain=not is_certain)
+    bare = Twin(event.event_name, event.event_id, question=question)
     # Four characters of base64 hold three of JSON; a key takes fewer there than in a hit.
     data_room = room * 3 // 4 - len(_encode_ascii(bare)) - len(',"d":{}')
     trimmed = trim(event.custom_data, min(data_room, HIT_ROOM))

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from itsdangerous import Signer
+import msgspec
+from itsdangerous import BadSignature, Signer
 from starlette.datastructures import Secret
 
 from bridge.errors import ConfigError
@@ -62,6 +63,32 @@ class PurposeSigner(Signer):
         mac = self._mac.copy()
         mac.update(value if isinstance(value, bytes) else value.encode())
         return encode_base64url(mac.digest())
+
+
+class TwinQuestions:
+    """Signs what a script may ask: whether the event of a twin that it was sent is stored.
+
+    Without a signature anybody could try which orders exist.
+
+    Args:
+        secret_keys: As for the session: the newest signs, all verify.
+    """
+
+    def __init__(self, secret_keys: Sequence[str]) -> None:
+        self._signer = PurposeSigner(secret_keys, "twin")
+
+    def sign(self, event_name: str, event_id: str) -> str:
+        """Return the question, URL-safe."""
+        content = msgspec.json.encode((event_name, event_id))
+        return self._signer.sign(encode_base64url(content)).decode()
+
+    def read(self, question: str) -> tuple[str, str] | None:
+        """Return the event's name and id, or ``None`` if we did not sign the question."""
+        try:
+            content = decode_base64url(self._signer.unsign(question))
+            return msgspec.json.decode(content, type=tuple[str, str])
+        except (BadSignature, msgspec.MsgspecError, ValueError):
+            return None
 
 
 def encode_base64url(data: bytes) -> bytes:

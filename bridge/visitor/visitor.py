@@ -332,7 +332,10 @@ class Visitor:
             return None
         room = MAX_TWINS_LENGTH - sum(map(len, self.capture.cookies.twins))
         room -= sum(TWIN_FRAME + len(encode_readable(each)) for each in self.twins)
-        twin = build_twin(event, room - TWIN_FRAME, is_certain=is_certain)
+        question = ""
+        if not is_certain:
+            question = self.visits.questions.sign(event.event_name, event.event_id)
+        twin = build_twin(event, room - TWIN_FRAME, question)
         if twin is not None:
             self.twins.append(twin)
         return twin

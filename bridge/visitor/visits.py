@@ -21,6 +21,7 @@ from bridge.visitor.connection import SiteRules
 from bridge.visitor.consent import Consent
 from bridge.visitor.identity import Identity, SessionSigner
 from bridge.visitor.seal import Sealer
+from bridge.visitor.signing import TwinQuestions
 
 Ignore = Callable[[HTTPConnection], str | None]
 SENDING_STATES = ("granted", "limited")  # consent under which events are sent
@@ -35,6 +36,7 @@ class Visits:
         rules: How requests of this site are read.
         signer: Reads and writes the session cookie.
         sealer: Makes and opens sealed tokens.
+        questions: Signs what scripts may ask about twins.
         settings: Writes what the script must know.
         consent: Where the decision comes from.
         exclude_paths: Paths, with everything below them, whose requests are ignored.
@@ -48,6 +50,7 @@ class Visits:
         rules: SiteRules,
         signer: SessionSigner,
         sealer: Sealer,
+        questions: TwinQuestions,
         settings: SettingsWriter,
         consent: Consent,
         *,
@@ -60,6 +63,7 @@ class Visits:
         self.rules = rules
         self.signer = signer
         self.sealer = sealer
+        self.questions = questions
         self.settings = settings
         self._consent = consent
         self._header = consent.header_name

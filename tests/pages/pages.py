@@ -62,8 +62,13 @@ async def take_order(request: Request) -> Response:
     properties = {"value": 5, "currency": "EUR", **msgspec.json.decode(query.get("data", "{}"))}
     await track("Purchase", properties, event_id=f"{query['id']}-{hops}")
     if "uncertain" in query:
-        twins = current_visitor().twins
-        twins[:] = [msgspec.structs.replace(twin, is_uncertain=True) for twin in twins]
+        visitor = current_visitor()
+        visitor.twins[:] = [
+            msgspec.structs.replace(
+                twin, question=visitor.visits.questions.sign(twin.event_name, twin.event_id)
+            )
+            for twin in visitor.twins
+        ]
     if "hops" not in query:
         return JSONResponse({"ok": True})
     to = query["to"] if not hops else str(request.url.include_query_params(hops=hops - 1))

@@ -183,7 +183,7 @@ async def test_uncertain_twin_is_fired_if_the_server_confirms_it(scene: Scene) -
 async def test_uncertain_twin_of_no_stored_event_is_not_fired(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
-    forged = encode_readable(Twin("Purchase", "none", is_uncertain=True))
+    forged = encode_readable(Twin("Purchase", "none", question="WyJQdXJjaGFzZSIsIm5vbmUiXQ.x"))
     cookie = f"_bridge_t_0123456789ab={forged}; Path=/; Domain=example.com"
     await scene.run(f"document.cookie = '{cookie}'; fetch('/x')")
     await scene.page.wait_for_function("!document.cookie.includes('_bridge_t_')")
