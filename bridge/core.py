@@ -51,6 +51,7 @@ from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
 from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
 from bridge.settings import build_from
+from bridge.visitor.bots import is_robot
 from bridge.visitor.connection import SiteRules
 from bridge.visitor.consent import Consent
 from bridge.visitor.cookies import MAX_AGE, parse_host
@@ -363,7 +364,7 @@ class Bridge:
             "user_data": user_data,
         }
         event, context = self._enricher.complete(given, visitor, now=time.time())
-        if self._skips(event, visitor):
+        if await self._skips(event, visitor):
             return event
         # The caller's transaction may roll back, and may lock what another would write: who the
         # visitor is gets stored at the end of the request, where there is one.
@@ -443,9 +444,12 @@ class Bridge:
 
     # For the middleware and the endpoints
 
-    def _skips(self, event: Event, visitor: Visitor) -> bool:
+    async def _skips(self, event: Event, visitor: Visitor) -> bool:
         """Return whether ``event`` must not be sent, and count it if so."""
         reason = visitor.skip_reason
+        user_agent = visitor.user_agent
+        if reason is None and user_agent and await is_robot(user_agent):
+            visitor.ignore(reason := "bot")
         if reason is None:
             return False
         self.counters[f"skipped_events.{reason}"] += 1

@@ -216,7 +216,7 @@ class Endpoints:
         event, context = bridge._enricher.complete(
             fields, visitor, now=time.time(), entrance=BROWSER_REPORT
         )
-        if bridge._skips(event, visitor):
+        if await bridge._skips(event, visitor):
             return
         now = time.time()
         deliveries = bridge.destinations.build_deliveries(event, context, due=now)

@@ -136,6 +136,17 @@ class Visitor:
         return "logged_out" if identity is NOBODY else None
 
     @property
+    def user_agent(self) -> str | None:
+        """The user agent of this request, else of the session."""
+        return (self._capture and self._capture.user_agent) or self.identity.user_agent
+
+    def ignore(self, reason: str) -> None:
+        """Make this request nobody's, for ``reason``."""
+        self.identity = NOBODY
+        self._ignored = reason
+        self.twins.clear()
+
+    @property
     def has_identity(self) -> bool:
         """Whether this is a visitor we may know: a person, who has not objected or logged out."""
         return self.identity is not NOBODY
@@ -203,7 +214,7 @@ class Visitor:
         known["external_id"] = identity.external_ids
         if ip := prefer_ip(ip, identity.client_ip):
             known["client_ip_address"] = ip
-        if user_agent := (capture and capture.user_agent) or identity.user_agent:
+        if user_agent := self.user_agent:
             known["client_user_agent"] = user_agent
         if identity.fbp:
             known["fbp"] = identity.fbp

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from bridge.browser.script_cookies import SettingsWriter
 from bridge.browser.words import ConsentState
 from bridge.events.event import DAY
-from bridge.visitor.bots import is_bot
+from bridge.visitor.bots import names_robot
 from bridge.visitor.capture import SPECULATION_HEADERS, Capture
 from bridge.visitor.connection import SiteRules
 from bridge.visitor.consent import Consent
@@ -104,8 +104,7 @@ class Visits:
         # who never denied anything, and the response would overwrite the session.
         if not capture.cookies.header and capture.is_cross_site_post:
             return "cross_site_post"
-        # Only a new visitor's user agent is parsed.
-        if stored is None and capture.user_agent and is_bot(capture.user_agent):
+        if stored is None and capture.user_agent and names_robot(capture.user_agent):
             return "bot"
         if self._ignore is None:
             return None

@@ -30,6 +30,7 @@ from bridge import (
 from bridge.destinations import Segment
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox import SQLiteOutbox
+from bridge.visitor.bots import names_robot
 from bridge.visitor.meeting import prefer_ip
 from tests.factories import (
     CLIENT,
@@ -139,6 +140,12 @@ async def open_site(outbox: SQLiteOutbox) -> AsyncIterator[Any]:
             id="crawler",
         ),
         pytest.param({"user_agent": "facebookexternalhit/1.1"}, "bot", id="link preview"),
+        pytest.param({"user_agent": "facebookcatalog/1.0"}, "bot", id="catalog"),
+        pytest.param({"user_agent": "meta-externalads/1.1"}, "bot", id="Meta's ads"),
+        pytest.param({"user_agent": "Mozilla/5.0 (compatible; Bytespider)"}, "bot", id="bytedance"),
+        pytest.param({"user_agent": "Mozilla/5.0 (compatible; ChatGPT-User/1.0)"}, "bot", id="gpt"),
+        pytest.param({"user_agent": "Mozilla/5.0 Chrome-Lighthouse"}, "bot", id="lighthouse"),
+        pytest.param({"user_agent": "Mozilla/5.0 (Applebot/0.1)"}, "bot", id="applebot"),
         pytest.param({"user_agent": "Mozilla/5.0 HeadlessChrome/156.0"}, "bot", id="headless"),
         pytest.param({"sec_purpose": "prefetch"}, "prefetch", id="prefetch"),
         pytest.param({"sec_purpose": "prefetch;prerender"}, "prerender", id="prerender"),
@@ -188,6 +195,20 @@ async def test_rule_that_fails_costs_nobody_a_page(open_site: Any) -> None:
     site = open_site(ignore=fail)
     assert (await site.get()).status_code == 200
     assert len(await site.stored()) == 1
+
+
+async def test_phone_called_cubot_is_a_visitors(open_site: Any) -> None:
+    site = open_site()
+    await site.get(user_agent="Mozilla/5.0 (Linux; Android 9; CUBOT_NOTE_S) AppleWebKit/537.36")
+    assert len(await site.stored()) == 1
+
+
+async def test_robot_that_only_user_agents_knows_sends_no_event(open_site: Any) -> None:
+    site, known_only = open_site(), "Mozilla/5.0 (compatible; heritrix/3.3.0)"
+    assert not names_robot(known_only)
+    await site.get(user_agent=known_only)
+    assert await site.stored() == []
+    assert site.bridge.counters["skipped_events.bot"] == 1
 
 
 # Address, renewal, login, logout
