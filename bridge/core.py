@@ -30,7 +30,6 @@ from bridge.browser.limits import Limits
 from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
-from bridge.browser.script_cookies import SettingsWriter
 from bridge.browser.words import ConsentState
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
@@ -183,7 +182,7 @@ class Bridge:
         # Where the server knows Segment's names, pages do too.
         knows_segment = catalog is not None or self.destinations.segment is not None
         table = event_catalog.to_json() if knows_segment else None
-        self._script = Script(prefix, pixel_script_url, table=table)
+        self._script = Script(prefix, pixel_script_url, self._pixel_ids, table=table)
         self._event_names = EventNames(custom_events)
         self._origins = parse_origins(allowed_origins)
         self._limits = Limits(rate_limit)
@@ -208,7 +207,6 @@ class Bridge:
             SessionSigner(keys, max_age=session_max_age),
             Sealer(keys),
             TwinQuestions(keys),
-            SettingsWriter(self._pixel_ids),
             consent if isinstance(consent, Consent) else Consent(default=consent),
             # A health probe is nobody's visit.
             exclude_paths=[*_read_paths(exclude_paths), f"{prefix}/health"],

@@ -13,8 +13,8 @@
   /**
    * @typedef {'granted' | 'limited' | 'denied'} Choice
    * @typedef {Choice | 'pending'} ConsentState
-   * @typedef {{ x?: string, p?: string[], d?: string, c?: ConsentState }} Settings
-   *   external id, pixel ids, domain of our cookies, consent (granted if missing)
+   * @typedef {{ x?: string, d?: string, c?: ConsentState }} Settings
+   *   external id, domain of our cookies, consent (granted if missing)
    * @typedef {{ n: string, i: string, d?: Record<string, unknown>, u?: string }} Twin name, id,
    *   custom data, what to ask the server if it may not have stored the event
    * @typedef {'sent' | 'blocked' | 'unknown'} CopyState
@@ -29,6 +29,7 @@
 
   // The server writes the configured address here: a cookie could be forged, and name any script.
   const PIXEL_URL = 'https://connect.facebook.net/en_US/fbevents.js'
+  const pixelIds = ['__BRIDGE_PIXEL_IDS__'] // ours, written here for the same reason
   const QUEUE_PREFIX = '_bridge.q.' // localStorage: a key for each event, so tabs never overwrite
   const FIRED_KEY = '_bridge.fired'
   const MAX_FIRED = 50 // twins whose ids are kept
@@ -57,8 +58,6 @@
 
   /** @type {Settings | undefined} */
   let settings
-  /** @type {string[]} */
-  let pixelIds = [] // ours
   let active = false // consent is given: before that, nothing is fired, stored or sent
   let paused = false // the page itself revoked consent with `fbq('consent', 'revoke')`
   let revoked = false // in the pixel; a second revoke would wait behind the first
@@ -645,7 +644,6 @@
   /** @param {Settings} found */
   const apply = (found) => {
     settings = found
-    pixelIds = /** @type {string[]} */ ([found.p].flat()).filter((id) => /^\d+$/.test(id))
     active = !paused && found.c !== 'denied' && found.c !== 'pending'
     if (!active) {
       pausePixel()

@@ -74,7 +74,6 @@ async def test_identity_is_answered_and_not_cached(client: httpx.AsyncClient) ->
     response = await client.get("/_bridge/identity")
     assert response.headers["cache-control"] == "no-store"
     settings = msgspec.json.decode(response.content, type=PageSettings)
-    assert settings.pixel_ids == ("1234567890123456",)
     assert settings.domain == "example.com"
     assert settings.external_id is not None
     assert len(settings.external_id) == 64

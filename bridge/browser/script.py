@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import html
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -41,6 +42,7 @@ def _read_script(name: str) -> bytes:
 SCRIPT = _read_script("bridge")
 CATALOG_SCRIPT = _read_script("catalog")
 _TABLE = b"__BRIDGE_CATALOG__"
+_PIXEL_IDS = re.compile(rb"['\"]__BRIDGE_PIXEL_IDS__['\"]")
 
 
 class ScriptTag(str):
@@ -58,8 +60,10 @@ class Script:
 
     Args:
         prefix: Path below which it is served, such as ``/_bridge``.
-        pixel_script_url: Where it loads the pixel's library from. It is written into the script,
-            not into a cookie: any subdomain could set that, and so have any script run.
+        pixel_script_url: Where it loads the pixel's library from. This and the ids are written
+            into the script, not into a cookie: any subdomain could set that, and so have any script
+            run, or send a page's events to a pixel of its own.
+        pixel_ids: The pixels that it initialises.
         table: The catalog as JSON, where pages may use Segment's names; written in too.
 
     Attributes:
@@ -70,9 +74,16 @@ class Script:
     """
 
     def __init__(
-        self, prefix: str, pixel_script_url: str = PIXEL_SCRIPT_URL, *, table: str | None = None
+        self,
+        prefix: str,
+        pixel_script_url: str = PIXEL_SCRIPT_URL,
+        pixel_ids: Sequence[str] = (),
+        *,
+        table: str | None = None,
     ) -> None:
-        self.content = SCRIPT.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())
+        ids = ",".join(f'"{each}"' for each in pixel_ids)
+        self.content = _PIXEL_IDS.sub(ids.encode(), SCRIPT)
+        self.content = self.content.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())
         if table is not None:
             self.content = CATALOG_SCRIPT.replace(_TABLE, table.encode()) + b"\n" + self.content
         self.zipped = gzip.compress(self.content, 9, mtime=0)

@@ -39,42 +39,20 @@ class PageSettings(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         external_id: SHA-256 hex for the pixel's init; ``None`` without consent.
-        pixel_ids: The pixels to initialise.
         domain: Domain of our cookies, for the script to delete a twin's; ``None`` if host-only.
         consent: What may be done; the script does nothing while it is pending or denied.
     """
 
     external_id: str | None = msgspec.field(name="x", default=None)
-    pixel_ids: tuple[str, ...] = msgspec.field(name="p", default=())
     domain: str | None = msgspec.field(name="d", default=None)
     consent: ConsentState = msgspec.field(name="c", default="granted")
 
 
-class SettingsWriter:
-    """Writes the settings of a visitor's pages, encoded once for each visitor.
-
-    A session changes with each page; these settings rarely do.
-
-    Args:
-        pixel_ids: The pixels to initialise.
-    """
-
-    def __init__(self, pixel_ids: tuple[str, ...]) -> None:
-        self._pixel_ids = pixel_ids
-        self._encoded = lru_cache(CACHE_SIZE)(self._encode)
-
-    def build(self, external_id: str, domain: str | None, consent: ConsentState) -> PageSettings:
-        """Return the settings, for the identity endpoint."""
-        return PageSettings(
-            external_id=external_id, pixel_ids=self._pixel_ids, domain=domain, consent=consent
-        )
-
-    def encode(self, external_id: str, domain: str | None, consent: ConsentState) -> bytes:
-        """Return the settings as the readable cookie's value."""
-        return self._encoded(external_id, domain, consent)
-
-    def _encode(self, external_id: str, domain: str | None, consent: ConsentState) -> bytes:
-        return encode_readable(self.build(external_id, domain, consent)).encode()
+@lru_cache(maxsize=CACHE_SIZE)
+def encode_settings(external_id: str, domain: str | None, consent: ConsentState) -> bytes:
+    """Return a visitor's settings as the readable cookie's value."""
+    settings = PageSettings(external_id=external_id, domain=domain, consent=consent)
+    return encode_readable(settings).encode()
 
 
 class Twin(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -17,6 +17,7 @@ from bridge.browser.script_cookies import (
     Twin,
     build_twin,
     encode_readable,
+    encode_settings,
 )
 from bridge.browser.words import ConsentChoice, ConsentState
 from bridge.errors import NoVisitorError, UsageError
@@ -228,7 +229,9 @@ class Visitor:
         if not self.has_identity:
             return PageSettings(consent="pending" if self.consent == "pending" else "denied")
         domain = self.capture.connection.cookie_domain.domain
-        return self.visits.settings.build(self.identity.external_id, domain, self.consent)
+        return PageSettings(
+            external_id=self.identity.external_id, domain=domain, consent=self.consent
+        )
 
     # What handlers do with it
 
@@ -400,7 +403,7 @@ class Visitor:
             elif value is not None and renew:
                 cookies.renew_browser_id(name, value)
         domain = capture.connection.cookie_domain.domain
-        settings = self.visits.settings.encode(identity.external_id, domain, self.consent)
+        settings = encode_settings(identity.external_id, domain, self.consent)
         cookies.set_readable(settings, renew=renew)
         if capture.is_page_load and capture.page_url:
             cookies.set_page(capture.page_url)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from starlette.requests import HTTPConnection
 
-from bridge.browser.script_cookies import SettingsWriter
+from bridge.browser.script_cookies import encode_settings
 from bridge.browser.words import ConsentState
 from bridge.events.event import DAY
 from bridge.visitor.bots import names_robot
@@ -37,7 +37,6 @@ class Visits:
         signer: Reads and writes the session cookie.
         sealer: Makes and opens sealed tokens.
         questions: Signs what scripts may ask about twins.
-        settings: Writes what the script must know.
         consent: Where the decision comes from.
         exclude_paths: Paths, with everything below them, whose requests are ignored.
         ignore: Returns why a request is ignored, or ``None``.
@@ -51,7 +50,6 @@ class Visits:
         signer: SessionSigner,
         sealer: Sealer,
         questions: TwinQuestions,
-        settings: SettingsWriter,
         consent: Consent,
         *,
         exclude_paths: Iterable[str],
@@ -64,7 +62,6 @@ class Visits:
         self.signer = signer
         self.sealer = sealer
         self.questions = questions
-        self.settings = settings
         self._consent = consent
         self._header = consent.header_name
         self._cookie = consent.cookie_name
@@ -157,7 +154,7 @@ class Visits:
         elif ip != stored.client_ip and ip is not None and ":" in ip:
             return None
         domain = connection.cookie_domain.domain
-        if cookies.readable != self.settings.encode(stored.external_id, domain, consent):
+        if cookies.readable != encode_settings(stored.external_id, domain, consent):
             return None
         return stored, consent
 

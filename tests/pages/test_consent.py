@@ -308,11 +308,11 @@ async def test_denial_holds_when_the_server_does_not_answer(open_visit: Any, sho
     assert await visit.cookies() == {"_bridge_c"}
 
 
-async def test_script_loads_no_library_that_a_cookie_names(open_visit: Any, shop: str) -> None:
+async def test_script_loads_no_library_and_no_pixel_that_a_cookie_names(open_visit: Any, shop: str) -> None:
     visit = await open_visit(shop)
     await visit.open("/")
     await visit.counted(PageView=1)
-    settings = {"x": "x", "p": ["1", "<script>"], "u": "http://evil.example.com/x.js"}
+    settings = {"x": "x", "p": ["666", "<script>"], "u": "http://evil.example.com/x.js"}
     forged = base64.urlsafe_b64encode(json.dumps(settings).encode()).decode().rstrip("=")
     asked: list[str] = []
     visit.page.on("request", lambda request: asked.append(request.url))
@@ -322,3 +322,4 @@ async def test_script_loads_no_library_that_a_cookie_names(open_visit: Any, shop
     await visit.open("/cart")
     await visit.consent()
     assert not [url for url in asked if "evil" in url]
+    assert not [url for url in asked if "666" in url]
