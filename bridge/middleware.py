@@ -17,7 +17,7 @@ from bridge.endpoints import Endpoints
 from bridge.visitor.capture import Capture
 from bridge.visitor.visitor import VISITOR, Visitor
 
-# Directives that keep a response out of shared caches; ``private="field"`` is none.
+# Directives that keep a response out of shared caches; ``private="field"`` does not.
 _UNSHARED = frozenset({b"private", b"no-store"})
 _CDN_HEADERS = (b"cdn-cache-control", b"surrogate-control")
 _CACHE_HEADERS = frozenset({b"cache-control", *_CDN_HEADERS})

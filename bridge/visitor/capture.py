@@ -1,7 +1,7 @@
 """One ASGI scope as a ``Capture``: what a single request shows of its visitor.
 
-Each value is decoded when it is first asked for. Every header is the browser's word and is checked
-before it is believed; nothing here raises, whatever the bytes.
+Each value is decoded when it is first asked for. The browser can write anything into a header, so
+each is checked before use; nothing here raises, whatever the bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EMBEDDED = (b"image/", b"text/css", b"video/", b"audio/")  # how their Accept h
 
 
 def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return headers some of which came twice: lists are joined, of others the first counts."""
+    """Return headers of which some came twice: lists are joined, else the first one counts."""
     joined: dict[bytes, bytes] = {}
     for name, value in headers:
         if name not in joined:
@@ -50,16 +50,16 @@ class Capture:
 
     Args:
         scope: The ASGI scope of an HTTP request.
-        rules: What to know of the site.
+        rules: How requests of the site are read.
 
     Attributes:
         method: The HTTP method, upper-case.
         scope: The ASGI scope.
         root_path: Where the app is mounted.
-        path: The path asked for, below the app's mount.
-        headers: The request's, lower-case; of one that came twice, what counts.
-        cookies: What the ``Cookie`` header holds for us.
-        is_navigation: Whether the browser is about to show the answer as a page.
+        path: The path below the app's mount.
+        headers: The request's headers, lower-case names.
+        cookies: The ``Cookie`` header, as far as it is ours to read.
+        is_navigation: Whether the browser will show the response as a page.
     """
 
     def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
@@ -116,7 +116,7 @@ class Capture:
 
     @property
     def speculation(self) -> Literal["prefetch", "prerender"] | None:
-        """Whether the browser only fetches ahead: nobody may ever see the answer.
+        """Whether the browser only fetches ahead: nobody may ever see the response.
 
         Source: WICG, "Speculation Rules"; Fetch, "Sec-Purpose", read 2026-11-23.
         """
@@ -141,7 +141,7 @@ class Capture:
 
     @property
     def is_page_load(self) -> bool:
-        """Whether a new page begins with the answer: not a form's POST, which ends one."""
+        """Whether the response begins a new page: not a form's POST, which ends one."""
         return self.is_navigation and self.method in ("GET", "HEAD")
 
     @property
@@ -162,7 +162,7 @@ class Capture:
 
     @property
     def is_cross_site_post(self) -> bool:
-        """Whether another site's form leads here, as a payment's or a login's return may."""
+        """Whether another site's form was posted here, as after a payment or a login elsewhere."""
         site = self.headers.get(b"sec-fetch-site")
         return site == b"cross-site" and self.method not in ("GET", "HEAD")
 
@@ -206,15 +206,15 @@ class Capture:
 
     @lazy
     def referer(self) -> str | None:
-        """The ``Referer`` header if it is a URL, without its private parts."""
+        """The ``Referer`` header without its private parts, if it is a URL."""
         return self.clean_url(self.headers.get(b"referer", b""))
 
     @lazy
     def page_url(self) -> str | None:
         """The page the visitor is on.
 
-        A page load's own URL; for fetch, XHR and form posts the Referer's page, which is where the
-        visitor was when it happened.
+        For a page load its own URL; for fetch, XHR and form posts the Referer, the page the visitor
+        was on when it happened.
         """
         if self.is_page_load:
             return self.url
@@ -228,9 +228,9 @@ class Capture:
         return self.referer if self.is_page_load else None
 
     def land(self, url: bytes) -> None:
-        """Take the script's word for where the visitor landed, if it is a page of this site.
+        """Take the landing page from the script, if it is a page of this site.
 
-        Before consent nothing is kept in the browser, so the landing page's click comes this way.
+        Before consent nothing is stored in the browser, so its click id arrives this way.
         """
         clean = self.clean_own_url(url)
         if clean is not None:
@@ -239,10 +239,10 @@ class Capture:
             self.__dict__["page_url"] = clean
 
     def clean_url(self, raw: bytes) -> str | None:
-        """Return the URL ``raw`` without its private parts, or ``None`` if it is none."""
+        """Return ``raw`` without its private parts, or ``None`` if it is not a URL."""
         return clean_url(raw, self._rules.private_parameters)
 
     def clean_own_url(self, raw: bytes) -> str | None:
-        """Return ``raw`` as ``clean_url`` does if it is one of this site's pages."""
+        """Return ``raw`` without its private parts, or ``None`` if it is not on this site."""
         clean = self.clean_url(raw)
         return clean if clean and self.connection.is_same_site(clean.encode()) else None

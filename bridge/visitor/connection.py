@@ -26,11 +26,11 @@ PROXY_HEADERS = (b"x-forwarded-proto", b"x-forwarded-host")  # beside the one wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRules:
-    """What reading a request must know of the site.
+    """How the requests of a site are read.
 
     Attributes:
-        trusted_proxies: Whose headers are believed.
-        client_ip_header: The one that tells the client, lower-case: ``x-forwarded-for``,
+        trusted_proxies: The proxies whose headers are believed.
+        client_ip_header: Their header with the client's address, lower-case: ``x-forwarded-for``,
             ``forwarded``, or a vendor's with a single address.
         cookie_domain: Where cookies live, instead of the registrable domain.
         private_parameters: Query parameters that never leave, normalised.
@@ -56,12 +56,12 @@ class Connection:
     Args:
         scope: The ASGI scope.
         headers: The request's headers, lower-case names.
-        rules: Whom to believe.
+        rules: Which proxies to believe.
 
     Attributes:
         client_ip: The visitor's public address; private and documentation addresses are ``None``.
         scheme: The scheme as the visitor saw it.
-        authority: Host and port as the visitor saw them; anything, unless ``host`` is known.
+        authority: Host and port as the visitor saw them; unchecked if ``host`` is ``None``.
         host: The host as the visitor saw it: lower-case, no port; ``None`` if malformed.
         cookie_domain: Where this visitor's cookies live.
     """
@@ -78,10 +78,10 @@ class Connection:
         peer = str(client[0]) if client else ""
         address = parse_ip(peer) if rules.trusted_proxies else None
         if address is not None and is_trusted(address, rules.trusted_proxies):
-            told = _Proxies(headers, rules)
-            self.client_ip = told.find_client(address)
-            scheme = told.scheme or scope.get("scheme", "http")
-            authority = told.authority
+            proxies = _Proxies(headers, rules)
+            self.client_ip = proxies.find_client(address)
+            scheme = proxies.scheme or scope.get("scheme", "http")
+            authority = proxies.authority
         else:
             self.client_ip = _read_public_ip(peer)
             scheme, authority = scope.get("scheme", "http"), None
@@ -111,10 +111,10 @@ def _place_cookies(host: str | None, fixed: str | None) -> CookieDomain:
 
 
 class _Proxies:
-    """What trusted proxies tell of the connection.
+    """What trusted proxies say about the connection.
 
     Attributes:
-        scheme: Lower-case, as the nearest one tells it; ``None`` if it does not.
+        scheme: Lower-case, from the nearest proxy; ``None`` if it sets none.
         authority: Host and port, likewise.
     """
 
@@ -132,7 +132,7 @@ class _Proxies:
         self.authority = None if authority is None else authority.encode("latin-1")
 
     def find_client(self, peer: IPAddress | None) -> str | None:
-        """Return the first address, from the nearest on, that is no trusted proxy's."""
+        """Return the address of the nearest hop that is not a trusted proxy."""
         address = walk(peer, self._hops, self._rules.trusted_proxies)
         return str(address) if is_public(address) else None
 

@@ -1,4 +1,4 @@
-"""What may be done for a visitor: the one decision that both halves follow.
+"""What may be done for a visitor: one decision, which the server and the script follow.
 
 An answer comes from the app's callable, else its header, else its cookie, else from the visitor's
 own choice (``bridge.consent()`` in the browser, ``visitor.set_consent()`` on the server), else from
@@ -40,17 +40,19 @@ class Consent:
     """Where the decision comes from.
 
     Attributes:
-        default: What holds while nobody said anything. ``pending`` holds everything back until the
+        default: The state while nothing else decides. ``pending`` holds everything back until the
             visitor chooses.
-        resolve: From the connection to a state, or ``None`` for "ask further". If it raises, the
-            state is pending and the log says so.
-        header: A request header that tells, set by what stands in front of the app.
-        cookie: A cookie that tells, a consent banner's.
-        meanings: What the header's and cookie's values mean, lower-case; others tell nothing.
-        gpc: What ``Sec-GPC: 1`` makes of granted: ``limited`` or ``denied``; ``ignore`` leaves it.
+        resolve: Takes the connection and returns a state, or ``None`` to ask the next source. If it
+            raises, the state is pending and the log says so.
+        header: A request header with the state, set by a proxy in front of the app.
+        cookie: A cookie with the state, set by a consent banner.
+        meanings: The state for each value of that header or cookie, lower-case; other values are
+            ignored.
+        gpc: What Global Privacy Control (``Sec-GPC: 1``) turns ``granted`` into: ``limited`` or
+            ``denied``; with ``ignore`` it stays granted.
 
     Raises:
-        ConfigError: A value that is none of these.
+        ConfigError: ``default`` or ``gpc`` is not one of these.
     """
 
     default: ConsentState = "granted"

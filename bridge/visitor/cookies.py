@@ -1,8 +1,8 @@
-"""Cookies: Meta's ``_fbp`` and ``_fbc``, ours, the domain they live on, ``Set-Cookie`` lines.
+"""Cookies: Meta's ``_fbp`` and ``_fbc`` and our own, their domain, and ``Set-Cookie`` lines.
 
 A value is ``fb.<index>.<milliseconds>.<payload>``, sometimes with an appendix of Meta's parameter
-builder as fifth part. The payload is part 3, never "the text after the last dot". Values that came
-from the browser are forwarded byte for byte.
+builder as a fifth part. The payload is part 3, never "the text after the last dot". Values from
+the browser are forwarded byte for byte.
 
 Source: Meta, "ClickID and the fbp and fbc Parameters" and "Parameter Builder Library", read
 2026-11-23; how the pixel treats each value was measured with fbevents.js 2.9.325.
@@ -222,7 +222,7 @@ def _find_cookie(header: bytes, prefix: bytes, at: int) -> tuple[int, int]:
 
 
 class Cookies:
-    """A ``Cookie`` header, as far as it is ours to read.
+    """The cookies of a ``Cookie`` header that we read.
 
     Attributes:
         header: The raw header.
@@ -233,7 +233,7 @@ class Cookies:
         page: Our cookie with the page loaded last, or ``None``.
         ajs_anonymous_id: Segment's anonymous id as analytics.js stored it, or ``None``.
         fbp, fbc: Meta's cookies if the pixel would accept them, byte for byte.
-        twins: The twins that still wait in this browser, each ``name=value``.
+        twins: The twins still waiting in this browser, each ``name=value``.
     """
 
     __slots__ = (
@@ -288,7 +288,7 @@ _read_cached = lru_cache(maxsize=2048)(Cookies)
 
 
 def read_cookies(header: bytes) -> Cookies:
-    """Return what a raw ``Cookie`` header holds for us."""
+    """Return the cookies of a raw ``Cookie`` header that we read."""
     if len(header) <= MAX_CACHED_LENGTH:
         return _read_cached(header)
     return Cookies(header if len(header) <= MAX_HEADER_LENGTH else b"")

@@ -1,9 +1,9 @@
-"""The signed session: a cookie as an ``Identity`` and back.
+"""The signed session: a cookie decoded to an ``Identity``, and back.
 
-Strategy: the time stands inside the payload, not in the signature's own stamp. itsdangerous
-refuses a stamp from a clock one second ahead, which would lose sessions among machines; and with
-the time inside, this module needs no clock. A cookie that was verified once is remembered by its
-bytes, so that an unchanged session costs one dictionary look-up.
+Strategy: the time is in the payload, not in the signature's own timestamp. itsdangerous refuses a
+timestamp from a clock one second ahead, which would lose sessions between machines; and with the
+time in the payload, this module needs no clock. Verified cookies are cached by their bytes, so that
+an unchanged session costs one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     Attributes:
         anonymous_id: The visitor's own id, made at the first request.
         renewed_at: When the cookies were last renewed, Unix seconds; the session's age.
-        user_id: The site's id of a logged-in user, as given to ``identify``.
+        user_id: The site's own id of a logged-in user, as given to ``identify``.
         fbp, fbc: The browser and click id, byte for byte.
         client_ip: The last public address seen.
         user_agent: The last user agent seen.
@@ -69,15 +69,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
 
     @lazy
     def external_ids(self) -> list[str]:
-        """What a server copy carries: the external id that the page's pixel has stands first."""
+        """What a server copy carries; the one that the page's pixel has comes first."""
         if self.is_page_anonymous:
             return [hash_external_id(self.anonymous_id), self.external_id]
         return [self.external_id]
 
     def change(self, **changes: Any) -> Identity:
-        """Return the identity with ``changes``, neither of its ids among them."""
+        """Return the identity with ``changes`` to anything but its two ids."""
         changed = msgspec.structs.replace(self, **changes)
-        changed.__dict__["external_id"] = self.external_id  # a hash, which stays the same
+        changed.__dict__["external_id"] = self.external_id  # saves a hash
         return changed
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Client addresses: what a proxy's header says, and how far to believe it.
+"""Client addresses: what a proxy's header says, and how much of it to believe.
 
 Without trusted proxies only the connection counts. With them one header is believed, the one the
 proxy in front is known to write: any other could be the client's own.
@@ -29,7 +29,7 @@ def parse_networks(cidrs: str | Iterable[str]) -> tuple[IPNetwork, ...]:
     """Return the networks that ``cidrs`` name: a list, or text separated by commas or spaces.
 
     Raises:
-        ConfigError: One is no address or CIDR range.
+        ConfigError: One of them is not an address or a CIDR range.
     """
     texts = cidrs.replace(",", " ").split() if isinstance(cidrs, str) else list(cidrs)
     try:
@@ -41,7 +41,7 @@ def parse_networks(cidrs: str | Iterable[str]) -> tuple[IPNetwork, ...]:
 
 
 def parse_ip(text: str) -> IPAddress | None:
-    """Return the address in ``text``: port, brackets, zone and IPv4 mapping taken off."""
+    """Return the address in ``text``, without port, brackets, zone and IPv4 mapping."""
     text = text.strip()[:64]
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -57,7 +57,7 @@ def parse_ip(text: str) -> IPAddress | None:
 
 
 def is_public(address: IPAddress | None) -> bool:
-    """Return whether Meta may be told ``address``: not private, documentation or multicast."""
+    """Return whether ``address`` is worth sending: not private, documentation or multicast."""
     return address is not None and address.is_global and not address.is_multicast
 
 
@@ -80,10 +80,10 @@ def parse_forwarded(header: str) -> list[dict[str, str]]:
 def walk(
     peer: IPAddress | None, hops: list[str], proxies: tuple[IPNetwork, ...]
 ) -> IPAddress | None:
-    """Return the first address from the right that is no trusted proxy.
+    """Return the first address from the right that is not a trusted proxy.
 
-    What stands left of it is the client's own word. A hop that hides itself (``unknown``, an
-    obfuscated name) ends the walk: nothing is known of the client then.
+    The client itself may have written what stands to the left of it. A hop that hides its address
+    (``unknown``, an obfuscated name) ends the walk: the client is unknown then.
     """
     address = peer
     for hop in reversed(hops[-MAX_HOPS:]):

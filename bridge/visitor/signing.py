@@ -1,4 +1,4 @@
-"""Keys and signatures: each purpose signs with a key of its own."""
+"""Keys and signatures: each purpose has a key of its own."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def read_keys(secret_keys: str | Secret | Sequence[str | Secret]) -> list[str]:
         secret_keys: One key, or several for rotation; at least 32 bytes each.
 
     Raises:
-        ConfigError: No key, or one that is too short.
+        ConfigError: There is no key, or one is too short.
     """
     given = secret_keys if isinstance(secret_keys, list | tuple) else [secret_keys]
     keys = [str(key) for key in given if isinstance(key, str | Secret)]
     if not keys or len(keys) < len(given):
-        raise ConfigError("secret_key must be a text or a list of texts; set BRIDGE_SECRET_KEY")
+        raise ConfigError("secret_key must be a str or a list of str; set BRIDGE_SECRET_KEY")
     for key in keys:
         if len(key.encode()) < MIN_KEY_LENGTH:
             raise ConfigError(
@@ -39,7 +39,7 @@ def read_keys(secret_keys: str | Secret | Sequence[str | Secret]) -> list[str]:
 
 
 def derive_key(secret_key: str, purpose: str) -> bytes:
-    """Return the key for one purpose: what it signs is worth nothing for another."""
+    """Return the key for one purpose: a signature for it is invalid for any other."""
     return hmac.digest(secret_key.encode(), f"bridge.{purpose}".encode(), "sha256")
 
 
@@ -94,17 +94,17 @@ class TwinQuestions:
 def encode_base64url(data: bytes) -> bytes:
     """Return ``data`` as a cookie can hold it: URL-safe base64 without padding.
 
-    In a third of the time that ``base64`` takes, which every landing would wait for.
+    In a third of the time that ``base64`` takes.
     """
     text = binascii.b2a_base64(data, newline=False).rstrip(b"=")
     return text.replace(b"+", b"-").replace(b"/", b"_")
 
 
 def decode_base64url(text: bytes) -> bytes:
-    """Return what ``encode_base64url`` made ``text`` of.
+    """Return the data that ``encode_base64url`` encoded as ``text``.
 
     Raises:
-        ValueError: It is of no possible length; signs that are not its own are passed over.
+        ValueError: Its length is impossible; characters outside the alphabet are skipped.
     """
     padding = b"=" * (-len(text) % 4)
     return binascii.a2b_base64(text.replace(b"-", b"+").replace(b"_", b"/") + padding)

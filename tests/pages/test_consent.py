@@ -308,7 +308,9 @@ async def test_denial_holds_when_the_server_does_not_answer(open_visit: Any, sho
     assert await visit.cookies() == {"_bridge_c"}
 
 
-async def test_script_loads_no_library_and_no_pixel_that_a_cookie_names(open_visit: Any, shop: str) -> None:
+async def test_script_loads_no_library_and_no_pixel_that_a_cookie_names(
+    open_visit: Any, shop: str
+) -> None:
     visit = await open_visit(shop)
     await visit.open("/")
     await visit.counted(PageView=1)
