@@ -18,8 +18,19 @@ from bridge.visitor.capture import Capture
 from bridge.visitor.visitor import VISITOR, Visitor
 
 # Directives that keep a response out of shared caches; ``private="field"`` does not.
-_UNSHARED = frozenset({b"private", b"no-store"})
-_CDN_HEADERS = (b"cdn-cache-control", b"surrogate-control")
+_UNSHARED = frozenset({b"private", b"no-store", b"bypass-cache", b"0"})
+# What caches and CDNs read instead of Cache-Control.
+# Source: RFC 9213, "Targeted HTTP Cache Control"; nginx, ngx_http_proxy_module
+# (X-Accel-Expires: 0 disables caching); Akamai, "Edge-Control", read 2026-11-29.
+_CDN_HEADERS = (
+    b"cdn-cache-control",
+    b"cloudflare-cdn-cache-control",
+    b"vercel-cdn-cache-control",
+    b"netlify-cdn-cache-control",
+    b"surrogate-control",
+    b"edge-control",
+    b"x-accel-expires",
+)
 _CACHE_HEADERS = frozenset({b"cache-control", *_CDN_HEADERS})
 
 # Every framework has types of its own for the same three arguments: only ``Any`` fits around all.

@@ -306,6 +306,33 @@ async def test_shared_and_unchanged_responses_carry_no_cookie(
     assert response.headers["cache-control"] == cache_control
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "is_shared"),
+    [
+        ("CDN-Cache-Control", "max-age=60", True),
+        ("Cloudflare-CDN-Cache-Control", "max-age=60", True),
+        ("Vercel-CDN-Cache-Control", "max-age=60", True),
+        ("Netlify-CDN-Cache-Control", "public, durable, s-maxage=60", True),
+        ("Surrogate-Control", "max-age=60", True),
+        ("Edge-Control", "cache-maxage=60m", True),
+        ("X-Accel-Expires", "60", True),
+        ("X-Accel-Expires", "@1795000000", True),
+        ("X-Accel-Expires", "0", False),
+        ("Edge-Control", "no-store", False),
+        ("Edge-Control", "bypass-cache", False),
+        ("CDN-Cache-Control", "private", False),
+    ],
+)
+async def test_caching_headers_of_proxies_and_cdns_count(
+    open_client: Any, header: str, value: str, is_shared: bool
+) -> None:
+    async def page(request: Request) -> Response:
+        return Response(headers={header: value})
+
+    client = open_client(Starlette(routes=[Route("/", page)]))
+    assert (set_cookies(await client.get("/")) == {}) is is_shared
+
+
 async def test_response_with_cookies_is_private(open_client: Any) -> None:
     client = open_client(Starlette(routes=[Route("/", show_lead)]))
     assert (await client.get("/")).headers["cache-control"] == "private"

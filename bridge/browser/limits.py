@@ -11,6 +11,8 @@ from collections import OrderedDict
 
 BURST_SECONDS = 120.0  # a full bucket holds what flows in during this time
 PER_ADDRESS = 10  # times a session's rate: offices and mobile networks share one address
+WITHOUT_SESSION = 20  # sessions' worth of everybody without one: a page's visitors have one
+IN_ALL = 200  # sessions' worth of one process, whoever reports
 MAX_BUCKETS = 20_000  # of each kind; the least recently used is dropped first
 
 
@@ -48,41 +50,51 @@ class Buckets:
 
 
 class Limits:
-    """Buckets for sessions and addresses together.
+    """Buckets for sessions, addresses, everybody without a session, and everybody.
+
+    Sessions cost nothing to make, and an address may be unknown, or one of very many: the last
+    bucket bounds what all of them can do.
 
     Args:
-        rate: Events a minute of one session; ten times that of one address; 0 for no limit.
+        rate: Events a minute of one session, and so many times that of the others; 0 for no limit.
     """
 
     def __init__(self, rate: float) -> None:
-        self._sessions, self._addresses = (
-            Buckets(each / 60, each / 60 * BURST_SECONDS) if rate else None
-            for each in (rate, rate * PER_ADDRESS)
-        )
+        self._buckets = [
+            Buckets(each / 60, each / 60 * BURST_SECONDS)
+            for each in (rate, rate * PER_ADDRESS, rate * WITHOUT_SESSION, rate * IN_ALL)
+            if rate
+        ]
 
     def take(self, session: str | None, address: str | None, cost: float, now: float) -> float:
-        """Take ``cost`` from both, or nothing.
+        """Take ``cost`` from all that apply, or nothing.
 
         Args:
-            session: The visitor's, if the browser sent one; a new session costs nothing to make.
-            address: The visitor's, if known. For IPv6 its network of 64 bits counts.
+            session: The visitor's, if the browser sent one.
+            address: The visitor's, if known.
             cost: Tokens.
             now: Seconds, by a monotonic clock.
 
         Returns:
             0 if it was taken, else the seconds until it can be.
         """
-        pairs = [(self._sessions, session), (self._addresses, _find_network(address))]
-        known = [(buckets, key) for buckets, key in pairs if buckets is not None and key]
-        wait = max((buckets.find_wait(key, cost, now) for buckets, key in known), default=0.0)
+        keys = (session, _find_network(address), None if session else "anybody", "all")
+        known = [pair for pair in zip(self._buckets, keys, strict=False) if pair[1]]
+        wait = max(
+            (buckets.find_wait(key, cost, now) for buckets, key in known if key), default=0.0
+        )
         if not wait:
             for buckets, key in known:
-                buckets.take(key, cost, now)
+                buckets.take(key or "", cost, now)
         return wait
 
 
 def _find_network(address: str | None) -> str | None:
-    """Return the network of ``address``, in which one visitor may use any address."""
+    """Return the network of ``address``, in which one customer may use any address.
+
+    Source: RIPE-690, "Best Current Operational Practice for Operators: IPv6 prefix assignment",
+    section 4.2: a /48 or a /56 for each end site.
+    """
     if address is None or ":" not in address:
         return address
-    return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(ipaddress.ip_network((address, 48), strict=False))

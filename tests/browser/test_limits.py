@@ -66,11 +66,25 @@ def test_refused_request_takes_from_neither() -> None:
 def test_network_of_an_ipv6_address_counts() -> None:
     limits = Limits(60)
     for i in range(10):
-        limits.take(None, f"2606:2800:220:1::{i}", 120, now=0)
-    assert limits.take(None, "2606:2800:220:1:ffff::1", 120, now=0) > 0
-    assert limits.take(None, "2606:2800:220:2::1", 120, now=0) == 0
+        assert limits.take(f"s{i}", f"2606:2800:220:{i}::1", 120, now=0) == 0
+    assert limits.take("other", "2606:2800:220:ffff::1", 120, now=0) > 0
+    assert limits.take("other", "2606:2800:221::1", 120, now=0) == 0
 
 
-def test_nobody_known_is_not_limited_and_zero_limits_nobody() -> None:
-    assert [Limits(60).take(None, None, 1000, now=0) for _ in range(3)] == [0] * 3
+def test_everybody_without_a_session_is_limited_together() -> None:
+    limits = Limits(60)
+    taken = [limits.take(None, None, 120, now=0) for _ in range(21)]
+    assert taken == [0] * 20 + [6]
+    # Addresses that change with each request do not help.
+    assert limits.take(None, "8.8.8.8", 120, now=0) > 0
+    assert limits.take("s", "8.8.4.4", 120, now=0) == 0
+
+
+def test_everybody_is_limited_together() -> None:
+    limits = Limits(60)
+    taken = [limits.take(f"s{i}", f"8.{i}.8.8", 120, now=0) for i in range(201)]
+    assert taken == [0] * 200 + [0.6]
+
+
+def test_zero_limits_nobody() -> None:
     assert [Limits(0).take("s", IP, 1000, now=0) for _ in range(3)] == [0] * 3
