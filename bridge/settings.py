@@ -26,20 +26,18 @@ class Option(NamedTuple):
     """One variable.
 
     Attributes:
-        variable: Its name.
-        of: What it is an argument of.
-        argument: The argument's name.
+        of, argument: What it is an argument of, and which.
         parse: Text to value; raises ``ValueError``.
-        meaning: One sentence for people.
         default: What applies without it, for people.
+        meaning: One sentence for people.
     """
 
     variable: str
     of: Literal["Bridge", "Meta", "Segment", "Consent"]
     argument: str
     parse: Callable[[str], Any]
-    meaning: str
     default: str
+    meaning: str
 
 
 def _parse_list(text: str) -> list[str]:
@@ -58,253 +56,78 @@ def _parse_keys(text: str) -> list[Secret]:
     return [Secret(key) for key in _parse_list(text)]
 
 
+# fmt: off
 OPTIONS: tuple[Option, ...] = (
-    Option(
-        "BRIDGE_PIXEL_ID",
-        "Meta",
-        "pixel_id",
-        str,
-        "The pixel or dataset id; with Segment alone, the pixel that pages fire.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_ACCESS_TOKEN",
-        "Meta",
-        "access_token",
-        Secret,
-        "Conversions API token, from Events Manager; required unless events go to Segment alone.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_SEGMENT_WRITE_KEY",
-        "Segment",
-        "write_key",
-        Secret,
-        "Write key of a Segment source: events go there too, or only there.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_SEGMENT_REGION",
-        "Segment",
-        "region",
-        str,
-        "Where the Segment workspace lives: us or eu.",
-        "us",
-    ),
-    Option(
-        "BRIDGE_SEGMENT_URL",
-        "Segment",
-        "url",
-        str,
-        "Base address of Segment's API.",
-        "the region's",
-    ),
-    Option(
-        "BRIDGE_SECRET_KEY",
-        "Bridge",
-        "secret_key",
-        _parse_keys,
-        "Signs session and tokens, 32 bytes or more; several, separated by commas, newest last.",
-        REQUIRED,
-    ),
-    Option(
-        "BRIDGE_OUTBOX_URL",
-        "Bridge",
-        "outbox",
-        str,
-        "Where events wait until they are delivered.",
-        "sqlite:///bridge.db",
-    ),
-    Option(
-        "BRIDGE_CONSENT",
-        "Consent",
-        "default",
-        str,
-        "What applies until the visitor chooses: granted, limited, denied or pending.",
-        "granted",
-    ),
-    Option(
-        "BRIDGE_CONSENT_COOKIE",
-        "Consent",
-        "cookie",
-        str,
-        "A cookie of your consent banner that says granted, limited, denied or the like.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_CONSENT_HEADER",
-        "Consent",
-        "header",
-        str,
-        "A request header that says the same, set by a proxy in front of the app.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_GPC",
-        "Consent",
-        "gpc",
-        str,
-        "What Global Privacy Control turns granted into: limited, denied or ignore.",
-        "limited",
-    ),
-    Option(
-        "BRIDGE_TRUSTED_PROXIES",
-        "Bridge",
-        "trusted_proxies",
-        str,
-        "Addresses or CIDR ranges of proxies whose headers are trusted.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_CLIENT_IP_HEADER",
-        "Bridge",
-        "client_ip_header",
-        str,
-        "The header with the client's address: X-Forwarded-For, Forwarded, CF-Connecting-IP ...",
-        "X-Forwarded-For",
-    ),
-    Option(
-        "BRIDGE_COOKIE_DOMAIN",
-        "Bridge",
-        "cookie_domain",
-        str,
-        "Domain of the cookies.",
-        "the registrable domain",
-    ),
-    Option(
-        "BRIDGE_EXCLUDE_PATHS",
-        "Bridge",
-        "exclude_paths",
-        _parse_list,
-        "Paths, with all below them, where no visitor is identified; separated by commas.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_PRIVATE_PARAMETERS",
-        "Bridge",
-        "private_parameters",
-        _parse_list,
-        "Query parameters removed from every URL that is sent; separated by commas.",
+    Option("BRIDGE_PIXEL_ID", "Meta", "pixel_id", str, "none",
+        "The pixel or dataset id; with Segment alone, the pixel that pages fire."),
+    Option("BRIDGE_ACCESS_TOKEN", "Meta", "access_token", Secret, "none",
+        "Conversions API token, from Events Manager; required unless events go to Segment alone."),
+    Option("BRIDGE_SEGMENT_WRITE_KEY", "Segment", "write_key", Secret, "none",
+        "Write key of a Segment source: events go there too, or only there."),
+    Option("BRIDGE_SEGMENT_REGION", "Segment", "region", str, "us",
+        "Where the Segment workspace lives: us or eu."),
+    Option("BRIDGE_SEGMENT_URL", "Segment", "url", str, "the region's",
+        "Base address of Segment's API."),
+    Option("BRIDGE_SECRET_KEY", "Bridge", "secret_key", _parse_keys, REQUIRED,
+        "Signs session and tokens, 32 bytes or more; several, separated by commas, newest last."),
+    Option("BRIDGE_OUTBOX_URL", "Bridge", "outbox", str, "sqlite:///bridge.db",
+        "Where events wait until they are delivered."),
+    Option("BRIDGE_CONSENT", "Consent", "default", str, "granted",
+        "What applies until the visitor chooses: granted, limited, denied or pending."),
+    Option("BRIDGE_CONSENT_COOKIE", "Consent", "cookie", str, "none",
+        "A cookie of your consent banner that says granted, limited, denied or the like."),
+    Option("BRIDGE_CONSENT_HEADER", "Consent", "header", str, "none",
+        "A request header that says the same, set by a proxy in front of the app."),
+    Option("BRIDGE_GPC", "Consent", "gpc", str, "limited",
+        "What Global Privacy Control turns granted into: limited, denied or ignore."),
+    Option("BRIDGE_TRUSTED_PROXIES", "Bridge", "trusted_proxies", str, "none",
+        "Addresses or CIDR ranges of proxies whose headers are trusted."),
+    Option("BRIDGE_CLIENT_IP_HEADER", "Bridge", "client_ip_header", str, "X-Forwarded-For",
+        "The header with the client's address: X-Forwarded-For, Forwarded, CF-Connecting-IP ..."),
+    Option("BRIDGE_COOKIE_DOMAIN", "Bridge", "cookie_domain", str, "the registrable domain",
+        "Domain of the cookies."),
+    Option("BRIDGE_EXCLUDE_PATHS", "Bridge", "exclude_paths", _parse_list, "none",
+        "Paths, with all below them, where no visitor is identified; separated by commas."),
+    Option("BRIDGE_PRIVATE_PARAMETERS", "Bridge", "private_parameters", _parse_list,
         "the usual tokens and personal data",
-    ),
-    Option(
-        "BRIDGE_PHONE_REGION",
-        "Bridge",
-        "phone_region",
-        str,
-        "Country of phone numbers without a country code, such as DE; needs pixel-bridge[phone].",
-        "none",
-    ),
-    Option(
-        "BRIDGE_RUN_SENDER",
-        "Bridge",
-        "run_sender",
-        _parse_switch,
-        "Whether this process delivers, true or false; false where `pixel-bridge worker` does.",
-        "true",
-    ),
-    Option(
-        "BRIDGE_PREFIX",
-        "Bridge",
-        "prefix",
-        str,
-        "Path of the script and its endpoints.",
-        "/_bridge",
-    ),
-    Option(
-        "BRIDGE_BROWSER_HOLD",
-        "Bridge",
-        "browser_hold",
-        float,
-        "Seconds a server copy waits, so that its browser copy goes first.",
-        "10",
-    ),
-    Option(
-        "BRIDGE_CUSTOM_EVENTS",
-        "Bridge",
-        "custom_events",
-        _parse_list,
-        "Names that browsers may report besides Meta's standard events; `*` for any.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_ALLOW_PERSONAL",
-        "Bridge",
-        "allow_personal",
-        _parse_list,
-        "Properties that look like personal data but are not; separated by commas.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_RATE_LIMIT",
-        "Bridge",
-        "rate_limit",
-        float,
-        "Events a minute that one session may report from the browser; 0 for no limit.",
-        "300",
-    ),
-    Option(
-        "BRIDGE_ALLOWED_ORIGINS",
-        "Bridge",
-        "allowed_origins",
-        _parse_list,
-        "Other origins whose pages may use our endpoints (CORS), such as https://www.example.com.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_SESSION_MAX_AGE",
-        "Bridge",
-        "session_max_age",
-        int,
-        "Seconds that a session lasts without being renewed.",
-        "7776000 (90 days)",
-    ),
-    Option(
-        "BRIDGE_PIXEL_SCRIPT_URL",
-        "Bridge",
-        "pixel_script_url",
-        str,
-        "Where browsers load the pixel's library from.",
-        "Meta's address",
-    ),
-    Option(
-        "BRIDGE_GRAPH_URL",
-        "Meta",
-        "graph_url",
-        str,
-        "Base address of the Graph API.",
-        "https://graph.facebook.com",
-    ),
-    Option("BRIDGE_API_VERSION", "Meta", "api_version", str, "Graph version.", "v26.0"),
-    Option(
-        "BRIDGE_TEST_EVENT_CODE",
-        "Meta",
-        "test_event_code",
-        str,
-        "Shows events under Events Manager's Test events; they still count.",
-        "none",
-    ),
-    Option(
-        "BRIDGE_PARTNER_AGENT",
-        "Meta",
-        "partner_agent",
-        str,
-        "Platform id, for platforms that send for others.",
-        "none",
-    ),
+        "Query parameters removed from every URL that is sent; separated by commas."),
+    Option("BRIDGE_PHONE_REGION", "Bridge", "phone_region", str, "none",
+        "Country of phone numbers without a country code, such as DE; needs pixel-bridge[phone]."),
+    Option("BRIDGE_RUN_SENDER", "Bridge", "run_sender", _parse_switch, "true",
+        "Whether this process delivers, true or false; false where `pixel-bridge worker` does."),
+    Option("BRIDGE_PREFIX", "Bridge", "prefix", str, "/_bridge",
+        "Path of the script and its endpoints."),
+    Option("BRIDGE_BROWSER_HOLD", "Bridge", "browser_hold", float, "10",
+        "Seconds a server copy waits, so that its browser copy goes first."),
+    Option("BRIDGE_CUSTOM_EVENTS", "Bridge", "custom_events", _parse_list, "none",
+        "Names that browsers may report besides Meta's standard events; `*` for any."),
+    Option("BRIDGE_ALLOW_PERSONAL", "Bridge", "allow_personal", _parse_list, "none",
+        "Properties that look like personal data but are not; separated by commas."),
+    Option("BRIDGE_RATE_LIMIT", "Bridge", "rate_limit", float, "300",
+        "Events a minute that one session may report from the browser; 0 for no limit."),
+    Option("BRIDGE_ALLOWED_ORIGINS", "Bridge", "allowed_origins", _parse_list, "none",
+        "Other origins whose pages may use our endpoints (CORS), such as https://www.example.com."),
+    Option("BRIDGE_SESSION_MAX_AGE", "Bridge", "session_max_age", int, "7776000 (90 days)",
+        "Seconds that a session lasts without being renewed."),
+    Option("BRIDGE_PIXEL_SCRIPT_URL", "Bridge", "pixel_script_url", str, "Meta's address",
+        "Where browsers load the pixel's library from."),
+    Option("BRIDGE_GRAPH_URL", "Meta", "graph_url", str, "https://graph.facebook.com",
+        "Base address of the Graph API."),
+    Option("BRIDGE_API_VERSION", "Meta", "api_version", str, "v26.0",
+        "Graph version."),
+    Option("BRIDGE_TEST_EVENT_CODE", "Meta", "test_event_code", str, "none",
+        "Shows events under Events Manager's Test events; they still count."),
+    Option("BRIDGE_PARTNER_AGENT", "Meta", "partner_agent", str, "none",
+        "Platform id, for platforms that send for others."),
 )
+# fmt: on
 
 
 def build_from(kind: Callable[..., Built], environ: Mapping[str, str], **arguments: Any) -> Built:
-    """Return ``kind`` built from ``environ``; an error names the variable.
-
-    Args:
-        kind: Takes the options as arguments.
-        environ: The variables.
-        arguments: They override the variables.
+    """Return ``kind`` built from ``environ``; the ``arguments`` override the variables.
 
     Raises:
-        ConfigError: A variable is missing, mistyped or wrong.
+        ConfigError: A variable is missing, mistyped or wrong; the message names it.
     """
     try:
         return kind(**{**read_settings(environ), **arguments})
@@ -359,11 +182,7 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _build_destinations(meta: dict[str, Any], segment: dict[str, Any]) -> list[Destination]:
-    """Return Meta, Segment, or both.
-
-    Raises:
-        ConfigError: There is neither, or a required variable is missing.
-    """
+    """Return Meta, Segment, or both."""
     if segment and "write_key" not in segment:
         raise ConfigError("BRIDGE_SEGMENT_WRITE_KEY is not set, but its region or URL is")
     if not segment and "pixel_id" not in meta and "access_token" not in meta:
