@@ -5,7 +5,6 @@ Source: Meta, "Standard Parameters" and "Meta Pixel reference: object properties
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,15 +18,14 @@ from bridge.sandbox.kinds import (
     SCALAR,
     STRING,
     TEXT,
-    Kind,
+    all_of,
     check_object,
+    matching,
     one_of,
     parse_number,
 )
-from bridge.sandbox.refusal import Finding, Refusal
+from bridge.sandbox.refusal import Finding, refuse
 
-_CURRENCY = re.compile(r"[A-Za-z]{3}")
-_STORE_CODE = re.compile(r"[A-Za-z0-9]{1,64}")
 DELIVERY = one_of("in_store", "curbside", "home_delivery")
 SEGMENTATION = one_of(
     *(
@@ -38,46 +36,28 @@ SEGMENTATION = one_of(
     "customer_in_loyalty_program",
 )
 KINDS = {
-    "value": NUMBER,
-    "currency": Kind(
-        "three letters (ISO 4217)",
-        lambda value: isinstance(value, str) and bool(_CURRENCY.fullmatch(value)),
-    ),
+    **all_of(NUMBER, "value", "predicted_ltv", "net_revenue"),
+    **all_of(STRING, "content_name", "content_category", "search_string"),
+    **all_of(TEXT, "content_type", "lead_event_source", "event_source"),
+    **all_of(ID, "order_id", "item_number"),
+    "currency": matching("three letters (ISO 4217)", r"[A-Za-z]{3}"),
     "content_ids": IDS,
     "contents": OBJECTS,
-    "content_type": TEXT,
-    "content_name": STRING,
-    "content_category": STRING,
     "status": SCALAR,
     "num_items": COUNT,
-    "order_id": ID,
-    "item_number": ID,
-    "predicted_ltv": NUMBER,
-    "net_revenue": NUMBER,
-    "search_string": STRING,
     "delivery_category": DELIVERY,
-    "lead_event_source": TEXT,
-    "event_source": TEXT,
     "store_data": OBJECT,
     "customer_segmentation": SEGMENTATION,
 }
 ITEM_KINDS = {
+    **all_of(NUMBER, "item_price", "price"),
+    **all_of(STRING, "title", "description", "brand", "category"),
     "quantity": COUNT,
-    "item_price": NUMBER,
-    "price": NUMBER,
     "delivery_category": DELIVERY,
-    "title": STRING,
-    "description": STRING,
-    "brand": STRING,
-    "category": STRING,
 }
 STORE_KINDS = {
-    "store_page_id": ID,
-    "brand_page_id": ID,
-    "store_code": Kind(
-        "1 to 64 letters and digits",
-        lambda value: isinstance(value, str) and bool(_STORE_CODE.fullmatch(value)),
-    ),
+    **all_of(ID, "store_page_id", "brand_page_id"),
+    "store_code": matching("1 to 64 letters and digits", r"[A-Za-z0-9]{1,64}"),
 }
 
 
@@ -87,11 +67,6 @@ def check_custom_data(
     """Yield what is wrong with ``custom_data``, refusals and warnings.
 
     Keys outside Meta's tables are custom properties and may hold anything.
-
-    Args:
-        custom_data: The decoded object, empty if the event has none.
-        event_name: Of the event; ``Purchase`` asks for more.
-        at: Path in the request, such as ``"data[0][custom_data]"``.
     """
     yield from check_object(custom_data, KINDS, at, closed=False)
     yield from _check_money(custom_data, event_name, at)
@@ -107,29 +82,19 @@ def check_custom_data(
 
 
 def _check_money(custom_data: Mapping[str, Any], event_name: str, at: str) -> Iterator[Finding]:
-    if event_name == "Purchase" and "value" not in custom_data:
-        yield Refusal(
-            subcode=2804009,
-            message="A Purchase event needs a value in custom_data",
-            field=f"{at}[value]",
-        )
     if "value" not in custom_data:
+        if event_name == "Purchase":
+            yield refuse(at, "value", "is required for Purchase", subcode=2804009)
         return
     if "currency" not in custom_data:
-        yield Refusal(
-            subcode=2804023,
-            message="An event with a value needs a currency in custom_data",
-            field=f"{at}[currency]",
-        )
+        yield refuse(at, "currency", "is required with a value", subcode=2804023)
     if (parse_number(custom_data["value"]) or 0) < 0:
         yield "value is negative"
 
 
 def _check_item(item: Mapping[str, Any], at: str) -> Iterator[Finding]:
     if not ID.holds(item.get("id")):
-        yield Refusal(
-            subcode=2804008, message=f"Param {at} needs a product id in id", field=f"{at}[id]"
-        )
+        yield refuse(at, "id", "must be a product id", subcode=2804008)
     yield from check_object(item, ITEM_KINDS, at, closed=False)
     if "quantity" not in item:
         yield "an item of contents has no quantity"

@@ -17,12 +17,14 @@ from bridge.sandbox.kinds import (
     TEXT,
     URL,
     Kind,
+    all_of,
     check_object,
+    check_required,
     is_integer,
     one_of,
 )
 from bridge.sandbox.other_sources import check_app, check_attribution, check_messaging
-from bridge.sandbox.refusal import Finding, Refusal
+from bridge.sandbox.refusal import Finding, Refusal, refuse
 from bridge.sandbox.user_data import check_user_data
 
 DAY = 86_400  # seconds
@@ -36,32 +38,24 @@ ACTION_SOURCE = one_of(
     *("business_messaging", "other"),
 )
 KINDS = {
-    "event_name": TEXT,
+    **all_of(TEXT, "event_name", "event_id", "referrer_url", "advanced_measurement_table"),
+    **all_of(OBJECT, "user_data", "custom_data", "app_data"),
+    **all_of(OBJECT, "original_event_data", "attribution_data"),
     "event_time": INTEGER,
-    "user_data": OBJECT,
     "action_source": ACTION_SOURCE,
     "event_source_url": URL,
-    "event_id": TEXT,
-    "referrer_url": TEXT,
-    "custom_data": OBJECT,
     "opt_out": BOOLEAN,
     "data_processing_options": Kind(
         '["LDU"] or []', lambda value: isinstance(value, list) and value in ([], ["LDU"])
     ),
     "data_processing_options_country": one_of(0, 1),
     "data_processing_options_state": one_of(*LDU_STATES),
-    "app_data": OBJECT,
     "messaging_channel": one_of("whatsapp", "messenger", "instagram"),
-    "original_event_data": OBJECT,
-    "attribution_data": OBJECT,
     "customer_segmentation": SEGMENTATION,
-    "advanced_measurement_table": TEXT,
 }
 ORIGINAL_EVENT_KINDS = {
-    "event_name": TEXT,
+    **all_of(TEXT, "event_name", "order_id", "event_id"),
     "event_time": INTEGER,
-    "order_id": TEXT,
-    "event_id": TEXT,
 }
 REQUIRED = ("event_name", "event_time", "user_data")
 
@@ -70,11 +64,6 @@ def check_event(event: Any, at: str, now: float) -> Iterator[Finding]:
     """Yield what is wrong with ``event``, refusals and warnings; the first refusal is the answer.
 
     A caller stops at the first refusal: rules further down rely on the ones above.
-
-    Args:
-        event: One decoded item of ``data``.
-        at: Its path in the request, such as ``"data[0]"``.
-        now: Unix seconds.
     """
     if not isinstance(event, dict):
         yield Refusal(message=f"Param {at} must be an object", field=at)
@@ -99,9 +88,7 @@ def check_event(event: Any, at: str, now: float) -> Iterator[Finding]:
 def _check_required(event: Mapping[str, Any], at: str) -> Iterator[Refusal]:
     """Source: Meta, "Server Event Parameters"; "Original Event Data Parameters" for AppendValue."""
     late_value = event.get("event_name") == "AppendValue" and "original_event_data" in event
-    for key in REQUIRED if late_value else (*REQUIRED, "action_source"):
-        if key not in event:
-            yield Refusal(message=f"Param {at}[{key}] is required", field=f"{at}[{key}]")
+    yield from check_required(event, REQUIRED if late_value else (*REQUIRED, "action_source"), at)
 
 
 def _check_time(event: Mapping[str, Any], at: str, now: float) -> Iterator[Refusal]:
@@ -109,20 +96,13 @@ def _check_time(event: Mapping[str, Any], at: str, now: float) -> Iterator[Refus
     event_time = event["event_time"]
     in_store = event.get("action_source") == "physical_store"
     max_age, days = (MAX_AGE_PHYSICAL_STORE, 62) if in_store else (MAX_AGE, 7)
-    field = f"{at}[event_time]"
     if event_time < now - max_age:
-        yield Refusal(
-            subcode=2804003,
-            message=f"The event happened more than {days} days ago: {event_time}",
-            field=field,
-        )
+        what = f"is more than {days} days ago: {event_time}"
+        yield refuse(at, "event_time", what, subcode=2804003)
     if event_time > now + MAX_AHEAD:
         hint = ", which looks like milliseconds" if event_time > 100_000_000_000 else ""
-        yield Refusal(
-            subcode=2804004,
-            message=f"The event's time is in the future{hint}: {event_time}; send Unix seconds",
-            field=field,
-        )
+        what = f"is in the future{hint}: {event_time}; send Unix seconds"
+        yield refuse(at, "event_time", what, subcode=2804004)
 
 
 def _check_website(event: Mapping[str, Any], at: str) -> Iterator[Finding]:
@@ -134,10 +114,7 @@ def _check_website(event: Mapping[str, Any], at: str) -> Iterator[Finding]:
     if event.get("action_source") != "website":
         return
     if "event_source_url" not in event:
-        yield Refusal(
-            message=f"Param {at}[event_source_url] is required when action_source is website",
-            field=f"{at}[event_source_url]",
-        )
+        yield refuse(at, "event_source_url", "is required when action_source is website")
     if "client_user_agent" not in event["user_data"]:
         yield "client_user_agent is missing: Meta's documents require it for website events"
 
@@ -152,15 +129,9 @@ def _check_data_processing(event: Mapping[str, Any], at: str) -> Iterator[Findin
     state = event.get("data_processing_options_state")
     limited = event.get("data_processing_options") == ["LDU"]
     if limited and country is None:
-        yield Refusal(
-            message=f"Param {at}[data_processing_options_country] is required with LDU",
-            field=f"{at}[data_processing_options_country]",
-        )
+        yield refuse(at, "data_processing_options_country", "is required with LDU")
     if is_integer(country) and state is None:
-        yield Refusal(
-            message=f"Param {at}[data_processing_options_state] is required with a country",
-            field=f"{at}[data_processing_options_state]",
-        )
+        yield refuse(at, "data_processing_options_state", "is required with a country")
     if limited and not state and "client_ip_address" not in event["user_data"]:
         yield "LDU asks Meta to locate the person, but client_ip_address is missing"
     if "data_processing_options" not in event and (country is not None or state is not None):

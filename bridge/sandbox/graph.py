@@ -22,8 +22,9 @@ from bridge.sandbox.kinds import (
     STRING,
     TEXT,
     UNSIGNED,
-    Kind,
+    all_of,
     check_object,
+    matching,
 )
 from bridge.sandbox.refusal import Refusal
 
@@ -33,23 +34,13 @@ MAX_EVENTS = 1000  # events of one request
 MAX_BODY_BYTES = 64 * 1024 * 1024  # our own limit, after decompression: Meta publishes none
 
 _VERSION = re.compile(r"v(\d{1,3})\.(\d)")
-_PROOF = re.compile(r"[0-9a-f]{64}")
 KINDS = {
-    "data": LIST,
-    "test_event_code": TEXT,
-    "partner_agent": TEXT,
-    "namespace_id": STRING,
-    "upload_id": STRING,
-    "upload_tag": STRING,
-    "upload_source": STRING,
-    "platforms": LIST,
+    **all_of(LIST, "data", "platforms"),
+    **all_of(TEXT, "test_event_code", "partner_agent", "access_token"),
+    **all_of(STRING, "namespace_id", "upload_id", "upload_tag", "upload_source"),
     "progress": OBJECT,
     "trace": UNSIGNED,
-    "access_token": TEXT,
-    "appsecret_proof": Kind(
-        "64 lower-case hex digits",
-        lambda value: isinstance(value, str) and bool(_PROOF.fullmatch(value)),
-    ),
+    "appsecret_proof": matching("64 lower-case hex digits", r"[0-9a-f]{64}"),
 }
 JSON_FIELDS = ("data", "platforms", "progress", "trace")
 """Fields that a form carries as JSON text."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from bridge.sandbox.refusal import Refusal
+from bridge.sandbox.refusal import Refusal, refuse
 
-_URL = re.compile(r"https?://[^\s/?#]+[^\s]*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -62,17 +61,24 @@ def one_of(*values: str | int) -> Kind:
     )
 
 
+def matching(name: str, pattern: str) -> Kind:
+    """Return the kind of strings that ``pattern`` matches from end to end."""
+    compiled = re.compile(pattern)
+    return Kind(name, lambda value: isinstance(value, str) and bool(compiled.fullmatch(value)))
+
+
 def digits(least: int, most: int) -> Kind:
     """Return the kind of integers, or strings of digits, with ``least`` to ``most`` digits."""
-    pattern = re.compile(rf"[0-9]{{{least},{most}}}")
-    return Kind(
-        f"an integer of {least} to {most} digits",
-        lambda value: (
-            (is_integer(value) or isinstance(value, str)) and bool(pattern.fullmatch(str(value)))
-        ),
-    )
+    text = matching(f"an integer of {least} to {most} digits", rf"[0-9]{{{least},{most}}}")
+    return Kind(text.name, lambda v: text.holds(str(v) if is_integer(v) else v))
 
 
+def all_of(kind: Kind, *keys: str) -> dict[str, Kind]:
+    """Return the part of a table that has these ``keys``, all of one kind."""
+    return dict.fromkeys(keys, kind)
+
+
+ANY = Kind("any value", lambda value: True)
 TEXT = Kind("a non-empty string", is_text)
 STRING = Kind("a string", lambda value: isinstance(value, str))
 INTEGER = Kind("an integer", is_integer)
@@ -92,22 +98,15 @@ OBJECT = Kind("an object", lambda value: isinstance(value, dict))
 OBJECTS = Kind("an array of objects", _is_list_of(lambda value: isinstance(value, dict)))
 LIST = Kind("an array", lambda value: isinstance(value, list))
 SCALAR = Kind("a string or a boolean", lambda value: isinstance(value, (str, bool)))
-URL = Kind(
-    "a URL that starts with http:// or https://",
-    lambda value: isinstance(value, str) and bool(_URL.fullmatch(value)),
-)
+URL = matching("a URL that starts with http:// or https://", r"https?://[^\s/?#]+[^\s]*")
 
 
 def check_object(
     value: Mapping[str, Any], kinds: Mapping[str, Kind], at: str, *, closed: bool = True
 ) -> Iterator[Refusal]:
-    """Yield a refusal for each key of ``value`` that is not in the table, or not of its kind.
+    """Yield a refusal for each key of ``value`` that is not of its kind, or not in a closed table.
 
-    Args:
-        value: A decoded JSON object.
-        kinds: The table: key to kind.
-        at: Path of ``value`` in the request, such as ``"data[0][user_data]"``.
-        closed: Whether keys outside the table are refused.
+    ``at`` is the path of ``value`` in the request, such as ``"data[0][user_data]"``.
 
     Source: Meta's answer "unexpected key", as in facebook-nodejs-business-sdk, issue 258.
     """
@@ -117,4 +116,11 @@ def check_object(
             if closed:
                 yield Refusal(message=f'Unexpected key "{key}" on param {at}', field=f"{at}[{key}]")
         elif not kind.holds(item):
-            yield Refusal(message=f"Param {at}[{key}] must be {kind.name}", field=f"{at}[{key}]")
+            yield refuse(at, key, f"must be {kind.name}")
+
+
+def check_required(value: Mapping[str, Any], keys: Iterable[str], at: str) -> Iterator[Refusal]:
+    """Yield a refusal for each of ``keys`` that ``value`` does not have."""
+    for key in keys:
+        if key not in value:
+            yield refuse(at, key, "is required")

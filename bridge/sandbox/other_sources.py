@@ -9,50 +9,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.sandbox.kinds import FLAG, ID, LIST, NUMBER, STRING, Kind, check_object, is_text
-from bridge.sandbox.refusal import Refusal
+from bridge.sandbox.kinds import (
+    ANY,
+    FLAG,
+    ID,
+    LIST,
+    NUMBER,
+    STRING,
+    all_of,
+    check_object,
+    check_required,
+    is_text,
+)
+from bridge.sandbox.refusal import Refusal, refuse
 
-_ANY = Kind("any value", lambda value: True)
 APP_KINDS = {
-    "advertiser_tracking_enabled": FLAG,
-    "application_tracking_enabled": FLAG,
-    "extinfo": LIST,
-    "campaign_ids": _ANY,
-    "install_referrer": STRING,
-    "installer_package": STRING,
-    "url_schemes": LIST,
-    "vendor_id": STRING,
-    "windows_attribution_id": STRING,
-    "consider_views": FLAG,
-    "include_dwell_data": FLAG,
-    "include_video_data": FLAG,
-    "receipt_data": STRING,
+    **all_of(FLAG, "advertiser_tracking_enabled", "application_tracking_enabled"),
+    **all_of(FLAG, "consider_views", "include_dwell_data", "include_video_data"),
+    **all_of(STRING, "install_referrer", "installer_package", "vendor_id"),
+    **all_of(STRING, "windows_attribution_id", "receipt_data"),
+    **all_of(LIST, "extinfo", "url_schemes"),
+    "campaign_ids": ANY,
 }
 EXTINFO_LENGTH = 16
 ATTRIBUTION_REQUIRED = {
-    "ad_id": ID,
-    "touchpoint_ts": ID,
-    "attribution_share": NUMBER,
-    "attribution_value": NUMBER,
+    **all_of(ID, "ad_id", "touchpoint_ts"),
+    **all_of(NUMBER, "attribution_share", "attribution_value"),
 }
 ATTRIBUTION_KINDS = {
     **ATTRIBUTION_REQUIRED,
-    **dict.fromkeys(
-        (
-            *("scope", "visit_time", "adset_id", "campaign_id", "attribution_model", "attr_window"),
-            *("attribution_source", "touchpoint_type", "attribution_method", "decline_reason"),
-            *("auditing_token", "linkage_key", "touchpoint_id", "attribution_setting"),
-            *("total_credit", "partner_client_id"),
-        ),
-        _ANY,
-    ),
+    **all_of(ANY, "scope", "visit_time", "adset_id", "campaign_id", "attribution_model"),
+    **all_of(ANY, "attr_window", "attribution_source", "touchpoint_type", "attribution_method"),
+    **all_of(ANY, "decline_reason", "auditing_token", "linkage_key", "touchpoint_id"),
+    **all_of(ANY, "attribution_setting", "total_credit", "partner_client_id"),
 }
-MESSAGING_EVENTS = frozenset(
-    {
-        *("Purchase", "LeadSubmitted", "InitiateCheckout", "AddToCart", "ViewContent"),
-        *("OrderCreated", "OrderShipped", "OrderDelivered", "OrderCanceled", "OrderReturned"),
-        *("CartAbandoned", "QualifiedLead", "RatingProvided", "ReviewProvided"),
-    }
+MESSAGING_EVENTS = (
+    *("Purchase", "LeadSubmitted", "InitiateCheckout", "AddToCart", "ViewContent"),
+    *("OrderCreated", "OrderShipped", "OrderDelivered", "OrderCanceled", "OrderReturned"),
+    *("CartAbandoned", "QualifiedLead", "RatingProvided", "ReviewProvided"),
 )
 
 
@@ -66,21 +60,12 @@ def check_app(event: Mapping[str, Any], at: str) -> Iterator[Refusal]:
     yield from check_object(app_data, APP_KINDS, at)
     if event.get("action_source") != "app":
         return
-    for key in ("advertiser_tracking_enabled", "extinfo"):
-        if key not in app_data:
-            yield Refusal(message=f"Param {at}[{key}] is required", field=f"{at}[{key}]")
+    yield from check_required(app_data, ("advertiser_tracking_enabled", "extinfo"), at)
     extinfo = app_data["extinfo"]
     if len(extinfo) != EXTINFO_LENGTH or extinfo[0] not in ("a2", "i2"):
-        yield Refusal(
-            message=f"Param {at}[extinfo] must have 16 places, the first of them a2 or i2",
-            field=f"{at}[extinfo]",
-        )
+        yield refuse(at, "extinfo", "must have 16 places, the first of them a2 or i2")
     if not is_text(extinfo[4]):
-        yield Refusal(
-            subcode=2804043,
-            message=f"Param {at}[extinfo] has a blank OS version in place 4",
-            field=f"{at}[extinfo][4]",
-        )
+        yield refuse(f"{at}[extinfo]", "4", "is a blank OS version", subcode=2804043)
 
 
 def check_messaging(event: Mapping[str, Any], at: str) -> Iterator[Refusal]:
@@ -92,24 +77,15 @@ def check_messaging(event: Mapping[str, Any], at: str) -> Iterator[Refusal]:
         return
     channel = event.get("messaging_channel")
     if channel is None:
-        yield Refusal(
-            message=f"Param {at}[messaging_channel] is required for business_messaging",
-            field=f"{at}[messaging_channel]",
-        )
+        yield refuse(at, "messaging_channel", "is required for business_messaging")
     if event["event_name"] not in MESSAGING_EVENTS:
-        yield Refusal(
-            subcode=2804066,
-            message=f"Event name {event['event_name']} is not allowed for business_messaging",
-            field=f"{at}[event_name]",
-        )
+        yield refuse(at, "event_name", "is not allowed for business_messaging", subcode=2804066)
     user_data = event["user_data"]
     at = f"{at}[user_data]"
     if channel == "messenger" and "page_id" not in user_data:
-        yield Refusal(subcode=2804069, message="page_id is missing", field=f"{at}[page_id]")
+        yield refuse(at, "page_id", "is required for messenger", subcode=2804069)
     if channel == "instagram" and "ig_account_id" not in user_data:
-        yield Refusal(
-            subcode=2804079, message="ig_account_id is missing", field=f"{at}[ig_account_id]"
-        )
+        yield refuse(at, "ig_account_id", "is required for instagram", subcode=2804079)
     if channel == "whatsapp":
         if user_data.keys().isdisjoint({"page_id", "whatsapp_business_account_id"}):
             yield Refusal(
@@ -118,9 +94,7 @@ def check_messaging(event: Mapping[str, Any], at: str) -> Iterator[Refusal]:
                 field=at,
             )
         if not is_text(user_data.get("ctwa_clid")):
-            yield Refusal(
-                subcode=2804087, message="ctwa_clid is not valid", field=f"{at}[ctwa_clid]"
-            )
+            yield refuse(at, "ctwa_clid", "must be a non-empty string", subcode=2804087)
 
 
 def check_attribution(event: Mapping[str, Any], at: str) -> Iterator[Refusal]:
@@ -133,11 +107,6 @@ def check_attribution(event: Mapping[str, Any], at: str) -> Iterator[Refusal]:
     yield from check_object(attribution, ATTRIBUTION_KINDS, at)
     if event["event_name"] != "AppendAttribution":
         return
-    for key in ATTRIBUTION_REQUIRED:
-        if key not in attribution:
-            yield Refusal(message=f"Param {at}[{key}] is required", field=f"{at}[{key}]")
+    yield from check_required(attribution, ATTRIBUTION_REQUIRED, at)
     if not 0 <= float(attribution["attribution_share"]) <= 1:
-        yield Refusal(
-            message=f"Param {at}[attribution_share] must be between 0 and 1",
-            field=f"{at}[attribution_share]",
-        )
+        yield refuse(at, "attribution_share", "must be between 0 and 1")

@@ -70,5 +70,11 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
         return {"error": error}
 
 
+def refuse(at: str, key: str, what: str, *, subcode: int | None = None) -> Refusal:
+    """Return the refusal of the parameter ``key`` of the object at ``at``."""
+    field = f"{at}[{key}]"
+    return Refusal(subcode=subcode, message=f"Param {field} {what}", field=field)
+
+
 Finding = Refusal | str
 """What a rule finds: a refusal, or the text of a warning that Meta would accept."""

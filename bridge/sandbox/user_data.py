@@ -10,35 +10,22 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.sandbox.kinds import ID, STRING, TEXT, TEXTS, Kind, check_object, digits
-from bridge.sandbox.refusal import Finding, Refusal
+from bridge.sandbox.kinds import ANY, ID, STRING, TEXT, TEXTS, all_of, check_object, digits
+from bridge.sandbox.refusal import Finding, Refusal, refuse
 
-HASHED_KEYS = frozenset(
-    {
-        *("em", "ph", "fn", "ln", "db", "ge", "ct", "st", "zp", "country"),
-        *("f5first", "f5last", "fi", "dobd", "dobm", "doby"),
-    }
-)
 SINGLE_HASHED_KEYS = frozenset({"f5first", "f5last", "fi", "dobd", "dobm", "doby"})
-_ANY = Kind("any value", lambda value: True)
+HASHED_KEYS = SINGLE_HASHED_KEYS.union(
+    ("em", "ph", "fn", "ln", "db", "ge", "ct", "st", "zp", "country")
+)
 KINDS = {
-    **dict.fromkeys(HASHED_KEYS, _ANY),
-    "external_id": TEXTS,
-    "client_ip_address": TEXT,
-    "client_user_agent": TEXT,
-    "fbc": STRING,
-    "fbp": STRING,
-    "subscription_id": TEXT,
-    "fb_login_id": digits(1, 20),
-    "lead_id": _ANY,
-    "anon_id": TEXT,
-    "madid": TEXT,
-    "page_id": ID,
-    "page_scoped_user_id": ID,
-    "ctwa_clid": _ANY,
-    "ig_account_id": ID,
-    "ig_sid": ID,
+    **all_of(ANY, *HASHED_KEYS, "lead_id", "ctwa_clid"),  # have rules of their own
+    **all_of(TEXT, "client_ip_address", "client_user_agent"),
+    **all_of(TEXT, "subscription_id", "anon_id", "madid"),
+    **all_of(STRING, "fbc", "fbp"),
+    **all_of(ID, "page_id", "page_scoped_user_id", "ig_account_id", "ig_sid"),
     "whatsapp_business_account_id": ID,
+    "external_id": TEXTS,
+    "fb_login_id": digits(1, 20),
 }
 LEAD_ID = digits(15, 17)
 TOO_BROAD = (
@@ -58,21 +45,14 @@ _APPENDIX_AT_END = re.compile(rf"{APPENDIX}$")
 
 
 def check_user_data(user_data: Mapping[str, Any], at: str) -> Iterator[Finding]:
-    """Yield what is wrong with ``user_data``, refusals and warnings.
-
-    Args:
-        user_data: The decoded object.
-        at: Its path in the request, such as ``"data[0][user_data]"``.
-    """
+    """Yield what is wrong with ``user_data``, refusals and warnings."""
     yield from check_object(user_data, KINDS, at)
     for key in sorted(HASHED_KEYS & user_data.keys()):
-        yield from _check_hashed(key, user_data[key], at)
+        if not _is_hashed(key, user_data[key]):
+            what = "must be hashed with SHA-256: 64 lower-case hex digits"
+            yield refuse(at, key, what, subcode=2804016)
     if "lead_id" in user_data and not LEAD_ID.holds(user_data["lead_id"]):
-        yield Refusal(
-            subcode=2804036,
-            message=f"Param {at}[lead_id] must be {LEAD_ID.name}; the whole batch is refused",
-            field=f"{at}[lead_id]",
-        )
+        yield refuse(at, "lead_id", f"must be {LEAD_ID.name}", subcode=2804036)
     yield from _check_floor(user_data, at)
     yield from _check_ip(user_data, at)
     yield from _check_identifiers(user_data)
@@ -94,15 +74,10 @@ def is_browser_id(value: str) -> bool:
     return bool(_BROWSER_ID.fullmatch(value))
 
 
-def _check_hashed(key: str, value: Any, at: str) -> Iterator[Refusal]:
+def _is_hashed(key: str, value: Any) -> bool:
     single = key in SINGLE_HASHED_KEYS
     values = value if isinstance(value, list) and not single else [value]
-    if not all(isinstance(item, str) and is_hashed(item) for item in values):
-        yield Refusal(
-            subcode=2804016,
-            message=f"The {key} parameter must be hashed with SHA-256: 64 lower-case hex digits",
-            field=f"{at}[{key}]",
-        )
+    return all(isinstance(item, str) and is_hashed(item) for item in values)
 
 
 def _check_floor(user_data: Mapping[str, Any], at: str) -> Iterator[Refusal]:
@@ -129,13 +104,10 @@ def _check_ip(user_data: Mapping[str, Any], at: str) -> Iterator[Finding]:
     try:
         ip = ipaddress.ip_address(_APPENDIX_AT_END.sub("", value))
     except ValueError:
-        yield Refusal(
-            message=f"Param {at}[client_ip_address] must be one IPv4 or IPv6 address, no spaces",
-            field=f"{at}[client_ip_address]",
-        )
-        return
-    if not ip.is_global:
-        yield "client_ip_address is not a public address"
+        yield refuse(at, "client_ip_address", "must be one IPv4 or IPv6 address, no spaces")
+    else:
+        if not ip.is_global:
+            yield "client_ip_address is not a public address"
 
 
 def _check_identifiers(user_data: Mapping[str, Any]) -> Iterator[str]:

@@ -376,7 +376,8 @@ def test_version_in_support_is_taken() -> None:
 
 def test_refusal_has_the_shape_of_a_graph_error() -> None:
     error = refuse(make_event("user_data.em", "x")).to_json("TRACE")["error"]
-    message = "The em parameter must be hashed with SHA-256: 64 lower-case hex digits"
+    field = "data[0][user_data][em]"
+    message = f"Param {field} must be hashed with SHA-256: 64 lower-case hex digits"
     assert error == {
         "message": "Invalid parameter",
         "type": "OAuthException",
@@ -385,7 +386,7 @@ def test_refusal_has_the_shape_of_a_graph_error() -> None:
         "error_user_title": "Customer information not hashed",
         "error_user_msg": message,
         "is_transient": False,
-        "error_data": {"blame_field_specs": [["data[0][user_data][em]"]]},
+        "error_data": {"blame_field_specs": [[field]]},
         "fbtrace_id": "TRACE",
     }
 
