@@ -6,6 +6,7 @@ import base64
 import secrets
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,10 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bridge.sandbox.bodies import parse_form
 from bridge.sandbox.copies import build_server_copy, parse_hit
 from bridge.sandbox.faults import Fault, FaultMiddleware, Faults
-from bridge.sandbox.files import read_static
-from bridge.sandbox.forms import parse_form
 from bridge.sandbox.graph import MAX_BODY_BYTES, Accepted, judge, parse_body
 from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
 from bridge.sandbox.refusal import Refusal
@@ -58,19 +58,12 @@ class Sandbox:
         trace_id = "A" + secrets.token_urlsafe(16)
         if isinstance(verdict, Refusal):
             events = params.get("data") if isinstance(params, dict) else None
-            self.ledger.add_request(
-                pixel_id,
-                verdict.status,
-                len(events) if isinstance(events, list) else 0,
-                now,
-                code=verdict.code,
-                subcode=verdict.subcode,
-                message=verdict.message,
-            )
+            count = len(events) if isinstance(events, list) else 0
+            self.ledger.add_request(pixel_id, count, verdict, now)
             return _json(verdict.to_json(trace_id), verdict.status)
         for event, warnings in zip(verdict.events, verdict.warnings, strict=True):
             self.ledger.add(build_server_copy(pixel_id, event, warnings, now))
-        self.ledger.add_request(pixel_id, 200, len(verdict.events), now)
+        self.ledger.add_request(pixel_id, len(verdict.events), None, now)
         return _json(
             {"events_received": len(verdict.events), "messages": [], "fbtrace_id": trace_id}
         )
@@ -141,9 +134,9 @@ class Sandbox:
         return Response(_GIF, media_type="image/gif", headers=headers)
 
     async def send_file(self, request: Request) -> Response:
-        """Answer with one of the sandbox's own files."""
+        """Answer with one of the sandbox's own files, read from disk at each call."""
         name, media_type = _FILES.get(request.url.path, _CONFIG)
-        body = await run_in_threadpool(read_static, name)
+        body = await run_in_threadpool((_STATIC / name).read_bytes)
         headers = {
             "cache-control": "no-cache",
             "cross-origin-resource-policy": "cross-origin",
@@ -186,6 +179,10 @@ class Sandbox:
         return _json({"faults": []})
 
 
+# A wheel carries ``static`` as ``bridge/static``; an editable install, next to ``bridge``.
+_PACKAGE = Path(__file__).resolve().parent.parent
+_WHEEL = _PACKAGE / "static"
+_STATIC = (_WHEEL if _WHEEL.exists() else _PACKAGE.parent / "static") / "sandbox"
 _FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+from msgspec import Meta
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 POLL = 0.1  # seconds between looks at whether the client or the server is leaving
 MAX_PAD = 64 * 1024 * 1024  # bytes
 DEFAULT_BODIES = {
-    "events": msgspec.json.encode(
-        {
-            "error": {
-                "message": "Service temporarily unavailable",
-                "type": "OAuthException",
-                "code": 2,
-                "is_transient": True,
-                "fbtrace_id": "sandbox-fault",
-            }
-        }
-    ),
+    "events": b'{"error":{"message":"Service temporarily unavailable","type":"OAuthException",'
+    b'"code":2,"is_transient":true,"fbtrace_id":"sandbox-fault"}}',
     "segment": b'{"success":false}',
 }
 
@@ -52,32 +39,24 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     path: Literal["events", "tr", "fbevents", "config", "segment"]
-    times: int | None = 1
-    status: int | None = None
+    times: Annotated[int, Meta(ge=1)] | None = 1
+    status: Annotated[int, Meta(ge=200, le=599)] | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     body: str | None = None
-    delay: float = 0.0
+    delay: Annotated[float, Meta(ge=0)] = 0.0
     drop: bool = False
     hang: bool = False
-    truncate: int | None = None
-    pad: int = 0
-    trickle: float = 0.0
+    truncate: Annotated[int, Meta(ge=0)] | None = None
+    pad: Annotated[int, Meta(ge=0, le=MAX_PAD)] = 0
+    trickle: Annotated[float, Meta(ge=0)] = 0.0
     add_headers: dict[str, str] = msgspec.field(default_factory=dict)
     refuse: int | str | None = None
     after: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ``ValueError`` for values outside their range."""
-        if self.times is not None and self.times < 1:
-            raise ValueError(f"times must be 1 or more, or null, got {self.times}")
-        if self.status is not None and not 200 <= self.status <= 599:
-            raise ValueError(f"status must be 200 to 599, got {self.status}")
+        """Raise ``ValueError`` for fields that do not go together."""
         if self.refuse is not None and self.path != "events":
             raise ValueError(f"refuse is for the path events, got {self.path}")
-        if min(self.delay, self.truncate or 0, self.pad, self.trickle) < 0:
-            raise ValueError("delay, truncate, pad and trickle must not be negative")
-        if self.pad > MAX_PAD:
-            raise ValueError(f"pad must be at most {MAX_PAD}, got {self.pad}")
 
     @property
     def answers(self) -> bool:
@@ -152,13 +131,13 @@ class FaultMiddleware:
         if fault.after:
             await self.app(scope, receive, _discard)
         else:
-            await _read_body(receive)
+            await skip_body(receive)
         if fault.hang:
             await wait_until_closed(receive)
         if fault.drop or fault.hang:
             await drop_connection(receive, send)
         else:
-            await _answer(fault, send)
+            await _build_answer(fault)(scope, receive, send)
 
 
 def name_path(scope: Scope) -> str:
@@ -179,11 +158,8 @@ async def wait_until_closed(receive: Receive, seconds: float | None = None) -> b
     """Return ``True`` once the client has left or uvicorn wants to stop, ``False`` after a time.
 
     uvicorn waits for open requests before it stops, without telling them; but it marks the
-    connection of each as not to be kept, which is what is looked at here.
-
-    Args:
-        receive: The request's, its body read to the end.
-        seconds: How long to wait; ``None`` for ever.
+    connection of each as not to be kept, which is what is looked at here. The body must have been
+    read to its end.
     """
     waited = 0.0
     connection = getattr(receive, "__self__", None)
@@ -215,7 +191,8 @@ async def drop_connection(receive: Receive, send: Send) -> None:
     await receive()
 
 
-async def _read_body(receive: Receive) -> None:
+async def skip_body(receive: Receive) -> None:
+    """Read a request's body to its end."""
     while (await receive()).get("more_body"):
         pass
 
@@ -224,19 +201,16 @@ async def _discard(message: Message) -> None:
     """Take a message and send nothing."""
 
 
-async def _answer(fault: Fault, send: Send) -> None:
+def _build_answer(fault: Fault) -> Response:
     status = fault.status or (200 if fault.body is not None else 500)
     default = DEFAULT_BODIES.get(fault.path, b"")
     body = default if fault.body is None else fault.body.encode()
     headers = {
         "content-type": "application/json" if default else "text/plain",
-        "content-length": str(len(body)),
         "access-control-allow-origin": "*",
         **{name.lower(): value for name, value in fault.headers.items()},
     }
-    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+    return Response(body, status, headers)
 
 
 def _change(send: Send, fault: Fault) -> Send:

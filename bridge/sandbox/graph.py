@@ -8,14 +8,13 @@ Source: Meta, "Using the API" and "Main Body Parameters", read 2026-11-23.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from bridge.sandbox.bodies import decompress, parse_form
 from bridge.sandbox.event_rules import check_event
-from bridge.sandbox.forms import parse_form
 from bridge.sandbox.kinds import (
     LIST,
     OBJECT,
@@ -56,15 +55,10 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 def parse_body(content_type: str, content_encoding: str, body: bytes) -> dict[str, Any] | Refusal:
     """Return the parameters in a request body, JSON or form, gzip or not.
 
-    Args:
-        content_type: The header, ``""`` if there is none.
-        content_encoding: The header; ``gzip`` and ``deflate`` are undone.
-        body: As received.
-
     Source: Meta, "Using the API" shows form fields with ``data`` as JSON text and one JSON body;
     Meta's own SDK sends ``data`` as a list of JSON strings.
     """
-    plain = _decompress(content_encoding, body)
+    plain = decompress(content_encoding, body, MAX_BODY_BYTES, "gzip", "deflate")
     if plain is None:
         return Refusal(message=f"The body is not {content_encoding}, or is too large")
     if not plain:
@@ -103,14 +97,8 @@ def judge(
 ) -> Accepted | Refusal:
     """Return whether Meta would accept this request, which it does as a whole or not at all.
 
-    Args:
-        version: From the path, such as ``"v26.0"``.
-        pixel_id: From the path.
-        params: Query and body parameters together, decoded.
-        token: The caller's access token, ``None`` if there is none.
-        pixel_ids: The pixels that exist.
-        access_token: The token that may write to them.
-        now: Unix seconds.
+    The caller gave ``version`` and ``pixel_id`` in the path, ``params`` in query and body, and
+    ``token``; the pixels ``pixel_ids`` exist, and ``access_token`` may write to them.
 
     Source: Meta, "Using the API": if any event is invalid, the entire batch is rejected.
     """
@@ -142,16 +130,13 @@ def _check_call(
     if number is None or number > LATEST_VERSION:
         yield Refusal(code=2500, message=f"Unknown path components: /{version}")
     elif number < OLDEST_VERSION:
-        yield Refusal(
-            code=2635,
-            message=f"You are calling a deprecated version, {version}: update to v26.0",
-        )
-    if token is None:
-        yield Refusal(status=401, code=190, message="An access token is required")
+        message = f"You are calling a deprecated version, {version}: update to v26.0"
+        yield Refusal(code=2635, message=message)
     if token != access_token:
-        yield Refusal(
-            status=401, code=190, message="Invalid OAuth access token - Cannot parse access token"
-        )
+        message = "Invalid OAuth access token - Cannot parse access token"
+        if token is None:
+            message = "An access token is required"
+        yield Refusal(status=401, code=190, message=message)
     if pixel_id not in pixel_ids:
         yield Refusal(
             subcode=33,
@@ -169,10 +154,8 @@ def _check_params(params: Mapping[str, Any]) -> Iterator[Refusal]:
         yield Refusal(message="Param data is required", field="data")
     yield from check_object(params, KINDS, "$")
     if not 1 <= len(params["data"]) <= MAX_EVENTS:
-        yield Refusal(
-            message=f"Param data must have 1 to {MAX_EVENTS} events, got {len(params['data'])}",
-            field="data",
-        )
+        message = f"Param data must have 1 to {MAX_EVENTS} events, got {len(params['data'])}"
+        yield Refusal(message=message, field="data")
 
 
 def _parse_json(raw: bytes) -> Any:
@@ -181,17 +164,3 @@ def _parse_json(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _decompress(content_encoding: str, body: bytes) -> bytes | None:
-    encoding = content_encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        return None
-    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        plain = decompressor.decompress(body, MAX_BODY_BYTES)
-    except zlib.error:
-        return None
-    return plain if decompressor.eof else None

@@ -12,6 +12,7 @@ from typing import Any
 from bridge.sandbox.copies import OTHER, Copy, Side
 from bridge.sandbox.message_log import Delivery, MessageLog
 from bridge.sandbox.pairing import WINDOW, Action, Explainer, find_mismatches, match_person
+from bridge.sandbox.refusal import Refusal
 from bridge.sandbox.segment_messages import Message
 
 MAX_ACTIONS = 2000  # actions kept with full bodies
@@ -50,11 +51,9 @@ class Ledger:
         self._names: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def add(self, copy: Copy, *, known: bool = True) -> Action:
-        """Record a copy and return the action it belongs to.
+        """Record a copy and return the action it belongs to; copies come in order of their time.
 
-        Args:
-            copy: As it arrived; copies must be added in the order of their time.
-            known: Whether its pixel exists; other copies do not count.
+        Those of a pixel that is not ``known`` do not count.
         """
         self.version += 1
         self._counters[copy.side] += 1
@@ -73,32 +72,22 @@ class Ledger:
         self._attach(action, copy)
         return action
 
-    def add_request(
-        self,
-        pixel_id: str,
-        status: int,
-        events: int,
-        now: float,
-        *,
-        code: int | None = None,
-        subcode: int | None = None,
-        message: str | None = None,
-    ) -> None:
-        """Record a request to Graph: its answer's status, and the error's numbers if refused."""
+    def add_request(self, pixel_id: str, events: int, refusal: Refusal | None, now: float) -> None:
+        """Record a request to Graph."""
         self.version += 1
         self._counters["requests"] += 1
-        if status != 200:
+        if refusal:
             self._counters["refused_requests"] += 1
             self._counters["refused_events"] += events
         self._requests.appendleft(
             {
                 "received_at_ms": int(now * 1000),
                 "pixel_id": pixel_id,
-                "status": status,
+                "status": refusal.status if refusal else 200,
                 "events": events,
-                "code": code,
-                "subcode": subcode,
-                "message": message,
+                "code": refusal and refusal.code,
+                "subcode": refusal and refusal.subcode,
+                "message": refusal and refusal.message,
             }
         )
 
@@ -120,8 +109,7 @@ class Ledger:
     def report(self, limit: int = MAX_ACTIONS) -> dict[str, Any]:
         """Return everything that is kept, newest first, as the API and the events page show it.
 
-        Args:
-            limit: Actions, and messages, to list; the counters always cover all.
+        ``limit`` is of actions, and of messages; the counters always cover all.
         """
         explainer = Explainer(self._actions)
         newest = list(self._actions)[: -limit - 1 : -1]

@@ -96,11 +96,7 @@ class MessageLog:
         )
 
     def report(self, limit: int = MAX_MESSAGES) -> dict[str, Any]:
-        """Return what is kept, newest first.
-
-        Args:
-            limit: Messages to list; the counters always cover all.
-        """
+        """Return what is kept, newest first; the counters cover more than ``limit`` messages."""
         return {
             "messages": list(self._entries)[:limit],
             "refused": list(self._refusals),

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+
+from bridge.sandbox.bodies import decompress
 
 TYPES = ("track", "identify", "page", "screen", "group", "alias")
 BATCHES = ("batch", "import")
@@ -67,19 +68,15 @@ def parse_call(
 ) -> Call | str:
     """Return what a request carries, or why it is answered with 400.
 
-    Args:
-        path: The last part of the path: one of ``TYPES`` or ``BATCHES``.
-        content_type: The header, ``""`` if there is none.
-        content_encoding: The header; ``gzip`` is unpacked, as analytics-python can send it.
-        authorization: The header, ``""`` if there is none.
-        body: As it arrived, or empty if it was longer than any limit.
+    ``path`` is its last part, one of ``TYPES`` or ``BATCHES``; ``gzip`` is unpacked, as
+    analytics-python can send it.
     """
     if content_type.partition(";")[0].strip().lower() != "application/json":
         return "Content-Type must be application/json"
     limit = MAX_BATCH_BYTES if path in BATCHES else MAX_BODY_BYTES
     if not body:
         return f"the body must be 1 to {limit} bytes"
-    plain = _decompress(content_encoding, body, limit)
+    plain = decompress(content_encoding, body, limit, "gzip")
     if plain is None:
         return f"the body must be 1 to {limit} bytes, plain or in gzip"
     try:
@@ -128,21 +125,6 @@ def _read_write_key(authorization: str, in_body: Any) -> str:
             return ""
         return name[:-1] if name.find(":") == len(name) - 1 else ""
     return in_body if isinstance(in_body, str) else ""
-
-
-def _decompress(content_encoding: str, body: bytes, limit: int) -> bytes | None:
-    encoding = content_encoding.strip().lower()
-    if encoding == "gzip":
-        decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            body = decompressor.decompress(body, limit + 1)
-        except zlib.error:
-            return None
-        if not decompressor.eof:
-            return None
-    elif encoding not in ("", "identity"):
-        return None
-    return body if len(body) <= limit else None
 
 
 def walk(value: Any) -> Iterator[tuple[str, Any]]:

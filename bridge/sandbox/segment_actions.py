@@ -115,10 +115,6 @@ def build_event(
     ``event_time`` is text: "Facebook will automatically convert ISO 8601". Personal values that are
     not SHA-256 digests yet are hashed as that destination does it, not always as Meta asks: a
     birthday is not read as a date, a phone number keeps leading zeros.
-
-    Args:
-        message: A message as Segment passes it on, complete.
-        is_set_up: Whether the destination is set up as README says, or as it comes.
     """
     kind, name = message.get("type", "track"), str(message.get("event"))
     if kind not in ("track", "page"):

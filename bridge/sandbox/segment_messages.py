@@ -71,11 +71,6 @@ def judge_messages(call: Call, write_key: str, now: float) -> list[Message]:
     """Return what becomes of each message in ``call``.
 
     A repeated message is not noticed here: see the message log.
-
-    Args:
-        call: As parsed.
-        write_key: The one of the source that exists.
-        now: Unix seconds.
     """
     if call.drop is not None:
         whole = {"type": "batch", "batch": f"{len(call.items)} messages"}

@@ -30,14 +30,7 @@ class Source:
         self._ledger = ledger
 
     def receive(self, path: str, headers: Mapping[str, str], body: bytes, now: float) -> str | None:
-        """Record a call, and return why it is answered with 400; ``None`` for 200.
-
-        Args:
-            path: The last part of the path.
-            headers: Of the request, names in lower case.
-            body: As it arrived, empty if it was too long.
-            now: Unix seconds.
-        """
+        """Record a call, and return why it is answered with 400; ``None`` for 200."""
         call = parse_call(
             path,
             headers.get("content-type", ""),

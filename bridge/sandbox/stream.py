@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from bridge.sandbox.faults import wait_until_closed
+from bridge.sandbox.faults import skip_body, wait_until_closed
 from bridge.sandbox.ledger import Ledger
 
 INTERVAL = 0.2  # seconds between looks at the ledger
@@ -33,8 +33,7 @@ class VersionStream(Response):
         """Send until the client leaves."""
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await _send_text(send, "retry: 1000\n\n")
-        while (await receive()).get("more_body"):
-            pass
+        await skip_body(receive)
         sent, quiet, age = -1, 0.0, 0.0
         closed = False
         while not closed and age < MAX_AGE:

@@ -9,6 +9,7 @@ import pytest
 
 from bridge.sandbox.copies import Copy, Side, build_server_copy, hash_external_ids, parse_hit
 from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
+from bridge.sandbox.refusal import Refusal
 
 HOUR = 3600.0
 FBP = "fb.1.1790000000000.12"
@@ -231,8 +232,8 @@ def test_event_names_are_counted_up_to_a_bound() -> None:
 
 def test_refused_request_is_logged_and_counted() -> None:
     ledger = Ledger()
-    ledger.add_request("1", 400, 3, 1.5, code=100, subcode=2804003, message="old")
-    ledger.add_request("1", 200, 2, 2.0)
+    ledger.add_request("1", 3, Refusal(subcode=2804003, message="old"), 1.5)
+    ledger.add_request("1", 2, None, 2.0)
     report = ledger.report()
     assert [request["status"] for request in report["requests"]] == [200, 400]
     assert report["requests"][1] == {

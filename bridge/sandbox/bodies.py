@@ -1,22 +1,37 @@
-"""Form bodies, urlencoded and multipart, read with the standard library alone.
+"""Request bodies: compressed ones, and forms, which are read with the standard library alone.
 
-Starlette's own reader needs ``python-multipart``, which a user of the sandbox may not have.
+Starlette's reader of forms needs ``python-multipart``, which a user of the sandbox may not have.
 """
 
 from __future__ import annotations
 
+import zlib
 from email.parser import BytesParser
 from urllib.parse import parse_qsl
 
 MAX_FIELDS = 10_000  # fields of one form
 
+_WINDOW_BITS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+
+
+def decompress(content_encoding: str, body: bytes, limit: int, *allowed: str) -> bytes | None:
+    """Return a body decompressed, ``None`` if it has no ``allowed`` encoding or is too long."""
+    encoding = content_encoding.strip().lower()
+    if encoding in allowed:
+        decompressor = zlib.decompressobj(_WINDOW_BITS[encoding])
+        try:
+            body = decompressor.decompress(body, limit + 1)
+        except zlib.error:
+            return None
+        if not decompressor.eof:
+            return None
+    elif encoding not in ("", "identity"):
+        return None
+    return body if len(body) <= limit else None
+
 
 def parse_form(content_type: str, body: bytes) -> dict[str, str]:
     """Return the fields of a form; of a field that is given twice, the first.
-
-    Args:
-        content_type: The request's header, with its boundary if it is multipart.
-        body: The whole body, UTF-8.
 
     Raises:
         ValueError: The body is not a form, or has more than 10 000 fields.
