@@ -15,15 +15,7 @@ from bridge.cli.screen import open_console, say
 from bridge.core import Bridge
 from bridge.delivery.exchange import TIMEOUT, send
 from bridge.delivery.orphans import EXPLANATION, PROBE, describe_orphans, find_orphans
-from bridge.destinations import (
-    Accepted,
-    Destination,
-    Paused,
-    Rejected,
-    Request,
-    Retry,
-    Verdict,
-)
+from bridge.destinations import Accepted, Destination, Paused, Rejected, Retry
 from bridge.errors import ConfigError, OutboxError
 from bridge.outbox import Delivery, Outbox
 
@@ -63,39 +55,29 @@ class _Report:
     def __init__(self) -> None:
         self.failed = False
         unicode = open_console().encoding.lower().startswith("utf")
-        self._marks = ("✓", "✗", "-") if unicode else ("ok", "FAILED", "-")
+        self._good, self._bad = ("✓", "✗") if unicode else ("ok", "FAILED")
 
     def good(self, what: str, detail: str) -> None:
-        say(f"{self._marks[0]} {what}: {detail}")
+        say(f"{self._good} {what}: {detail}")
 
     def fail(self, what: str, detail: str) -> None:
         self.failed = True
-        say(f"{self._marks[1]} {what}: {detail}")
-
-    def warn(self, what: str, detail: str) -> None:
-        say(f"! {what}: {detail}")
-
-    def skip(self, what: str, detail: str) -> None:
-        say(f"{self._marks[2]} {what}: {detail}")
+        say(f"{self._bad} {what}: {detail}")
 
 
 async def _check(bridge: Bridge, code: str | None, report: _Report) -> None:
     try:
         await _probe(bridge.outbox)
         report.good("outbox", f"{bridge.outbox!r} stores and returns events")
-        await _warn_of_orphans(bridge, report)
+        names = bridge.destinations.names
+        if orphans := find_orphans(await bridge.outbox.count(time.time()), names):
+            say(f"! outbox: events wait, {describe_orphans(orphans)}, and {EXPLANATION}")
     except OutboxError as error:
         report.fail("outbox", str(error))
     finally:
         await bridge.outbox.close()
     for destination in bridge.destinations:
         await _test(destination, code, report)
-
-
-async def _warn_of_orphans(bridge: Bridge, report: _Report) -> None:
-    orphans = find_orphans(await bridge.outbox.count(time.time()), bridge.destinations.names)
-    if orphans:
-        report.warn("outbox", f"events wait, {describe_orphans(orphans)}, and {EXPLANATION}")
 
 
 async def _probe(outbox: Outbox) -> None:
@@ -123,9 +105,14 @@ async def _probe(outbox: Outbox) -> None:
 async def _test(destination: Destination, code: str | None, report: _Report) -> None:
     check = destination.build_check(time.time(), code)
     if check.request is None:
-        report.skip(destination.name, check.skipped)
+        say(f"- {destination.name}: {check.skipped}")
         return
-    match await _send(destination, check.request):
+    certificates = await asyncio.to_thread(httpx.create_ssl_context)
+    async with httpx.AsyncClient(
+        timeout=TIMEOUT, follow_redirects=False, verify=certificates
+    ) as client:
+        verdict = await send(client, destination, check.request)
+    match verdict:
         case Accepted():
             report.good(destination.name, check.passed)
         case Rejected() if check.allows_rejected:
@@ -138,11 +125,3 @@ async def _test(destination: Destination, code: str | None, report: _Report) -> 
         case Paused(reason=reason, advice=advice):
             words = f"refuses us: {reason}; {advice or 'check its settings'}"
             report.fail(destination.name, words)
-
-
-async def _send(destination: Destination, request: Request) -> Verdict:
-    certificates = await asyncio.to_thread(httpx.create_ssl_context)
-    async with httpx.AsyncClient(
-        timeout=TIMEOUT, follow_redirects=False, verify=certificates
-    ) as client:
-        return await send(client, destination, request)

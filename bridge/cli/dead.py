@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from bridge.cli.origin import App, OutboxURL, find_outbox
+from bridge.cli.origin import App, OutboxURL, find_outbox, run_on
 from bridge.cli.screen import say, say_json, say_table, write_age, write_time
 from bridge.errors import ConfigError
 from bridge.outbox import DeadLetter, Outbox
@@ -32,7 +31,7 @@ dead_letters = typer.Typer(
     no_args_is_help=True, help="List, show, retry or drop what was refused for good."
 )
 
-_Change = Callable[[Outbox, Sequence[DeadLetter]], Coroutine[Any, Any, int]]
+_Pages = AsyncIterator[Sequence[DeadLetter]]
 
 
 @dead_letters.command("list")
@@ -44,11 +43,8 @@ def list_dead(
     as_json: AsJSON = False,
 ) -> None:
     """List dead letters, newest first."""
-
-    async def read(store: Outbox) -> list[DeadLetter]:
-        return await store.list_dead(destination=destination, limit=limit)
-
-    letters = _run(find_outbox(app, outbox), read)
+    store = find_outbox(app, outbox)
+    letters = run_on(store, store.list_dead(destination=destination, limit=limit))
     if as_json:
         say_json([_describe(letter) for letter in letters])
     elif letters:
@@ -75,11 +71,8 @@ def show_dead(
     as_json: AsJSON = False,
 ) -> None:
     """Show the dead letters of one event: the reason, and what would be sent (hashes only)."""
-
-    async def read(store: Outbox) -> list[DeadLetter]:
-        return await store.find_dead(event_id)
-
-    letters = _run(find_outbox(app, outbox), read)
+    store = find_outbox(app, outbox)
+    letters = run_on(store, store.find_dead(event_id))
     if not letters:
         say(f"no dead letter has the event id {event_id}", stderr=True)
         raise typer.Exit(NOTHING_FOUND)
@@ -101,17 +94,9 @@ def retry_dead(
     destination: Destination = None,
 ) -> None:
     """Make dead letters due again, after you fixed the cause; your sender delivers them."""
-    late = 0
-
-    async def revive(store: Outbox, letters: Sequence[DeadLetter]) -> int:
-        nonlocal late
-        now = time.time()
-        keys = [letter.delivery.key for letter in letters if letter.delivery.expires > now]
-        late += len(letters) - len(keys)
-        return await store.revive(keys, now)
-
     store = find_outbox(app, outbox)
-    count = _run(store, _over(_choose(event_ids, everything, destination), revive))
+    pages = _choose(store, event_ids, everything, destination)
+    count, late = run_on(store, _revive(store, pages))
     say(f"{count:,} due again")
     if late:
         say(f"{late:,} stay dead, too old for their destination: pixel-bridge dead drop")
@@ -129,35 +114,30 @@ def drop_dead(
     destination: Destination = None,
 ) -> None:
     """Delete dead letters, after asking."""
-
-    async def drop(store: Outbox, letters: Sequence[DeadLetter]) -> int:
-        return await store.drop([letter.delivery.key for letter in letters])
-
-    chosen = _choose(event_ids, everything, destination)
     store = find_outbox(app, outbox)
+    pages = _choose(store, event_ids, everything, destination)
     what = "all dead letters" if everything else f"the dead letters of {len(event_ids or ())} ids"
     what += f" of {destination}" if destination else ""
     if not yes:
         typer.confirm(f"Delete {what} in {store!r}, for good?", abort=True)
-    count = _run(store, _over(chosen, drop))
+    count = run_on(store, _drop(store, pages))
     say(f"{count:,} deleted")
     if not count:
         raise typer.Exit(NOTHING_FOUND)
 
 
-_Pages = Callable[[Outbox], AsyncIterator[Sequence[DeadLetter]]]
-
-
-def _choose(event_ids: Sequence[str] | None, everything: bool, destination: str | None) -> _Pages:
-    """Return a function that reads the chosen dead letters, page by page."""
+def _choose(
+    store: Outbox, event_ids: Sequence[str] | None, everything: bool, destination: str | None
+) -> _Pages:
+    """Return the chosen dead letters, page by page."""
     if bool(event_ids) == everything:
         raise ConfigError("give event ids, or --all")
     if everything:
-        return lambda store: _read_all(store, destination)
-    return lambda store: _read_some(store, event_ids or (), destination)
+        return _read_all(store, destination)
+    return _read_some(store, event_ids or (), destination)
 
 
-async def _read_all(store: Outbox, destination: str | None) -> AsyncIterator[Sequence[DeadLetter]]:
+async def _read_all(store: Outbox, destination: str | None) -> _Pages:
     """Yield those that are dead now, while the caller revives or drops them.
 
     What is buried meanwhile is left out, or a retry that fails at once would be repeated for ever.
@@ -173,31 +153,26 @@ async def _read_all(store: Outbox, destination: str | None) -> AsyncIterator[Seq
         offset += sum(letter.delivery.key in keys for letter in left)
 
 
-async def _read_some(
-    store: Outbox, event_ids: Sequence[str], destination: str | None
-) -> AsyncIterator[Sequence[DeadLetter]]:
+async def _read_some(store: Outbox, event_ids: Sequence[str], destination: str | None) -> _Pages:
     for event_id in event_ids:
         letters = await store.find_dead(event_id)
         yield [each for each in letters if destination in (None, each.delivery.destination)]
 
 
-def _over(pages: _Pages, change: _Change) -> Callable[[Outbox], Coroutine[Any, Any, int]]:
-    """Return a function that applies ``change`` to every page, and counts."""
+async def _revive(store: Outbox, pages: _Pages) -> tuple[int, int]:
+    """Return how many are due again, and how many are too old for that."""
+    count = late = 0
+    async for letters in pages:
+        now = time.time()
+        keys = [letter.delivery.key for letter in letters if letter.delivery.expires > now]
+        late += len(letters) - len(keys)
+        count += await store.revive(keys, now)
+    return count, late
 
-    async def run(store: Outbox) -> int:
-        return sum([await change(store, letters) async for letters in pages(store)])
 
-    return run
-
-
-def _run(store: Outbox, work: Callable[[Outbox], Coroutine[Any, Any, Any]]) -> Any:
-    async def run() -> Any:
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
+async def _drop(store: Outbox, pages: _Pages) -> int:
+    """Return how many are deleted."""
+    return sum([await store.drop([each.delivery.key for each in page]) async for page in pages])
 
 
 def _describe(letter: DeadLetter) -> dict[str, Any]:

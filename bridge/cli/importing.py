@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bridge.cli.origin import App, load_bridge
 from bridge.cli.process import INTERRUPTED, on_stop
-from bridge.cli.screen import log_to, open_console, plain, say, stop_logging
+from bridge.cli.screen import log_to, open_console, plain, say
 from bridge.core import Bridge
 from bridge.errors import BridgeError, ConfigError, OutboxError
 from bridge.events.event import ActionSource
@@ -64,22 +64,23 @@ def import_events(
     """
     path = None if file == "-" else Path(file)
     with closing(Source(path, format_=file_format, ignore_columns=ignore_columns)) as source:
-        bridge = _load_bridge(app, optional=dry_run)
+        configured = _load_bridge(app, optional=dry_run)
+        bridge = None if dry_run else configured
         progress_file, rejects = _place_files(
             path, source, rejected, dry_run=dry_run, restart=restart
         )
         importer = Importer(
             source,
-            bridge._event_reader if bridge else EventReader(),
-            bridge.destinations if bridge and not dry_run else None,
-            bridge.outbox if bridge and not dry_run else None,
+            configured._event_reader if configured else EventReader(),
+            bridge.destinations if bridge else None,
+            bridge.outbox if bridge else None,
             progress_file=progress_file,
             rejects=rejects,
             defaults=Defaults(action_source=action_source),
             max_waiting=None if no_send else MAX_WAITING,
         )
         with closing(rejects):
-            code = asyncio.run(_Run(importer, source, rejects, bridge, dry_run, no_send).run())
+            code = asyncio.run(_Run(importer, source, rejects, bridge, not no_send).run())
     if code:
         raise typer.Exit(code)
 
@@ -121,22 +122,20 @@ class _Run:
         source: Source,
         rejects: Rejects,
         bridge: Bridge | None,
-        dry_run: bool,
-        no_send: bool,
+        sends: bool,
     ) -> None:
         self._importer = importer
         self._source = source
         self._rejects = rejects
-        self._bridge = bridge if not dry_run else None
-        self._sends = self._bridge is not None and not no_send
-        self._dry_run = dry_run
+        self._bridge = bridge
+        self._sends = bridge is not None and sends
         self._console = open_console(stderr=True)
 
     async def run(self) -> int:
         """Import, deliver and report; return the exit code."""
         if self._importer.progress.finished:
             say(f"{self._source.name} was read to its end before; --restart reads it again")
-        with on_stop(self._importer.stop), _log_to(self._console):
+        with on_stop(self._importer.stop), log_to(self._console, logging.WARNING):
             try:
                 died = await self._import()
             except (BridgeError, OSError) as error:
@@ -167,7 +166,7 @@ class _Run:
 
     def _say_tally(self) -> None:
         tally, name = self._importer.tally, self._source.name
-        stored = "fit to be sent" if self._dry_run else "stored"
+        stored = "stored" if self._bridge else "fit to be sent"
         say(
             f"{name}: {tally.lines:,} lines: {tally.stored:,} {stored},"
             f" {tally.repeated:,} known already, {tally.rejected:,} rejected"
@@ -188,7 +187,11 @@ class _Run:
 
     def _conclude(self, died: int) -> int:
         if self._importer.is_stopped:
-            say(self._advise())
+            line = self._importer.progress.line
+            advice = f"interrupted after line {line:,}; the same command goes on from there"
+            if self._source.size is None:
+                advice = "interrupted; the same lines again, within 48 hours, send nothing twice"
+            say(advice)
             return INTERRUPTED
         if self._sends:
             say("all delivered" if not died else "all settled")
@@ -197,21 +200,6 @@ class _Run:
         if died:
             say(f"{died:,} refused by their destination: pixel-bridge dead list")
         return SOME_REJECTED if died or self._importer.tally.rejected else 0
-
-    def _advise(self) -> str:
-        if self._source.size is None:
-            return "interrupted; the same lines again, within 48 hours, send nothing twice"
-        line = self._importer.progress.line
-        return f"interrupted after line {line:,}; the same command goes on from there"
-
-
-@contextlib.contextmanager
-def _log_to(console: Console) -> Iterator[None]:
-    handler = log_to(console, logging.WARNING)
-    try:
-        yield
-    finally:
-        stop_logging(handler)
 
 
 @contextlib.asynccontextmanager

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine
 from functools import reduce
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +20,7 @@ from bridge.outbox import Outbox, open_outbox
 DEFAULT_OUTBOX = "sqlite:///bridge.db"
 
 _FILE = "sqlite:///"
+_Result = TypeVar("_Result")
 
 App = Annotated[
     str | None,
@@ -47,9 +49,7 @@ def load_bridge(app: str | None) -> Bridge:
     return Bridge.from_env() if app is None else _import_bridge(app)
 
 
-def find_outbox(
-    app: str | None, url: str | None, environ: Mapping[str, str] = os.environ
-) -> Outbox:
+def find_outbox(app: str | None, url: str | None) -> Outbox:
     """Return the outbox of ``url``, of ``app``, or of the environment; needs no access token.
 
     Raises:
@@ -57,13 +57,25 @@ def find_outbox(
     """
     if url is None and app is not None:
         return _import_bridge(app).outbox
-    url = url or environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
+    url = url or os.environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
     if url.startswith(_FILE) and not Path(url.removeprefix(_FILE)).exists():
         path = url.removeprefix(_FILE)
         raise ConfigError(
             f"no outbox at {path}: nothing was stored yet, or it is elsewhere; give --outbox"
         )
     return open_outbox(url)
+
+
+def run_on(store: Outbox, work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return the result of ``work`` on ``store``, and close it."""
+
+    async def run() -> _Result:
+        try:
+            return await work
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
 
 
 def _import_bridge(app: str) -> Bridge:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,11 +52,6 @@ def say(text: str, *, stderr: bool = False) -> None:
     _print(plain(text), stderr=stderr)
 
 
-def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
-    """Write a table; raises as ``say`` does."""
-    _print(build_table(columns, rows))
-
-
 def _print(what: RenderableType, *, stderr: bool = False) -> None:
     try:
         open_console(stderr=stderr).print(what, soft_wrap=isinstance(what, str))
@@ -73,14 +68,9 @@ def say_json(value: Any) -> None:
 
 
 def say_blocks(blocks: Sequence[tuple[str, str]], *, side_by_side: int) -> None:
-    """Write texts under their titles, side by side if there is room, otherwise below each other.
+    """Write texts, which may be JSON, under their titles; raises as ``say`` does.
 
-    Args:
-        blocks: Title and text, which may be JSON.
-        side_by_side: How many columns of the terminal are room enough.
-
-    Raises:
-        ConfigError, BrokenPipeError: As ``say`` does.
+    They stand side by side if the terminal has ``side_by_side`` columns, else below each other.
     """
     highlight = JSONHighlighter() if sys.stdout.isatty() else Text
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -102,20 +92,16 @@ def say_marked(mark: str, style: str, text: str) -> None:
     _print(Text.assemble((mark, style), " ", plain(text)))
 
 
-def build_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Table:
-    """Return a table; columns of numbers are right-aligned."""
-    listed = [list(row) for row in rows]
+def say_table(columns: Sequence[str], rows: Sequence[Sequence[str | int]]) -> None:
+    """Write a table, columns of numbers right-aligned; raises as ``say`` does."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
-        numbers = bool(listed) and all(isinstance(row[i], int) for row in listed)
+        numbers = bool(rows) and all(isinstance(row[i], int) for row in rows)
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    for row in listed:
-        table.add_row(*(Text(_write(cell)) for cell in row))
-    return table
-
-
-def _write(cell: str | int) -> str:
-    return f"{cell:,}" if isinstance(cell, int) else plain(cell)
+    for row in rows:
+        cells = (f"{cell:,}" if isinstance(cell, int) else plain(cell) for cell in row)
+        table.add_row(*map(Text, cells))
+    _print(table)
 
 
 def write_age(seconds: float) -> str:
@@ -148,19 +134,17 @@ class ConsoleHandler(logging.Handler):
             console.print(plain(self.format(record)), soft_wrap=True)
 
 
-def log_to(console: Console, level: int = logging.INFO) -> logging.Handler:
-    """Send this package's log to ``console``; return the handler, for ``stop_logging``."""
+@contextlib.contextmanager
+def log_to(console: Console, level: int = logging.INFO) -> Iterator[None]:
+    """Send this package's log to ``console``."""
     handler = ConsoleHandler(console)
     logger = logging.getLogger("bridge")
     logger.addHandler(handler)
     logger.setLevel(level)
     logger.propagate = False
-    return handler
-
-
-def stop_logging(handler: logging.Handler) -> None:
-    """Undo ``log_to``."""
-    logger = logging.getLogger("bridge")
-    logger.removeHandler(handler)
-    logger.setLevel(logging.NOTSET)
-    logger.propagate = True
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True

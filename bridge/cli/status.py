@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from bridge.cli.origin import App, OutboxURL, find_outbox, load_bridge
+from bridge.cli.origin import App, OutboxURL, find_outbox, load_bridge, run_on
 from bridge.cli.screen import say, say_json, say_table, write_age, write_time
 from bridge.delivery.orphans import EXPLANATION, PROBE
 from bridge.errors import ConfigError
@@ -35,7 +34,7 @@ def show_status(
     has waited too long, or one whose destination is not configured.
     """
     store = find_outbox(app, outbox)
-    counts, circuits = asyncio.run(_read(store))
+    counts, circuits = run_on(store, _read(store))
     now = time.time()
     names = _find_names(app, outbox, counts)
     problems = _find_problems(counts, circuits, names, max_age, now)
@@ -50,10 +49,7 @@ def show_status(
 
 
 async def _read(store: Outbox) -> tuple[Mapping[str, Counts], Mapping[str, Circuit]]:
-    try:
-        return await store.count(time.time()), await store.circuits()
-    finally:
-        await store.close()
+    return await store.count(time.time()), await store.circuits()
 
 
 def _find_names(app: str | None, outbox: str | None, seen: Collection[str]) -> Collection[str]:

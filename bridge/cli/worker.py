@@ -11,7 +11,7 @@ import typer
 
 from bridge.cli.origin import App, load_bridge
 from bridge.cli.process import on_stop
-from bridge.cli.screen import log_to, open_console, say, stop_logging
+from bridge.cli.screen import log_to, open_console, say
 from bridge.core import Bridge
 from bridge.errors import ConfigError, OutboxError
 
@@ -26,11 +26,8 @@ def run_worker(
 ) -> None:
     """Deliver what waits, until Ctrl-C or SIGTERM; several may run at once."""
     bridge = load_bridge(app)
-    handler = log_to(open_console(stderr=True))
-    try:
+    with log_to(open_console(stderr=True)):
         asyncio.run(_work(bridge, deadline))
-    finally:
-        stop_logging(handler)
 
 
 async def _work(bridge: Bridge, deadline: float) -> None:
