@@ -188,11 +188,9 @@ class Destination(ABC):
 
     @abstractmethod
     def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
-        """Return the request that carries ``bodies``, each made by ``encode``.
+        """Return the request that carries ``bodies``, made by ``encode``, at a Unix time.
 
-        Args:
-            bodies: At most ``limits.batch_size``.
-            now: Unix seconds.
+        They are at most ``limits.batch_size``.
         """
 
     @abstractmethod
@@ -204,18 +202,10 @@ class Destination(ABC):
     ) -> Sequence[IdentityMessage]:
         """Return messages that say who a visitor is; none if the events themselves do.
 
-        Args:
-            known: Who the visitor is now.
-            before: Who it was.
-            now: Unix seconds.
+        It is ``known`` now, at a Unix time, and was ``before``.
         """
         return ()
 
     def build_check(self, now: float, test_event_code: str | None) -> Check:
-        """Return the test for ``pixel-bridge check``.
-
-        Args:
-            now: Unix seconds.
-            test_event_code: Meta's, if one was given.
-        """
+        """Return the test for ``pixel-bridge check``, if need be with Meta's test event code."""
         return Check()

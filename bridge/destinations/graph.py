@@ -30,38 +30,23 @@ _USAGE_HEADERS = ("x-business-use-case-usage", "x-app-usage", "x-ad-account-usag
 _PERCENT_KEYS = frozenset({"call_count", "total_time", "total_cputime", "acc_id_util_pct"})
 
 _Kind = Literal["transient", "limit", "block", "event", "token", "permission", "account", "version"]
-_ANY = None  # any subcode
 
-# What an error is about. A row with a subcode takes precedence over the row of its code.
-VERDICTS: dict[tuple[int, int | None], _Kind] = {
-    (1, _ANY): "transient",  # unknown error
-    (2, _ANY): "transient",  # service temporarily down
-    (5000, _ANY): "transient",  # unknown error code
-    (4, _ANY): "limit",  # the app's
-    (17, _ANY): "limit",  # the user's or the account's
-    (32, _ANY): "limit",  # the page's
-    (341, _ANY): "limit",  # the app's, outage or throttling
-    (613, _ANY): "limit",  # too many calls
-    (80000, _ANY): "limit",  # 80000 to 80014: the business use case's
-    (80003, _ANY): "limit",
-    (80004, _ANY): "limit",
-    (80014, _ANY): "limit",
-    (368, _ANY): "block",  # for a policy, temporarily
-    (1404078, _ANY): "block",
-    (2859015, _ANY): "block",
-    (3910001, _ANY): "block",
-    (100, _ANY): "event",  # invalid parameter
-    (100, 33): "account",  # wrong pixel id, or the token is not assigned to it
-    (803, _ANY): "account",  # unknown alias
-    (102, _ANY): "token",  # session invalid
-    (104, _ANY): "token",  # bad signature
-    (190, _ANY): "token",  # expired, revoked or malformed
-    (3, _ANY): "permission",
-    (10, _ANY): "permission",
-    (294, _ANY): "permission",
-    (2500, _ANY): "version",  # unknown path components
-    (2635, _ANY): "version",  # deprecated version
+# What an error is about, by code.
+_CODES: dict[_Kind, tuple[int, ...]] = {
+    "transient": (1, 2, 5000),
+    "limit": (4, 17, 32, 341, 613, 80000, 80003, 80004, 80014),
+    "block": (368, 1404078, 2859015, 3910001),  # for a policy, temporarily
+    "event": (100,),  # invalid parameter
+    "account": (803,),  # unknown alias
+    "token": (102, 104, 190),  # session invalid; bad signature; expired, revoked or malformed
+    "permission": (3, 10, 294),  # and 200 to 299
+    "version": (2500, 2635),  # unknown path components; deprecated
 }
+VERDICTS = {code: kind for kind, codes in _CODES.items() for code in codes}
+NO_OBJECT = (
+    100,
+    33,
+)  # code and subcode of a wrong pixel id, or one that the token has no access to
 ADVICE = {
     "token": "make a new access token in Events Manager and set BRIDGE_ACCESS_TOKEN",
     "permission": "give the token's system user access to the pixel, in Business Settings",
@@ -104,12 +89,7 @@ def read_answer(status: int, headers: Mapping[str, str], content: bytes, *, secr
     """Return what an answer of Graph means for the whole request; never raises.
 
     An answer that is not Graph's JSON came from something in between, and counts as transient.
-
-    Args:
-        status: HTTP status.
-        headers: By lower-case name.
-        content: The body, decompressed.
-        secret: The access token, which must not be shown.
+    ``secret`` is the access token, which must not be shown.
     """
     usage = read_usage(headers)
     after = read_retry_after(headers)
@@ -172,8 +152,9 @@ def _judge(error: _GraphError, status: int, after: float | None, secret: str) ->
 
 
 def _classify(error: _GraphError, status: int) -> str:
-    kind: str | None = VERDICTS.get((error.code, error.error_subcode))
-    kind = kind or VERDICTS.get((error.code, _ANY))
+    kind: str | None = VERDICTS.get(error.code)
+    if (error.code, error.error_subcode) == NO_OBJECT:
+        kind = "account"
     if error.is_transient or status >= 500 or status == 429:
         return kind if kind in ("limit", "block") else "transient"
     if kind == "event":

@@ -75,13 +75,7 @@ class Destinations(Sequence[Destination]):
     def build_identity_deliveries(
         self, known: Identity, before: Identity, now: float
     ) -> list[Delivery]:
-        """Return deliveries of what says who a visitor is, for the destinations that want it.
-
-        Args:
-            known: Who the visitor is now.
-            before: Who it was.
-            now: Unix seconds.
-        """
+        """Return deliveries of what says who a visitor is, for the destinations that want it."""
         return [
             Delivery(
                 destination=each.name,

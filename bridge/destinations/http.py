@@ -23,11 +23,6 @@ _BASE_URL = re.compile(r"(?!.*[?#\\])[!-~]{1,2048}")
 def check_base_url(url: str, argument: str, expected: str) -> None:
     """Refuse a base address that no request can be sent to, without showing a password in it.
 
-    Args:
-        url: What was configured.
-        argument: Its name, for the message.
-        expected: What it may be: ``like https://graph.facebook.com``.
-
     Raises:
         ConfigError: It is not a usable address.
     """

@@ -65,11 +65,8 @@ def build_data_use(data_use: DataUse | None, *, is_mapped: bool = False) -> dict
     """Return the switches of Segment's Meta destinations for data whose use is limited.
 
     The classic one takes the limits from its switch. The other reads them from nowhere by default:
-    the event would reach Meta without its limits, so it is switched off.
-
-    Args:
-        data_use: The limits, if any.
-        is_mapped: Whether that destination was set up to read ``context.dataProcessingOptions``.
+    the event would reach Meta without its limits, so it is switched off. With ``is_mapped`` it was
+    set up to read ``context.dataProcessingOptions``.
     """
     if not data_use:
         return {}
@@ -87,11 +84,7 @@ def build_ids(identity: Identity | None, user_data: UserData, fallback: str) -> 
     """Return ``anonymousId`` and ``userId``, of which a message needs one.
 
     An empty one is left out: Segment's Meta destination would take an empty ``userId`` as an id.
-
-    Args:
-        identity: The visitor's, if the event has one.
-        user_data: Of the event; its external id is used without an identity.
-        fallback: The anonymous id if there is neither.
+    Without an identity the anonymous id is the external id of ``user_data``, else ``fallback``.
     """
     if identity is None or not identity.anonymous_id:
         return {"anonymousId": next(iter(user_data.external_id), fallback)}
@@ -192,12 +185,8 @@ def build_message(
 ) -> dict[str, Any]:
     """Return ``event`` as a track message, or as a page message if it is a PageView.
 
-    Args:
-        event: In Meta's words, complete.
-        name: In Segment's.
-        properties: In Segment's.
-        identity: The visitor's, if the event has one.
-        message_id: Differs from the event's id: Segment drops a message that repeats one.
+    ``name`` and ``properties`` are Segment's words for it. ``message_id`` differs from the event's
+    id: Segment drops a message that repeats one.
     """
     user_data = event.user_data
     context = build_context(

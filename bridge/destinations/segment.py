@@ -56,11 +56,6 @@ REGIONS = {
     "us": "https://api.segment.io",
     "eu": "https://events.eu1.segmentapis.com",
 }
-LIMITS = Limits(
-    batch_size=2500,  # with more the answer is 200, and all of them are dropped
-    max_content=475_000,  # 500 KB are allowed
-    accepts_gzip=True,
-)
 MAX_REASON = 300  # characters of an answer that are shown
 
 _WRITE_KEY = re.compile(r"[!-9;-~]{1,200}")  # no colon: the key is the user of Basic auth
@@ -86,7 +81,11 @@ class Segment(Destination):
         ConfigError: A value is unusable; the message says which and why.
     """
 
-    limits = LIMITS
+    limits = Limits(
+        batch_size=2500,  # with more the answer is 200, and all of them are dropped
+        max_content=475_000,  # 500 KB are allowed
+        accepts_gzip=True,
+    )
 
     def __init__(
         self,
@@ -120,10 +119,6 @@ class Segment(Destination):
         self._alias = alias
         self._maps_limits = maps_limits
         self._basic = base64.b64encode(f"{key}:".encode()).decode()
-        self._headers = {
-            "content-type": "application/json",
-            "authorization": f"Basic {self._basic}",
-        }
 
     def derive_message_id(self, kind: str, event_id: str) -> str:
         """Return a delivery's message id: the same each time it is sent, and nobody else's."""
@@ -185,7 +180,7 @@ class Segment(Destination):
         return Request(
             url=self._url,
             content=msgspec.json.encode(head)[:-1] + b',"batch":[' + b",".join(bodies) + b"]}",
-            headers=self._headers,
+            headers={"content-type": "application/json", "authorization": f"Basic {self._basic}"},
         )
 
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:

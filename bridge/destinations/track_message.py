@@ -38,20 +38,7 @@ from bridge.visitor.identity import Identity
 MAX_NUMBER = 10**99  # of an id; Python writes no number of more than 4300 digits
 MAX_ID = 99  # characters of a message id; the documents say fewer than 100
 
-_KEYS = frozenset(
-    {
-        "anonymousId",
-        "context",
-        "event",
-        "integrations",
-        "messageId",
-        "properties",
-        "sentAt",
-        "timestamp",
-        "type",
-        "userId",
-    }
-)
+# The keys of a message as arguments of ``track`` in Segment's library for Python.
 _ARGUMENTS = {
     "anonymousId": "anonymous_id",
     "context": "context",
@@ -61,6 +48,7 @@ _ARGUMENTS = {
     "properties": "properties",
     "userId": "user_id",
 }
+_KEYS = {*_ARGUMENTS, "sentAt", "timestamp", "type"}
 
 
 def complete_message(
@@ -75,16 +63,6 @@ def complete_message(
     now: float,
 ) -> dict[str, Any]:
     """Return the track message ``given``, completed; what it says itself stays.
-
-    Args:
-        given: A track message; ``event`` is its name.
-        identity: The visitor's, whose ids it carries.
-        user_data: The visitor's identifiers.
-        page_url: The page it happened on.
-        referrer_url: The page before that one.
-        data_use: Limits on how Meta may use it.
-        switches: ``integrations``; the message's own take precedence.
-        now: Unix seconds.
 
     Raises:
         InvalidEventError: A key is unknown, has the wrong type, or it is larger than Segment takes.
@@ -143,9 +121,6 @@ def to_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
 
     ``analytics.track(**to_arguments(enrich({"event": "Order Completed", ...})))``
 
-    Args:
-        message: What ``enrich`` returned: a track message with the keys of Segment's HTTP API.
-
     Raises:
         InvalidEventError: It is not a track message.
     """
@@ -165,9 +140,8 @@ def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _read_id(value: object, key: str) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_NUMBER:
-        value = str(value)
-    if isinstance(value, uuid.UUID):
+    is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
+    if is_number or isinstance(value, uuid.UUID):
         value = str(value)
     if not isinstance(value, str):
         raise InvalidEventError(key, f"expected text, got {type(value).__name__}")

@@ -92,12 +92,7 @@ class Explainer:
         self._enricher = Enricher(reader, destinations, counters=Counter())
 
     def explain(self, event: Mapping[str, Any], visitor: Visitor, *, now: float) -> Explanation:
-        """Return ``event`` as it would go out.
-
-        Args:
-            event: A server event of Meta's or a track message of Segment's, as for ``enrich``.
-            visitor: Who did it.
-            now: Unix seconds.
+        """Return a server event of Meta's or a track message of Segment's as it would go out.
 
         Raises:
             InvalidEventError: It would be refused; the message names the field.

@@ -141,13 +141,10 @@ def _check_switch(facts: Facts) -> Iterator[Remark]:
         yield Remark("info", "switched_off", f"integrations.{DESTINATION}", words)
 
 
-def _check_size(facts: Facts) -> Iterator[Remark]:
+def _check_length(facts: Facts) -> Iterator[Remark]:
     if facts.size > MAX_MESSAGE:
         words = f"{facts.size:,} bytes as Segment's message, which takes {MAX_MESSAGE:,}"
         yield Remark("error", "message_too_large", "", words)
-
-
-def _check_name(facts: Facts) -> Iterator[Remark]:
     name = str(facts.message.get("event", ""))
     if len(name) > MAX_CLASSIC_NAME:
         words = (
@@ -177,19 +174,17 @@ def _check_message_id(facts: Facts) -> Iterator[Remark]:
 # Whether copies match
 
 
-def _check_event_id(facts: Facts) -> Iterator[Remark]:
-    theirs = facts.payload.get("event_id")
-    if facts.payload and theirs != facts.meta["event_id"]:
+def _check_event(facts: Facts) -> Iterator[Remark]:
+    if not facts.payload:
+        return
+    if facts.payload.get("event_id") != facts.meta["event_id"]:
         words = (
             "Segment's destination sends messageId by default, so this copy and the pixel's are"
             " counted twice: map event_id to properties.event_id"
         )
         yield Remark("warning", "event_id_not_shared", "event_id", words)
-
-
-def _check_event_name(facts: Facts) -> Iterator[Remark]:
     ours, theirs = facts.meta["event_name"], facts.payload.get("event_name")
-    if facts.payload and ours != theirs:
+    if ours != theirs:
         words = f"{theirs} through Segment, {ours} from us: the copies never match"
         yield Remark("warning", "event_name_differs", "event_name", words)
 
@@ -274,9 +269,8 @@ def _check_lost(facts: Facts) -> Iterator[Remark]:
         ours, theirs = read_object(facts.meta, part), read_object(facts.payload, part)
         # external_id has remarks of its own.
         lost = [key for key in ours if key not in theirs and key != "external_id"]
-        lost += (
-            sorted(_list_line_keys(ours) - _list_line_keys(theirs)) if "contents" in theirs else []
-        )
+        if "contents" in theirs:
+            lost += sorted(_list_line_keys(ours) - _list_line_keys(theirs))
         if lost:
             words = f"no default mapping carries {', '.join(map(_show, lost))}"
             yield Remark("info", code, part, words)
@@ -311,11 +305,9 @@ def _show(key: object) -> str:
 _CHECKS: tuple[Callable[[Facts], Iterator[Remark]], ...] = (
     _check_refusal,
     _check_switch,
-    _check_size,
-    _check_name,
+    _check_length,
     _check_message_id,
-    _check_event_id,
-    _check_event_name,
+    _check_event,
     _check_external_id,
     _check_browser,
     _check_value,
