@@ -54,13 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in ``argv`` (default: ``sys.argv[1:]``) and return the exit code."""
     open_closed()
     try:
-        return _run(argv)
-    finally:
-        flush_all()
-
-
-def _run(argv: Sequence[str] | None) -> int:
-    try:
         commands(None if argv is None else list(argv))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -68,4 +61,6 @@ def _run(argv: Sequence[str] | None) -> int:
         with contextlib.suppress(OSError):
             print(f"pixel-bridge: {error}", file=sys.stderr)
         return CANNOT_RUN
+    finally:
+        flush_all()
     return 0

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 INTERRUPTED = 130  # exit code of a process that SIGINT ended
 
@@ -60,10 +59,6 @@ def flush_all() -> None:
         try:
             stream.flush()
         except OSError:
-            _send_nowhere(stream)
-
-
-def _send_nowhere(stream: TextIO) -> None:
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)

@@ -160,23 +160,17 @@ class Sandbox:
         """Answer with a stream that announces each change."""
         return VersionStream(self.ledger)
 
-    async def add_fault(self, request: Request) -> Response:
-        """Queue a fault."""
-        try:
-            fault = msgspec.json.decode(await _read_body(request, MAX_HIT_BYTES), type=Fault)
-        except msgspec.DecodeError as error:
-            return _json({"error": str(error)}, 400)
-        self.faults.add(fault)
-        return _json({"faults": self.faults.list()}, 201)
-
-    async def list_faults(self, request: Request) -> Response:
-        """Answer with the faults that wait."""
-        return _json({"faults": self.faults.list()})
-
-    async def clear_faults(self, request: Request) -> Response:
-        """Delete all faults."""
-        self.faults.clear()
-        return _json({"faults": []})
+    async def change_faults(self, request: Request) -> Response:
+        """Queue a fault, or delete all; answer with those that wait."""
+        if request.method == "DELETE":
+            self.faults.clear()
+        if request.method == "POST":
+            try:
+                fault = msgspec.json.decode(await _read_body(request, MAX_HIT_BYTES), type=Fault)
+            except msgspec.DecodeError as error:
+                return _json({"error": str(error)}, 400)
+            self.faults.add(fault)
+        return _json({"faults": self.faults.list()}, 201 if request.method == "POST" else 200)
 
 
 # A wheel carries ``static`` as ``bridge/static``; an editable install, next to ``bridge``.
@@ -208,7 +202,6 @@ def create_app(
         write_key: The write key of the only Segment source.
     """
     sandbox = Sandbox(pixel_ids, access_token, write_key)
-    events = "/{version}/{pixel_id}/events"
     calls = [f"/v1/{call}" for call in (*TYPES, *BATCHES)]
     return Starlette(
         routes=[
@@ -219,11 +212,9 @@ def create_app(
             Route("/api/events", sandbox.list_events, methods=["GET"]),
             Route("/api/events", sandbox.reset, methods=["DELETE"]),
             Route("/api/stream", sandbox.stream),
-            Route("/api/faults", sandbox.list_faults, methods=["GET"]),
-            Route("/api/faults", sandbox.add_fault, methods=["POST"]),
-            Route("/api/faults", sandbox.clear_faults, methods=["DELETE"]),
+            Route("/api/faults", sandbox.change_faults, methods=["GET", "POST", "DELETE"]),
             *(Route(path, sandbox.receive_messages, methods=["POST"]) for path in calls),
-            Route(events, sandbox.receive_events, methods=["POST"]),
+            Route("/{version}/{pixel_id}/events", sandbox.receive_events, methods=["POST"]),
         ],
         middleware=[Middleware(FaultMiddleware, faults=sandbox.faults)],
     )

@@ -62,14 +62,9 @@ def parse_hit(
     external_id = nested["ud"].get("external_id")
     detail = {
         "received_at_ms": int(now * 1000),
-        "eid": params.get("eid"),
+        **{name: params.get(name) for name in ("eid", "fbp", "fbc", "dl", "dpo")},
+        **nested,
         "external_id": external_id,
-        "fbp": params.get("fbp"),
-        "fbc": params.get("fbc"),
-        "dl": params.get("dl"),
-        "cd": nested["cd"],
-        "ud": nested["ud"],
-        "dpo": params.get("dpo"),
         "method": method,
         "user_agent": headers.get("user-agent"),
         "referer": headers.get("referer"),

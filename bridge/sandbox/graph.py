@@ -103,7 +103,12 @@ def judge(
     Source: Meta, "Using the API": if any event is invalid, the entire batch is rejected.
     """
     refusal = next(_check_call(version, pixel_id, token, pixel_ids, access_token), None)
-    refusal = refusal or next(_check_params(params), None)
+    return refusal or judge_params(params, now)
+
+
+def judge_params(params: Mapping[str, Any], now: float) -> Accepted | Refusal:
+    """Return whether Meta would accept these parameters of a caller who may send."""
+    refusal = next(_check_params(params), None)
     if refusal is not None:
         return refusal
     all_warnings = []

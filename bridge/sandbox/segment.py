@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -63,20 +63,18 @@ class _RawItems(msgspec.Struct):
     batch: list[msgspec.Raw] = []
 
 
-def parse_call(
-    path: str, content_type: str, content_encoding: str, authorization: str, body: bytes
-) -> Call | str:
+def parse_call(path: str, headers: Mapping[str, str], body: bytes) -> Call | str:
     """Return what a request carries, or why it is answered with 400.
 
     ``path`` is its last part, one of ``TYPES`` or ``BATCHES``; ``gzip`` is unpacked, as
     analytics-python can send it.
     """
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return "Content-Type must be application/json"
     limit = MAX_BATCH_BYTES if path in BATCHES else MAX_BODY_BYTES
     if not body:
         return f"the body must be 1 to {limit} bytes"
-    plain = decompress(content_encoding, body, limit, "gzip")
+    plain = decompress(headers.get("content-encoding", ""), body, limit, "gzip")
     if plain is None:
         return f"the body must be 1 to {limit} bytes, plain or in gzip"
     try:
@@ -87,7 +85,7 @@ def parse_call(
         return "invalid JSON: expected an object"
     if _is_deep(decoded):
         return f"invalid JSON: more than {MAX_DEPTH} levels"
-    write_key = _read_write_key(authorization, decoded.pop("writeKey", None))
+    write_key = _read_write_key(headers.get("authorization", ""), decoded.pop("writeKey", None))
     if not write_key:
         return "no write key: send Basic authorization with a colon after it, or writeKey"
     if path not in BATCHES:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bridge.sandbox.copies import build_server_copy
-from bridge.sandbox.graph import LATEST_VERSION, judge
+from bridge.sandbox.graph import judge_params
 from bridge.sandbox.ledger import Ledger
 from bridge.sandbox.message_log import Delivery
 from bridge.sandbox.refusal import Refusal
@@ -16,9 +16,6 @@ from bridge.sandbox.segment import parse_call
 from bridge.sandbox.segment_actions import build_event, find_losses, is_on
 from bridge.sandbox.segment_fields import Declined
 from bridge.sandbox.segment_messages import Message, judge_messages, parse_time
-
-_VERSION = "v{}.{}".format(*LATEST_VERSION)
-_TOKEN = "segment"  # noqa: S105  (Segment's own; only the judge sees it)
 
 
 class Source:
@@ -31,13 +28,7 @@ class Source:
 
     def receive(self, path: str, headers: Mapping[str, str], body: bytes, now: float) -> str | None:
         """Record a call, and return why it is answered with 400; ``None`` for 200."""
-        call = parse_call(
-            path,
-            headers.get("content-type", ""),
-            headers.get("content-encoding", ""),
-            headers.get("authorization", ""),
-            body,
-        )
+        call = parse_call(path, headers, body)
         if isinstance(call, str):
             self._ledger.refuse_message(f"/v1/{path}", call, now)
             return call
@@ -62,25 +53,17 @@ class Source:
             outcome = "none" if event.code == "no_trigger" else "refused"
             return Delivery(outcome=outcome, reason=f"{event.path}: {event.reason}")
         event["event_time"] = int(parse_time(event["event_time"]) or 0)  # Meta converts it
-        delivery = Delivery(
-            outcome="delivered",
+        verdict = judge_params({"data": [event]}, now)
+        outcome, reason = "delivered", None
+        if isinstance(verdict, Refusal):
+            outcome, reason = "refused_by_meta", verdict.message
+        else:
+            copy = build_server_copy(self._pixel_id, event, verdict.warnings[0], now, via="Segment")
+            self._ledger.add(copy)
+        return Delivery(
+            outcome=outcome,
+            reason=reason,
             event_name=event["event_name"],
             event_id=event.get("event_id"),
             warnings=list(find_losses(content)),
         )
-        verdict = judge(
-            _VERSION,
-            self._pixel_id,
-            {"data": [event]},
-            _TOKEN,
-            pixel_ids=(self._pixel_id,),
-            access_token=_TOKEN,
-            now=now,
-        )
-        if isinstance(verdict, Refusal):
-            return msgspec.structs.replace(
-                delivery, outcome="refused_by_meta", reason=verdict.message
-            )
-        copy = build_server_copy(self._pixel_id, event, verdict.warnings[0], now, via="Segment")
-        self._ledger.add(copy)
-        return delivery
