@@ -31,7 +31,7 @@ _PERCENT_KEYS = frozenset({"call_count", "total_time", "total_cputime", "acc_id_
 
 _Kind = Literal["transient", "limit", "block", "event", "token", "permission", "account", "version"]
 
-# What an error is about, by code.
+# What an error is about, by code. 80000 to 80014 are a business use case's limits.
 _CODES: dict[_Kind, tuple[int, ...]] = {
     "transient": (1, 2, 5000),
     "limit": (4, 17, 32, 341, 613, 80000, 80003, 80004, 80014),
@@ -43,10 +43,7 @@ _CODES: dict[_Kind, tuple[int, ...]] = {
     "version": (2500, 2635),  # unknown path components; deprecated
 }
 VERDICTS = {code: kind for kind, codes in _CODES.items() for code in codes}
-NO_OBJECT = (
-    100,
-    33,
-)  # code and subcode of a wrong pixel id, or one that the token has no access to
+NO_OBJECT = (100, 33)  # code and subcode: a wrong pixel id, or the token is not assigned to it
 ADVICE = {
     "token": "make a new access token in Events Manager and set BRIDGE_ACCESS_TOKEN",
     "permission": "give the token's system user access to the pixel, in Business Settings",
