@@ -188,9 +188,9 @@ class Destination(ABC):
 
     @abstractmethod
     def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
-        """Return the request that carries ``bodies``, made by ``encode``, at a Unix time.
+        """Return the request that carries ``bodies``, each made by ``encode``.
 
-        They are at most ``limits.batch_size``.
+        There are at most ``limits.batch_size``; ``now`` is in Unix seconds.
         """
 
     @abstractmethod
@@ -202,10 +202,10 @@ class Destination(ABC):
     ) -> Sequence[IdentityMessage]:
         """Return messages that say who a visitor is; none if the events themselves do.
 
-        It is ``known`` now, at a Unix time, and was ``before``.
+        ``known`` is who the visitor is now (``now`` in Unix seconds), ``before`` who it was.
         """
         return ()
 
     def build_check(self, now: float, test_event_code: str | None) -> Check:
-        """Return the test for ``pixel-bridge check``, if need be with Meta's test event code."""
+        """Return the test for ``pixel-bridge check``; the test event code is Meta's, if given."""
         return Check()
