@@ -90,6 +90,8 @@ class BridgeOptions(TypedDict, total=False):
     allowed_origins: str | Iterable[str]
     catalog: Catalog | None
     allow_personal: str | Iterable[str]
+    allowed_hosts: str | Iterable[str]
+    follow_segment: bool | None
 
 
 class Bridge:
@@ -124,6 +126,12 @@ class Bridge:
         catalog: Names and parameters of events, Segment's and Meta's; with an app's own rows.
         allow_personal: Properties that look like personal data but are not; see ``Tripwire``.
 
+        allowed_hosts: The hosts of the site, such as ``shop.example.com``; ``*.example.com`` for
+            all below it. With another ``Host`` a request gets no URL and no cookie domain. By
+            default any host counts: name them unless a proxy in front checks it.
+        follow_segment: Whether the anonymous id in Segment's cookie is used; by default if there is
+            a ``Segment`` destination. Turn it on if the app itself sends messages to Segment.
+
     Raises:
         ConfigError: A value is wrong; the message says which and why.
     """
@@ -152,6 +160,8 @@ class Bridge:
         allowed_origins: str | Iterable[str] = (),
         catalog: Catalog | None = None,
         allow_personal: str | Iterable[str] = (),
+        allowed_hosts: str | Iterable[str] = (),
+        follow_segment: bool | None = None,
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
@@ -203,6 +213,12 @@ class Bridge:
                 client_ip_header=client_ip_header.strip().lower().encode(),
                 cookie_domain=cookie_domain.lower().strip(".") if cookie_domain else None,
                 private_parameters=private,
+                has_segment=(
+                    self.destinations.segment is not None
+                    if follow_segment is None
+                    else follow_segment
+                ),
+                allowed_hosts=_read_hosts(allowed_hosts),
             ),
             SessionSigner(keys, max_age=session_max_age),
             Sealer(keys),
@@ -477,3 +493,15 @@ def _read_paths(paths: str | Iterable[str]) -> list[str]:
         if not path.startswith("/"):
             raise ConfigError(f"exclude_paths must be like ['/static'], got {path!r}")
     return listed
+
+
+def _read_hosts(hosts: str | Iterable[str]) -> tuple[str, ...]:
+    """Return hosts, lower-case; ``*.example.com`` becomes ``.example.com``."""
+    listed = [hosts] if isinstance(hosts, str) else list(hosts)
+    for host in listed:
+        if parse_host(host.removeprefix("*.").encode()) != host.removeprefix("*.").lower():
+            raise ConfigError(
+                "allowed_hosts must be like ['shop.example.com', '*.example.com'],"
+                f" got {host!r:.80}"
+            )
+    return tuple(host.lower().removeprefix("*") for host in listed)

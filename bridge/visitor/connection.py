@@ -35,13 +35,21 @@ class SiteRules:
         cookie_domain: Where cookies live, instead of the registrable domain.
         private_parameters: Query parameters that never leave, normalised.
         has_segment: Whether the app sends events to Segment, so that its cookie counts.
+        allowed_hosts: Hosts that the site has, ``.example.com`` with all below it; any if empty.
     """
 
     trusted_proxies: tuple[IPNetwork, ...] = ()
     client_ip_header: bytes = FORWARDED_FOR
     cookie_domain: str | None = None
     private_parameters: frozenset[str] = PRIVATE_PARAMETERS
-    has_segment: bool = True
+    has_segment: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+
+    def allows(self, host: str) -> bool:
+        """Return whether ``host`` is one of the site's."""
+        if not self.allowed_hosts or host in self.allowed_hosts:
+            return True
+        return host.endswith(tuple(each for each in self.allowed_hosts if each[0] == "."))
 
 
 @lru_cache(maxsize=4096)
@@ -62,7 +70,8 @@ class Connection:
         client_ip: The visitor's public address; private and documentation addresses are ``None``.
         scheme: The scheme as the visitor saw it.
         authority: Host and port as the visitor saw them; unchecked if ``host`` is ``None``.
-        host: The host as the visitor saw it: lower-case, no port; ``None`` if malformed.
+        host: The host as the visitor saw it: lower-case, no port; ``None`` if it is malformed, or
+            not one of ``allowed_hosts``.
         cookie_domain: Where this visitor's cookies live.
     """
 
@@ -87,7 +96,8 @@ class Connection:
             scheme, authority = scope.get("scheme", "http"), None
         self.scheme: Literal["http", "https"] = "https" if scheme == "https" else "http"
         self.authority = headers.get(b"host", b"") if authority is None else authority
-        self.host = parse_host(self.authority)
+        host = parse_host(self.authority)
+        self.host = host if host and rules.allows(host) else None
         self.cookie_domain = _place_cookies(self.host, rules.cookie_domain)
 
     def is_same_site(self, url: bytes) -> bool:

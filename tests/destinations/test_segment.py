@@ -528,7 +528,7 @@ def read_ids(data: dict[str, Any]) -> set[str]:
 
 @pytest.fixture
 async def bridge(outbox: SQLiteOutbox) -> Bridge:
-    return make_bridge(outbox)
+    return make_bridge(outbox, follow_segment=True)
 
 
 async def test_any_properties_go_out_in_both_languages_or_are_refused(bridge: Bridge) -> None:

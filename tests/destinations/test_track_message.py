@@ -26,7 +26,7 @@ HASHED = re.compile(r"[0-9a-f]{64}")
 
 @pytest.fixture
 async def bridge(outbox: SQLiteOutbox) -> Bridge:
-    return make_bridge(outbox)
+    return make_bridge(outbox, follow_segment=True)
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def send(url: str, *messages: dict[str, Any]) -> None:
 def test_message_of_enrich_arrives_whole_through_segments_library(
     sandbox_process: str, received: httpx.Client, tmp_path: Any
 ) -> None:
-    bridge = make_bridge(f"sqlite:///{tmp_path}/bridge.db")
+    bridge = make_bridge(f"sqlite:///{tmp_path}/bridge.db", follow_segment=True)
     visitor = make_golden_visitor(bridge)
     moment = datetime.now(UTC) - timedelta(hours=2)
     message = bridge.enrich(

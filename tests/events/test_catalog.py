@@ -43,7 +43,7 @@ catalog = Catalog()
 
 @pytest.fixture
 async def bridge(outbox: SQLiteOutbox) -> Bridge:
-    return make_bridge(outbox)
+    return make_bridge(outbox, follow_segment=True)
 
 
 def complete(bridge: Bridge, name: str, properties: dict[str, Any], **options: Any) -> Completed:

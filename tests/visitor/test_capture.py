@@ -269,3 +269,24 @@ def test_place_to_meet_is_told_by_accept_where_the_browser_tells_no_destination(
     headers: dict[str, str], is_one: bool
 ) -> None:
     assert make_capture(headers=headers).may_set_cookies is is_one
+
+
+@pytest.mark.parametrize(
+    ("host", "is_allowed"),
+    [
+        ("shop.example.com", True),
+        ("SHOP.example.com:8443", True),
+        ("a.b.example.org", True),
+        ("example.org", False),
+        ("evilexample.org", False),
+        ("shop.example.com.evil.test", False),
+        ("evil.test", False),
+    ],
+)
+def test_host_that_is_not_allowed_gives_no_url_and_no_cookie_domain(
+    host: str, is_allowed: bool
+) -> None:
+    rules = SiteRules(allowed_hosts=("shop.example.com", ".example.org"))
+    capture = make_capture("/p", rules=rules, headers={**PAGE, "host": host})
+    assert (capture.page_url is not None) is is_allowed
+    assert (capture.connection.cookie_domain.domain is not None) is is_allowed

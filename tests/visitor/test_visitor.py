@@ -580,6 +580,41 @@ async def test_anonymous_id_of_analytics_js_is_ours_from_the_first_request(open_
     assert await external_id(site) == hash_external_id("0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77")
 
 
+@pytest.mark.parametrize(
+    ("options", "is_used"),
+    [
+        ({}, False),
+        ({"follow_segment": True}, True),
+        ({"destinations": [Segment("key")]}, True),
+        ({"destinations": [Segment("key")], "follow_segment": False}, False),
+    ],
+)
+async def test_segments_cookie_counts_only_where_the_app_has_segment(
+    open_site: Any, options: dict[str, Any], is_used: bool
+) -> None:
+    site = open_site(**options)
+    site.client.cookies.set(
+        "ajs_anonymous_id", "0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77", domain="shop.example.com"
+    )
+    segments = hash_external_id("0b7b2f4e-6f0d-4c8b-8d0e-5a2f6c1b9e77")
+    assert (await external_id(site) == segments) is is_used
+
+
+async def test_no_cookie_gives_the_external_id_of_a_user(open_site: Any) -> None:
+    """Whatever a browser sends as Segment's anonymous id, but for a random UUID."""
+    site = open_site(destinations=[make_meta(), Segment("key")])
+    for user_id in (
+        "customer-42",
+        "42",
+        "%2242%22",
+        "a" * 32,
+        "0b7b2f4e-6f0d-1c8b-8d0e-5a2f6c1b9e77",
+    ):
+        site.client.cookies.clear()
+        site.client.cookies.set("ajs_anonymous_id", user_id, domain="shop.example.com")
+        assert await external_id(site) != hash_external_id(user_id.replace("%22", ""))
+
+
 async def test_analytics_js_that_comes_later_is_taken_over_where_a_page_begins(
     open_site: Any,
 ) -> None:
