@@ -25,7 +25,7 @@ Key = tuple[str, str, str]  # destination, event name, event id
 CircuitState = Literal["closed", "open", "half_open"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One server copy on its way to one destination.
 
@@ -56,7 +56,7 @@ class Delivery:
         return (self.destination, self.event_name, self.event_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A delivery that was refused for good.
 
@@ -72,7 +72,7 @@ class DeadLetter:
     buried_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many deliveries to one destination are in each state.
 
@@ -208,11 +208,7 @@ class Outbox(Protocol):
 
 
 def check_capacity(capacity: int) -> int:
-    """Return ``capacity``.
-
-    Raises:
-        ConfigError: It is below 1.
-    """
+    """Return ``capacity``; raise ``ConfigError`` if it is below 1."""
     if capacity < 1:
         raise ConfigError(f"capacity must be at least 1, got {capacity}")
     return capacity
@@ -237,3 +233,8 @@ def read_circuits(rows: Iterable[Sequence[Any]]) -> dict[str, Circuit]:
         row[0]: Circuit(destination=row[0], state=row[1], reason=row[2], since=row[3], until=row[4])
         for row in rows
     }
+
+
+def read_dead(rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
+    """Return rows of the first seven fields of a delivery, reason and time as dead letters."""
+    return [DeadLetter(Delivery(*row[:7]), *row[7:]) for row in rows]
