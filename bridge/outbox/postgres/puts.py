@@ -159,12 +159,15 @@ class PutQueue:
     async def _try(self, puts: Sequence[Put]) -> bool:
         """Store ``puts`` and answer them; return false if another transaction is in the way."""
         patience = max(put.deadline for put in puts) - self._loop.time()
-        async with self._limited(patience):
-            values = {**build_columns(_merge(puts)), "lock_timeout": f"{LOCK_TIMEOUT * 1000:.0f}ms"}
-            try:
+        lock_timeout = f"{LOCK_TIMEOUT * 1000:.0f}ms"
+        try:
+            async with self._limited(patience):
+                values = {**build_columns(_merge(puts)), "lock_timeout": lock_timeout}
                 found = await self._fetch(sql.PUT_OR_GIVE_UP, values)
-            except psycopg.errors.LockNotAvailable:
+        except OutboxError as error:
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                 return False
+            raise
         new = {bytes(row[0]) for row in found}
         for put in puts:
             own = new & put.rows.keys()
@@ -191,7 +194,11 @@ class PutQueue:
         """Try to store the stalled puts of ``keys``, for ``STALLED`` seconds at most."""
         puts, end = self._stalled[keys], self._loop.time() + STALLED
         try:
-            while not await self._try_again(puts):
+            while True:
+                await asyncio.sleep(STALLED_POLL)
+                async with self._insists:
+                    if await self._try(puts):
+                        return
                 if self._loop.time() >= end:
                     raise OutboxError(
                         f"outbox {self._name}: another transaction has stored this event, or locked"
@@ -203,11 +210,6 @@ class PutQueue:
                 put.fail(error)
         finally:
             del self._stalled[keys]
-
-    async def _try_again(self, puts: Sequence[Put]) -> bool:
-        await asyncio.sleep(STALLED_POLL)
-        async with self._insists:
-            return await self._try(puts)
 
 
 def _merge(puts: Sequence[Put]) -> Rows:
