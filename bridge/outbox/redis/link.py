@@ -17,18 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from redis import exceptions
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
 from bridge.errors import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox.redis.scripts import Script
-
-try:
-    from redis import exceptions
-    from redis.asyncio import ConnectionPool, Redis, RedisCluster
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-except ImportError as error:
-    raise ConfigError(
-        "RedisOutbox needs the redis package: pip install 'pixel-bridge[redis]'"
-    ) from error
 
 TIMEOUT = 5.0  # seconds for one call, including the wait for a free connection and one repeat
 _CONNECTIONS = 32  # of one event loop
@@ -96,11 +91,7 @@ class RedisLink:
     ) -> Any:
         """Return the answer of ``script``, whose first argument says whether this is a repeat.
 
-        Args:
-            script: What to run.
-            keys: All keys it touches.
-            args: Its arguments after the first.
-            repeatable: Whether it may be run again when the first answer was lost.
+        ``repeatable`` says whether it may be run again when the first answer was lost.
 
         Raises:
             OutboxError: No answer within 5 seconds, or the server's error.
@@ -173,7 +164,12 @@ class RedisLink:
                 answer = await client.redis.config_get(*_DURABLE)
         except _FAILURES:
             return
-        weak = _find_weak(answer)
+        weak = [
+            f"{key} is {answer[key]}, should be {wanted}"
+            for key, wanted in _DURABLE.items()
+            # volatile-* evicts only keys with a time to live, and ours have none.
+            if not (answer.get(key) or wanted).startswith((wanted, "volatile-"))
+        ]
         if weak:
             _log.warning("outbox %s may lose accepted events: %s", self.name, "; ".join(weak))
 
@@ -229,13 +225,15 @@ def _parse_url(url: str) -> tuple[str, str, bool]:
     """Return the name for messages, the URL for redis-py, and whether it is a cluster's."""
     try:
         parts = urlsplit(url)
+        name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        name = _build_name(parts.scheme, parts.hostname, parts.port, parts.path)
-        is_cluster = _is_true(options.pop("cluster", "false"))
+        cluster = options.pop("cluster", "false")
+        if cluster not in {"true", "false"}:
+            raise ConfigError("cluster must be true or false")
         _check_url(parts.scheme, parts.path, options)
         given = parts._replace(query=urlencode(options)).geturl()
         pool = ConnectionPool.from_url(given)
-        if is_cluster and pool.connection_kwargs.get("db"):
+        if cluster == "true" and pool.connection_kwargs.get("db"):
             raise ConfigError("a cluster has database 0 only")
     except ValueError as error:
         # The messages of redis-py and urllib may quote the password.
@@ -244,13 +242,7 @@ def _parse_url(url: str) -> tuple[str, str, bool]:
             f"RedisOutbox url must be like redis://user:password@host:6379/0: {reason}"
             "; percent-encode the special characters of a password"
         ) from None
-    return name, given, is_cluster
-
-
-def _build_name(scheme: str, host: str | None, port: int | None, path: str) -> str:
-    if scheme == "unix":
-        return f"unix://{path}"
-    return f"{scheme}://{host or 'localhost'}:{port or 6379}{path}"
+    return f"unix://{parts.path}" if parts.scheme == "unix" else name, given, cluster == "true"
 
 
 def _check_url(scheme: str, path: str, options: Mapping[str, str]) -> None:
@@ -263,24 +255,3 @@ def _check_url(scheme: str, path: str, options: Mapping[str, str]) -> None:
         raise ConfigError("the path must be a database number")
     if scheme == "unix" and not path:
         raise ConfigError("the path of the socket is missing")
-
-
-def _is_true(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ConfigError("cluster must be true or false")
-    return text == "true"
-
-
-def _find_weak(answer: Mapping[Any, Any]) -> list[str]:
-    """Return the settings that are less durable than a commit to a disk."""
-    found = {_to_text(key): _to_text(value) for key, value in answer.items()}
-    return [
-        f"{key} is {found[key]}, should be {wanted}"
-        for key, wanted in _DURABLE.items()
-        # volatile-* evicts only keys with a time to live, and ours have none.
-        if not found.get(key, wanted).startswith((wanted, "volatile-"))
-    ]
-
-
-def _to_text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

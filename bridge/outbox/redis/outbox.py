@@ -58,14 +58,9 @@ from bridge.outbox.redis import scripts
 from bridge.outbox.redis.link import RedisLink
 from bridge.outbox.redis.records import (
     TOKEN_BYTES,
-    UnreadableRecordError,
     build_digest,
     build_event_digest,
     build_record,
-    parse_circuit,
-    parse_counts,
-    parse_dead_letter,
-    parse_first_score,
     parse_record,
 )
 
@@ -166,21 +161,16 @@ class RedisOutbox(Outbox):
         if limit < 1:
             return []
         due = now + lease
-        keys = self._keys.of([destination])
-        answer = await self._link.run(scripts.CLAIM, keys, [_score(now), _score(due), limit])
+        args: list[bytes | str | int] = [_score(now), _score(due), limit]
+        answer = await self._link.run(scripts.CLAIM, self._keys.of([destination]), args)
         digests, attempts = answer[::2], answer[1::2]
         records = await self._read_records(digests)
-        claimed, unreadable, missing = [], [], []
+        claimed, unreadable = [], {}
         for digest, record, count in zip(digests, records, attempts, strict=True):
-            if record is None:
-                missing.append(digest)
-                continue
             try:
-                claimed.append(parse_record(digest, record, due=due, attempts=count))
-            except UnreadableRecordError:
-                unreadable.append(digest)
-        if missing:
-            await self._link.run(scripts.DISCARD, keys, missing)
+                claimed.append(parse_record(digest, record or b"", due=due, attempts=count))
+            except ValueError:
+                unreadable[digest] = record or b""
         if unreadable:
             await self._set_aside(destination, unreadable)
         return claimed
@@ -215,7 +205,7 @@ class RedisOutbox(Outbox):
     async def next_due(self, destination: str) -> float | None:
         key = self._keys.due(destination)
         found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")
-        return parse_first_score(found)
+        return _read_score(found)
 
     async def count(self, now: float) -> Mapping[str, Counts]:
         """As ``Outbox.count``; also forgets keys older than 48 hours.
@@ -225,11 +215,15 @@ class RedisOutbox(Outbox):
         names = await self._read_destinations()
         horizon = _score(now - REMEMBERED_SECONDS)
         rows = await self._link.run(scripts.COUNT, self._keys.of(names), [_score(now), horizon])
-        found = {name: parse_counts(row) for name, row in zip(names, rows, strict=True)}
-        old = [name for name, (_, forgettable) in found.items() if forgettable]
+        counts, old = {}, []
+        for name, row in zip(names, rows, strict=True):
+            waiting, held, delivered, dead, oldest, forgettable = row
+            counts[name] = Counts(waiting, held, delivered, dead, _read_score(oldest))
+            if forgettable:
+                old.append(name)
         if old:
             await self._link.run(scripts.FORGET, self._keys.of(old), [horizon, FORGET_AT_ONCE])
-        return {name: counts for name, (counts, _) in found.items() if counts != Counts()}
+        return {name: each for name, each in counts.items() if each != Counts()}
 
     async def list_dead(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
@@ -262,8 +256,8 @@ class RedisOutbox(Outbox):
         circuits = {}
         for text in found:
             try:
-                circuit = parse_circuit(text)
-            except UnreadableRecordError:
+                circuit = msgspec.json.decode(text, type=Circuit)
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 _log.warning("outbox %s: a circuit cannot be read", self._link.name)
             else:
                 circuits[circuit.destination] = circuit
@@ -294,10 +288,7 @@ class RedisOutbox(Outbox):
         return args
 
     async def _settle(
-        self,
-        script: scripts.Script,
-        deliveries: Sequence[Delivery],
-        args: list[Any],
+        self, script: scripts.Script, deliveries: Sequence[Delivery], args: list[Any]
     ) -> None:
         if not deliveries:
             return
@@ -307,12 +298,7 @@ class RedisOutbox(Outbox):
         await self._link.run(script, self._keys.of(lanes), args)
 
     async def _move(
-        self,
-        script: scripts.Script,
-        keys: Sequence[Key],
-        args: list[Any],
-        *,
-        repeatable: bool = True,
+        self, script: scripts.Script, keys: Sequence[Key], args: list[Any], repeatable: bool = True
     ) -> int:
         """Move ``keys`` to or from the dead letters; return how many were moved."""
         if not keys:
@@ -325,17 +311,21 @@ class RedisOutbox(Outbox):
 
     async def _read_records(self, digests: Sequence[bytes]) -> Sequence[bytes | None]:
         """Return the record of each; ``None`` if there is none."""
-        found: Sequence[bytes | None] = []
-        if digests:
-            found = await self._link.execute("HMGET", self._keys.deliveries, *digests)
+        if not digests:
+            return []
+        found: list[bytes | None]
+        found = await self._link.execute("HMGET", self._keys.deliveries, *digests)
         return found
 
-    async def _set_aside(self, destination: str, digests: list[bytes]) -> None:
-        _log.error(
-            "outbox %s: %s deliveries to %s cannot be read; they are moved to %s:unreadable",
-            self._link.name, len(digests), destination, f"{{{self._prefix}}}",
-        )  # fmt: skip
-        await self._link.run(scripts.SET_ASIDE, self._keys.of([destination]), digests)
+    async def _set_aside(self, destination: str, records: Mapping[bytes, bytes]) -> None:
+        """Take ``records`` out of the lane; an empty one is missing, and there is none to keep."""
+        if kept := sum(map(bool, records.values())):
+            _log.error(
+                "outbox %s: %s deliveries to %s cannot be read; they are moved to %s:unreadable",
+                self._link.name, kept, destination, f"{{{self._prefix}}}",
+            )  # fmt: skip
+        args = [each for pair in records.items() for each in pair]
+        await self._link.run(scripts.SET_ASIDE, self._keys.of([destination]), args)
 
     async def _read_destinations(self) -> list[str]:
         found = await self._link.execute("SMEMBERS", self._keys.destinations)
@@ -345,15 +335,24 @@ class RedisOutbox(Outbox):
         letters = []
         for digest, record, attempts, reason, buried_at in rows:
             try:
-                letters.append(parse_dead_letter(digest, record, attempts, reason, buried_at))
+                at = float(buried_at or 0)
+                delivery = parse_record(digest, record or b"", due=at, attempts=int(attempts or 0))
             except ValueError:
                 _log.warning("outbox %s: a dead letter cannot be read", self._link.name)
+            else:
+                text = (reason or b"").decode(errors="replace")
+                letters.append(DeadLetter(delivery, text, at))
         return letters
 
 
 def _number(names: Iterable[str]) -> dict[str, int]:
     """Return each different name with its position, counted from 1 as in Lua."""
     return {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
+
+
+def _read_score(found: Sequence[bytes]) -> float | None:
+    """Return the score in the answer of ZRANGE for one member; ``None`` if there is none."""
+    return float(found[1]) if found else None
 
 
 def _score(at: float) -> str:
