@@ -94,13 +94,7 @@ FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
 
 
 class Health:
-    """Reads the outbox for probes: once at a time, and at most every 1.5 seconds.
-
-    Args:
-        outbox: What it reads.
-        destinations: Names of the destinations that it reports.
-        browser: What became of the browser copies, as this process counted.
-    """
+    """Reads the outbox for probes: once at a time, and at most every 1.5 seconds."""
 
     def __init__(self, outbox: Outbox, destinations: Sequence[str], browser: BrowserCopies) -> None:
         self._outbox = outbox
