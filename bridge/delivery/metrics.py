@@ -42,16 +42,12 @@ COUNTERS = {
 ReadGauge = Callable[[Counts, float], float]
 
 
-def _read_age(counts: Counts, now: float) -> float:
-    return 0.0 if counts.oldest is None else max(0.0, now - counts.oldest)
-
-
 # Every sending process reports the whole outbox: take the maximum over processes, not the sum.
 GAUGES: dict[str, tuple[str, str, ReadGauge]] = {
     "bridge.outbox.waiting": ("{event}", "Stored and not settled.", lambda c, _: c.waiting),
     "bridge.outbox.held": ("{event}", "Held for their browser copy.", lambda c, _: c.held),
     "bridge.outbox.dead": ("{event}", "Dead letters.", lambda c, _: c.dead),
-    "bridge.outbox.oldest_age": ("s", "Age of the oldest one waiting.", _read_age),
+    "bridge.outbox.oldest_age": ("s", "Age of the oldest one waiting.", Counts.read_age),
 }
 LATENCY = "bridge.request.duration"
 LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0)  # seconds

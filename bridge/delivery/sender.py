@@ -17,7 +17,7 @@ from functools import cache
 import httpx
 
 from bridge.delivery.exchange import TIMEOUT
-from bridge.delivery.lane import LEASE, Lane
+from bridge.delivery.lane import Lane
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.orphans import EXPLANATION, bury_orphans, describe_orphans, find_orphans
 from bridge.destinations.base import Destination
@@ -29,8 +29,6 @@ MAX_CONCURRENCY = 64
 KEEPALIVE = 30.0  # seconds an idle connection is kept
 REFRESH = 10.0  # seconds between counts of the outbox, if somebody may read the gauges
 SWEEP = 600.0  # seconds between searches for orphans
-
-__all__ = ["CONCURRENCY", "LEASE", "Sender"]
 
 logger = logging.getLogger("bridge.delivery")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, OutboxFullError
 
 REMEMBERED_SECONDS = 48 * 3600  # of a delivered key; Meta's own window for telling duplicates
 FORGET_AT_ONCE = 2000  # delivered keys that one ack deletes at most
@@ -89,6 +89,10 @@ class Counts:
     delivered: int = 0
     dead: int = 0
     oldest: float | None = None
+
+    def read_age(self, now: float) -> float:
+        """Return for how many seconds the oldest waiting one has waited; 0 if none waits."""
+        return 0.0 if self.oldest is None else max(0.0, now - self.oldest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +216,23 @@ def check_capacity(capacity: int) -> int:
     if capacity < 1:
         raise ConfigError(f"capacity must be at least 1, got {capacity}")
     return capacity
+
+
+def build_full_error(name: str, held: int, capacity: int) -> OutboxFullError:
+    """Return what a put raises that would exceed the capacity of the outbox ``name``."""
+    return OutboxFullError(
+        f"outbox {name} is full, it holds {held} of {capacity} deliveries: see why they are not"
+        " delivered, drop dead letters, or give it a larger capacity"
+    )
+
+
+def refuse_connection(engine: str, connection: object) -> None:
+    """Raise ``ConfigError`` if ``put`` was given a connection."""
+    if connection is not None:
+        raise ConfigError(
+            f"{engine} cannot take part in your transaction: leave connection= out, or use"
+            " PostgresOutbox with a connection to its database"
+        )
 
 
 def digest_texts(texts: Iterable[str], size: int) -> bytes:

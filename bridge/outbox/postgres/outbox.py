@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from bridge.errors import ConfigError, OutboxFullError
+from bridge.errors import ConfigError
 from bridge.outbox.base import (
     CAPACITY,
     FORGET_AT_ONCE,
@@ -23,6 +23,7 @@ from bridge.outbox.base import (
     Delivery,
     Key,
     Outbox,
+    build_full_error,
     check_capacity,
     read_circuits,
     read_dead,
@@ -129,11 +130,7 @@ class PostgresOutbox(Outbox):
         if not room.fits(number):
             [[number]] = await pool.fetch(sql.COUNT_NEW, {"keys": keys})
         if number and not room.fits(number):
-            raise OutboxFullError(
-                f"outbox {pool.name} is full, it holds {room.held} of {room.capacity}"
-                " deliveries: see why they are not delivered, drop dead letters, or give it a"
-                " larger capacity"
-            )
+            raise build_full_error(pool.name, room.held, room.capacity)
         room.reserve(number)
         return number
 

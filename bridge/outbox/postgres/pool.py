@@ -48,10 +48,6 @@ class Pool:
     Each statement is a transaction of its own. It ends within ``patience`` seconds, and raises
     ``OutboxError`` for whatever fails.
 
-    Args:
-        settings: Connection parameters by libpq's names.
-        size: How many connections there may be.
-
     Attributes:
         name: The address of the database, for messages.
         puts: Stores what is put on this event loop.

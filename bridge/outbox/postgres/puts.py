@@ -53,11 +53,6 @@ class Put:
     deadline: float
     answer: asyncio.Future[set[bytes]]
 
-    @property
-    def size(self) -> int:
-        """Bytes of its bodies."""
-        return sum(len(delivery.body) for delivery, _ in self.rows.values())
-
     def settle(self, new: set[bytes]) -> None:
         """Answer its caller, who may be gone."""
         if not self.answer.done():
@@ -74,12 +69,8 @@ class Put:
 class PutQueue:
     """Stores what callers put, over few connections.
 
-    Args:
-        name: The name of the outbox, for messages.
-        fetch: Runs a statement and returns its rows.
-        limited: Ends what takes longer than the given seconds, and raises ``OutboxError`` for
-            whatever fails.
-        connections: How many connections there are.
+    ``limited`` ends what takes longer than the given seconds, and raises ``OutboxError`` for
+    whatever fails.
     """
 
     def __init__(self, name: str, fetch: Fetch, limited: Limited, connections: int) -> None:
@@ -144,7 +135,7 @@ class PutQueue:
             if not put.answer.done():
                 group.append(put)
                 rows += len(put.rows)
-                size += put.size
+                size += sum(len(delivery.body) for delivery, _ in put.rows.values())
         return group
 
     async def _store_alone(self, put: Put) -> None:
@@ -152,7 +143,11 @@ class PutQueue:
             return
         try:
             if not await self._try([put]):
-                self._stall(put)
+                keys = frozenset(put.rows)
+                self._stalled[keys] = [put]
+                task = asyncio.create_task(self._insist(keys))
+                self._insisting.add(task)
+                task.add_done_callback(self._insisting.discard)
         except OutboxError as error:
             put.fail(error)
 
@@ -182,13 +177,6 @@ class PutQueue:
             return False
         others.append(put)
         return True
-
-    def _stall(self, put: Put) -> None:
-        keys = frozenset(put.rows)
-        self._stalled[keys] = [put]
-        task = asyncio.create_task(self._insist(keys))
-        self._insisting.add(task)
-        task.add_done_callback(self._insisting.discard)
 
     async def _insist(self, keys: frozenset[bytes]) -> None:
         """Try to store the stalled puts of ``keys``, for ``STALLED`` seconds at most."""

@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import exceptions
@@ -24,6 +23,8 @@ from redis.backoff import NoBackoff
 
 from bridge.errors import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox.redis.scripts import Script
+
+Argument = bytes | str | int  # of a command
 
 TIMEOUT = 5.0  # seconds for one call, including the wait for a free connection and one repeat
 _CONNECTIONS = 32  # of one event loop
@@ -48,14 +49,11 @@ _log = logging.getLogger("bridge.outbox")
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 
 
-@dataclass(frozen=True, slots=True)
-class _Client:
-    """The connections of one event loop.
+class _Client(NamedTuple):
+    """The connections of one event loop, and ``slots``, which gives them out in order.
 
-    Attributes:
-        redis: redis-py's client of the server or the cluster.
-        slots: Gives out the connections in order. redis-py's own blocking pool gives a free
-            connection to whoever asks next, so that those who wait may wait for ever.
+    redis-py's own blocking pool gives a free connection to whoever asks next, so that those who
+    wait may wait for ever.
     """
 
     redis: Redis | RedisCluster
@@ -63,11 +61,7 @@ class _Client:
 
 
 class RedisLink:
-    """Runs scripts and commands on what ``url`` names.
-
-    Args:
-        url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and a
-            path; ``?cluster=true`` for a cluster, of which any node is given.
+    """Runs scripts and commands on what ``url`` names, as in ``RedisOutbox``.
 
     Attributes:
         name: The address without password and options, for messages.
@@ -85,7 +79,7 @@ class RedisLink:
         self,
         script: Script,
         keys: Sequence[bytes],
-        args: Sequence[bytes | str | int],
+        args: Sequence[Argument],
         *,
         repeatable: bool = True,
     ) -> Any:
@@ -103,7 +97,7 @@ class RedisLink:
         await self._check_durability()
         return answer
 
-    async def execute(self, *command: bytes | str | int) -> Any:
+    async def execute(self, *command: Argument) -> Any:
         """Return the answer to one command that may be repeated; raises as ``run`` does."""
         return await self._call(command, command)
 
@@ -177,7 +171,11 @@ class RedisLink:
         text = str(error) or type(error).__name__
         if isinstance(error, TimeoutError | exceptions.TimeoutError):
             text = f"no answer within {TIMEOUT:g} s"
-        if _needs_password(error):
+        # Redis refuses a command with many arguments, such as a put, before it reads its name, and
+        # with another message (tried with Redis 7.0, 2026-11-24).
+        if "unauthenticated" in text or (
+            isinstance(error, exceptions.AuthenticationError) and "Authentication required" in text
+        ):
             text += (
                 "; the server wants a password: put it into the URL, as in"
                 " redis://:password@host:6379/0"
@@ -202,17 +200,6 @@ async def _send(client: Redis | RedisCluster, command: Sequence[Any]) -> Any:
         return await client.execute_command("EVALSHA", script.sha, *rest)
     except exceptions.NoScriptError:
         return await client.execute_command("EVAL", script.text, *rest)
-
-
-def _needs_password(error: BaseException) -> bool:
-    """Return whether the server refused us because no password was given.
-
-    Redis refuses a command with many arguments, such as a put, before it reads its name, and with
-    another message (tried with Redis 7.0, 2026-11-24).
-    """
-    if isinstance(error, exceptions.AuthenticationError):
-        return "Authentication required" in str(error)
-    return "unauthenticated" in str(error)
 
 
 def _hide_arguments(error: BaseException) -> BaseException:

@@ -4,9 +4,9 @@ Redis runs one script at a time but does not roll back one that fails halfway. S
 the type of every key before it writes, and the server refuses ``PUT`` before it begins if the
 memory is used up. The others have the flag ``allow-oom``: they make room.
 
-Each script takes its keys in the order of ``Keyspace.of`` in ``outbox.py``. Its first argument says
-whether it repeats a call whose answer was lost. A script never builds a key's name itself, so that
-a cluster can route it.
+Each script takes its keys in the order of ``_SHARED`` and ``_PARTS`` in ``outbox.py``. Its first
+argument says whether it repeats a call whose answer was lost. A script never builds a key's name
+itself, so that a cluster can route it.
 
 Source: Redis, "EVAL", the note on key names, read 2026-11-24; what the flags do was measured on
 Redis 7.0.15 (tests/outbox/test_redis.py, the full memory).
@@ -81,12 +81,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script and the hash by which a server that has seen it runs it again.
-
-    Attributes:
-        text: What EVAL takes.
-        sha: What EVALSHA takes: SHA-1 of the text, in hex.
-    """
+    """A script, and its SHA-1 by which a server that has seen it runs it again."""
 
     text: str
     sha: str

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bridge.errors import ConfigError
 from bridge.outbox.base import (
     CAPACITY,
     REMEMBERED_SECONDS,
@@ -30,6 +29,7 @@ from bridge.outbox.base import (
     check_capacity,
     read_circuits,
     read_dead,
+    refuse_connection,
 )
 from bridge.outbox.sqlite import rows
 from bridge.outbox.sqlite.file import OutboxFile, build_error
@@ -39,6 +39,7 @@ REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked fi
 PATIENCE = 15.0  # seconds that everything else waits
 
 Result = TypeVar("Result")
+Work = Callable[[OutboxFile], Result]
 
 
 class SQLiteOutbox(Outbox):
@@ -67,15 +68,10 @@ class SQLiteOutbox(Outbox):
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
     ) -> list[bool]:
-        if connection is not None:
-            raise ConfigError(
-                "SQLiteOutbox cannot take part in your transaction: leave connection= out, or use"
-                " PostgresOutbox with a connection to its database"
-            )
+        refuse_connection("SQLiteOutbox", connection)
         built = rows.build_rows(deliveries, now)
         return await self._run(
-            lambda file: rows.store_all(file, built, self._capacity),
-            patience=REQUEST_PATIENCE,
+            lambda file: rows.store_all(file, built, self._capacity), REQUEST_PATIENCE
         )
 
     async def claim(
@@ -96,11 +92,11 @@ class SQLiteOutbox(Outbox):
     async def release(self, event_name: str, event_id: str, now: float) -> int:
         values = {"event_name": event_name, "event_id": event_id, "now": now}
         return await self._run(
-            lambda file: file.execute(rows.RELEASE, values).rowcount, patience=REQUEST_PATIENCE
+            lambda file: file.execute(rows.RELEASE, values).rowcount, REQUEST_PATIENCE
         )
 
     async def has(self, event_name: str, event_id: str) -> bool:
-        [[found]] = await self._fetch(rows.HAS, (event_id, event_name), patience=REQUEST_PATIENCE)
+        [[found]] = await self._fetch(rows.HAS, (event_id, event_name), REQUEST_PATIENCE)
         return bool(found)
 
     async def next_due(self, destination: str) -> float | None:
@@ -148,25 +144,17 @@ class SQLiteOutbox(Outbox):
         ]
         await asyncio.gather(*(asyncio.to_thread(thread.stop) for thread in mine if thread))
 
-    async def _run(
-        self, work: Callable[[OutboxFile], Result], *, patience: float = PATIENCE
-    ) -> Result:
-        """Have the writing thread do ``work``, and wait for its commit."""
-        return await self._submit("IMMEDIATE", work, patience)
-
     async def _fetch(
-        self, query: str, values: Any = (), *, patience: float = PATIENCE
+        self, query: str, values: Any = (), patience: float = PATIENCE
     ) -> list[tuple[Any, ...]]:
         """Have the reading thread run ``query``; return its rows."""
         # Each connection to :memory: has its own database, so both threads would see another one.
         how: How = "IMMEDIATE" if self._path == ":memory:" else "DEFERRED"
-        return await self._submit(
-            how, lambda file: file.execute(query, values).fetchall(), patience
-        )
+        return await self._run(lambda file: file.execute(query, values).fetchall(), patience, how)
 
-    def _submit(
-        self, how: How, work: Callable[[OutboxFile], Result], patience: float
-    ) -> asyncio.Future[Result]:
+    async def _run(
+        self, work: Work[Result], patience: float = PATIENCE, how: How = "IMMEDIATE"
+    ) -> Result:
         """Have a thread do ``work``, together with all else of this turn of the loop.
 
         If each job were handed over at once, the thread would commit the first one while the others
@@ -181,7 +169,8 @@ class SQLiteOutbox(Outbox):
             job.loop.call_soon(self._hand_over, key)
         else:
             jobs.append(job)
-        return job.future
+        result: Result = await job.future
+        return result
 
     def _hand_over(self, key: tuple[asyncio.AbstractEventLoop, int, How]) -> None:
         """Give the submitted jobs to their thread."""

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any
 
 from bridge.errors import OutboxFullError
-from bridge.outbox.base import FORGET_AT_ONCE, REMEMBERED_SECONDS, Delivery, Key
+from bridge.outbox.base import FORGET_AT_ONCE, REMEMBERED_SECONDS, Delivery, Key, build_full_error
 from bridge.outbox.sqlite.disk import CLAIMED_ROW_BYTES
 from bridge.outbox.sqlite.file import OutboxFile
 
@@ -156,10 +156,7 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool
             f" {max(0, room.free) / 1e6:.0f} MB are reserved for delivering what waits"
         )
     if not fits:
-        raise OutboxFullError(
-            f"outbox {file.path} is full, it holds {file.held} of {capacity} deliveries: see why"
-            " they are not delivered, drop dead letters, or give it a larger capacity"
-        )
+        raise build_full_error(file.path, file.held, capacity)
     return stored
 
 

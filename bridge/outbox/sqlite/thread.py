@@ -39,14 +39,12 @@ logger = logging.getLogger("bridge.outbox")
 
 @dataclass(slots=True)
 class Job:
-    """One piece of work and the future that waits for it.
+    """One piece of work, and the future that waits for its commit.
 
     Attributes:
         work: Called within a transaction, perhaps several times; the last call counts.
         patience: How long it may wait for another process's lock, in seconds.
         deadline: When that time is over, on the monotonic clock.
-        loop: The event loop of ``future``.
-        future: Resolved once the transaction is committed.
     """
 
     work: Work
