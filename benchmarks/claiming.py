@@ -15,7 +15,7 @@ from benchmarks.engines import SQLITE, run_server
 from benchmarks.purchase import build_deliveries
 from benchmarks.report import divide, judge, print_table, show, summarize
 from benchmarks.turns import take_turns
-from bridge.delivery.sender import LEASE
+from bridge.delivery.lane import LEASE
 from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
 

@@ -91,8 +91,8 @@ class _Fleet:
         sender.start()
         # When stopped, it delivers what is due and then ends.
         await sender.stop(DEADLINE)
-        if sender.counters["delivered"] != WAITING:
-            raise SystemExit(f"Bridge delivered {dict(sender.counters)}")
+        if sender.metrics.totals["delivered"] != WAITING:
+            raise SystemExit(f"Bridge delivered {dict(sender.metrics.totals)}")
 
     def post_batches(self) -> float:
         """Meta's SDK, 1000 events a call."""

@@ -180,11 +180,9 @@ class Bridge:
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
         self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
-        self._metrics = Metrics(self.destinations.names)
-        self._sender = Sender(
-            self.outbox, self.destinations, counters=self.counters, metrics=self._metrics
-        )
-        self._intake = Intake(self.outbox, self.counters, self._metrics)
+        self._metrics = Metrics(self.destinations.names, self.counters)
+        self._sender = Sender(self.outbox, self.destinations, metrics=self._metrics)
+        self._intake = Intake(self.outbox, self._metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
         event_catalog = catalog or Catalog()

@@ -9,7 +9,7 @@ events cost about twice as many requests as there are bad events, and never more
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bridge.outbox.base import Delivery
 
@@ -52,28 +52,6 @@ class Claim:
         return [delivery for batch in self.batches for delivery in batch.deliveries]
 
 
-@dataclass(slots=True)
-class _Cutter:
-    """Fills one batch after another."""
-
-    batch_size: int
-    max_bytes: float
-    batches: list[Batch] = field(default_factory=list)
-    room: int = 0
-    bytes_left: float = 0.0
-
-    def add(self, delivery: Delivery) -> None:
-        size = len(delivery.body) + 1  # and its comma
-        limit = _limit_size(self.batch_size, delivery.attempts)
-        taken = len(self.batches[-1].deliveries) if self.batches else 0
-        if self.room < 1 or taken >= limit or size > self.bytes_left:
-            self.batches.append(Batch([]))
-            self.room, self.bytes_left, taken = self.batch_size, self.max_bytes + 1, 0
-        self.batches[-1].deliveries.append(delivery)
-        self.room = min(self.room, limit - taken) - 1
-        self.bytes_left -= size
-
-
 def cut(
     deliveries: Sequence[Delivery], *, batch_size: int, max_bytes: int | None = None
 ) -> list[Batch]:
@@ -83,11 +61,8 @@ def cut(
     request that fails as a whole, by a time-out or a 500, may fail because of one event in it, and
     that must not delay the others for a week.
 
-    Args:
-        deliveries: As claimed.
-        batch_size: How many deliveries one request may carry.
-        max_bytes: How many bytes the bodies of one request may have, with a comma each. A larger
-            body is sent alone.
+    The bodies of one request have ``max_bytes`` at most, with a comma between them; a larger body
+    is sent alone.
     """
     most = float("inf") if max_bytes is None else max_bytes
     # Nearly always they are one batch, and finding that out takes a tenth of the time.
@@ -95,10 +70,19 @@ def cut(
         size = sum([len(delivery.body) for delivery in deliveries]) + len(deliveries)
         if size <= most + 1:
             return [Batch(list(deliveries))]
-    cutter = _Cutter(batch_size, most)
+    batches: list[Batch] = []
+    room, bytes_left = 0, 0.0
     for delivery in deliveries:
-        cutter.add(delivery)
-    return cutter.batches
+        size = len(delivery.body) + 1  # and its comma
+        limit = _limit_size(batch_size, delivery.attempts)
+        taken = len(batches[-1].deliveries) if batches else 0
+        if room < 1 or taken >= limit or size > bytes_left:
+            batches.append(Batch([]))
+            room, bytes_left, taken = batch_size, most + 1, 0
+        batches[-1].deliveries.append(delivery)
+        room = min(room, limit - taken) - 1
+        bytes_left -= size
+    return batches
 
 
 def _limit_size(batch_size: int, attempts: int) -> int:
@@ -108,9 +92,7 @@ def _limit_size(batch_size: int, attempts: int) -> int:
 def split(batch: Batch, blamed: Sequence[int]) -> list[Batch]:
     """Return the smaller batches that replace a refused batch of two or more.
 
-    Args:
-        batch: What was refused.
-        blamed: Places in the batch that the destination named; those that do not exist are ignored.
+    ``blamed`` are the places that the destination named; those that do not exist are ignored.
     """
     deliveries = batch.deliveries
     places = {place for place in blamed if 0 <= place < len(deliveries)}

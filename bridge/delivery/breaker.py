@@ -44,7 +44,8 @@ class Breaker:
 
     Args:
         destination: The destination's name.
-        clock: Now, monotonic seconds; so are ``began`` and ``clock`` in its methods.
+        clock: Now, monotonic seconds; so are ``clock`` in its methods, when an answer came, and
+            ``began``, when its request was sent.
         saved: The circuit that another process, or this one before a restart, saved last. If it is
             open, the destination is asked at once but carefully: we may have been restarted because
             the cause is fixed.
@@ -86,10 +87,7 @@ class Breaker:
     def accept(self, began: float, clock: float, after: float = 0.0) -> bool:
         """Note that the destination works; return whether that closed the circuit.
 
-        Args:
-            began: When the request was sent.
-            clock: When its answer came.
-            after: Seconds to leave the destination alone, an hour at most.
+        ``after`` are seconds to leave the destination alone, an hour at most.
         """
         self.until = max(self.until, clock + min(after, MAX_AFTER)) if after else self.until
         if began < self._changed_at:

@@ -45,20 +45,14 @@ async def send(client: httpx.AsyncClient, destination: Destination, request: Req
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT):
             if destination.limits.accepts_gzip and len(request.content) >= MIN_GZIP:
-                request = await asyncio.to_thread(_compress, request)
-            status, headers, content = await _post(client, request)
+                content = await asyncio.to_thread(gzip.compress, request.content, GZIP_LEVEL)
+                headers = {**request.headers, "content-encoding": "gzip"}
+                request = Request(url=request.url, content=content, headers=headers)
+            answer = await _post(client, request)
     except _FAILURES as error:
         detail = f": {error}" if isinstance(error, AnswerError) else ""
         return Retry(f"{type(error).__name__} at {request.url}{detail}")
-    return destination.read_response(status, headers, content)
-
-
-def _compress(request: Request) -> Request:
-    return Request(
-        url=request.url,
-        content=gzip.compress(request.content, GZIP_LEVEL),
-        headers={**request.headers, "content-encoding": "gzip"},
-    )
+    return destination.read_response(*answer)
 
 
 async def _post(client: httpx.AsyncClient, request: Request) -> tuple[int, httpx.Headers, bytes]:

@@ -55,12 +55,7 @@ class DestinationHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
 
 class Unconfigured(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits for destinations that are not configured here, all together.
-
-    Attributes:
-        waiting: Deliveries stored and not settled.
-        oldest_seconds: Since the oldest of them was stored.
-    """
+    """What waits for destinations that are not configured here, all together."""
 
     waiting: int
     oldest_seconds: int
@@ -94,13 +89,7 @@ FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
 
 
 class Health:
-    """Reads the outbox for probes: once at a time, and at most every 1.5 seconds.
-
-    Args:
-        outbox: What it reads.
-        destinations: Names of the destinations that it reports.
-        browser: What became of the browser copies, as this process counted.
-    """
+    """Reads the outbox for probes: once at a time, and at most every 1.5 seconds."""
 
     def __init__(self, outbox: Outbox, destinations: Sequence[str], browser: BrowserCopies) -> None:
         self._outbox = outbox
@@ -112,18 +101,13 @@ class Health:
     async def read(self) -> Report:
         """Return the report within two seconds, however slow the outbox is."""
         task, since = self._reading, time.monotonic() - self._asked_at
-        if task is None or task.get_loop() is not asyncio.get_running_loop():
-            task, since = self._ask(), 0.0
-        if since > CACHE_SECONDS and task.done():
-            task, since = self._ask(), 0.0
+        is_ours = task is not None and task.get_loop() is asyncio.get_running_loop()
+        if task is None or not is_ours or (since > CACHE_SECONDS and task.done()):
+            task, since = asyncio.create_task(self._build()), 0.0
+            self._reading, self._asked_at = task, time.monotonic()
         # If the outbox hangs, all who ask wait until the same moment.
         await asyncio.wait({task}, timeout=max(0.0, DEADLINE - since))
         return task.result() if task.done() and not task.cancelled() else FAILING
-
-    def _ask(self) -> asyncio.Task[Report]:
-        self._asked_at = time.monotonic()
-        self._reading = asyncio.create_task(self._build())
-        return self._reading
 
     async def _build(self) -> Report:
         try:
@@ -141,7 +125,7 @@ class Health:
             for name in self._destinations
         }
         orphans = find_orphans(counts, self._destinations)
-        age = max((_read_age(each, now) for each in orphans.values()), default=0)
+        age = max((int(each.read_age(now)) for each in orphans.values()), default=0)
         well = all(each.is_well for each in destinations.values()) and age < LATE
         waiting = sum(each.waiting for each in orphans.values())
         return Report(
@@ -155,10 +139,6 @@ class Health:
         )
 
 
-def _read_age(counts: Counts, now: float) -> int:
-    return 0 if counts.oldest is None else max(0, int(now - counts.oldest))
-
-
 def _describe(counts: Counts, circuit: Circuit | None, now: float) -> DestinationHealth:
     fault = None
     if circuit is not None and circuit.state != "closed":
@@ -168,6 +148,6 @@ def _describe(counts: Counts, circuit: Circuit | None, now: float) -> Destinatio
         circuit=circuit.state if circuit else "closed",
         reason=fault,
         waiting=counts.waiting,
-        oldest_seconds=_read_age(counts, now),
+        oldest_seconds=int(counts.read_age(now)),
         dead=counts.dead,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from typing import Any
 
 from bridge.delivery.metrics import Metrics
@@ -15,17 +14,10 @@ logger = logging.getLogger("bridge.delivery")
 
 
 class Intake:
-    """Stores deliveries.
+    """Stores deliveries, and counts ``stored``, ``duplicates`` and ``lost``."""
 
-    Args:
-        outbox: Where they wait.
-        counters: Where ``stored``, ``duplicates`` and ``lost`` are counted.
-        metrics: Where they are counted by destination.
-    """
-
-    def __init__(self, outbox: Outbox, counters: Counter[str], metrics: Metrics) -> None:
+    def __init__(self, outbox: Outbox, metrics: Metrics) -> None:
         self._outbox = outbox
-        self._counters = counters
         self._metrics = metrics
 
     async def put(
@@ -38,12 +30,8 @@ class Intake:
     ) -> bool | None:
         """Store the deliveries of one event; whether any is new, ``None`` if they are lost.
 
-        Args:
-            deliveries: One or more.
-            now: Unix seconds.
-            connection: The caller's own, in whose transaction they are stored.
-            may_lose: Whether a broken outbox costs the event, logged and counted, and not the page
-                that tracks it. The browser copy is then all that is left.
+        With ``may_lose`` a broken outbox costs the event, logged and counted, and not the page
+        that tracks it. The browser copy is then all that is left.
 
         Raises:
             OutboxError: They could not be stored, and may not be lost.
@@ -56,13 +44,11 @@ class Intake:
             self._lose(deliveries, error)
             return None
         for delivery, is_new in zip(deliveries, stored, strict=True):
-            kind = "stored" if is_new else "duplicates"
-            self._counters[kind] += 1
-            self._metrics.counters[delivery.destination][kind] += 1
+            self._metrics.count(delivery.destination, "stored" if is_new else "duplicates")
         return any(stored)
 
     def _lose(self, deliveries: list[Delivery], error: OutboxError) -> None:
-        self._counters["lost"] += 1
+        self._metrics.totals["lost"] += 1  # the event, however many copies it has
         for delivery in deliveries:
             self._metrics.counters[delivery.destination]["lost"] += 1
         shown = map(escape_unprintable, (deliveries[0].event_name, deliveries[0].event_id))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from contextlib import suppress
 from typing import assert_never
 
@@ -40,13 +39,6 @@ logger = logging.getLogger("bridge.delivery")
 class Lane:
     """Delivers what waits in an outbox for one destination.
 
-    Args:
-        outbox: Where deliveries wait.
-        destination: Where they go.
-        counters: Where it counts, by kind.
-        metrics: Where it counts, by destination and kind.
-        concurrency: How many requests may be in flight.
-
     Attributes:
         woken: Set to make it look at the outbox now.
         is_stopping: Set to make it deliver what is due, and end.
@@ -56,7 +48,6 @@ class Lane:
         self,
         outbox: Outbox,
         destination: Destination,
-        counters: Counter[str],
         metrics: Metrics,
         concurrency: int,
     ) -> None:
@@ -65,7 +56,6 @@ class Lane:
         self._outbox = outbox
         self._destination = destination
         self._name = destination.name
-        self._counters = counters
         self._metrics = metrics
         self._concurrency = concurrency
         self._max_bytes: int | None = None
@@ -208,7 +198,7 @@ class Lane:
         verdict = await exchange(
             client, self._destination, [delivery.body for delivery in batch.deliveries]
         )
-        self._count("requests")
+        self._metrics.count(self._name, "requests")
         self._metrics.record_latency(self._name, time.monotonic() - began)
         await self._settle(claim, verdict, began)
 
@@ -247,11 +237,11 @@ class Lane:
                 await self._accept(began)
             case Rejected(_, blamed):
                 claim.batches[:1] = split(batch, blamed)
-                self._count("split")
+                self._metrics.count(self._name, "split")
                 await self._accept(began)
             case Retry(reason, after):
                 self._breaker.fail(began, time.monotonic(), after)
-                self._count("retried", len(claim.deliveries))
+                self._metrics.count(self._name, "retried", len(claim.deliveries))
                 self._report(logging.WARNING, verdict, f"{reason}; trying again until it works")
                 due = now + compute_backoff(batch.attempts, after)
                 await self._outbox.retry(batch.deliveries, due)
@@ -289,7 +279,7 @@ class Lane:
                     raise
                 await asyncio.sleep(ACK_RETRY)
         claim.batches.pop(0)
-        self._count("delivered", len(batch.deliveries))
+        self._metrics.count(self._name, "delivered", len(batch.deliveries))
 
     async def _accept(self, began: float, after: float = 0.0) -> None:
         """Note that the destination works."""
@@ -304,7 +294,7 @@ class Lane:
         clock = time.monotonic()
         opened = self._breaker.refuse(began, clock, f"{verdict.fault}: {verdict.reason}")
         pause = self._breaker.compute_pause(clock)
-        self._count("paused", len(claim.deliveries))
+        self._metrics.count(self._name, "paused", len(claim.deliveries))
         if opened:
             wait = f"its events wait; the next attempt is in {pause:.0f} s"
             advice = f"; {verdict.advice}" if verdict.advice else ""
@@ -324,10 +314,6 @@ class Lane:
         except OutboxError as error:
             self._report(logging.ERROR, error, str(error))
 
-    def _count(self, kind: str, number: int = 1) -> None:
-        self._counters[kind] += number
-        self._metrics.counters[self._name][kind] += number
-
     def _report(self, level: int, cause: object, text: str) -> None:
         """Log ``text`` unless the last problem was of the same kind."""
         kind = type(cause).__name__
@@ -339,7 +325,7 @@ class Lane:
         if not deliveries:
             return
         await self._outbox.bury(deliveries, reason, time.time())
-        self._count("buried", len(deliveries))
+        self._metrics.count(self._name, "buried", len(deliveries))
         for delivery in deliveries[:MAX_LINES]:
             logger.error(
                 "sender %s: %s %s is a dead letter: %s",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 from weakref import WeakSet
 
 from bridge.browser.words import CopyState
@@ -39,24 +39,16 @@ COUNTERS = {
 }
 
 
-class _Gauge(NamedTuple):
-    name: str
-    unit: str
-    meaning: str
-    read: Callable[[Counts, float], float]
-
-
-def _read_age(counts: Counts, now: float) -> float:
-    return 0.0 if counts.oldest is None else max(0.0, now - counts.oldest)
+ReadGauge = Callable[[Counts, float], float]
 
 
 # Every sending process reports the whole outbox: take the maximum over processes, not the sum.
-GAUGES = (
-    _Gauge("bridge.outbox.waiting", "{event}", "Stored and not settled.", lambda c, _: c.waiting),
-    _Gauge("bridge.outbox.held", "{event}", "Held for their browser copy.", lambda c, _: c.held),
-    _Gauge("bridge.outbox.dead", "{event}", "Dead letters.", lambda c, _: c.dead),
-    _Gauge("bridge.outbox.oldest_age", "s", "Age of the oldest one waiting.", _read_age),
-)
+GAUGES: dict[str, tuple[str, str, ReadGauge]] = {
+    "bridge.outbox.waiting": ("{event}", "Stored and not settled.", lambda c, _: c.waiting),
+    "bridge.outbox.held": ("{event}", "Held for their browser copy.", lambda c, _: c.held),
+    "bridge.outbox.dead": ("{event}", "Dead letters.", lambda c, _: c.dead),
+    "bridge.outbox.oldest_age": ("s", "Age of the oldest one waiting.", Counts.read_age),
+}
 LATENCY = "bridge.request.duration"
 LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0)  # seconds
 
@@ -91,24 +83,28 @@ class BrowserCopies:
 
 
 class Metrics:
-    """The figures of one bridge.
-
-    Args:
-        destinations: Names of its destinations; others are not counted.
+    """The figures of one bridge, for the names of its destinations; others are not counted.
 
     Attributes:
         counters: By destination, then by kind: a key of ``COUNTERS``.
+        totals: The same of all destinations together.
         browser: What became of the browser copies.
         is_published: Whether OpenTelemetry can read the figures.
         depths: What the outbox counted last: destination, Unix seconds, counts.
     """
 
-    def __init__(self, destinations: Sequence[str]) -> None:
+    def __init__(self, destinations: Sequence[str], totals: Counter[str] | None = None) -> None:
+        self.totals: Counter[str] = Counter() if totals is None else totals
         self.counters: dict[str, Counter[str]] = {name: Counter() for name in destinations}
         self.browser = BrowserCopies()
         self.is_published = False
         self.depths: list[tuple[str, float, Counts]] = []
         self._latency: Any = None
+
+    def count(self, destination: str, kind: str, number: int = 1) -> None:
+        """Count ``number`` of ``kind``, a key of ``COUNTERS``."""
+        self.totals[kind] += number
+        self.counters[destination][kind] += number
 
     def set_depths(self, counts: Mapping[str, Counts], now: float) -> None:
         """Remember what the outbox counted at ``now``, Unix seconds."""
@@ -136,10 +132,8 @@ def _create_instruments() -> Any:
         meter.create_observable_counter(name, [_observe_counter(kind)], unit, meaning)
     name, unit, meaning = BROWSER
     meter.create_observable_counter(name, [_observe_browser], unit, meaning)
-    for gauge in GAUGES:
-        meter.create_observable_gauge(
-            gauge.name, [_observe_gauge(gauge)], gauge.unit, gauge.meaning
-        )
+    for name, (unit, meaning, read) in GAUGES.items():
+        meter.create_observable_gauge(name, [_observe_gauge(read)], unit, meaning)
     return meter.create_histogram(
         LATENCY,
         "s",
@@ -168,10 +162,10 @@ def _observe_browser(options: Any) -> Iterator[Any]:
         yield api.Observation(total, {"state": state})
 
 
-def _observe_gauge(gauge: _Gauge) -> Callable[[Any], Iterable[Any]]:
+def _observe_gauge(read: ReadGauge) -> Callable[[Any], Iterable[Any]]:
     def observe(options: Any) -> Iterator[Any]:
         for metrics in tuple(_published):
             for destination, now, counts in metrics.depths:
-                yield api.Observation(gauge.read(counts, now), {"destination": destination})
+                yield api.Observation(read(counts, now), {"destination": destination})
 
     return observe

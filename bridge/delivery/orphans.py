@@ -43,16 +43,15 @@ async def bury_orphans(outbox: Outbox, names: Iterable[str], now: float) -> int:
     Raises:
         OutboxError: The outbox failed.
     """
-    return sum([await _bury_expired(outbox, name, now) for name in names])
-
-
-async def _bury_expired(outbox: Outbox, name: str, now: float) -> int:
     buried = 0
-    # A claim in the name of a week ago takes only what has been due, without a sender, since then.
-    while claimed := await outbox.claim(name, CLAIM_SIZE, now=now - MAX_AGE, lease=MAX_AGE + LEASE):
-        expired = [delivery for delivery in claimed if delivery.expires <= now]
-        await outbox.bury(expired, f"too old: {EXPLANATION}", now)
-        # The others go back, due at once, in case another app sends them.
-        await outbox.retry([each for each in claimed if each.expires > now], now)
-        buried += len(expired)
+    for name in names:
+        # A claim in the name of a week ago takes only what has been due, without a sender, since.
+        while claimed := await outbox.claim(
+            name, CLAIM_SIZE, now=now - MAX_AGE, lease=MAX_AGE + LEASE
+        ):
+            expired = [delivery for delivery in claimed if delivery.expires <= now]
+            await outbox.bury(expired, f"too old: {EXPLANATION}", now)
+            # The others go back, due at once, in case another app sends them.
+            await outbox.retry([each for each in claimed if each.expires > now], now)
+            buried += len(expired)
     return buried

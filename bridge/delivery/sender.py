@@ -11,14 +11,13 @@ import contextvars
 import logging
 import ssl
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
 import httpx
 
 from bridge.delivery.exchange import TIMEOUT
-from bridge.delivery.lane import LEASE, Lane
+from bridge.delivery.lane import Lane
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.orphans import EXPLANATION, bury_orphans, describe_orphans, find_orphans
 from bridge.destinations.base import Destination
@@ -30,8 +29,6 @@ MAX_CONCURRENCY = 64
 KEEPALIVE = 30.0  # seconds an idle connection is kept
 REFRESH = 10.0  # seconds between counts of the outbox, if somebody may read the gauges
 SWEEP = 600.0  # seconds between searches for orphans
-
-__all__ = ["CONCURRENCY", "LEASE", "Sender"]
 
 logger = logging.getLogger("bridge.delivery")
 
@@ -49,9 +46,7 @@ class Sender:
         outbox: Where deliveries wait.
         destinations: Where they go. Deliveries to other names are logged once, and buried when they
             are too old.
-        counters: Where it counts what becomes of deliveries, by kind: a key of
-            ``metrics.COUNTERS``. A new counter by default.
-        metrics: Where it counts the same by destination. New ones by default.
+        metrics: Where it counts what becomes of deliveries. New ones by default.
         concurrency: How many requests to one destination may be in flight.
 
     Raises:
@@ -63,14 +58,12 @@ class Sender:
         outbox: Outbox,
         destinations: Sequence[Destination],
         *,
-        counters: Counter[str] | None = None,
         metrics: Metrics | None = None,
         concurrency: int = CONCURRENCY,
     ) -> None:
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise ConfigError(f"concurrency must be 1 to {MAX_CONCURRENCY}, got {concurrency}")
         names = [destination.name for destination in destinations]
-        self.counters = Counter() if counters is None else counters
         self.metrics = Metrics(names) if metrics is None else metrics
         self._outbox = outbox
         self._destinations = tuple(destinations)
@@ -85,8 +78,7 @@ class Sender:
     def start(self) -> None:
         """Start to deliver, on the running event loop."""
         self._lanes = [
-            Lane(self._outbox, each, self.counters, self.metrics, self._concurrency)
-            for each in self._destinations
+            Lane(self._outbox, each, self.metrics, self._concurrency) for each in self._destinations
         ]
         places = self._concurrency * len(self._lanes)
         limits = httpx.Limits(

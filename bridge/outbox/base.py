@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, OutboxFullError
 
 REMEMBERED_SECONDS = 48 * 3600  # of a delivered key; Meta's own window for telling duplicates
 FORGET_AT_ONCE = 2000  # delivered keys that one ack deletes at most
@@ -25,7 +25,7 @@ Key = tuple[str, str, str]  # destination, event name, event id
 CircuitState = Literal["closed", "open", "half_open"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One server copy on its way to one destination.
 
@@ -56,7 +56,7 @@ class Delivery:
         return (self.destination, self.event_name, self.event_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A delivery that was refused for good.
 
@@ -72,7 +72,7 @@ class DeadLetter:
     buried_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many deliveries to one destination are in each state.
 
@@ -89,6 +89,10 @@ class Counts:
     delivered: int = 0
     dead: int = 0
     oldest: float | None = None
+
+    def read_age(self, now: float) -> float:
+        """Return for how many seconds the oldest waiting one has waited; 0 if none waits."""
+        return 0.0 if self.oldest is None else max(0.0, now - self.oldest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,14 +212,27 @@ class Outbox(Protocol):
 
 
 def check_capacity(capacity: int) -> int:
-    """Return ``capacity``.
-
-    Raises:
-        ConfigError: It is below 1.
-    """
+    """Return ``capacity``; raise ``ConfigError`` if it is below 1."""
     if capacity < 1:
         raise ConfigError(f"capacity must be at least 1, got {capacity}")
     return capacity
+
+
+def build_full_error(name: str, held: int, capacity: int) -> OutboxFullError:
+    """Return what a put raises that would exceed the capacity of the outbox ``name``."""
+    return OutboxFullError(
+        f"outbox {name} is full, it holds {held} of {capacity} deliveries: see why they are not"
+        " delivered, drop dead letters, or give it a larger capacity"
+    )
+
+
+def refuse_connection(engine: str, connection: object) -> None:
+    """Raise ``ConfigError`` if ``put`` was given a connection."""
+    if connection is not None:
+        raise ConfigError(
+            f"{engine} cannot take part in your transaction: leave connection= out, or use"
+            " PostgresOutbox with a connection to its database"
+        )
 
 
 def digest_texts(texts: Iterable[str], size: int) -> bytes:
@@ -237,3 +254,8 @@ def read_circuits(rows: Iterable[Sequence[Any]]) -> dict[str, Circuit]:
         row[0]: Circuit(destination=row[0], state=row[1], reason=row[2], since=row[3], until=row[4])
         for row in rows
     }
+
+
+def read_dead(rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
+    """Return rows of the first seven fields of a delivery, reason and time as dead letters."""
+    return [DeadLetter(Delivery(*row[:7]), *row[7:]) for row in rows]

@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from bridge.errors import ConfigError
 from bridge.outbox.base import Outbox
 from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
-
-class _Engine(NamedTuple):
-    """Where an engine is, and what it needs.
-
-    Attributes:
-        module: The module with its class.
-        package: The package that it imports, which is not a dependency of ours.
-        extra: The extra of ours that installs the package.
-    """
-
-    module: str
-    package: str
-    extra: str
-
-
+# By class: its module, the package that it imports, which is not a dependency of ours, and our
+# extra that installs the package.
 _ENGINES = {
-    "PostgresOutbox": _Engine("bridge.outbox.postgres.outbox", "psycopg", "postgres"),
-    "RedisOutbox": _Engine("bridge.outbox.redis.outbox", "redis", "redis"),
+    "PostgresOutbox": ("bridge.outbox.postgres.outbox", "psycopg", "postgres"),
+    "RedisOutbox": ("bridge.outbox.redis.outbox", "redis", "redis"),
 }
 _SCHEMES = {
     "postgresql": "PostgresOutbox",
@@ -45,15 +32,15 @@ def load_engine(name: str) -> Callable[..., Outbox]:
         ConfigError: Its package is not installed; the message says how to install it.
         KeyError: There is no engine of that name.
     """
-    engine = _ENGINES[name]
+    path, package, extra = _ENGINES[name]
     try:
-        module: Any = import_module(engine.module)
+        module: Any = import_module(path)
     except ImportError as error:
         # psycopg without libpq raises an ImportError that names no module.
-        if (error.name or engine.package).partition(".")[0] != engine.package:
+        if (error.name or package).partition(".")[0] != package:
             raise
         raise ConfigError(
-            f"{name} needs the {engine.package} package: pip install 'pixel-bridge[{engine.extra}]'"
+            f"{name} needs the {package} package: pip install 'pixel-bridge[{extra}]'"
         ) from error
     loaded: Callable[..., Outbox] = getattr(module, name)
     return loaded

@@ -20,7 +20,7 @@ async def test_event_that_is_lost_cannot_rearrange_the_log(
 ) -> None:
     outbox, counters = SQLiteOutbox(tmp_path), Counter[str]()  # a directory
     destinations = Destinations([make_meta()])
-    intake = Intake(outbox, counters, Metrics(destinations.names))
+    intake = Intake(outbox, Metrics(destinations.names, counters))
     fields = {"event_name": "A\u202eB", "event_id": "a\u2028b", "action_source": "other"}
     event = parse_event({**fields, "event_time": unix_now()}, UserData(), now=unix_now())
     context = EncodingContext(Catalog())

@@ -88,7 +88,7 @@ async def test_depth_and_age_are_read_from_the_outbox(reader: InMemoryMetricRead
     counts = Counts(waiting=5, held=2, delivered=7, dead=1, oldest=NOW - 30)
     metrics.set_depths({"meta:depth": counts, "meta:foreign": counts}, NOW)
     points = collect(reader, "meta:depth")
-    values = {gauge.name: points[gauge.name].value for gauge in GAUGES}
+    values = {name: points[name].value for name in GAUGES}
     assert values == {
         "bridge.outbox.waiting": 5,
         "bridge.outbox.held": 2,

@@ -105,7 +105,7 @@ async def delivered(outbox: SQLiteOutbox, number: int) -> None:
 
 async def counted(sender: Sender, kind: str, least: int) -> None:
     async def check() -> bool:
-        return sender.counters[kind] >= least
+        return sender.metrics.totals[kind] >= least
 
     await poll(check, f"{least} {kind}")
 
@@ -123,7 +123,7 @@ async def test_deliveries_go_in_one_request(
     await settled(outbox, delivered=1000)
     [request] = await sandbox.requests()
     assert (request["status"], request["events"]) == (200, 1000)
-    assert sender.counters["delivered"] == 1000
+    assert sender.metrics.totals["delivered"] == 1000
     assert sender.metrics.counters[META]["requests"] == 1
 
 
@@ -176,7 +176,7 @@ async def test_transient_answer_is_tried_again(
     await sandbox.fault("events", **{**fault, "times": 2})
     await put(outbox, sender, make_lead("1"))
     await settled(outbox, delivered=1)
-    assert sender.counters["retried"] == 2
+    assert sender.metrics.totals["retried"] == 2
     await assert_each_arrived_once(sandbox, [1])
 
 
@@ -201,7 +201,7 @@ async def test_answer_that_cannot_be_had_is_given_up_and_tried_again(
     await sandbox.fault("events", **fault)
     await put(outbox, sender, make_lead("1"))
     await settled(outbox, delivered=1)
-    assert sender.counters["retried"] == 1
+    assert sender.metrics.totals["retried"] == 1
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ async def test_destination_is_left_alone_as_long_as_it_asked(
     await poll(waits, "the pause")
     await put(outbox, sender, make_lead("2"))
     await sender.stop(deadline=5)
-    assert sender.counters["requests"] == 1
+    assert sender.metrics.totals["requests"] == 1
 
 
 @pytest.mark.parametrize(
@@ -286,8 +286,8 @@ async def test_splitting_stops_when_the_destination_does(
     await settled(outbox, delivered=20)  # the second time nothing is refused
     await assert_each_arrived_once(sandbox, range(20))
     assert [request["events"] for request in await sandbox.requests()][:2] == [20, 1]
-    assert sender.counters["split"] == 1
-    assert sender.counters["paused" if status == 401 else "retried"] == 20
+    assert sender.metrics.totals["split"] == 1
+    assert sender.metrics.totals["paused" if status == 401 else "retried"] == 20
 
 
 async def test_refused_token_loses_nothing_and_is_logged_once(
@@ -321,7 +321,7 @@ async def test_open_circuit_is_asked_with_one_event_alone(
     await sandbox.fault("events", status=401, body=EXPIRED, times=2)
     await put(outbox, sender, *make_leads(50))
     await settled(outbox, delivered=50)
-    assert sender.counters["paused"] == 50 + 1
+    assert sender.metrics.totals["paused"] == 50 + 1
     assert [request["events"] for request in await sandbox.requests()] == [1, 49]
 
 
@@ -551,7 +551,7 @@ async def test_two_senders_on_one_outbox_send_nothing_twice(
     await settled(outbox, delivered=1498, dead=2)
     await assert_each_arrived_once(sandbox, [i for i in range(1500) if i not in (7, 800)])
     for sender in senders:
-        assert sender.counters["delivered"] > 0
+        assert sender.metrics.totals["delivered"] > 0
         await sender.stop(deadline=1)
     await other.close()
 
@@ -665,7 +665,7 @@ async def test_broken_outbox_is_logged_and_tried_again(
     await sender.stop(deadline=1)
     await outbox.close()
     if method == "ack" and isinstance(error, OutboxError):
-        assert sender.counters["requests"] == 1  # acknowledged again, not sent again
+        assert sender.metrics.totals["requests"] == 1  # acknowledged again, not sent again
     else:
         assert str(error) in caplog.text
 
@@ -683,11 +683,11 @@ async def test_lease_that_ran_out_is_left_to_others(
     sender.start()
 
     async def told() -> bool:
-        return "a lease ran out" in caplog.text or sender.counters["requests"] > 0
+        return "a lease ran out" in caplog.text or sender.metrics.totals["requests"] > 0
 
     await poll(told, "the log line")
     await sender.stop(deadline=0)
-    assert sender.counters["requests"] == 0
+    assert sender.metrics.totals["requests"] == 0
 
 
 @pytest.mark.parametrize("concurrency", [0, 65])

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -697,13 +696,6 @@ def test_option_that_is_wrong_is_refused(options: dict[str, Any]) -> None:
 async def test_transaction_of_the_caller_is_refused(outbox: RedisOutbox) -> None:
     with pytest.raises(ConfigError, match="PostgresOutbox"):
         await outbox.put([make_delivery()], NOW, connection=object())
-
-
-def test_missing_package_is_named() -> None:
-    code = "import sys; sys.modules['redis'] = None; import bridge.outbox.redis.outbox"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ConfigError: RedisOutbox needs the redis package" in done.stderr
-    assert "pip install 'pixel-bridge[redis]'" in done.stderr
 
 
 async def test_unix_socket_is_served(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import psycopg
 from anyio import CapacityLimiter, to_thread
@@ -23,6 +24,8 @@ ACCEPTED = (
 
 Rows = list[tuple[Any, ...]]
 Execute = Callable[[str, Mapping[str, Any] | None], Awaitable[Rows]]
+
+Result = TypeVar("Result")
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
@@ -63,40 +66,35 @@ async def run_inside(connection: Any, statement: str, values: Mapping[str, Any])
 async def _open(connection: Any) -> Execute:
     """Return a function that executes statements on ``connection``."""
     if isinstance(connection, psycopg.AsyncConnection):
-        return _through_psycopg(connection)
+        return partial(_execute_async, connection)
     if isinstance(connection, psycopg.Connection):
-        return _through_psycopg_in_thread(connection)
+        return partial(_in_thread, _execute, connection)
     # SQLAlchemy is not imported in apps that do not use it.
     if any(kind.__module__.startswith("sqlalchemy.") for kind in type(connection).__mro__):
         return await _open_sqlalchemy(connection)
     raise ConfigError(f"connection= must be {ACCEPTED}; got {type(connection).__name__}")
 
 
-def _through_psycopg(connection: psycopg.AsyncConnection[Any]) -> Execute:
-    async def execute(statement: str, values: Mapping[str, Any] | None) -> Rows:
-        # Our own cursor: the connection's default may be of another class, or return dicts.
-        async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
-            await cursor.execute(statement.encode(), values, prepare=False)
-            return await cursor.fetchall() if cursor.description else []
-
-    return execute
-
-
-def _through_psycopg_in_thread(connection: psycopg.Connection[Any]) -> Execute:
-    def run(statement: str, values: Mapping[str, Any] | None) -> Rows:
-        with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-            cursor.execute(statement.encode(), values, prepare=False)
-            return cursor.fetchall() if cursor.description else []
-
-    return _in_thread(run)
+async def _execute_async(
+    connection: psycopg.AsyncConnection[Any], statement: str, values: Mapping[str, Any] | None
+) -> Rows:
+    # Our own cursor: the connection's default may be of another class, or return dicts.
+    async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
+        await cursor.execute(statement.encode(), values, prepare=False)
+        return await cursor.fetchall() if cursor.description else []
 
 
-def _in_thread(run: Callable[[str, Mapping[str, Any] | None], Rows]) -> Execute:
-    async def execute(statement: str, values: Mapping[str, Any] | None) -> Rows:
-        # Its own limiter: the shared one may be used up by the very handlers that wait for us.
-        return await to_thread.run_sync(run, statement, values, limiter=CapacityLimiter(1))
+def _execute(
+    connection: psycopg.Connection[Any], statement: str, values: Mapping[str, Any] | None
+) -> Rows:
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        cursor.execute(statement.encode(), values, prepare=False)
+        return cursor.fetchall() if cursor.description else []
 
-    return execute
+
+async def _in_thread(run: Callable[..., Result], *args: Any) -> Result:
+    # Its own limiter: the shared one may be used up by the very handlers that wait for us.
+    return await to_thread.run_sync(run, *args, limiter=CapacityLimiter(1))
 
 
 async def _open_sqlalchemy(connection: Any) -> Execute:
@@ -107,42 +105,27 @@ async def _open_sqlalchemy(connection: Any) -> Execute:
     if isinstance(connection, AsyncSession | async_scoped_session):
         connection = await connection.connection()
     elif isinstance(connection, Session | scoped_session):
-        limiter = CapacityLimiter(1)
-        connection = await to_thread.run_sync(connection.connection, limiter=limiter)
+        connection = await _in_thread(connection.connection)
     if not isinstance(connection, AsyncConnection | Connection):
         raise ConfigError(f"connection= must be {ACCEPTED}; got {type(connection).__name__}")
     if connection.dialect.name != "postgresql":
         raise ConfigError(f"connection= must be to PostgreSQL, got {connection.dialect.name}")
     if isinstance(connection, AsyncConnection):
-        return _through_sqlalchemy(connection)
-    return _in_thread(_build_sqlalchemy_run(connection))
+        return lambda *args: connection.run_sync(_execute_sqlalchemy, *args)
+    return partial(_in_thread, _execute_sqlalchemy, connection)
 
 
-def _through_sqlalchemy(connection: Any) -> Execute:
-    async def execute(statement: str, values: Mapping[str, Any] | None) -> Rows:
-        rows: Rows = await connection.run_sync(
-            lambda inner: _build_sqlalchemy_run(inner)(statement, values)
-        )
-        return rows
-
-    return execute
-
-
-def _build_sqlalchemy_run(connection: Any) -> Callable[[str, Mapping[str, Any] | None], Rows]:
+def _execute_sqlalchemy(connection: Any, statement: str, values: Mapping[str, Any] | None) -> Rows:
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 
-    def run(statement: str, values: Mapping[str, Any] | None) -> Rows:
-        # With SQLAlchemy's own parameters, as each driver marks them differently; in parentheses,
-        # as SQLAlchemy does not see a parameter directly before the colons of a cast.
-        try:
-            result = connection.execute(text(_PARAMETER.sub(r"(:\1)", statement)), values)
-        except DBAPIError as error:
-            failure = error.orig or error
-        else:
-            return [tuple(row) for row in result] if result.returns_rows else []
-        # Raised out here: SQLAlchemy's error, which prints every parameter, must not be its
-        # context.
-        raise failure
-
-    return run
+    # With SQLAlchemy's own parameters, as each driver marks them differently; in parentheses, as
+    # SQLAlchemy does not see a parameter directly before the colons of a cast.
+    try:
+        result = connection.execute(text(_PARAMETER.sub(r"(:\1)", statement)), values)
+    except DBAPIError as error:
+        failure = error.orig or error
+    else:
+        return [tuple(row) for row in result] if result.returns_rows else []
+    # Raised out here: SQLAlchemy's error, which prints every parameter, must not be its context.
+    raise failure

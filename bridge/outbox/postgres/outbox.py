@@ -6,11 +6,13 @@ It is as durable as the server's commits: ``synchronous_commit`` must not be ``o
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
-from bridge.errors import ConfigError, OutboxFullError
+from bridge.errors import ConfigError
 from bridge.outbox.base import (
     CAPACITY,
     FORGET_AT_ONCE,
@@ -21,24 +23,18 @@ from bridge.outbox.base import (
     Delivery,
     Key,
     Outbox,
+    build_full_error,
     check_capacity,
     read_circuits,
+    read_dead,
 )
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.caller import run_inside
-from bridge.outbox.postgres.database import Database
+from bridge.outbox.postgres.pool import Pool
 from bridge.outbox.postgres.puts import Rows
 from bridge.outbox.postgres.room import Room
-from bridge.outbox.postgres.rows import (
-    build_circuit,
-    build_columns,
-    build_keys,
-    clean_text,
-    read_counts,
-    read_dead,
-    read_delivery,
-)
-from bridge.outbox.postgres.sql import digest_key
+from bridge.outbox.postgres.rows import build_columns, build_keys, clean_text, digest_key
+from bridge.outbox.postgres.url import build_name, parse_url
 
 TIMEOUT = 5.0  # seconds for what a visitor's request waits for: put, release and has
 COUNT_TIMEOUT = 2.0  # seconds of these that a put may spend on counting
@@ -70,7 +66,11 @@ class PostgresOutbox(Outbox):
     ) -> None:
         if max_connections < 1:
             raise ConfigError(f"max_connections must be at least 1, got {max_connections}")
-        self._database = Database(url, max_connections)
+        self._settings = parse_url(url)
+        self._max_connections = max_connections
+        # By process too: a child must neither use nor close its parent's connections. They stay
+        # here, untouched.
+        self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
         self._room = Room(check_capacity(capacity))
 
     async def put(
@@ -93,86 +93,61 @@ class PostgresOutbox(Outbox):
         """
         if not deliveries:
             return []
-        async with self._database.limited(TIMEOUT) as limit:
+        pool = self._find_pool()
+        async with pool.limited(TIMEOUT) as limit:
             keys = [digest_key(each.key) for each in deliveries]
-            first: dict[bytes, tuple[Delivery, float]] = {}
+            rows: dict[bytes, tuple[Delivery, float]] = {}
             for key, delivery in zip(keys, deliveries, strict=True):
-                first.setdefault(key, (delivery, now))
-            new = await self._store(first, connection, limit)
+                rows.setdefault(key, (delivery, now))
+            reserved = await self._reserve(pool, list(rows))
+            new: set[bytes] = set()
+            try:
+                if connection is None:
+                    new = await pool.puts.store(rows, limit.when() or _loop_time())
+                else:
+                    new = await _store_inside(connection, pool, rows, limit)
+            finally:
+                self._room.settle(reserved, min(reserved, len(new)))
         answers = []
         for key in keys:
             answers.append(key in new)
             new.discard(key)
         return answers
 
-    async def _store(self, rows: Rows, connection: Any, limit: asyncio.Timeout) -> set[bytes]:
-        """Return the keys of ``rows`` that are new."""
-        reserved = await self._reserve(list(rows))
-        stored = 0
-        try:
-            if connection is None:
-                deadline = limit.when() or _loop_time()
-                new = await self._database.find_puts().store(rows, deadline)
-            else:
-                new = await self._store_inside(rows, connection, limit)
-            stored = min(reserved, len(new))
-        finally:
-            self._room.settle(reserved, stored)
-        return new
-
-    async def _store_inside(
-        self, rows: Rows, connection: Any, limit: asyncio.Timeout
-    ) -> set[bytes]:
-        """Store ``rows`` in the caller's transaction."""
-        # Their search path may lead elsewhere.
-        table = f"{await self._database.find_schema()}.bridge_deliveries"
-        statement = sql.PUT.replace("bridge_deliveries", table)
-        # From here on it is the caller's connection: cutting a statement short would break their
-        # transaction, and how long it may take is for them to decide.
-        limit.reschedule(None)
-        found = await run_inside(connection, statement, build_columns(rows))
-        return {bytes(row[0]) for row in found}
-
-    async def _reserve(self, keys: Sequence[bytes]) -> int:
+    async def _reserve(self, pool: Pool, keys: Sequence[bytes]) -> int:
         """Reserve room for at least those of ``keys`` that are new; return how much.
 
         Raises:
             OutboxFullError: There is too little room.
         """
         room = self._room
-        lock = self._database.find_lock()
         # One caller counts. The others wait for it only if nothing was counted before.
-        if room.is_stale(_loop_time()) and not (room.is_known and lock.locked()):
-            async with lock:
+        if room.is_stale(_loop_time()) and not (room.is_known and pool.counting.locked()):
+            async with pool.counting:
                 if room.is_stale(_loop_time()):
-                    await self._recount()
+                    await self._recount(pool)
         number = len(keys)
         if not room.fits(number):
-            [[number]] = await self._database.fetch(sql.COUNT_NEW, {"keys": keys})
+            [[number]] = await pool.fetch(sql.COUNT_NEW, {"keys": keys})
         if number and not room.fits(number):
-            raise OutboxFullError(
-                f"outbox {self._database} is full, it holds {room.held} of {room.capacity}"
-                " deliveries: see why they are not delivered, drop dead letters, or give it a"
-                " larger capacity"
-            )
+            raise build_full_error(pool.name, room.held, room.capacity)
         room.reserve(number)
         return number
 
-    async def _recount(self) -> None:
+    async def _recount(self, pool: Pool) -> None:
         began, held = _loop_time(), self._room.held
         # Better to exceed the capacity than to lose an event because counting is slow.
         with suppress(TimeoutError):
             async with asyncio.timeout(COUNT_TIMEOUT):
-                [[held]] = await self._database.fetch_from_index(sql.COUNT_HELD, {})
+                [[held]] = await pool.fetch_from_index(sql.COUNT_HELD)
         self._room.counted(held, began, _loop_time())
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
         values = {"destination": destination, "now": now, "until": now + lease}
-        async with self._database.limited():
-            rows = await self._database.fetch(sql.CLAIM, {**values, "limit": max(0, limit)})
-        return [read_delivery(row) for row in rows]
+        rows = await self._find_pool().fetch(sql.CLAIM, {**values, "limit": max(0, limit)})
+        return [Delivery(*row) for row in rows]
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         values = {"now": now, "forgotten": now - REMEMBERED_SECONDS, "limit": FORGET_AT_ONCE}
@@ -187,29 +162,25 @@ class PostgresOutbox(Outbox):
 
     async def release(self, event_name: str, event_id: str, now: float) -> int:
         values = {"event_name": event_name, "event_id": event_id, "now": now}
-        async with self._database.limited(TIMEOUT):
-            return await self._database.execute(sql.RELEASE, values)
+        return await self._find_pool().execute(sql.RELEASE, values, TIMEOUT)
 
     async def has(self, event_name: str, event_id: str) -> bool:
-        async with self._database.limited(TIMEOUT):
-            names = await self._database.fetch_from_index(sql.DESTINATIONS, {})
+        pool = self._find_pool()
+        async with pool.limited(TIMEOUT):
+            names = await pool.fetch_from_index(sql.DESTINATIONS)
             keys = [digest_key((name, event_name, event_id)) for [name] in names]
             values = {"keys": keys, "event_name": event_name, "event_id": event_id}
-            [[found]] = await self._database.fetch(sql.HAS, values)
+            [[found]] = await pool.fetch(sql.HAS, values)
         return bool(found)
 
     async def next_due(self, destination: str) -> float | None:
-        async with self._database.limited():
-            rows = await self._database.fetch(sql.NEXT_DUE, {"destination": destination})
+        rows = await self._find_pool().fetch(sql.NEXT_DUE, {"destination": destination})
         return rows[0][0] if rows else None
 
     async def count(self, now: float) -> Mapping[str, Counts]:
-        async with self._database.limited():
-            began = _loop_time()
-            rows = await self._database.fetch_from_index(
-                sql.COUNT, {"now": now, "forgotten": now - REMEMBERED_SECONDS}
-            )
-        counts = read_counts(rows)
+        began, values = _loop_time(), {"now": now, "forgotten": now - REMEMBERED_SECONDS}
+        rows = await self._find_pool().fetch_from_index(sql.COUNT, values)
+        counts = {row[0]: Counts(*row[1:]) for row in rows}
         held = sum(each.waiting + each.dead for each in counts.values())
         self._room.counted(held, began, _loop_time())
         return counts
@@ -218,13 +189,10 @@ class PostgresOutbox(Outbox):
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[DeadLetter]:
         page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
-        async with self._database.limited():
-            return [read_dead(row) for row in await self._database.fetch(sql.LIST_DEAD, page)]
+        return read_dead(await self._find_pool().fetch(sql.LIST_DEAD, page))
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
-        async with self._database.limited():
-            rows = await self._database.fetch(sql.FIND_DEAD, {"event_id": event_id})
-        return [read_dead(row) for row in rows]
+        return read_dead(await self._find_pool().fetch(sql.FIND_DEAD, {"event_id": event_id}))
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
         return await self._change(sql.REVIVE, sorted(map(digest_key, keys)), now=now)
@@ -235,25 +203,50 @@ class PostgresOutbox(Outbox):
         return dropped
 
     async def save_circuit(self, circuit: Circuit) -> None:
-        async with self._database.limited():
-            await self._database.execute(sql.SAVE_CIRCUIT, build_circuit(circuit))
+        values = {**asdict(circuit), "reason": clean_text(circuit.reason)}
+        await self._find_pool().execute(sql.SAVE_CIRCUIT, values)
 
     async def circuits(self) -> Mapping[str, Circuit]:
-        async with self._database.limited():
-            return read_circuits(await self._database.fetch(sql.CIRCUITS, {}))
+        return read_circuits(await self._find_pool().fetch(sql.CIRCUITS))
+
+    async def close(self) -> None:
+        pool = self._pools.pop((os.getpid(), asyncio.get_running_loop()), None)
+        if pool is not None:
+            await pool.close()
 
     async def _change(self, statement: str, keys: Sequence[bytes], **values: Any) -> int:
         """Run ``statement`` on the rows of ``keys``; return how many it changed."""
         if not keys:
             return 0
-        async with self._database.limited():
-            return await self._database.execute(statement, {"keys": keys, **values})
+        return await self._find_pool().execute(statement, {"keys": keys, **values})
 
-    async def close(self) -> None:
-        await self._database.close()
+    def _find_pool(self) -> Pool:
+        """Return the pool of this process and event loop; create it if it is missing."""
+        here = (os.getpid(), asyncio.get_running_loop())
+        pool = self._pools.get(here)
+        if pool is None:
+            for pid, loop in list(self._pools):
+                if pid == os.getpid() and loop.is_closed():
+                    self._pools.pop((pid, loop)).drop_idle()
+            pool = self._pools[here] = Pool(self._settings, self._max_connections)
+        return pool
 
     def __repr__(self) -> str:
-        return f"PostgresOutbox({str(self._database)!r})"
+        return f"PostgresOutbox({build_name(self._settings)!r})"
+
+
+async def _store_inside(
+    connection: Any, pool: Pool, rows: Rows, limit: asyncio.Timeout
+) -> set[bytes]:
+    """Store ``rows`` in the caller's transaction; return the keys that are new."""
+    # Their search path may lead elsewhere.
+    table = f"{await pool.find_schema()}.bridge_deliveries"
+    statement = sql.PUT.replace("bridge_deliveries", table)
+    # From here on it is the caller's connection: cutting a statement short would break their
+    # transaction, and how long it may take is for them to decide.
+    limit.reschedule(None)
+    found = await run_inside(connection, statement, build_columns(rows))
+    return {bytes(row[0]) for row in found}
 
 
 def _loop_time() -> float:

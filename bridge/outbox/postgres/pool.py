@@ -13,17 +13,29 @@ an outage) and 1371 (cancelling waits for a server that hangs), read 2026-11-24.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from bridge.outbox.postgres.sql import FIND_TABLES, SCHEMA
+from bridge.errors import BridgeError, OutboxError, OutboxFullError
+from bridge.outbox.postgres import sql
+from bridge.outbox.postgres.puts import PutQueue
+from bridge.outbox.postgres.rows import Row, Values
+from bridge.outbox.postgres.url import build_name
 
+PATIENCE = 25.0  # seconds that the sender waits; less than its lease
+ATTEMPTS = 3  # at a statement that PostgreSQL aborted in favour of another one
 MAX_AGE = 1800.0  # seconds after which a connection is replaced: a name may get a new host
 CANCEL_GRACE = 5.0  # seconds for a cancelled statement to end before its connection is closed
 CLOSE_POLL = 0.1  # seconds between attempts to end such statements when the pool is closed
+
+DISK_FULL = "53100"  # SQLSTATE disk_full
+DEADLOCK = ("40P01", "40001")  # SQLSTATE deadlock_detected, serialization_failure
+FORBIDDEN = "42501"  # SQLSTATE insufficient_privilege
+MISSING = ("42P01", "3F000")  # SQLSTATE undefined_table, invalid_schema_name
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Work = Callable[[Connection], Awaitable["Result"]]
@@ -33,11 +45,12 @@ Result = TypeVar("Result")
 class Pool:
     """Connections of the running event loop: opened when needed, kept while idle.
 
-    Args:
-        settings: Connection parameters by libpq's names.
-        size: How many connections there may be.
+    Each statement is a transaction of its own. It ends within ``patience`` seconds, and raises
+    ``OutboxError`` for whatever fails.
 
     Attributes:
+        name: The address of the database, for messages.
+        puts: Stores what is put on this event loop.
         schema: Where the tables are, quoted; empty until they were looked for.
         counting: Held while one caller counts and the others wait for the result.
     """
@@ -50,18 +63,90 @@ class Pool:
         self._given_up: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        self._preparing = asyncio.Lock()
+        self.name = build_name(settings)
+        self.puts = PutQueue(self.name, self.fetch, self.limited, size)
         self.schema = ""
         self.counting = asyncio.Lock()
-        self._preparing = asyncio.Lock()
 
-    async def run(self, work: Work[Result]) -> Result:
+    async def fetch(self, statement: str, values: Values | None = None) -> list[Row]:
+        """Return the rows of ``statement``."""
+
+        async def work(connection: Connection) -> list[Row]:
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(statement.encode(), values)
+            return [*await cursor.fetchall()]
+
+        return await self._run(work, PATIENCE)
+
+    async def fetch_from_index(self, statement: str, values: Values | None = None) -> list[Row]:
+        """Return the rows of ``statement``, which must read whole indexes and not the table."""
+
+        async def work(connection: Connection) -> list[Row]:
+            async with connection.transaction():
+                await connection.execute(sql.INDEX_ONLY)
+                return [*await (await connection.execute(statement.encode(), values)).fetchall()]
+
+        return await self._run(work, PATIENCE)
+
+    async def execute(self, statement: str, values: Values, patience: float = PATIENCE) -> int:
+        """Run ``statement``; return how many rows it changed."""
+
+        async def work(connection: Connection) -> int:
+            return (await connection.execute(statement.encode(), values)).rowcount
+
+        return await self._run(work, patience)
+
+    async def find_schema(self) -> str:
+        """Return where the tables are, quoted."""
+        if not self.schema:
+            await self.fetch("SELECT 1")  # any statement looks for the tables first
+        return self.schema
+
+    @asynccontextmanager
+    async def limited(self, patience: float) -> AsyncIterator[asyncio.Timeout]:
+        """Give up after ``patience`` seconds; raise ``OutboxError`` for whatever fails."""
+        try:
+            async with asyncio.timeout(patience) as limit:
+                yield limit
+        except BridgeError:
+            raise
+        except TimeoutError as error:
+            raise OutboxError(f"outbox {self.name}: no answer within {patience:.0f} s") from error
+        except Exception as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: Exception) -> OutboxError:
+        state = getattr(error, "sqlstate", None)
+        text = f"outbox {self.name}: {_read_reason(error)}"
+        if state == DISK_FULL:
+            return OutboxFullError(text)
+        if state in MISSING:
+            self.schema = ""  # the next call looks again
+        if state in (FORBIDDEN, *MISSING):
+            text += (
+                f"; {' and '.join(sql.TABLES)} must exist with SELECT, INSERT, UPDATE, DELETE"
+                " for this role, or it must be allowed to create them: see"
+                " bridge.outbox.postgres.sql.SCHEMA"
+            )
+        return OutboxError(text)
+
+    async def _run(self, work: Work[Result], patience: float) -> Result:
+        """Run ``work``; run it again if PostgreSQL aborted it in favour of another transaction."""
+        async with self.limited(patience):
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return await self._run_once(work)
+                except psycopg.Error as error:
+                    if error.sqlstate not in DEADLOCK:
+                        raise
+            return await self._run_once(work)
+
+    async def _run_once(self, work: Work[Result]) -> Result:
         """Call ``work`` with a connection in autocommit mode, once the tables exist.
 
         Cancelling this call takes no time, whatever the server does: the statement is cancelled in
         the background.
-
-        Raises:
-            psycopg.Error: From psycopg itself.
         """
         task = asyncio.ensure_future(self._use(work))
         self._tasks.add(task)
@@ -69,15 +154,12 @@ class Pool:
         try:
             await asyncio.wait({task})
         finally:
-            self._cancel(task)
+            # Without waiting for its end: psycopg asks the server, which may hang, to cancel.
+            if not task.done():
+                self._given_up.add(task)
+                task.cancel()
+                self._loop.call_later(CANCEL_GRACE, task.cancel)
         return task.result()
-
-    def _cancel(self, task: asyncio.Task[Any]) -> None:
-        """End ``task`` without waiting: psycopg asks the server, which may hang, to cancel."""
-        if not task.done():
-            self._given_up.add(task)
-            task.cancel()
-            self._loop.call_later(CANCEL_GRACE, task.cancel)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -122,14 +204,15 @@ class Pool:
         if self.schema:
             return
         async with self._preparing:
-            row = await (await connection.execute(FIND_TABLES)).fetchone()
+            row = await (await connection.execute(sql.FIND_TABLES)).fetchone()
             if row is None:
-                await connection.execute(SCHEMA)
-                row = await (await connection.execute(FIND_TABLES)).fetchone()
+                await connection.execute(sql.SCHEMA)
+                row = await (await connection.execute(sql.FIND_TABLES)).fetchone()
             self.schema = row[0] if row else ""
 
     async def close(self) -> None:
         """Close all connections once the running work is done."""
+        await self.puts.finish()
         self._closed = True
         self.drop_idle()
         while self._given_up:
@@ -155,3 +238,11 @@ def _is_open(connection: Connection) -> bool:
     except psycopg.Error:
         return False
     return not connection.closed
+
+
+def _read_reason(error: Exception) -> str:
+    """Return the first line of the message, without the rows that PostgreSQL adds as a detail."""
+    diagnosis = getattr(error, "diag", None)
+    primary = getattr(diagnosis, "message_primary", None)
+    text = primary or str(error).strip().partition("\n")[0] or type(error).__name__
+    return str(text)[:500]

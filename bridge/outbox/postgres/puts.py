@@ -53,11 +53,6 @@ class Put:
     deadline: float
     answer: asyncio.Future[set[bytes]]
 
-    @property
-    def size(self) -> int:
-        """Bytes of its bodies."""
-        return sum(len(delivery.body) for delivery, _ in self.rows.values())
-
     def settle(self, new: set[bytes]) -> None:
         """Answer its caller, who may be gone."""
         if not self.answer.done():
@@ -74,12 +69,8 @@ class Put:
 class PutQueue:
     """Stores what callers put, over few connections.
 
-    Args:
-        name: The name of the outbox, for messages.
-        fetch: Runs a statement and returns its rows.
-        limited: Ends what takes longer than the given seconds, and raises ``OutboxError`` for
-            whatever fails.
-        connections: How many connections there are.
+    ``limited`` ends what takes longer than the given seconds, and raises ``OutboxError`` for
+    whatever fails.
     """
 
     def __init__(self, name: str, fetch: Fetch, limited: Limited, connections: int) -> None:
@@ -144,7 +135,7 @@ class PutQueue:
             if not put.answer.done():
                 group.append(put)
                 rows += len(put.rows)
-                size += put.size
+                size += sum(len(delivery.body) for delivery, _ in put.rows.values())
         return group
 
     async def _store_alone(self, put: Put) -> None:
@@ -152,19 +143,26 @@ class PutQueue:
             return
         try:
             if not await self._try([put]):
-                self._stall(put)
+                keys = frozenset(put.rows)
+                self._stalled[keys] = [put]
+                task = asyncio.create_task(self._insist(keys))
+                self._insisting.add(task)
+                task.add_done_callback(self._insisting.discard)
         except OutboxError as error:
             put.fail(error)
 
     async def _try(self, puts: Sequence[Put]) -> bool:
         """Store ``puts`` and answer them; return false if another transaction is in the way."""
         patience = max(put.deadline for put in puts) - self._loop.time()
-        async with self._limited(patience):
-            values = {**build_columns(_merge(puts)), "lock_timeout": f"{LOCK_TIMEOUT * 1000:.0f}ms"}
-            try:
+        lock_timeout = f"{LOCK_TIMEOUT * 1000:.0f}ms"
+        try:
+            async with self._limited(patience):
+                values = {**build_columns(_merge(puts)), "lock_timeout": lock_timeout}
                 found = await self._fetch(sql.PUT_OR_GIVE_UP, values)
-            except psycopg.errors.LockNotAvailable:
+        except OutboxError as error:
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                 return False
+            raise
         new = {bytes(row[0]) for row in found}
         for put in puts:
             own = new & put.rows.keys()
@@ -180,18 +178,15 @@ class PutQueue:
         others.append(put)
         return True
 
-    def _stall(self, put: Put) -> None:
-        keys = frozenset(put.rows)
-        self._stalled[keys] = [put]
-        task = asyncio.create_task(self._insist(keys))
-        self._insisting.add(task)
-        task.add_done_callback(self._insisting.discard)
-
     async def _insist(self, keys: frozenset[bytes]) -> None:
         """Try to store the stalled puts of ``keys``, for ``STALLED`` seconds at most."""
         puts, end = self._stalled[keys], self._loop.time() + STALLED
         try:
-            while not await self._try_again(puts):
+            while True:
+                await asyncio.sleep(STALLED_POLL)
+                async with self._insists:
+                    if await self._try(puts):
+                        return
                 if self._loop.time() >= end:
                     raise OutboxError(
                         f"outbox {self._name}: another transaction has stored this event, or locked"
@@ -203,11 +198,6 @@ class PutQueue:
                 put.fail(error)
         finally:
             del self._stalled[keys]
-
-    async def _try_again(self, puts: Sequence[Put]) -> bool:
-        await asyncio.sleep(STALLED_POLL)
-        async with self._insists:
-            return await self._try(puts)
 
 
 def _merge(puts: Sequence[Put]) -> Rows:

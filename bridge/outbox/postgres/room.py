@@ -8,12 +8,7 @@ RECOUNT_FACTOR = 10  # the next count is at least so many times later than a cou
 
 
 class Room:
-    """How much of the capacity is used: counted now and then, and adjusted by our own changes.
-
-    Attributes:
-        capacity: How many deliveries may wait or be dead.
-        held: How many do, as last counted and adjusted.
-    """
+    """How much of the capacity is used: counted now and then, and adjusted by our own changes."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity

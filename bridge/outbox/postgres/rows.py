@@ -1,15 +1,19 @@
-"""Deliveries as PostgreSQL's rows, and rows as deliveries, dead letters and counts."""
+"""Deliveries as the parameters of PostgreSQL's statements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bridge.outbox.base import REMEMBERED_SECONDS, Circuit, Counts, DeadLetter, Delivery
-from bridge.outbox.postgres.sql import digest_key
+from bridge.outbox.base import REMEMBERED_SECONDS, Delivery, Key, digest_texts
 
 Values = Mapping[str, Any]
 Row = Sequence[Any]
+
+
+def digest_key(key: Key) -> bytes:
+    """Return the 32 bytes that stand for ``key``."""
+    return digest_texts(key, 32)
 
 
 def build_columns(stored: Mapping[bytes, tuple[Delivery, float]]) -> Values:
@@ -37,51 +41,6 @@ def build_keys(deliveries: Iterable[Delivery]) -> list[bytes]:
     return sorted({digest_key(each.key) for each in deliveries})
 
 
-def build_circuit(circuit: Circuit) -> Values:
-    """Return ``circuit`` as the parameters of ``SAVE_CIRCUIT``."""
-    return {
-        "destination": circuit.destination,
-        "state": circuit.state,
-        "reason": clean_text(circuit.reason),
-        "since": float(circuit.since),
-        "until": float(circuit.until),
-    }
-
-
 def clean_text(text: str) -> str:
     """Return ``text`` without what PostgreSQL cannot store; a destination may send anything."""
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
-
-
-def read_delivery(row: Row) -> Delivery:
-    """Return the delivery of a row of ``CLAIM``."""
-    destination, event_name, event_id, body, due, expires, attempts = row
-    return Delivery(
-        destination=destination,
-        event_name=event_name,
-        event_id=event_id,
-        body=body,
-        due=due,
-        expires=expires,
-        attempts=attempts,
-    )
-
-
-def read_dead(row: Row) -> DeadLetter:
-    """Return the dead letter of a row of ``LIST_DEAD``."""
-    return DeadLetter(delivery=read_delivery(row[:7]), reason=row[7], buried_at=row[8])
-
-
-def read_counts(rows: Iterable[Row]) -> dict[str, Counts]:
-    """Return the rows of ``COUNT`` added up by destination."""
-    sums: dict[str, Counts] = {}
-    for destination, waiting, held, delivered, dead, oldest in rows:
-        known = sums.get(destination, Counts())
-        sums[destination] = Counts(
-            waiting=known.waiting + waiting,
-            held=known.held + held,
-            delivered=known.delivered + delivered,
-            dead=known.dead + dead,
-            oldest=known.oldest if oldest is None else oldest,
-        )
-    return sums

@@ -14,8 +14,6 @@ and tried, 2026-11-24.
 
 from __future__ import annotations
 
-from bridge.outbox.base import Key, digest_texts
-
 TABLES = ("bridge_deliveries", "bridge_circuits")
 
 # Any number will do, as long as every process uses the same.
@@ -188,17 +186,22 @@ SELECT due FROM bridge_deliveries WHERE destination = %(destination)s AND due IS
 ORDER BY due LIMIT 1
 """
 
-# Columns: destination, waiting, held, delivered, dead, oldest. Each part reads one index.
+# A row has the destination, then the fields of Counts. Each part reads one index.
 COUNT = """
-SELECT destination, count(*), count(*) FILTER (WHERE attempts = 0 AND due > %(now)s::float8),
-       0, 0, min(stored_at)
-FROM bridge_deliveries WHERE due IS NOT NULL GROUP BY destination
-UNION ALL
-SELECT destination, 0, 0, count(*), 0, NULL FROM bridge_deliveries
-WHERE due IS NULL AND reason IS NULL AND settled_at >= %(forgotten)s::float8 GROUP BY destination
-UNION ALL
-SELECT destination, 0, 0, 0, count(*), NULL FROM bridge_deliveries
-WHERE reason IS NOT NULL GROUP BY destination
+SELECT destination, sum(waiting)::bigint, sum(held)::bigint, sum(delivered)::bigint,
+       sum(dead)::bigint, min(oldest)
+FROM (
+    SELECT destination, count(*), count(*) FILTER (WHERE attempts = 0 AND due > %(now)s::float8),
+           0, 0, min(stored_at)
+    FROM bridge_deliveries WHERE due IS NOT NULL GROUP BY destination
+    UNION ALL
+    SELECT destination, 0, 0, count(*), 0, NULL FROM bridge_deliveries
+    WHERE due IS NULL AND reason IS NULL AND settled_at >= %(forgotten)s::float8
+    GROUP BY destination
+    UNION ALL
+    SELECT destination, 0, 0, 0, count(*), NULL FROM bridge_deliveries
+    WHERE reason IS NOT NULL GROUP BY destination
+) AS counted (destination, waiting, held, delivered, dead, oldest) GROUP BY destination
 """
 
 COUNT_HELD = """
@@ -241,8 +244,3 @@ SET state = excluded.state, reason = excluded.reason, since = excluded.since, un
 """
 
 CIRCUITS = "SELECT destination, state, reason, since, until FROM bridge_circuits"
-
-
-def digest_key(key: Key) -> bytes:
-    """Return the 32 bytes that stand for ``key``."""
-    return digest_texts(key, 32)

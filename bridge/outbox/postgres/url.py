@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -9,44 +10,24 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bridge.errors import ConfigError
 
-CONNECT_TIMEOUT = 5  # seconds, unless the URL has another
+_DEFAULTS = {
+    "client_encoding": "UTF8",
+    "application_name": "pixel-bridge",
+    "connect_timeout": 5,  # seconds
+}
 _ADVICE = (
     "PostgresOutbox url must be like postgresql://user:password@host:5432/database, with special"
     " characters of a password percent-encoded (@ as %40)"
 )
 
 
-class PostgresURL:
-    """Where the outbox is. Its ``repr`` and ``str`` hide user and password.
-
-    Args:
-        url: Such as ``postgresql://user:password@host:5432/database?sslmode=require``.
-
-    Attributes:
-        settings: Connection parameters by libpq's names, including the password.
+def parse_url(url: str) -> dict[str, Any]:
+    """Return the connection parameters in ``url`` by libpq's names, including the password.
 
     Raises:
         ConfigError: It is not such a URL. The message shows nothing of it, as any part may be the
             password.
     """
-
-    def __init__(self, url: str) -> None:
-        self.settings: dict[str, Any] = {
-            "client_encoding": "UTF8",
-            "application_name": "pixel-bridge",
-            "connect_timeout": CONNECT_TIMEOUT,
-            **_parse_url(url),
-        }
-
-    def __str__(self) -> str:
-        host, port, name = (self.settings.get(key) for key in ("host", "port", "dbname"))
-        return f"postgresql://{host or ''}{f':{port}' if port else ''}/{name or ''}"
-
-    def __repr__(self) -> str:
-        return f"PostgresURL({str(self)!r})"
-
-
-def _parse_url(url: str) -> dict[str, Any]:
     if not url.startswith(("postgresql://", "postgres://")):
         raise ConfigError(_ADVICE)
     settings: dict[str, Any] = {}
@@ -60,4 +41,10 @@ def _parse_url(url: str) -> dict[str, Any]:
     ports = str(settings.get("port") or "0").split(",")
     if not settings or "@" in names or not all(map(str.isdigit, ports)):
         raise ConfigError(_ADVICE)
-    return settings
+    return {**_DEFAULTS, **settings}
+
+
+def build_name(settings: Mapping[str, Any]) -> str:
+    """Return the address without user and password, for messages."""
+    host, port, name = (settings.get(key) for key in ("host", "port", "dbname"))
+    return f"postgresql://{host or ''}{f':{port}' if port else ''}/{name or ''}"

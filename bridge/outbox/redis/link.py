@@ -13,22 +13,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from redis import exceptions
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from bridge.errors import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox.redis.scripts import Script
 
-try:
-    from redis import exceptions
-    from redis.asyncio import ConnectionPool, Redis, RedisCluster
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-except ImportError as error:
-    raise ConfigError(
-        "RedisOutbox needs the redis package: pip install 'pixel-bridge[redis]'"
-    ) from error
+Argument = bytes | str | int  # of a command
 
 TIMEOUT = 5.0  # seconds for one call, including the wait for a free connection and one repeat
 _CONNECTIONS = 32  # of one event loop
@@ -53,14 +49,11 @@ _log = logging.getLogger("bridge.outbox")
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 
 
-@dataclass(frozen=True, slots=True)
-class _Client:
-    """The connections of one event loop.
+class _Client(NamedTuple):
+    """The connections of one event loop, and ``slots``, which gives them out in order.
 
-    Attributes:
-        redis: redis-py's client of the server or the cluster.
-        slots: Gives out the connections in order. redis-py's own blocking pool gives a free
-            connection to whoever asks next, so that those who wait may wait for ever.
+    redis-py's own blocking pool gives a free connection to whoever asks next, so that those who
+    wait may wait for ever.
     """
 
     redis: Redis | RedisCluster
@@ -68,11 +61,7 @@ class _Client:
 
 
 class RedisLink:
-    """Runs scripts and commands on what ``url`` names.
-
-    Args:
-        url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and a
-            path; ``?cluster=true`` for a cluster, of which any node is given.
+    """Runs scripts and commands on what ``url`` names, as in ``RedisOutbox``.
 
     Attributes:
         name: The address without password and options, for messages.
@@ -90,17 +79,13 @@ class RedisLink:
         self,
         script: Script,
         keys: Sequence[bytes],
-        args: Sequence[bytes | str | int],
+        args: Sequence[Argument],
         *,
         repeatable: bool = True,
     ) -> Any:
         """Return the answer of ``script``, whose first argument says whether this is a repeat.
 
-        Args:
-            script: What to run.
-            keys: All keys it touches.
-            args: Its arguments after the first.
-            repeatable: Whether it may be run again when the first answer was lost.
+        ``repeatable`` says whether it may be run again when the first answer was lost.
 
         Raises:
             OutboxError: No answer within 5 seconds, or the server's error.
@@ -112,7 +97,7 @@ class RedisLink:
         await self._check_durability()
         return answer
 
-    async def execute(self, *command: bytes | str | int) -> Any:
+    async def execute(self, *command: Argument) -> Any:
         """Return the answer to one command that may be repeated; raises as ``run`` does."""
         return await self._call(command, command)
 
@@ -173,7 +158,12 @@ class RedisLink:
                 answer = await client.redis.config_get(*_DURABLE)
         except _FAILURES:
             return
-        weak = _find_weak(answer)
+        weak = [
+            f"{key} is {answer[key]}, should be {wanted}"
+            for key, wanted in _DURABLE.items()
+            # volatile-* evicts only keys with a time to live, and ours have none.
+            if not (answer.get(key) or wanted).startswith((wanted, "volatile-"))
+        ]
         if weak:
             _log.warning("outbox %s may lose accepted events: %s", self.name, "; ".join(weak))
 
@@ -181,7 +171,11 @@ class RedisLink:
         text = str(error) or type(error).__name__
         if isinstance(error, TimeoutError | exceptions.TimeoutError):
             text = f"no answer within {TIMEOUT:g} s"
-        if _needs_password(error):
+        # Redis refuses a command with many arguments, such as a put, before it reads its name, and
+        # with another message (tried with Redis 7.0, 2026-11-24).
+        if "unauthenticated" in text or (
+            isinstance(error, exceptions.AuthenticationError) and "Authentication required" in text
+        ):
             text += (
                 "; the server wants a password: put it into the URL, as in"
                 " redis://:password@host:6379/0"
@@ -208,17 +202,6 @@ async def _send(client: Redis | RedisCluster, command: Sequence[Any]) -> Any:
         return await client.execute_command("EVAL", script.text, *rest)
 
 
-def _needs_password(error: BaseException) -> bool:
-    """Return whether the server refused us because no password was given.
-
-    Redis refuses a command with many arguments, such as a put, before it reads its name, and with
-    another message (tried with Redis 7.0, 2026-11-24).
-    """
-    if isinstance(error, exceptions.AuthenticationError):
-        return "Authentication required" in str(error)
-    return "unauthenticated" in str(error)
-
-
 def _hide_arguments(error: BaseException) -> BaseException:
     """Return ``error`` without quoted arguments: a server without AUTH repeats the password."""
     text, quoted, _ = str(error).partition(", with args beginning with")
@@ -229,13 +212,15 @@ def _parse_url(url: str) -> tuple[str, str, bool]:
     """Return the name for messages, the URL for redis-py, and whether it is a cluster's."""
     try:
         parts = urlsplit(url)
+        name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        name = _build_name(parts.scheme, parts.hostname, parts.port, parts.path)
-        is_cluster = _is_true(options.pop("cluster", "false"))
+        cluster = options.pop("cluster", "false")
+        if cluster not in {"true", "false"}:
+            raise ConfigError("cluster must be true or false")
         _check_url(parts.scheme, parts.path, options)
         given = parts._replace(query=urlencode(options)).geturl()
         pool = ConnectionPool.from_url(given)
-        if is_cluster and pool.connection_kwargs.get("db"):
+        if cluster == "true" and pool.connection_kwargs.get("db"):
             raise ConfigError("a cluster has database 0 only")
     except ValueError as error:
         # The messages of redis-py and urllib may quote the password.
@@ -244,13 +229,7 @@ def _parse_url(url: str) -> tuple[str, str, bool]:
             f"RedisOutbox url must be like redis://user:password@host:6379/0: {reason}"
             "; percent-encode the special characters of a password"
         ) from None
-    return name, given, is_cluster
-
-
-def _build_name(scheme: str, host: str | None, port: int | None, path: str) -> str:
-    if scheme == "unix":
-        return f"unix://{path}"
-    return f"{scheme}://{host or 'localhost'}:{port or 6379}{path}"
+    return f"unix://{parts.path}" if parts.scheme == "unix" else name, given, cluster == "true"
 
 
 def _check_url(scheme: str, path: str, options: Mapping[str, str]) -> None:
@@ -263,24 +242,3 @@ def _check_url(scheme: str, path: str, options: Mapping[str, str]) -> None:
         raise ConfigError("the path must be a database number")
     if scheme == "unix" and not path:
         raise ConfigError("the path of the socket is missing")
-
-
-def _is_true(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ConfigError("cluster must be true or false")
-    return text == "true"
-
-
-def _find_weak(answer: Mapping[Any, Any]) -> list[str]:
-    """Return the settings that are less durable than a commit to a disk."""
-    found = {_to_text(key): _to_text(value) for key, value in answer.items()}
-    return [
-        f"{key} is {found[key]}, should be {wanted}"
-        for key, wanted in _DURABLE.items()
-        # volatile-* evicts only keys with a time to live, and ours have none.
-        if not found.get(key, wanted).startswith((wanted, "volatile-"))
-    ]
-
-
-def _to_text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -41,7 +41,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.errors import ConfigError, OutboxError, OutboxFullError
+from bridge.errors import ConfigError, OutboxError
 from bridge.outbox.base import (
     CAPACITY,
     FORGET_AT_ONCE,
@@ -52,54 +52,29 @@ from bridge.outbox.base import (
     Delivery,
     Key,
     Outbox,
+    build_full_error,
     check_capacity,
+    refuse_connection,
 )
 from bridge.outbox.redis import scripts
-from bridge.outbox.redis.link import RedisLink
+from bridge.outbox.redis.link import Argument, RedisLink
 from bridge.outbox.redis.records import (
     TOKEN_BYTES,
-    UnreadableRecordError,
     build_digest,
     build_event_digest,
     build_record,
-    parse_circuit,
-    parse_counts,
-    parse_dead_letter,
-    parse_first_score,
     parse_record,
 )
 
 _log = logging.getLogger("bridge.outbox")
 
 
-class Keyspace:
-    """The names of all keys under one prefix."""
-
-    _SHARED = (
-        "deliveries", "attempts", "reasons", "unreadable",
-        "destinations", "dead", "dead_ids", "circuits",
-    )  # fmt: skip
-    _LANE = ("due", "held", "stored", "delivered", "dead")
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self.deliveries = self._build("deliveries")
-        self.destinations = self._build("destinations")
-        self.circuits = self._build("circuits")
-
-    def of(self, destinations: Iterable[str]) -> list[bytes]:
-        """Return the keys of a script: the shared ones, then those of each destination."""
-        return [
-            *(self._build(name) for name in self._SHARED),
-            *(self._build(f"{part}:{name}") for name in destinations for part in self._LANE),
-        ]
-
-    def due(self, destination: str) -> bytes:
-        """Return the key of the deliveries that wait for ``destination``, sorted by due."""
-        return self._build(f"due:{destination}")
-
-    def _build(self, name: str) -> bytes:
-        return f"{{{self._prefix}}}:{name}".encode(errors="surrogatepass")
+# The keys of a script, in the order in which it takes them: shared ones, and of each destination.
+_SHARED = (
+    "deliveries", "attempts", "reasons", "unreadable",
+    "destinations", "dead", "dead_ids", "circuits",
+)  # fmt: skip
+_PARTS = ("due", "held", "stored", "delivered", "dead")
 
 
 class RedisOutbox(Outbox):
@@ -121,7 +96,6 @@ class RedisOutbox(Outbox):
         self._link = RedisLink(url)
         self._prefix = prefix
         self._capacity = check_capacity(capacity)
-        self._keys = Keyspace(prefix)
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
@@ -134,11 +108,7 @@ class RedisOutbox(Outbox):
             OutboxFullError: The capacity or the server's memory is used up.
             ConfigError: ``connection`` was given: Redis cannot take part in a transaction.
         """
-        if connection is not None:
-            raise ConfigError(
-                "RedisOutbox cannot take part in your transaction: leave connection= out, or use"
-                " PostgresOutbox with a connection to its database"
-            )
+        refuse_connection("RedisOutbox", connection)
         if not deliveries:
             return []
         lanes = _number(delivery.destination for delivery in deliveries)
@@ -146,13 +116,9 @@ class RedisOutbox(Outbox):
             args = self._build_put(deliveries, lanes, now)
         except (TypeError, ValueError) as error:
             raise OutboxError(f"outbox {self._link.name}: {error}") from error
-        answer = await self._link.run(scripts.PUT, self._keys.of(lanes), args)
+        answer = await self._link.run(scripts.PUT, self._list_keys(lanes), args)
         if isinstance(answer, int):
-            raise OutboxFullError(
-                f"outbox {self._link.name} is full, it holds {answer} of {self._capacity}"
-                " deliveries: see why they are not delivered, drop dead letters, or give it a"
-                " larger capacity"
-            )
+            raise build_full_error(self._link.name, answer, self._capacity)
         return [new == 1 for new in answer]
 
     async def claim(
@@ -166,35 +132,31 @@ class RedisOutbox(Outbox):
         if limit < 1:
             return []
         due = now + lease
-        keys = self._keys.of([destination])
-        answer = await self._link.run(scripts.CLAIM, keys, [_score(now), _score(due), limit])
+        args: list[Argument] = [_score(now), _score(due), limit]
+        answer = await self._link.run(scripts.CLAIM, self._list_keys([destination]), args)
         digests, attempts = answer[::2], answer[1::2]
         records = await self._read_records(digests)
-        claimed, unreadable, missing = [], [], []
+        claimed, unreadable = [], {}
         for digest, record, count in zip(digests, records, attempts, strict=True):
-            if record is None:
-                missing.append(digest)
-                continue
             try:
-                claimed.append(parse_record(digest, record, due=due, attempts=count))
-            except UnreadableRecordError:
-                unreadable.append(digest)
-        if missing:
-            await self._link.run(scripts.DISCARD, keys, missing)
+                claimed.append(parse_record(digest, record or b"", due=due, attempts=count))
+            except ValueError:
+                unreadable[digest] = record or b""
         if unreadable:
             await self._set_aside(destination, unreadable)
         return claimed
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         args = [_score(now), _score(now - REMEMBERED_SECONDS), FORGET_AT_ONCE]
-        await self._settle(scripts.ACK, deliveries, args)
+        await self._change(scripts.ACK, [each.key for each in deliveries], args)
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
-        await self._settle(scripts.RETRY, deliveries, [_score(due)])
+        await self._change(scripts.RETRY, [each.key for each in deliveries], [_score(due)])
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
-        keys = [delivery.key for delivery in deliveries]
-        await self._move(scripts.BURY, keys, [_score(now), reason.encode(errors="replace")])
+        args = [_score(now), reason.encode(errors="replace")]
+        keys = [each.key for each in deliveries]
+        await self._change(scripts.BURY, keys, args, of_dead=True)
 
     async def release(self, event_name: str, event_id: str, now: float) -> int:
         """As ``Outbox.release``, for the destinations that had deliveries when it was called."""
@@ -203,19 +165,19 @@ class RedisOutbox(Outbox):
             return 0
         digests = [build_digest((name, event_name, event_id)) for name in names]
         released: int = await self._link.run(
-            scripts.RELEASE, self._keys.of(names), [_score(now), *digests]
+            scripts.RELEASE, self._list_keys(names), [_score(now), *digests]
         )
         return released
 
     async def has(self, event_name: str, event_id: str) -> bool:
         names = await self._read_destinations()
         digests = [build_digest((name, event_name, event_id)) for name in names]
-        return bool(await self._link.run(scripts.HAS, self._keys.of(names), digests))
+        return bool(await self._link.run(scripts.HAS, self._list_keys(names), digests))
 
     async def next_due(self, destination: str) -> float | None:
-        key = self._keys.due(destination)
+        key = self._build_key(f"due:{destination}")
         found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")
-        return parse_first_score(found)
+        return _read_score(found)
 
     async def count(self, now: float) -> Mapping[str, Counts]:
         """As ``Outbox.count``; also forgets keys older than 48 hours.
@@ -224,12 +186,16 @@ class RedisOutbox(Outbox):
         """
         names = await self._read_destinations()
         horizon = _score(now - REMEMBERED_SECONDS)
-        rows = await self._link.run(scripts.COUNT, self._keys.of(names), [_score(now), horizon])
-        found = {name: parse_counts(row) for name, row in zip(names, rows, strict=True)}
-        old = [name for name, (_, forgettable) in found.items() if forgettable]
+        rows = await self._link.run(scripts.COUNT, self._list_keys(names), [_score(now), horizon])
+        counts, old = {}, []
+        for name, row in zip(names, rows, strict=True):
+            waiting, held, delivered, dead, oldest, forgettable = row
+            counts[name] = Counts(waiting, held, delivered, dead, _read_score(oldest))
+            if forgettable:
+                old.append(name)
         if old:
-            await self._link.run(scripts.FORGET, self._keys.of(old), [horizon, FORGET_AT_ONCE])
-        return {name: counts for name, (counts, _) in found.items() if counts != Counts()}
+            await self._link.run(scripts.FORGET, self._list_keys(old), [horizon, FORGET_AT_ONCE])
+        return {name: each for name, each in counts.items() if each != Counts()}
 
     async def list_dead(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
@@ -237,33 +203,35 @@ class RedisOutbox(Outbox):
         """As ``Outbox.list_dead``; those that cannot be read are left out."""
         if limit < 1:
             return []
-        keys = self._keys.of([] if destination is None else [destination])
+        keys = self._list_keys([] if destination is None else [destination])
         rows = await self._link.run(scripts.LIST_DEAD, keys, [offset, offset + limit - 1])
         return self._parse_dead(rows)
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
         first = build_event_digest(event_id)
         args = [first, first + b"\xff" * (len(first) + 1)]
-        return self._parse_dead(await self._link.run(scripts.FIND_DEAD, self._keys.of([]), args))
+        return self._parse_dead(await self._link.run(scripts.FIND_DEAD, self._list_keys([]), args))
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
-        return await self._move(scripts.REVIVE, keys, [_score(now)], repeatable=False)
+        return await self._change(
+            scripts.REVIVE, keys, [_score(now)], of_dead=True, repeatable=False
+        )
 
     async def drop(self, keys: Sequence[Key]) -> int:
-        return await self._move(scripts.DROP, keys, [], repeatable=False)
+        return await self._change(scripts.DROP, keys, [], of_dead=True, repeatable=False)
 
     async def save_circuit(self, circuit: Circuit) -> None:
         args = [circuit.destination.encode(), msgspec.json.encode(circuit)]
-        await self._link.run(scripts.SAVE_CIRCUIT, self._keys.of([]), args)
+        await self._link.run(scripts.SAVE_CIRCUIT, self._list_keys([]), args)
 
     async def circuits(self) -> Mapping[str, Circuit]:
         """As ``Outbox.circuits``; one that cannot be read is left out."""
-        found = await self._link.execute("HVALS", self._keys.circuits)
+        found = await self._link.execute("HVALS", self._build_key("circuits"))
         circuits = {}
         for text in found:
             try:
-                circuit = parse_circuit(text)
-            except UnreadableRecordError:
+                circuit = msgspec.json.decode(text, type=Circuit)
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 _log.warning("outbox %s: a circuit cannot be read", self._link.name)
             else:
                 circuits[circuit.destination] = circuit
@@ -275,11 +243,21 @@ class RedisOutbox(Outbox):
     def __repr__(self) -> str:
         return f"RedisOutbox({self._link.name!r}, prefix={self._prefix!r})"
 
+    def _list_keys(self, destinations: Iterable[str]) -> list[bytes]:
+        """Return the keys of a script: the shared ones, then those of each destination."""
+        return [
+            *(self._build_key(name) for name in _SHARED),
+            *(self._build_key(f"{part}:{name}") for name in destinations for part in _PARTS),
+        ]
+
+    def _build_key(self, name: str) -> bytes:
+        return f"{{{self._prefix}}}:{name}".encode(errors="surrogatepass")
+
     def _build_put(
         self, deliveries: Sequence[Delivery], lanes: Mapping[str, int], now: float
-    ) -> list[bytes | str | int]:
+    ) -> list[Argument]:
         token = os.urandom(TOKEN_BYTES)
-        args: list[bytes | str | int] = [
+        args: list[Argument] = [
             _score(now), _score(now - REMEMBERED_SECONDS), self._capacity, len(lanes),
             *(name.encode() for name in lanes),
         ]  # fmt: skip
@@ -293,67 +271,73 @@ class RedisOutbox(Outbox):
             )
         return args
 
-    async def _settle(
-        self,
-        script: scripts.Script,
-        deliveries: Sequence[Delivery],
-        args: list[Any],
-    ) -> None:
-        if not deliveries:
-            return
-        lanes = _number(delivery.destination for delivery in deliveries)
-        for delivery in deliveries:
-            args += (lanes[delivery.destination], build_digest(delivery.key))
-        await self._link.run(script, self._keys.of(lanes), args)
-
-    async def _move(
+    async def _change(
         self,
         script: scripts.Script,
         keys: Sequence[Key],
         args: list[Any],
         *,
+        of_dead: bool = False,
         repeatable: bool = True,
     ) -> int:
-        """Move ``keys`` to or from the dead letters; return how many were moved."""
+        """Run ``script`` on ``keys``; return how many it changed, if it counts that.
+
+        A script that changes the dead letters takes the digest of each event too.
+        """
         if not keys:
             return 0
         lanes = _number(destination for destination, _, _ in keys)
         for key in keys:
-            args += (lanes[key[0]], build_digest(key), build_event_digest(key[2]))
-        moved = await self._link.run(script, self._keys.of(lanes), args, repeatable=repeatable)
-        return int(moved or 0)
+            args += (lanes[key[0]], build_digest(key))
+            if of_dead:
+                args.append(build_event_digest(key[2]))
+        changed = await self._link.run(script, self._list_keys(lanes), args, repeatable=repeatable)
+        return int(changed or 0)
 
     async def _read_records(self, digests: Sequence[bytes]) -> Sequence[bytes | None]:
         """Return the record of each; ``None`` if there is none."""
-        found: Sequence[bytes | None] = []
-        if digests:
-            found = await self._link.execute("HMGET", self._keys.deliveries, *digests)
+        if not digests:
+            return []
+        found: list[bytes | None]
+        found = await self._link.execute("HMGET", self._build_key("deliveries"), *digests)
         return found
 
-    async def _set_aside(self, destination: str, digests: list[bytes]) -> None:
-        _log.error(
-            "outbox %s: %s deliveries to %s cannot be read; they are moved to %s:unreadable",
-            self._link.name, len(digests), destination, f"{{{self._prefix}}}",
-        )  # fmt: skip
-        await self._link.run(scripts.SET_ASIDE, self._keys.of([destination]), digests)
+    async def _set_aside(self, destination: str, records: Mapping[bytes, bytes]) -> None:
+        """Take ``records`` out of the lane; an empty one is missing, and there is none to keep."""
+        if kept := sum(map(bool, records.values())):
+            _log.error(
+                "outbox %s: %s deliveries to %s cannot be read; they are moved to %s:unreadable",
+                self._link.name, kept, destination, f"{{{self._prefix}}}",
+            )  # fmt: skip
+        args = [each for pair in records.items() for each in pair]
+        await self._link.run(scripts.SET_ASIDE, self._list_keys([destination]), args)
 
     async def _read_destinations(self) -> list[str]:
-        found = await self._link.execute("SMEMBERS", self._keys.destinations)
+        found = await self._link.execute("SMEMBERS", self._build_key("destinations"))
         return sorted(name.decode(errors="replace") for name in found)
 
     def _parse_dead(self, rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
         letters = []
         for digest, record, attempts, reason, buried_at in rows:
             try:
-                letters.append(parse_dead_letter(digest, record, attempts, reason, buried_at))
+                at = float(buried_at or 0)
+                delivery = parse_record(digest, record or b"", due=at, attempts=int(attempts or 0))
             except ValueError:
                 _log.warning("outbox %s: a dead letter cannot be read", self._link.name)
+            else:
+                text = (reason or b"").decode(errors="replace")
+                letters.append(DeadLetter(delivery, text, at))
         return letters
 
 
 def _number(names: Iterable[str]) -> dict[str, int]:
     """Return each different name with its position, counted from 1 as in Lua."""
     return {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
+
+
+def _read_score(found: Sequence[bytes]) -> float | None:
+    """Return the score in the answer of ZRANGE for one member; ``None`` if there is none."""
+    return float(found[1]) if found else None
 
 
 def _score(at: float) -> str:

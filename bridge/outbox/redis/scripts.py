@@ -4,9 +4,9 @@ Redis runs one script at a time but does not roll back one that fails halfway. S
 the type of every key before it writes, and the server refuses ``PUT`` before it begins if the
 memory is used up. The others have the flag ``allow-oom``: they make room.
 
-Each script takes its keys in the order of ``Keyspace.of`` in ``outbox.py``. Its first argument says
-whether it repeats a call whose answer was lost. A script never builds a key's name itself, so that
-a cluster can route it.
+Each script takes its keys in the order of ``_SHARED`` and ``_PARTS`` in ``outbox.py``. Its first
+argument says whether it repeats a call whose answer was lost. A script never builds a key's name
+itself, so that a cluster can route it.
 
 Source: Redis, "EVAL", the note on key names, read 2026-11-24; what the flags do was measured on
 Redis 7.0.15 (tests/outbox/test_redis.py, the full memory).
@@ -81,12 +81,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script and the hash by which a server that has seen it runs it again.
-
-    Attributes:
-        text: What EVAL takes.
-        sha: What EVALSHA takes: SHA-1 of the text, in hex.
-    """
+    """A script, and its SHA-1 by which a server that has seen it runs it again."""
 
     text: str
     sha: str
@@ -191,27 +186,17 @@ return answer
 """
 )
 
-# digests, of the first lane: those without a record are deleted, there is nothing to deliver.
-DISCARD = _build_script(
-    """
-for i = 2, #ARGV do
-    if redis.call('HEXISTS', DELIVERIES, ARGV[i]) == 0 then
-        end_wait(LANES[1], ARGV[i])
-        redis.call('HDEL', ATTEMPTS, ARGV[i])
-    end
-end
-"""
-)
-
-# digests, of the first lane: records that cannot be read leave the lane, for a person to look at.
+# digests of the first lane, each with the record that was read, empty if there was none. They leave
+# the lane, unless they have another record by now; one that cannot be read is kept for a person.
 SET_ASIDE = _build_script(
     """
-for i = 2, #ARGV do
-    local record = redis.call('HGET', DELIVERIES, ARGV[i])
-    if end_wait(LANES[1], ARGV[i]) and record then
-        redis.call('HSET', UNREADABLE, ARGV[i], record)
-        redis.call('HDEL', DELIVERIES, ARGV[i])
-        redis.call('HDEL', ATTEMPTS, ARGV[i])
+for i = 2, #ARGV, 2 do
+    local digest, record = ARGV[i], ARGV[i + 1]
+    if (redis.call('HGET', DELIVERIES, digest) or '') == record then
+        end_wait(LANES[1], digest)
+        if record ~= '' then redis.call('HSET', UNREADABLE, digest, record) end
+        redis.call('HDEL', DELIVERIES, digest)
+        redis.call('HDEL', ATTEMPTS, digest)
     end
 end
 """
@@ -340,8 +325,8 @@ return dropped
 """
 )
 
-# now, horizon. One row for each lane: waiting, held, delivered, dead, how many delivered ones are
-# old enough to be forgotten, and the oldest with its time.
+# now, horizon. One row for each lane: waiting, held, delivered, dead, the oldest with its time, and
+# how many delivered ones are old enough to be forgotten.
 COUNT = _build_script(
     """
 local answer = {}
@@ -351,8 +336,8 @@ for i, lane in ipairs(LANES) do
         redis.call('ZCOUNT', lane.held, '(' .. ARGV[2], '+inf'),
         redis.call('ZCOUNT', lane.delivered, ARGV[3], '+inf'),
         redis.call('ZCARD', lane.dead),
-        redis.call('ZCOUNT', lane.delivered, '-inf', '(' .. ARGV[3]),
         redis.call('ZRANGE', lane.stored, 0, 0, 'WITHSCORES'),
+        redis.call('ZCOUNT', lane.delivered, '-inf', '(' .. ARGV[3]),
     }
 end
 return answer

@@ -144,13 +144,11 @@ class OutboxFile(sqlite3.Connection):
         if self._room is None:
             self._room = measure_room(self, self.path)
             self.is_tight = self._room.is_tight
-            self._set_checkpoint(CHECKPOINT if self._room.is_wide else CHECKPOINT_EARLY)
+            pages = CHECKPOINT if self._room.is_wide else CHECKPOINT_EARLY
+            if pages != self._checkpoint:
+                self.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+                self._checkpoint = pages
         return self._room
-
-    def _set_checkpoint(self, pages: int) -> None:
-        if pages != self._checkpoint:
-            self.execute(f"PRAGMA wal_autocheckpoint = {pages}")
-            self._checkpoint = pages
 
     def cut_wal(self) -> None:
         """Cut the -wal file back if it outgrew ``MAX_WAL``; waits a moment for readers.
@@ -163,18 +161,13 @@ class OutboxFile(sqlite3.Connection):
         Source: sqlite.work, "SQLite WAL File Growth and Checkpointing Behavior Explained", read
         2026-11-24.
         """
-        size = read_size(f"{self.path}-wal")
+        try:
+            size = os.stat(f"{self.path}-wal").st_size
+        except OSError:
+            return
         if size > (0 if self.is_tight else MAX_WAL) and time.monotonic() >= self._cut_at:
             self._cut_at = time.monotonic() + CUT_WAL
             self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-
-
-def read_size(path: str) -> int:
-    """Return the bytes of the file at ``path``, 0 if there is none."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 def read_identity(path: str) -> tuple[int, int] | None:
@@ -189,9 +182,7 @@ def read_identity(path: str) -> tuple[int, int] | None:
 def open_file(path: str, *, writes: bool = True) -> OutboxFile:
     """Open the outbox at ``path``; create the file and its tables if they are missing.
 
-    Args:
-        path: The file.
-        writes: Whether to keep more pages in memory, for a connection that changes many.
+    If it ``writes``, more pages are kept in memory.
 
     Raises:
         OutboxError: The file belongs to another application or another release of Bridge.

@@ -14,10 +14,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bridge.errors import OutboxError, OutboxFullError
+from bridge.errors import OutboxFullError
 from bridge.outbox.sqlite.file import (
     OutboxFile,
     build_error,
@@ -38,14 +39,12 @@ logger = logging.getLogger("bridge.outbox")
 
 @dataclass(slots=True)
 class Job:
-    """One piece of work and the future that waits for it.
+    """One piece of work, and the future that waits for its commit.
 
     Attributes:
         work: Called within a transaction, perhaps several times; the last call counts.
         patience: How long it may wait for another process's lock, in seconds.
         deadline: When that time is over, on the monotonic clock.
-        loop: The event loop of ``future``.
-        future: Resolved once the transaction is committed.
     """
 
     work: Work
@@ -73,12 +72,7 @@ def build_job(work: Work, patience: float) -> Job:
 
 
 class FileThread:
-    """Runs jobs on the file at ``path``, one transaction for all that queued up.
-
-    Args:
-        path: The file.
-        how: How its transactions begin.
-    """
+    """Runs jobs on the file at ``path``, one transaction for all that queued up."""
 
     def __init__(self, path: str, how: How) -> None:
         self._path = path
@@ -123,14 +117,12 @@ class FileThread:
 
     def _collect(self, waiting: list[Job]) -> bool:
         """Add what has queued up to ``waiting``; return whether nothing more will come."""
-        ended = False
         while not waiting or (len(waiting) < MAX_GROUP and not self._jobs.empty()):
             jobs = self._jobs.get()
             if jobs is None:
-                ended = True
-                break
+                return True
             waiting += jobs
-        return ended
+        return False
 
     def _work_off(self, jobs: list[Job]) -> list[Job]:
         """Run ``jobs`` in one transaction; return those that wait for another process's lock."""
@@ -173,17 +165,13 @@ class FileThread:
         waiting = [job for job in jobs if patient < job.deadline]
         failed = [job for job in jobs if patient >= job.deadline]
         for job in failed:
-            job.error = self._build_error(job, error)
+            built = build_error(self._path, error)
+            if is_locked(error):
+                cause = f"for {job.patience:g} s: another process has not ended its transaction"
+                built.args = (f"{built} {cause}",)
+            job.error = built
         _settle(failed)
         return waiting
-
-    def _build_error(self, job: Job, error: Exception) -> OutboxError:
-        built = build_error(self._path, error)
-        if is_locked(error):
-            built.args = (
-                f"{built} for {job.patience:g} s: another process has not ended its transaction",
-            )
-        return built
 
     def _open(self) -> OutboxFile:
         """Return the open file; open it again if another file is in its place."""
@@ -232,10 +220,8 @@ def _settle(jobs: Sequence[Job]) -> None:
     """Resolve the futures of ``jobs``, with one call to each event loop."""
     for loop in {job.loop for job in jobs}:
         settled = [job for job in jobs if job.loop is loop]
-        try:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_settle_on_loop, settled)
-        except RuntimeError:
-            continue  # that loop is closed: nobody waits any more
 
 
 def _settle_on_loop(jobs: Sequence[Job]) -> None:
