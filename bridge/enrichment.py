@@ -40,31 +40,10 @@ _IDS = ("event", "userId", "anonymousId", "messageId")
 # What Segment defines in ``context``, except for ids: an app that writes it means it. Keys of the
 # app's own are searched for personal data like properties.
 _CONTEXT_KEYS = frozenset(
-    {
-        "active",
-        "app",
-        "campaign",
-        "channel",
-        "consent",
-        "dataProcessingOptions",
-        "device",
-        "fbc",
-        "fbp",
-        "ip",
-        "library",
-        "locale",
-        "location",
-        "network",
-        "os",
-        "page",
-        "protocols",
-        "referrer",
-        "screen",
-        "timezone",
-        "traits",
-        "userAgent",
-        "userAgentData",
-    }
+    """
+    active app campaign channel consent dataProcessingOptions device fbc fbp ip library locale
+    location network os page protocols referrer screen timezone traits userAgent userAgentData
+    """.split()
 )
 
 logger = logging.getLogger("bridge.enrichment")

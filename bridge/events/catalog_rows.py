@@ -45,24 +45,16 @@ class EventMapping(NamedTuple):
 
 
 _ORDER = ("revenue", "value", "total")
-_PRODUCT = {"name": "content_name", "category": "content_category"}
+_PRICE = ("value", "price")
+_CATEGORY = {"category": "content_category"}
+_PRODUCT = {"name": "content_name"} | _CATEGORY
+_SEARCH = {"query": "search_string"} | _CATEGORY
 
 EVENTS: tuple[EventMapping, ...] = (
-    EventMapping(
-        "Products Searched",
-        "Search",
-        value=("value",),
-        lines="products",
-        rename={"query": "search_string", "category": "content_category"},
-    ),
+    EventMapping("Products Searched", "Search", (), ("value",), "products", _SEARCH),
     # Before the list: what Meta calls ViewContent is one product, where nothing says otherwise.
     EventMapping(
-        "Product Viewed",
-        "ViewContent",
-        aliases=("Product Details Viewed",),
-        value=("value", "price"),
-        lines="self",
-        rename=_PRODUCT,
+        "Product Viewed", "ViewContent", ("Product Details Viewed",), _PRICE, "self", _PRODUCT
     ),
     EventMapping(
         "Product List Viewed",
@@ -70,31 +62,24 @@ EVENTS: tuple[EventMapping, ...] = (
         aliases=("Product Category Viewed",),
         value=("value",),
         lines="products",
-        rename={"category": "content_category"},
+        rename=_CATEGORY,
     ),
-    EventMapping(
-        "Product Added", "AddToCart", value=("value", "price"), lines="self", rename=_PRODUCT
-    ),
+    EventMapping("Product Added", "AddToCart", (), _PRICE, "self", _PRODUCT),
     EventMapping(
         "Product Added to Wishlist",
         "AddToWishlist",
         aliases=("Added Product to Wishlist",),
-        value=("value", "price"),
+        value=_PRICE,
         lines="self",
         rename=_PRODUCT,
     ),
     EventMapping(
-        "Checkout Started",
-        "InitiateCheckout",
-        value=_ORDER,
-        lines="products",
-        rename={"category": "content_category"},
-        counts=True,
+        "Checkout Started", "InitiateCheckout", (), _ORDER, "products", _CATEGORY, counts=True
     ),
-    EventMapping("Payment Info Entered", "AddPaymentInfo", value=_ORDER, lines="products"),
-    EventMapping("Order Completed", "Purchase", value=_ORDER, lines="products", counts=True),
-    EventMapping("Signed Up", "CompleteRegistration", value=("value",)),
-    EventMapping("Lead Generated", "Lead", value=("value",)),
+    EventMapping("Payment Info Entered", "AddPaymentInfo", (), _ORDER, "products"),
+    EventMapping("Order Completed", "Purchase", (), _ORDER, "products", counts=True),
+    EventMapping("Signed Up", "CompleteRegistration", (), ("value",)),
+    EventMapping("Lead Generated", "Lead", (), ("value",)),
 )
 
 

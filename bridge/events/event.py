@@ -44,26 +44,11 @@ ActionSource = Literal[
 ACTION_SOURCES: tuple[str, ...] = get_args(ActionSource)
 
 STANDARD_EVENTS = frozenset(
-    {
-        "AddPaymentInfo",
-        "AddToCart",
-        "AddToWishlist",
-        "CompleteRegistration",
-        "Contact",
-        "CustomizeProduct",
-        "Donate",
-        "FindLocation",
-        "InitiateCheckout",
-        "Lead",
-        "PageView",
-        "Purchase",
-        "Schedule",
-        "Search",
-        "StartTrial",
-        "SubmitApplication",
-        "Subscribe",
-        "ViewContent",
-    }
+    """
+    AddPaymentInfo AddToCart AddToWishlist CompleteRegistration Contact CustomizeProduct Donate
+    FindLocation InitiateCheckout Lead PageView Purchase Schedule Search StartTrial
+    SubmitApplication Subscribe ViewContent
+    """.split()
 )
 
 Outcome = Literal["stored", "duplicate", "skipped", "lost"]

@@ -18,58 +18,28 @@ MAX_DIGITS = 15  # before the decimals; JSON's readers keep no more of a number
 
 # In use, and of those withdrawn since 2015 the ones that orders may still be in.
 CURRENCIES = frozenset(
-    re.findall(
-        "[A-Z]{3}",
-        """
-        AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN
-        BWP BYN BZD CAD CDF CHF CLF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR
-        FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD
-        JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT
-        MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG
-        QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS
-        TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF
-        YER ZAR ZMW ZWG CUC HRK SLL ZWL
-        """,
-    )
+    """
+    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN
+    BWP BYN BZD CAD CDF CHF CLF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR
+    FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD
+    JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT
+    MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG
+    QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS
+    TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF
+    YER ZAR ZMW ZWG CUC HRK SLL ZWL
+    """.split()
 )
 
-_DOLLARS = frozenset(
-    re.findall(
-        "[A-Z]{3}",
-        """
-        ARS AUD BBD BMD BND BRL BSD BZD CAD CLP COP CUC CUP CVE DOP FJD GYD HKD JMD KYD LRD MOP
-        MXN NAD NIO NZD SBD SGD SRD TOP TTD TWD USD UYU WST XCD ZWG ZWL
-        """,
-    )
-)
-SYMBOLS: dict[str, frozenset[str]] = {
-    "$": _DOLLARS,
-    "€": frozenset({"EUR"}),
-    "£": frozenset({"EGP", "FKP", "GBP", "GIP", "LBP", "SDG", "SHP", "SSP", "SYP"}),
-    "¥": frozenset({"CNY", "JPY"}),
-    "₹": frozenset({"INR"}),
-    "₩": frozenset({"KPW", "KRW"}),
-    "₺": frozenset({"TRY"}),
-    "₽": frozenset({"RUB"}),
-    "₫": frozenset({"VND"}),
-    "₴": frozenset({"UAH"}),
-    "₪": frozenset({"ILS"}),
-    "฿": frozenset({"THB"}),
-    "zł": frozenset({"PLN"}),
-    "US$": frozenset({"USD"}),
-    "A$": frozenset({"AUD"}),
-    "AU$": frozenset({"AUD"}),
-    "C$": frozenset({"CAD", "NIO"}),
-    "CA$": frozenset({"CAD"}),
-    "HK$": frozenset({"HKD"}),
-    "MX$": frozenset({"MXN"}),
-    "NT$": frozenset({"TWD"}),
-    "NZ$": frozenset({"NZD"}),
-    "R$": frozenset({"BRL"}),
-    "S$": frozenset({"SGD"}),
-}
+# Each sign with the currencies that use it.
+_SYMBOLS = """
+$ ARS AUD BBD BMD BND BRL BSD BZD CAD CLP COP CUC CUP CVE DOP FJD GYD HKD JMD KYD LRD MOP MXN NAD
+  NIO NZD SBD SGD SRD TOP TTD TWD USD UYU WST XCD ZWG ZWL;
+£ EGP FKP GBP GIP LBP SDG SHP SSP SYP; ¥ CNY JPY; ₩ KPW KRW; C$ CAD NIO;
+€ EUR; ₹ INR; ₺ TRY; ₽ RUB; ₫ VND; ₴ UAH; ₪ ILS; ฿ THB; zł PLN;
+US$ USD; A$ AUD; AU$ AUD; CA$ CAD; HK$ HKD; MX$ MXN; NT$ TWD; NZ$ NZD; R$ BRL; S$ SGD
+"""
+SYMBOLS = {sign: frozenset(codes) for sign, *codes in map(str.split, _SYMBOLS.split(";"))}
 
-_CODE = re.compile(r"[A-Za-z]{3}")
 _PLAIN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 # A separator between groups of three digits, the same throughout, and another before the rest.
 _GROUPED = re.compile(

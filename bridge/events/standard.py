@@ -32,18 +32,15 @@ class Kind(NamedTuple):
     schema: Any = Any
 
 
-def is_number(value: Any) -> bool:
-    """Return whether ``value`` is a number; ``True`` is not."""
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def is_whole(value: Any) -> bool:
-    """Return whether ``value`` is a whole number; neither ``True`` nor ``1.0`` is."""
+def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_filled(value: Any) -> bool:
-    """Return whether ``value`` is text other than white space."""
+def _is_filled(value: Any) -> bool:
     return isinstance(value, str) and value.strip() != ""
 
 
@@ -53,28 +50,24 @@ def one_of(*allowed: str) -> Kind:
     return Kind(words, lambda value: isinstance(value, str) and value in allowed, Literal[allowed])
 
 
-def _is_id(value: Any) -> bool:
-    return is_filled(value) or is_whole(value)
-
-
 _Filled = Annotated[str, msgspec.Meta(min_length=1)]  # a pattern costs four times as much
 _Id = _Filled | int
 
 TEXT = Kind("text", lambda value: isinstance(value, str), str)
-FILLED = Kind("text that is not blank", is_filled, _Filled)
-NUMBER = Kind("a number", is_number, float)
+FILLED = Kind("text that is not blank", _is_filled, _Filled)
+NUMBER = Kind("a number", _is_number, float)
 AMOUNT = Kind(
     "a number of 0 or more",
-    lambda value: is_number(value) and value >= 0,
+    lambda value: _is_number(value) and value >= 0,
     Annotated[float, msgspec.Meta(ge=0)],
 )
 COUNT = Kind(
     "a whole number of 0 or more",
-    lambda value: is_whole(value) and 0 <= value < MAX_COUNT,
+    lambda value: _is_whole(value) and 0 <= value < MAX_COUNT,
     Annotated[int, msgspec.Meta(ge=0, lt=MAX_COUNT)],
 )
-WHOLE = Kind("a whole number", is_whole, int)
-ID = Kind("text or a whole number", _is_id, _Id)
+WHOLE = Kind("a whole number", _is_whole, int)
+ID = Kind("text or a whole number", lambda value: _is_filled(value) or _is_whole(value), _Id)
 LIST = Kind("a list", lambda value: isinstance(value, list), list[Any])
 IDS = LIST._replace(schema=list[_Id])  # what is in it is checked one by one
 OBJECT = Kind("an object", lambda value: isinstance(value, dict), dict[str, Any])
@@ -91,38 +84,34 @@ SEGMENT = one_of(
     "customer_in_loyalty_program",
 )
 
-PROPERTIES: dict[str, Kind] = {
-    "value": AMOUNT,
-    "currency": TEXT,
-    "content_category": TEXT,
-    "content_ids": IDS,
-    "content_name": TEXT,
-    "content_type": FILLED,
-    "contents": LIST,
-    "customer_segmentation": SEGMENT,
-    "delivery_category": DELIVERY,
-    "event_source": FILLED,
-    "item_number": ID,
-    "lead_event_source": FILLED,
-    "net_revenue": NUMBER,
-    "num_items": COUNT,
-    "order_id": FILLED,
-    "predicted_ltv": NUMBER,
-    "search_string": TEXT,
-    "status": WORD,
-    "store_data": OBJECT,
-}
-LINE: dict[str, Kind] = {  # of contents
-    "id": ID,
-    "quantity": COUNT,
-    "item_price": AMOUNT,
-    "price": NUMBER,
-    "delivery_category": DELIVERY,
-    "title": TEXT,
-    "description": TEXT,
-    "brand": TEXT,
-    "category": TEXT,
-}
+
+def _list_kinds(*rows: tuple[Kind, str]) -> dict[str, Kind]:
+    """Return the kind of each key: a row is a kind and the keys of that kind."""
+    return {key: kind for kind, keys in rows for key in keys.split()}
+
+
+PROPERTIES = _list_kinds(
+    (AMOUNT, "value"),
+    (TEXT, "currency content_category content_name search_string"),
+    (FILLED, "content_type event_source lead_event_source order_id"),
+    (NUMBER, "net_revenue predicted_ltv"),
+    (COUNT, "num_items"),
+    (ID, "item_number"),
+    (IDS, "content_ids"),
+    (LIST, "contents"),
+    (WORD, "status"),
+    (OBJECT, "store_data"),
+    (SEGMENT, "customer_segmentation"),
+    (DELIVERY, "delivery_category"),
+)
+LINE = _list_kinds(  # of contents
+    (ID, "id"),
+    (COUNT, "quantity"),
+    (AMOUNT, "item_price"),
+    (NUMBER, "price"),
+    (DELIVERY, "delivery_category"),
+    (TEXT, "title description brand category"),
+)
 STORE: dict[str, Kind] = {  # of store_data
     "store_page_id": ID,
     "brand_page_id": ID,
@@ -138,45 +127,28 @@ COUNTS = ("num_items",)
 
 # The other objects of a server event, whose keys are closed.
 
-APP_DATA: dict[str, Kind] = {
-    "advertiser_tracking_enabled": FLAG,
-    "application_tracking_enabled": FLAG,
-    "extinfo": LIST,
-    "campaign_ids": ANYTHING,
-    "install_referrer": TEXT,
-    "installer_package": TEXT,
-    "url_schemes": LIST,
-    "vendor_id": TEXT,
-    "windows_attribution_id": TEXT,
-    "consider_views": FLAG,
-    "include_dwell_data": FLAG,
-    "include_video_data": FLAG,
-    "receipt_data": TEXT,
-}
-ORIGINAL_EVENT: dict[str, Kind] = {
-    "event_name": FILLED,
-    "event_time": WHOLE,
-    "order_id": FILLED,
-    "event_id": FILLED,
-}
-ATTRIBUTION_REQUIRED: dict[str, Kind] = {
-    "ad_id": ID,
-    "touchpoint_ts": ID,
-    "attribution_share": NUMBER,
-    "attribution_value": NUMBER,
-}
-ATTRIBUTION: dict[str, Kind] = {
-    **ATTRIBUTION_REQUIRED,
-    **dict.fromkeys(
-        (
-            *("scope", "visit_time", "adset_id", "campaign_id", "attribution_model", "attr_window"),
-            *("attribution_source", "touchpoint_type", "attribution_method", "decline_reason"),
-            *("auditing_token", "linkage_key", "touchpoint_id", "attribution_setting"),
-            *("total_credit", "partner_client_id"),
-        ),
-        ANYTHING,
+APP_DATA = _list_kinds(
+    (
+        FLAG,
+        "advertiser_tracking_enabled application_tracking_enabled consider_views"
+        " include_dwell_data include_video_data",
     ),
-}
+    (LIST, "extinfo url_schemes"),
+    (TEXT, "install_referrer installer_package vendor_id windows_attribution_id receipt_data"),
+    (ANYTHING, "campaign_ids"),
+)
+ORIGINAL_EVENT = _list_kinds((FILLED, "event_name order_id event_id"), (WHOLE, "event_time"))
+ATTRIBUTION_REQUIRED = _list_kinds(
+    (ID, "ad_id touchpoint_ts"), (NUMBER, "attribution_share attribution_value")
+)
+ATTRIBUTION = ATTRIBUTION_REQUIRED | _list_kinds(
+    (
+        ANYTHING,
+        "scope visit_time adset_id campaign_id attribution_model attr_window attribution_source"
+        " touchpoint_type attribution_method decline_reason auditing_token linkage_key"
+        " touchpoint_id attribution_setting total_credit partner_client_id",
+    )
+)
 DETAILS: dict[str, dict[str, Kind]] = {
     "app_data": APP_DATA,
     "original_event_data": ORIGINAL_EVENT,

@@ -18,50 +18,12 @@ REDACTED = "redacted"
 
 # Query parameters that never leave; compared in lower case, without ``-`` and ``_``.
 PRIVATE_PARAMETERS = frozenset(
-    {
-        "accesskey",
-        "accesstoken",
-        "apikey",
-        "auth",
-        "authorization",
-        "authtoken",
-        "clientsecret",
-        "code",
-        "email",
-        "emailaddress",
-        "firstname",
-        "fn",
-        "fullname",
-        "idtoken",
-        "jwt",
-        "key",
-        "lastname",
-        "ln",
-        "mail",
-        "nonce",
-        "otp",
-        "passwd",
-        "password",
-        "ph",
-        "phone",
-        "phonenumber",
-        "pwd",
-        "refreshtoken",
-        "reset",
-        "resettoken",
-        "secret",
-        "session",
-        "sessionid",
-        "sid",
-        "sig",
-        "signature",
-        "state",
-        "tel",
-        "ticket",
-        "token",
-        "user",
-        "username",
-    }
+    """
+    accesskey accesstoken apikey auth authorization authtoken clientsecret code email emailaddress
+    firstname fn fullname idtoken jwt key lastname ln mail nonce otp passwd password ph phone
+    phonenumber pwd refreshtoken reset resettoken secret session sessionid sid sig signature state
+    tel ticket token user username
+    """.split()
 )
 
 # ``reset_password_token``, ``X-Amz-Signature``, ``user[password]`` and the like.

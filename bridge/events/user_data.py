@@ -368,60 +368,42 @@ def _read_user_agent(value: object, _: Options) -> str | None:
     return _valid_unicode(text).strip(SPACE) or None
 
 
-_RULES: dict[str, tuple[Rule, tuple[type, ...]]] = {  # and the types that it takes other than text
-    "em": (normalize_email, ()),
-    "ph": (normalize_phone, (int,)),
-    "fn": (normalize_name, ()),
-    "ln": (normalize_name, ()),
-    "db": (normalize_birth_date, (int, date)),
-    "ge": (normalize_gender, ()),
-    "ct": (normalize_city, ()),
-    "st": (normalize_state, ()),
-    "zp": (normalize_zip, (int,)),
-    "country": (normalize_country, ()),
-    "f5first": (build_name_start(5), ()),
-    "f5last": (build_name_start(5), ()),
-    "fi": (build_name_start(1), ()),
-    "dobd": (build_birth_part(1, 31), (int,)),
-    "dobm": (build_birth_part(1, 12), (int,)),
-    "doby": (normalize_birth_year, (int,)),
-}
-_PLAIN: dict[str, _Read] = {
-    "client_ip_address": _read_ip,
-    "client_user_agent": _read_user_agent,
-    "fbc": _plain(),
-    "fbp": _plain(),
-    "subscription_id": _plain(int, UUID),
-    "fb_login_id": _integer(_LOGIN_ID, "a whole number of at most 19 digits"),
-    "lead_id": _integer(_LEAD_ID, "a whole number of 15 to 17 digits"),
-    "anon_id": _plain(UUID),
-    "madid": _plain(UUID),
-    "page_id": _plain(int),
-    "page_scoped_user_id": _plain(int),
-    "ctwa_clid": _plain(),
-    "ig_account_id": _plain(int),
-    "ig_sid": _plain(int),
-    "whatsapp_business_account_id": _plain(int),
-}
-_READABLE = {
-    "email": "em",
-    "phone": "ph",
-    "first_name": "fn",
-    "last_name": "ln",
-    "date_of_birth": "db",
-    "birthday": "db",
-    "gender": "ge",
-    "city": "ct",
-    "state": "st",
-    "zip": "zp",
-    "zip_code": "zp",
-    "postal_code": "zp",
-}
-_FIELDS = {
-    **{key: _Field(key, _hashed(*rule), many=True, rule=rule[0]) for key, rule in _RULES.items()},
-    "external_id": _Field("external_id", _read_external_id, many=True),
-    **{key: _Field(key, read, many=False) for key, read in _PLAIN.items()},
-}
-_FIELDS |= {name: _FIELDS[key] for name, key in _READABLE.items()}
+# What is hashed: its keys, Meta's first, its rule, and the types that it takes other than text.
+_HASHED: tuple[tuple[str, Rule, tuple[type, ...]], ...] = (
+    ("em email", normalize_email, ()),
+    ("ph phone", normalize_phone, (int,)),
+    ("fn first_name", normalize_name, ()),
+    ("ln last_name", normalize_name, ()),
+    ("db date_of_birth birthday", normalize_birth_date, (int, date)),
+    ("ge gender", normalize_gender, ()),
+    ("ct city", normalize_city, ()),
+    ("st state", normalize_state, ()),
+    ("zp zip zip_code postal_code", normalize_zip, (int,)),
+    ("country", normalize_country, ()),
+    ("f5first", build_name_start(5), ()),
+    ("f5last", build_name_start(5), ()),
+    ("fi", build_name_start(1), ()),
+    ("dobd", build_birth_part(1, 31), (int,)),
+    ("dobm", build_birth_part(1, 12), (int,)),
+    ("doby", normalize_birth_year, (int,)),
+)
+_PLAIN: tuple[tuple[str, _Read], ...] = (
+    ("client_ip_address", _read_ip),
+    ("client_user_agent", _read_user_agent),
+    ("fbc fbp ctwa_clid", _plain()),
+    ("subscription_id", _plain(int, UUID)),
+    ("anon_id madid", _plain(UUID)),
+    (
+        "page_id page_scoped_user_id ig_account_id ig_sid whatsapp_business_account_id",
+        _plain(int),
+    ),
+    ("fb_login_id", _integer(_LOGIN_ID, "a whole number of at most 19 digits")),
+    ("lead_id", _integer(_LEAD_ID, "a whole number of 15 to 17 digits")),
+)
+_FIELDS = {"external_id": _Field("external_id", _read_external_id, many=True)}
+for _keys, _rule, _also in _HASHED:
+    _field = _Field(_keys.split()[0], _hashed(_rule, _also), many=True, rule=_rule)
+    _FIELDS |= dict.fromkeys(_keys.split(), _field)
+_FIELDS |= {key: _Field(key, read, many=False) for keys, read in _PLAIN for key in keys.split()}
 USER_DATA_KEYS = frozenset(_FIELDS)
 """Every key that ``read_user_data`` takes: Meta's and the readable ones."""

@@ -22,11 +22,10 @@ EXTINFO_LENGTH = 16
 PLATFORMS = ("a2", "i2")  # Android, iOS: the first place of extinfo
 CHANNELS = ("whatsapp", "messenger", "instagram")
 MESSAGING_EVENTS = frozenset(
-    {
-        *("AddToCart", "CartAbandoned", "InitiateCheckout", "LeadSubmitted", "OrderCanceled"),
-        *("OrderCreated", "OrderDelivered", "OrderReturned", "OrderShipped", "Purchase"),
-        *("QualifiedLead", "RatingProvided", "ReviewProvided", "ViewContent"),
-    }
+    """
+    AddToCart CartAbandoned InitiateCheckout LeadSubmitted OrderCanceled OrderCreated OrderDelivered
+    OrderReturned OrderShipped Purchase QualifiedLead RatingProvided ReviewProvided ViewContent
+    """.split()
 )
 # An event whose user_data has no key outside one of these is refused: too many people share it.
 _TOO_BROAD = (
