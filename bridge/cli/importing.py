@@ -21,7 +21,7 @@ from bridge.core import Bridge
 from bridge.errors import BridgeError, ConfigError, OutboxError
 from bridge.events.event import ActionSource
 from bridge.events.reader import EventReader
-from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
+from bridge.imports import Importer, ProgressFile, Rejects, Source
 from bridge.imports.importer import MAX_WAITING
 
 SOME_REJECTED = 1  # exit code
@@ -76,7 +76,7 @@ def import_events(
             bridge.outbox if bridge else None,
             progress_file=progress_file,
             rejects=rejects,
-            defaults=Defaults(action_source=action_source),
+            action_source=action_source,
             max_waiting=None if no_send else MAX_WAITING,
         )
         with closing(rejects):

@@ -8,8 +8,7 @@ repeats a batch. The outbox refuses its keys for 48 hours, since a line's event 
 
 from bridge.imports.importer import Importer
 from bridge.imports.progress import ProgressFile, Tally
-from bridge.imports.record import Defaults
 from bridge.imports.rejects import Rejects
 from bridge.imports.source import Source
 
-__all__ = ["Defaults", "Importer", "ProgressFile", "Rejects", "Source", "Tally"]
+__all__ = ["Importer", "ProgressFile", "Rejects", "Source", "Tally"]

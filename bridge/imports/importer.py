@@ -8,19 +8,18 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations
 from bridge.errors import InvalidEventError
-from bridge.events.event import Event
-from bridge.events.reader import EventReader, Reading
+from bridge.events.reader import EventReader
 from bridge.events.tripwire import Found
 from bridge.imports.lines import Line
 from bridge.imports.progress import Progress, ProgressFile, Tally
-from bridge.imports.record import Defaults, RecordReader
+from bridge.imports.record import RecordReader
 from bridge.imports.rejects import Rejection, Rejects, build_rejection
-from bridge.imports.source import Source
+from bridge.imports.source import Place, Source
 from bridge.outbox.base import Counts, Delivery, Outbox
 
 BATCH_LINES = 1000
@@ -37,20 +36,16 @@ class _Batch:
     """Some lines on their way into the outbox.
 
     Attributes:
+        place: Where the source goes on after them.
         deliveries: What to store, event by event.
         events: How many events those are.
         rejections: The other lines.
-        line: The last line.
-        end: Where the next one begins, bytes.
-        digest: SHA-256 of everything before that, hex.
     """
 
+    place: Place
     deliveries: list[Delivery] = field(default_factory=list)
     events: int = 0
     rejections: list[Rejection] = field(default_factory=list)
-    line: int = 0
-    end: int = 0
-    digest: str = ""
 
 
 class Importer:
@@ -63,7 +58,7 @@ class Importer:
         outbox: Where they wait until then; ``None`` checks the lines and stores nothing.
         progress_file: Where to keep how far it came.
         rejects: Where rejected lines go.
-        defaults: What holds where a line does not say.
+        action_source: Where events happened, if their line does not say.
         max_waiting: Pause while more deliveries wait; ``None`` if nobody delivers meanwhile.
 
     Attributes:
@@ -86,7 +81,7 @@ class Importer:
         *,
         progress_file: ProgressFile,
         rejects: Rejects,
-        defaults: Defaults,
+        action_source: str | None = None,
         max_waiting: int | None = MAX_WAITING,
     ) -> None:
         self._source = source
@@ -107,9 +102,10 @@ class Importer:
         self._records = RecordReader(
             reader,
             source.table,
-            replace(defaults, series=self.progress.series),
             on_removed=self._count_removed,
             on_dropped=self._count_left_out,
+            action_source=action_source,
+            series=self.progress.series,
         )
 
     @property
@@ -136,7 +132,6 @@ class Importer:
         """
         if self.progress.finished:
             return
-        self._rejects.length = self.progress.rejected_bytes
         await asyncio.to_thread(self._begin)
         lines = self._source.read()
         while not self.is_stopped:
@@ -175,45 +170,43 @@ class Importer:
 
     def _begin(self) -> None:
         """Open what is written to, before the first line is stored."""
-        self._rejects.open()
+        self._rejects.open(self.progress.rejected_bytes)
         self._progress_file.save(self.progress)
 
     def _finish(self) -> None:
         self._source.check_end()
-        self.progress.line, self.progress.offset, self.progress.digest = self._source.place
-        self.progress.finished = True
+        self._save(self._source.place, finished=True)
+
+    def _save(self, place: Place, *, finished: bool = False) -> None:
+        self.progress.line, self.progress.offset, self.progress.digest = place
+        self.progress.finished = finished
         self._progress_file.save(self.progress)
 
     def _read_batch(self, lines: Iterator[Line]) -> _Batch | None:
         """Return the next lines, read and checked; ``None`` at the end."""
-        batch, start, now = _Batch(), None, time.time()
+        batch, start, now = _Batch(self._source.place), None, time.time()
         for line in lines:
             start = line.offset if start is None else start
             if line.content != b"":
                 self._read_line(batch, line, now)
-            batch.line, batch.end = line.number, line.end
             full = batch.events + len(batch.rejections) >= BATCH_LINES
             if full or line.end - start >= BATCH_BYTES:
                 break
-        batch.digest = self._source.place.digest
+        batch.place = self._source.place
         return None if start is None else batch
 
     def _read_line(self, batch: _Batch, line: Line, now: float) -> None:
         try:
             event, reading = self._records.read(line, now)
-            batch.deliveries += self._encode(event, reading, now)
+            if self._destinations is not None:
+                name, properties = reading.spec_name, reading.properties
+                context = self._context._replace(name=name, properties=properties)
+                batch.deliveries += self._destinations.build_deliveries(event, context, due=now)
             batch.events += 1
         except InvalidEventError as error:
             rejection = build_rejection(line, error)
             batch.rejections.append(rejection)
-            reason = (rejection.field, rejection.reason)
-            _count(self.reasons, reason)
-
-    def _encode(self, event: Event, reading: Reading, now: float) -> list[Delivery]:
-        if self._destinations is None:
-            return []
-        context = self._context._replace(name=reading.spec_name, properties=reading.properties)
-        return self._destinations.build_deliveries(event, context, due=now)
+            _count(self.reasons, (rejection.field, rejection.reason))
 
     def _count_removed(self, name: object, path: str, found: Sequence[Found]) -> None:
         for each in found:
@@ -235,10 +228,8 @@ class Importer:
         self.tally.stored += new
         self.tally.repeated += batch.events - new
         self.tally.rejected += len(batch.rejections)
-        self.progress.line, self.progress.offset = batch.line, batch.end
-        self.progress.digest = batch.digest
         self.progress.rejected_bytes, self.progress.stored_at = self._rejects.length, now
-        await asyncio.to_thread(self._progress_file.save, self.progress)
+        await asyncio.to_thread(self._save, batch.place)
 
     async def _wait_for_room(self, wanted: int) -> None:
         """Wait while too many deliveries wait; they are counted again when the count is used up."""

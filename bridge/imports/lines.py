@@ -51,28 +51,23 @@ class LineReader:
         return self._read_bytes.hexdigest()
 
     def __iter__(self) -> Iterator[Line]:
-        """Yield the lines that are left."""
-        while line := self.read_line():
-            yield line
-
-    def read_line(self) -> Line | None:
-        """Return the next line; ``None`` at the end.
-
-        A line that is too long is skipped piece by piece and never held.
+        """Yield the lines that are left; one that is too long is skipped and never held.
 
         Raises:
-            OSError: It has no end.
+            OSError: A line has no end.
         """
-        start, piece = self.offset, self._read_piece(MAX_LINE)
-        if not piece:
-            return None
-        content: bytes | None = piece.rstrip(b"\r\n")
-        while len(piece) == MAX_LINE and not piece.endswith(b"\n"):
-            content = None
-            piece = self._read_piece(MAX_LINE)
-            self._check_skipped(start)
-        self.number += 1
-        return Line(self.number, start, self.offset, content)
+        start = self.offset
+        while piece := self._read_piece(MAX_LINE):
+            content: bytes | None = piece.rstrip(b"\r\n")
+            while len(piece) == MAX_LINE and not piece.endswith(b"\n"):
+                content = None
+                piece = self._read_piece(MAX_LINE)
+                if self._size is None and self.offset - start > MAX_SKIPPED:
+                    most = f"{MAX_SKIPPED >> 20} MiB"
+                    raise OSError(f"line {self.number + 1} is longer than {most}; is this text?")
+            self.number += 1
+            yield Line(self.number, start, self.offset, content)
+            start = self.offset
 
     def pass_over(self, offset: int) -> bool:
         """Read on up to ``offset``, and return whether a line ends there."""
@@ -90,9 +85,3 @@ class LineReader:
         self._read_bytes.update(piece)
         self.offset += len(piece)
         return piece
-
-    def _check_skipped(self, start: int) -> None:
-        if self._size is None and self.offset - start > MAX_SKIPPED:
-            raise OSError(
-                f"line {self.number + 1} is longer than {MAX_SKIPPED >> 20} MiB; is this text?"
-            )

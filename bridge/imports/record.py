@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -27,85 +26,61 @@ from bridge.imports.table import Table
 _OBJECTS = ("custom_data", "user_data", "app_data", "original_event_data", "attribution_data")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
-    """What holds for lines that do not say.
-
-    Attributes:
-        action_source: Where the events happened.
-        series: What distinguishes the lines from those of other files, in event ids.
-    """
-
-    action_source: str | None = None
-    series: str = ""
-
-
+@dataclass(frozen=True, slots=True)
 class RecordReader:
     """Reads the lines of one source.
 
-    Args:
+    Attributes:
         reader: Reads the app's events.
         table: The columns, if the source is CSV; JSON otherwise.
-        defaults: What holds where a line does not say.
         on_removed: Called if personal data was removed.
         on_dropped: Called if user data was left out.
+        action_source: Where events happened, if their line does not say.
+        series: What distinguishes the lines from those of other files, in event ids.
     """
 
-    def __init__(
-        self,
-        reader: EventReader,
-        table: Table | None,
-        defaults: Defaults,
-        *,
-        on_removed: OnRemoved,
-        on_dropped: OnDropped,
-    ) -> None:
-        self._reader = reader
-        self._table = table
-        self._defaults = defaults
-        self._on_removed = on_removed
-        self._on_dropped = on_dropped
+    reader: EventReader
+    table: Table | None
+    on_removed: OnRemoved
+    on_dropped: OnDropped
+    action_source: str | None = None
+    series: str = ""
 
     def read(self, line: Line, now: float) -> tuple[Event, Reading]:
         """Return the event that ``line`` holds, and how its name and properties were read.
-
-        Args:
-            line: One line.
-            now: Unix seconds.
 
         Raises:
             InvalidEventError: Meta would refuse it.
         """
         if line.content is None:
             raise InvalidEventError("line", f"longer than {MAX_LINE >> 20} MiB")
-        given = self._table.parse(line.content) if self._table else _parse_json(line.content)
+        given = self.table.parse(line.content) if self.table else _parse_json(line.content)
         for key in _OBJECTS:
             if isinstance(given.get(key), dict):
-                given[key] = _without_nulls(given[key])
-        fields, user_data, reading = self._reader.read_event(
+                given[key] = {k: each for k, each in given[key].items() if each is not None}
+        fields, user_data, reading = self.reader.read_event(
             given,
             SERVER_EVENT,
-            self._on_removed,
-            on_dropped=self._on_dropped,
+            self.on_removed,
+            on_dropped=self.on_dropped,
             today=datetime.fromtimestamp(now, UTC).date(),
         )
         if "event_id" not in fields:
-            fields["event_id"] = build_event_id(line, self._defaults.series)
-        if self._defaults.action_source is not None:
-            fields.setdefault("action_source", self._defaults.action_source)
+            fields["event_id"] = _build_event_id(line.number, line.content, self.series)
+        if self.action_source is not None:
+            fields.setdefault("action_source", self.action_source)
         event = parse_event(fields, UserData(**user_data), now=now)
         check_source(event)
         return event, reading
 
 
-def build_event_id(line: Line, series: str) -> str:
+def _build_event_id(number: int, content: bytes, series: str) -> str:
     """Return an event id for a line without one: the same each time the file is read.
 
     Built of the line's text, its number and the file's ``series``: the same line twice in one file,
     or in two files, is two events; the same file imported again adds none.
     """
-    content = line.content or b""
-    digest = hashlib.sha256(b"%s:%d:%s" % (series.encode(), line.number, content)).digest()
+    digest = hashlib.sha256(b"%s:%d:%s" % (series.encode(), number, content)).digest()
     return str(uuid.UUID(bytes=digest[:16], version=5))
 
 
@@ -117,7 +92,3 @@ def _parse_json(content: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidEventError("line", f"expected a JSON object, got {type(fields).__name__}")
     return fields
-
-
-def _without_nulls(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -49,32 +50,34 @@ class Rejects:
 
     Args:
         path: The file; ``None`` keeps nothing.
-        length: Bytes of it that count. What an interrupted batch wrote after them is cut off, since
-            its lines are read again.
+
+    Attributes:
+        length: Bytes of it that count.
     """
 
-    def __init__(self, path: Path | None, length: int = 0) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.length = length
+        self.length = 0
         self._file: BinaryIO | None = None
 
-    def open(self) -> None:
-        """Cut the file to the bytes that count, and delete that of a former import.
+    def open(self, length: int) -> None:
+        """Cut the file to ``length`` bytes; with none of them, delete that of a former import.
+
+        What an interrupted batch wrote after them goes, since its lines are read again.
 
         Raises:
             OSError: It cannot be written.
         """
+        self.length = length
         if self.path is None:
             return
-        try:
-            if not self.length:
+        with self._explaining():
+            if not length:
                 self.path.unlink(missing_ok=True)
                 return
             self._file = self.path.open("ab")
-            self.length = min(self.length, self._file.tell())
+            self.length = min(length, self._file.tell())
             self._file.truncate(self.length)
-        except OSError as error:
-            raise self._error(error) from None
 
     def write(self, rejections: Sequence[Rejection]) -> None:
         """Append ``rejections``, on disk when this returns.
@@ -85,14 +88,12 @@ class Rejects:
         if self.path is None or not rejections:
             return
         content = b"".join(msgspec.json.encode(each) + b"\n" for each in rejections)
-        try:
+        with self._explaining():
             if self._file is None:
                 self._file = self.path.open("ab")
             self._file.write(content)
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._error(error) from None
         self.length += len(content)
 
     def close(self) -> None:
@@ -100,5 +101,10 @@ class Rejects:
         if self._file is not None:
             self._file.close()
 
-    def _error(self, error: OSError) -> OSError:
-        return OSError(f"cannot write {self.path}: {error.strerror}; see --rejected")
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            words = f"cannot write {self.path}: {error.strerror}; see --rejected"
+            raise OSError(words) from None

@@ -20,7 +20,7 @@ from bridge.destinations import Segment
 from bridge.events.catalog import Catalog, EventMapping
 from bridge.events.reader import BROWSER_REPORT, SERVER_EVENT, TRACK_MESSAGE, Entrance, EventReader
 from bridge.events.user_data import USER_DATA_KEYS
-from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
+from bridge.imports import Importer, ProgressFile, Rejects, Source
 from bridge.outbox import SQLiteOutbox
 from tests.factories import make_bridge, make_client, make_meta, make_scope, make_visitor, unix_now
 
@@ -175,7 +175,6 @@ async def import_file(bridge: Bridge, path: Path) -> str:
         bridge.outbox,
         progress_file=ProgressFile(None),
         rejects=rejects,
-        defaults=Defaults(),
     )
     await importer.run()
     await asyncio.to_thread(source.close)

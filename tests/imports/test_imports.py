@@ -22,7 +22,7 @@ from bridge.destinations.group import Destinations
 from bridge.events.catalog import Catalog, EventMapping
 from bridge.events.event import DAY, Event
 from bridge.events.reader import EventReader
-from bridge.imports import Defaults, Importer, ProgressFile, Rejects, Source
+from bridge.imports import Importer, ProgressFile, Rejects, Source
 from bridge.imports.lines import MAX_LINE, Line, LineReader
 from bridge.imports.record import RecordReader
 from bridge.imports.rejects import build_rejection
@@ -54,9 +54,9 @@ def read(
     records = RecordReader(
         reader or EventReader(),
         table,
-        Defaults(**options),
         on_removed=lambda *removed: None,
         on_dropped=lambda *dropped: None,
+        **options,
     )
     return records.read(Line(number, 100, 100 + len(raw), raw), NOW)[0]
 
@@ -84,7 +84,7 @@ def test_line_that_is_too_long_is_skipped() -> None:
 
 def test_stream_without_any_line_is_not_read_for_ever() -> None:
     with Path("/dev/zero").open("rb") as endless, pytest.raises(OSError, match="64 MiB"):
-        LineReader(endless).read_line()
+        next(iter(LineReader(endless)))
 
 
 def test_longest_line_passes() -> None:
@@ -386,7 +386,6 @@ class Shop:
         values: dict[str, Any] = {
             "progress_file": ProgressFile(self.progress),
             "rejects": self.rejects,
-            "defaults": Defaults(),
             **changes,
         }
         destination = make_meta(pixel_id=self.pixel_id)
