@@ -50,14 +50,17 @@ def check_source(event: Event) -> None:
     Raises:
         InvalidEventError: Meta would refuse it, and with it the whole batch; names the field.
     """
-    check_person(event.user_data)
+    _check_person(event.user_data)
     for name, kinds in DETAILS.items():
         given = getattr(event, name) or {}
         for key in given:
             if key not in kinds:
                 raise InvalidEventError(f"{name}.{key}", "Meta has no such key here")
         check_kinds(given, kinds, name)
-    _check_choices(event)
+    for key, kind in (("messaging_channel", _CHANNEL), ("customer_segmentation", SEGMENT)):
+        value = getattr(event, key)
+        if value is not None and not kind.holds(value):
+            raise InvalidEventError(key, f"expected {kind.words}")
     _check_data_processing(event)
     if check := _CHECKS.get(event.action_source):
         check(event)
@@ -65,12 +68,7 @@ def check_source(event: Event) -> None:
         _check_attribution(event.attribution_data or {})
 
 
-def check_person(user_data: UserData) -> None:
-    """Check that ``user_data`` says who did it.
-
-    Raises:
-        InvalidEventError: It is empty, or holds only what too many people share.
-    """
+def _check_person(user_data: UserData) -> None:
     given = {key for key in user_data.__struct_fields__ if getattr(user_data, key)}
     if not any(given <= broad for broad in _TOO_BROAD):
         return
@@ -84,13 +82,6 @@ def _require(value: Mapping[str, Any], keys: tuple[str, ...], path: str) -> None
     for key in keys:
         if key not in value:
             raise InvalidEventError(f"{path}.{key}", "required, is missing")
-
-
-def _check_choices(event: Event) -> None:
-    for key, kind in (("messaging_channel", _CHANNEL), ("customer_segmentation", SEGMENT)):
-        value = getattr(event, key)
-        if value is not None and not kind.holds(value):
-            raise InvalidEventError(key, f"expected {kind.words}")
 
 
 def _check_data_processing(event: Event) -> None:
@@ -136,11 +127,8 @@ def _check_messaging(event: Event) -> None:
         )
     for group in _CHANNEL_IDS[event.messaging_channel]:
         if not any(getattr(event.user_data, key) for key in group):
-            raise InvalidEventError(
-                f"user_data.{group[0]}",
-                f"required for {event.messaging_channel}"
-                + (f", or {group[1]}" if len(group) > 1 else ""),
-            )
+            words = f"required for {', or '.join([event.messaging_channel, *group[1:]])}"
+            raise InvalidEventError(f"user_data.{group[0]}", words)
 
 
 def _check_attribution(attribution: Mapping[str, Any]) -> None:

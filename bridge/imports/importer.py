@@ -149,24 +149,24 @@ class Importer:
         What others stored since may still wait.
         """
         while not self.is_stopped:
-            waiting = (await self._count()).values()
+            waiting = await self._count()
             if all(c.oldest is None or c.oldest > self.progress.stored_at for c in waiting):
                 return
             await self._pause()
 
     async def count_dead(self) -> int:
         """Return the dead letters of these destinations, whoever stored them."""
-        return sum(counts.dead for counts in (await self._count()).values())
+        return sum(counts.dead for counts in await self._count())
 
     async def count_waiting(self) -> int:
         """Return the deliveries to these destinations that wait, whoever stored them."""
-        return sum(counts.waiting for counts in (await self._count()).values())
+        return sum(counts.waiting for counts in await self._count())
 
-    async def _count(self) -> dict[str, Counts]:
+    async def _count(self) -> list[Counts]:
         if self._outbox is None:
-            return {}
+            return []
         found = await self._outbox.count(time.time())
-        return {name: counts for name, counts in found.items() if name in self._names}
+        return [counts for name, counts in found.items() if name in self._names]
 
     def _begin(self) -> None:
         """Open what is written to, before the first line is stored."""
@@ -245,8 +245,7 @@ class Importer:
 
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL):
-                await self._stopped.wait()
+            await asyncio.wait_for(self._stopped.wait(), POLL)
 
 
 def _count(counter: Counter[tuple[str, str]], reason: tuple[str, str]) -> None:

@@ -116,13 +116,12 @@ class ProgressFile:
         if not found.offset and not found.finished:
             return
         at_line = source.go_to(found.offset)
-        if not at_line or (found.finished and found.offset < found.size):
-            raise ConfigError(self._describe_damage())
+        is_whole = at_line and not (found.finished and found.offset < found.size)
         line, _, digest = source.place
-        if digest != found.digest:
+        if is_whole and digest != found.digest:
             raise ConfigError(changed)
-        if line != found.line:
-            raise ConfigError(self._describe_damage())
+        if not is_whole or line != found.line:
+            raise ConfigError(self._advise(f"{self.path} is damaged"))
 
     def _read(self, path: Path) -> Progress | None:
         try:
@@ -135,10 +134,7 @@ class ProgressFile:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             if self._restart:
                 return None
-            raise ConfigError(self._describe_damage()) from None
-
-    def _describe_damage(self) -> str:
-        return self._advise(f"{self.path} is damaged")
+            raise ConfigError(self._advise(f"{path} is damaged")) from None
 
     def _advise(self, what: str) -> str:
         return (

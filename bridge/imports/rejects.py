@@ -106,5 +106,5 @@ class Rejects:
         try:
             yield
         except OSError as error:
-            words = f"cannot write {self.path}: {error.strerror}; see --rejected"
-            raise OSError(words) from None
+            advice = f"cannot write {self.path}: {error.strerror}; see --rejected"
+            raise OSError(advice) from None

@@ -19,14 +19,6 @@ Format = Literal["json", "csv"]
 
 BUFFER_BYTES = 262_144
 
-_FORMATS: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-}
-
 
 class Place(NamedTuple):
     """How far a source was read.
@@ -202,7 +194,10 @@ def _check_first(line: Line) -> None:
 
 
 def _find_format(path: Path | None, first: Line) -> Format:
-    if path is not None and (known := _FORMATS.get(path.suffix.lower())):
-        return known
+    suffix = path.suffix.lower() if path else ""
+    if suffix in (".csv", ".tsv"):
+        return "csv"
+    if suffix in (".json", ".jsonl", ".ndjson"):
+        return "json"
     begins_object = (first.content or b"").lstrip(b"\xef\xbb\xbf \t").startswith(b"{")
     return "json" if begins_object else "csv"

@@ -94,11 +94,8 @@ _DETAIL_READERS: dict[Kind, _Read] = {
 }
 _EVENT: dict[str, _Read] = {
     **dict.fromkeys(
-        (
-            *("event_name", "event_time", "event_id", "action_source", "event_source_url"),
-            *("referrer_url", "messaging_channel", "customer_segmentation"),
-            "advanced_measurement_table",
-        ),
+        "event_name event_time event_id action_source event_source_url referrer_url"
+        " messaging_channel customer_segmentation advanced_measurement_table".split(),
         _keep,
     ),
     "opt_out": _read_flag,
@@ -149,14 +146,9 @@ class Table:
         self._delimiter = max(DELIMITERS, key=text.count)
         names = [name.strip() for name in _split(text, self._delimiter)]
         self._columns = [_find_column(name) for name in names]
-        self.ignored = [
-            name for name, column in zip(names, self._columns, strict=True) if column is None
-        ]
-        if self.ignored and not ignore_columns:
-            raise ConfigError(_describe_unknown(self.ignored))
-        self._refuse_repeats()
-
-    def _refuse_repeats(self) -> None:
+        unknown = [name for name, column in zip(names, self._columns, strict=True) if not column]
+        if unknown and not ignore_columns:
+            raise ConfigError(_describe_unknown(unknown))
         paths = [column.path for column in self._columns if column]
         for path in paths:
             if paths.count(path) > 1:
