@@ -107,13 +107,10 @@ class Catalog:
         self._by_name = {key: row for row in self._rows for key in list_keys(row)}
         self._by_meta = {row.meta: row for row in reversed(self._rows)}
         # Names come from apps, which have few; one that makes them up must not fill the memory.
-        self._find = lru_cache(CACHE_SIZE)(self._look_up)
+        self.find = lru_cache(CACHE_SIZE)(self._find)
 
-    def find(self, name: str) -> EventMapping | None:
+    def _find(self, name: str) -> EventMapping | None:
         """Return the row of ``name``, if it is one of Segment's or of the app's."""
-        return self._find(name)
-
-    def _look_up(self, name: str) -> EventMapping | None:
         return None if name in STANDARD_EVENTS else self._by_name.get(fold(name))
 
     def check(self, name: str) -> None:
@@ -122,7 +119,7 @@ class Catalog:
         Raises:
             InvalidEventError: With the closest name that there is.
         """
-        if not self._forbids_unknown or name in STANDARD_EVENTS or self._find(name):
+        if not self._forbids_unknown or name in STANDARD_EVENTS or self.find(name):
             return
         known = sorted({*STANDARD_EVENTS, *(row.spec for row in self._rows)})
         close = difflib.get_close_matches(name, known, n=1)
@@ -141,14 +138,10 @@ class Catalog:
         Raises:
             InvalidEventError: ``products`` is no list of products with ids.
         """
-        row = self._find(name)
+        row = self.find(name)
         if row is None:
             return Translated(name, dict(properties))
-        rest = {
-            key: given
-            for key, given in properties.items()
-            if given is not None and key not in ENVELOPE
-        }
+        rest = {k: v for k, v in properties.items() if v is not None and k not in ENVELOPE}
         built: dict[str, Any] = {}
         # Meta takes an amount beside its currency only; a price alone is no value.
         usable = [key for key in row.value if key != "price" or rest.get("currency")]
@@ -180,9 +173,8 @@ class Catalog:
             is_product = row.lines == "self" and any(map(rest.get, self._product_ids))
             return [self._take_line(rest, None)] if is_product else None
         if not isinstance(products, list):
-            raise InvalidEventError(
-                "properties.products", f"expected a list, got {type(products).__name__}"
-            )
+            words = f"expected a list, got {type(products).__name__}"
+            raise InvalidEventError("properties.products", words)
         contents = []
         for i, product in enumerate(products):
             line = self._take_line(dict(product), i) if isinstance(product, Mapping) else {}
@@ -194,12 +186,7 @@ class Catalog:
         return contents
 
     def _take_line(self, product: dict[str, Any], index: int | None) -> dict[str, Any]:
-        """Return one line of ``contents``, taken out of ``product``.
-
-        Args:
-            product: An item of ``products``, or the properties themselves.
-            index: Which item it is, if it is one.
-        """
+        """Return one line of ``contents``, taken out of an item of ``products`` or an event."""
         line: dict[str, Any] = {}
         for key in self._product_ids:
             if product.get(key) not in (None, ""):
@@ -236,18 +223,17 @@ class Catalog:
             said: The name the caller used, if it was Segment's.
             properties: Those the caller used with it: they are kept, and completed only.
         """
-        row = self._find(said) if said else self._by_meta.get(name)
+        row = self.find(said) if said else self._by_meta.get(name)
         if row is None:
             return Translated(name, dict(custom_data))
         spelled = self._spell(row, custom_data)
-        if said:
-            row = self._find(said) or row
-            products = _join_lines(properties.get("products"), spelled.properties.get("products"))
-            given = {key: each for key, each in properties.items() if each not in (None, "")}
-            if products:
-                given["products"] = products
-            return Translated(row.spec, {**spelled.properties, **given})
-        return spelled
+        if not said:
+            return spelled
+        given = _drop_blank(properties)
+        products = _join_lines(properties.get("products"), spelled.properties.get("products"))
+        if products:
+            given["products"] = products
+        return Translated(row.spec, {**spelled.properties, **given})
 
     def _spell(self, row: EventMapping, custom_data: Mapping[str, Any]) -> Translated:
         rest = dict(custom_data)
@@ -337,10 +323,11 @@ def _join_lines(given: object, spelled: object) -> list[dict[str, Any]] | None:
         return None
     if not all(isinstance(each, Mapping) for each in (*given, *spelled)):
         return None
-    return [
-        {**ours, **{key: each for key, each in theirs.items() if each not in (None, "")}}
-        for ours, theirs in zip(spelled, given, strict=True)
-    ]
+    return [ours | _drop_blank(theirs) for ours, theirs in zip(spelled, given, strict=True)]
+
+
+def _drop_blank(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if value not in (None, "")}
 
 
 def _take_lines(rest: dict[str, Any], *, is_view: bool) -> list[dict[str, Any]]:

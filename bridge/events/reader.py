@@ -130,11 +130,8 @@ class EventReader:
             InvalidEventError: Meta would refuse the event; the message names the field.
         """
         fields = {key: value for key, value in given.items() if value is not None}
-        user_data = read_user_data(
-            fields.pop("user_data", {}),
-            default_region=self.phone_region,
-            today=today,
-            on_dropped=on_dropped,
+        user_data = self.read_user_data(
+            fields.pop("user_data", {}), on_dropped=on_dropped, today=today
         )
         for key in URL_KEYS:
             if isinstance(fields.get(key), str):
@@ -197,18 +194,12 @@ class EventReader:
     ) -> dict[str, Any]:
         """Return a plain copy of properties without personal data: the first step of ``read``.
 
-        Args:
-            name: Of the event.
-            given: The properties; ``None`` if it has none.
-            path: Where they are in the event.
-            on_removed: Called if personal data was removed.
-            drops: Whether properties that are not plain are left out.
+        If it ``drops``, properties that are not plain are left out.
         """
         if given is None:
             return {}
         plain = _copy_what_is_plain(given, path) if drops else copy_plain(given, path)
-        if found := self._tripwire.clean(plain):
-            on_removed(name, path, found)
+        self.clean(name, plain, path, on_removed)
         return plain
 
     def read_details(self, fields: dict[str, Any], on_removed: OnRemoved) -> None:
@@ -228,20 +219,17 @@ class EventReader:
             fields[path] = plain | own
 
     def clean(self, name: object, plain: dict[str, Any], path: str, on_removed: OnRemoved) -> None:
-        """Remove personal data from the plain object ``plain``, in place.
-
-        Args:
-            name: Of its event.
-            plain: As ``copy_plain`` returns it.
-            path: Where it is in the event.
-            on_removed: Called if something was removed.
-        """
+        """Remove personal data from the object ``plain``, a plain copy, in place."""
         if found := self._tripwire.clean(plain):
             on_removed(name, path, found)
 
-    def read_user_data(self, raw: object, *, on_dropped: OnDropped = log_dropped) -> dict[str, Any]:
+    def read_user_data(
+        self, raw: object, *, on_dropped: OnDropped = log_dropped, today: date | None = None
+    ) -> dict[str, Any]:
         """Return ``raw`` under Meta's keys, hashed: see ``user_data.read_user_data``."""
-        return read_user_data(raw, default_region=self.phone_region, on_dropped=on_dropped)
+        return read_user_data(
+            raw, default_region=self.phone_region, today=today, on_dropped=on_dropped
+        )
 
     def clean_url(self, url: str) -> str | None:
         """Return a URL without its private parts; ``None`` if it is no http(s) URL."""
@@ -305,15 +293,9 @@ def _check_numbers(value: object, most: int, path: str, depth: int) -> None:
 
 
 def _refuse_emails(value: object, path: str) -> None:
-    if isinstance(value, str):
-        if holds_email(value):
-            raise InvalidEventError(
-                path, "holds an e-mail address, which would be sent in the clear"
-            )
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_emails(key, path)
-            _refuse_emails(item, path)
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_emails(item, path)
+    if isinstance(value, str) and holds_email(value):
+        raise InvalidEventError(path, "holds an e-mail address, which would be sent in the clear")
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    for item in value if isinstance(value, list) else ():
+        _refuse_emails(item, path)
