@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,16 +18,11 @@ from bridge.destinations.group import Destinations
 from bridge.destinations.messages import LIMITED, read_traits
 from bridge.destinations.track_message import complete_message
 from bridge.errors import InvalidEventError
-from bridge.events.event import (
-    Event,
-    escape_unprintable,
-    new_event_id,
-    parse_event,
-    refuse_personal_id,
-)
+from bridge.events.event import Event, escape_unprintable, parse_event, refuse_personal_id
 from bridge.events.properties import copy_plain
 from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, Entrance, EventReader
 from bridge.events.tripwire import Found
+from bridge.randomness import new_uuid
 from bridge.visitor.visitor import Visitor
 
 LIMITED_DATA_USE = {
@@ -61,36 +57,27 @@ class Completed(NamedTuple):
     context: EncodingContext
 
 
+@dataclass(frozen=True, slots=True)
 class Enricher:
     """Completes events.
 
-    Args:
+    Attributes:
         reader: Reads the app's events.
         destinations: The app's, whose switches its own messages to Segment get too.
         counters: Where ``removed_properties`` is counted.
     """
 
-    def __init__(
-        self,
-        reader: EventReader,
-        destinations: Destinations,
-        *,
-        counters: Counter[str],
-    ) -> None:
-        self._reader = reader
-        self._destinations = destinations
-        self._counters = counters
+    reader: EventReader
+    destinations: Destinations
+    counters: Counter[str]
 
     def complete_any(
         self, event: Mapping[str, Any], visitor: Visitor, *, now: float
     ) -> dict[str, Any]:
         """Return ``event`` complete for the API that its shape names.
 
-        Args:
-            event: With ``event_name`` a server event of Meta's, with ``event`` a track message of
-                Segment's.
-            visitor: Who did it.
-            now: Unix seconds.
+        With ``event_name`` it is a server event of Meta's, with ``event`` a track message of
+        Segment's.
 
         Raises:
             InvalidEventError: It is neither, or its API would refuse it.
@@ -114,20 +101,14 @@ class Enricher:
         now: float,
         entrance: Entrance = SERVER_EVENT,
     ) -> Completed:
-        """Return the event of ``given``; keys with ``None`` are not set.
-
-        Args:
-            given: Keys of a server event; its name and ``custom_data`` may be in Segment's words.
-            visitor: Who did it.
-            now: Unix seconds.
-            entrance: Where it comes in.
+        """Return the event of ``given``, as ``EventReader.read_event`` takes it.
 
         Raises:
             InvalidEventError: Meta would refuse it; the message names the field.
         """
-        fields, own, reading = self._reader.read_event(given, entrance, self._report)
+        fields, own, reading = self.reader.read_event(given, entrance, self._report)
         if "event_id" not in fields:
-            fields["event_id"] = new_event_id()
+            fields["event_id"] = new_uuid()
         fields.setdefault("event_time", int(now))
         page_url, referrer_url = visitor.page_url, visitor.referrer_url
         # Meta refuses a website event without its page, and with it the whole batch.
@@ -140,11 +121,11 @@ class Enricher:
             fields = LIMITED_DATA_USE | fields
         event = parse_event(fields, visitor.complete_user_data(own), now=now)
         context = EncodingContext(
-            self._reader.catalog,
+            self.reader.catalog,
             visitor.identity,
             reading.spec_name,
             reading.properties,
-            self._destinations.reach_meta,
+            self.destinations.reach_meta,
         )
         return Completed(event, context)
 
@@ -155,10 +136,10 @@ class Enricher:
         given = dict(message)
         name = str(given["event"])
         _refuse_personal_ids(given)
-        reading = self._reader.read(name, given.get("properties"), TRACK_MESSAGE, self._report)
+        reading = self.reader.read(name, given.get("properties"), TRACK_MESSAGE, self._report)
         given["properties"] = reading.properties
         if reading.spec_name:
-            given["properties"] = self._reader.catalog.to_spec(
+            given["properties"] = self.reader.catalog.to_spec(
                 reading.name, reading.custom_data, said=name, properties=reading.properties
             ).properties
         own = self._read_context(name, given)
@@ -172,7 +153,7 @@ class Enricher:
             visitor.page_url,
             referrer_url=visitor.referrer_url,
             data_use=data_use,
-            switches=self._destinations.build_switches(data_use),
+            switches=self.destinations.build_switches(data_use),
             now=now,
         )
 
@@ -183,7 +164,7 @@ class Enricher:
         """
         if not isinstance(message.get("context"), Mapping):
             return {}
-        reader, path = self._reader, "context"
+        reader, path = self.reader, "context"
         context = copy_plain(message[path], path)
         own = {key: context.pop(key) for key in list(context) if key not in _CONTEXT_KEYS}
         reader.clean(name, own, path, self._report)
@@ -201,7 +182,7 @@ class Enricher:
     def _clean_page(self, page: Mapping[str, Any]) -> dict[str, Any]:
         """Return a message's ``context.page`` without the private parts of its addresses."""
         cleaned = dict(page)
-        clean_url = self._reader.clean_url
+        clean_url = self.reader.clean_url
         for key in ("url", "referrer"):
             if isinstance(page.get(key), str):
                 cleaned[key] = clean_url(page[key])  # None, which is left out, if it is no URL
@@ -217,18 +198,14 @@ class Enricher:
 
     def _report(self, name: object, path: str, found: Sequence[Found]) -> None:
         """Count personal data that was removed, and log once where it was."""
-        self._counters["removed_properties"] += len(found)
+        self.counters["removed_properties"] += len(found)
         shown = escape_unprintable(name[:50]) if isinstance(name, str) else "an event"
         paths = ", ".join(f"{each.path} ({each.kind})" for each in found)
         logger.warning("%s: removed personal data from its %s: %s", shown, path, paths)
 
 
 def _refuse_personal_ids(message: Mapping[str, Any]) -> None:
-    """Refuse a track message with personal data for an id: it would be sent in the clear.
-
-    Raises:
-        InvalidEventError: It has one.
-    """
+    """Refuse a track message with personal data for an id: it would be sent in the clear."""
     ids = {key: message.get(key) for key in _IDS}
     for key, id_key in (("properties", "event_id"), ("context", "groupId")):
         if isinstance(inside := message.get(key), Mapping):

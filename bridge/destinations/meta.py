@@ -25,7 +25,7 @@ from bridge.destinations.base import (
 from bridge.destinations.graph import read_answer
 from bridge.destinations.http import check_base_url
 from bridge.errors import ConfigError
-from bridge.events.event import Event, UserData, new_event_id
+from bridge.events.event import Event, UserData
 from bridge.events.normalizers import hash_external_id
 from bridge.randomness import new_uuid
 
@@ -107,7 +107,7 @@ class Meta(Destination):
         event = Event(
             event_name=CHECK_EVENT,
             event_time=int(now),
-            event_id=new_event_id(),
+            event_id=new_uuid(),
             action_source="system_generated",
             user_data=UserData(external_id=[hash_external_id(new_uuid())]),
         )

@@ -28,7 +28,6 @@ from bridge.events.event import (
     ActionSource,
     UserData,
     is_event_name,
-    new_event_id,
     read_event_id,
 )
 from bridge.events.properties import copy_plain
@@ -90,7 +89,7 @@ def complete_message(
         own["traits"] = {**context["traits"], **_object(own, "traits")}
     integrations = {**switches, **_object(fields, "integrations")}
     properties = {
-        "event_id": new_event_id(),
+        "event_id": new_uuid(),
         # Meta refuses a website event without its page.
         "action_source": "website" if page_url else "other",
         **build_browser_ids(user_data),

@@ -20,7 +20,6 @@ import msgspec
 from bridge.errors import InvalidEventError
 from bridge.events.personal_values import find_personal_id
 from bridge.lazy import lazy
-from bridge.randomness import new_uuid
 
 DAY = 86_400  # seconds
 MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
@@ -50,6 +49,8 @@ STANDARD_EVENTS = frozenset(
     SubmitApplication Subscribe ViewContent
     """.split()
 )
+
+URL_KEYS = ("event_source_url", "referrer_url")
 
 Outcome = Literal["stored", "duplicate", "skipped", "lost"]
 
@@ -215,11 +216,6 @@ def escape_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def new_event_id() -> str:
-    """Return a random event id, a UUID with dashes."""
-    return new_uuid()
-
-
 def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -> Event:
     """Return the event that ``fields`` describe, checked as Meta checks it.
 
@@ -319,10 +315,10 @@ def _check(event: Event, now: float) -> None:
     if event.event_name not in STANDARD_EVENTS:
         _check_custom_name(event.event_name)
     _check_time(event, now)
-    if event.event_source_url is not None:
-        _check_url(event.event_source_url, "event_source_url")
-    if event.referrer_url is not None:
-        _check_url(event.referrer_url, "referrer_url")
+    for key in URL_KEYS:
+        url = getattr(event, key)
+        if url is not None and not _URL.fullmatch(url):
+            raise InvalidEventError(key, "expected an http(s) URL of at most 4096 characters")
     if event.advanced_measurement_table is not None:
         refuse_personal_id(event.advanced_measurement_table, "advanced_measurement_table")
     _check_size(event)
@@ -336,11 +332,6 @@ def _check_custom_name(name: str) -> None:
         raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
 
 
-def _check_url(url: str, path: str) -> None:
-    if not _URL.fullmatch(url):
-        raise InvalidEventError(path, "expected an http(s) URL of at most 4096 characters")
-
-
 def _check_size(event: Event) -> None:
     """Refuse what is too large to travel with others, and what is no text at all."""
     try:
@@ -348,10 +339,8 @@ def _check_size(event: Event) -> None:
     except UnicodeEncodeError:
         raise InvalidEventError(_find_unencodable(event), "holds half a surrogate pair") from None
     if size > MAX_BYTES:
-        raise InvalidEventError(
-            "event",
-            f"expected at most {MAX_BYTES:,} bytes as JSON, got {size:,}; shorten its texts",
-        )
+        words = f"expected at most {MAX_BYTES:,} bytes as JSON, got {size:,}; shorten its texts"
+        raise InvalidEventError("event", words)
 
 
 def _find_unencodable(event: Event) -> str:

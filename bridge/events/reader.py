@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from bridge.errors import InvalidEventError
 from bridge.events.catalog import Catalog
-from bridge.events.event import STANDARD_EVENTS
+from bridge.events.event import STANDARD_EVENTS, URL_KEYS
 from bridge.events.personal_values import holds_email
 from bridge.events.properties import (
     MAX_DEPTH,
@@ -29,8 +29,6 @@ from bridge.events.standard import DETAILS
 from bridge.events.tripwire import Found, Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, clean_url
 from bridge.events.user_data import OnDropped, log_dropped, read_user_data
-
-URL_KEYS = ("event_source_url", "referrer_url")
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 

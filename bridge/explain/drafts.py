@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
-
-import msgspec
 
 from bridge.destinations.messages import read_traits
 from bridge.events.normalizers import SHA256
@@ -25,92 +22,73 @@ _EIGHT_DIGITS = re.compile(r"[0-9]{8}")
 _NATIONAL = re.compile(r"[\s(]*0(?!0)")
 
 
-class Draft(msgspec.Struct):
-    """An event as it was given, made safe.
+class Draft:
+    """An event as it was given, made safe: read as ``Enricher`` does, with remarks for a log.
+
+    Args:
+        reader: Reads the app's events.
+        event: A server event of Meta's or a track message of Segment's.
+        name_key: The key of its name.
+        entrance: Which of the two it is.
 
     Attributes:
         fields: Its keys: no personal data in its properties, user data and traits hashed.
         given: Its properties before numbers were read, if they are in Segment's words.
         remarks: What was done to it.
+
+    Raises:
+        InvalidEventError: It would be refused; the message names the field.
     """
 
-    fields: dict[str, Any]
-    given: dict[str, Any]
-    remarks: list[Remark]
-
-    def note_removed(self, name: object, path: str, found: Sequence[Found]) -> None:
-        """Add a remark for everything personal that was removed from the object at ``path``."""
-        for each in found:
-            words = f"looks personal ({each.kind}) and is removed"
-            self.remarks.append(Remark("warning", "personal_removed", f"{path}.{each.path}", words))
-
-
-class DraftReader:
-    """Reads events as ``Enricher`` does, and remarks on what that changes, instead of logging it.
-
-    Args:
-        reader: Reads the app's events.
-    """
-
-    def __init__(self, reader: EventReader) -> None:
+    def __init__(
+        self, reader: EventReader, event: Mapping[str, Any], name_key: str, entrance: Entrance
+    ) -> None:
         self._reader = reader
-
-    def read(self, event: Mapping[str, Any], name_key: str, entrance: Entrance) -> Draft:
-        """Return ``event`` as a draft.
-
-        Args:
-            event: A server event of Meta's or a track message of Segment's.
-            name_key: The key of its name.
-            entrance: Which of the two it is.
-
-        Raises:
-            InvalidEventError: It would be refused; the message names the field.
-        """
-        fields = {key: value for key, value in event.items() if value is not None}
-        draft = Draft(fields, {}, [])
+        self.fields = fields = {key: value for key, value in event.items() if value is not None}
+        self.given: dict[str, Any] = {}
+        self.remarks: list[Remark] = []
         if fields.get("userId") == "":
             words = (
                 "an empty userId counts as one: Segment's destination would not fall back to"
                 " anonymousId, and send no external id; Bridge leaves it out"
             )
-            draft.remarks.append(Remark("info", "user_id_empty", "userId", words))
-        path = entrance.path
+            self.remarks.append(Remark("info", "user_id_empty", "userId", words))
+        name, path = fields.get(name_key), entrance.path
         if (raw := fields.get(path)) is not None:
-            plain = self._reader.copy(fields.get(name_key), raw, path, draft.note_removed)
-            given = deepcopy(plain)
-            reading = self._reader.read(fields.get(name_key), plain, entrance, draft.note_removed)
-            draft.remarks += _compare(given, reading.properties, path)
-            draft.given = given if reading.spec_name else {}
+            given = reader.copy(name, raw, path, self._note_removed)
+            reading = reader.read(name, given, entrance, self._note_removed)
+            self.remarks += _compare(given, reading.properties, path)
+            self.given = given if reading.spec_name else {}
             fields[path] = reading.properties
-        self._reader.read_details(fields, draft.note_removed)
+        reader.read_details(fields, self._note_removed)
         if isinstance(raw := fields.get("user_data"), Mapping):
-            places = {key: f"user_data.{key}" for key in raw}
-            fields["user_data"] = self.hash(raw, places, draft.remarks)
+            fields["user_data"] = self.hash(raw, {key: f"user_data.{key}" for key in raw})
         context = read_object(fields, "context")
         if (raw := context.get("traits")) is not None:
             traits = copy_plain(raw, "context.traits")
-            self._hash_traits(traits, draft)
+            self._hash_traits(traits)
             fields["context"] = {**context, "traits": traits}
-        return draft
 
-    def hash(
-        self, raw: Mapping[str, Any], places: Mapping[str, str], remarks: list[Remark]
-    ) -> dict[str, Any]:
+    def _note_removed(self, name: object, path: str, found: Sequence[Found]) -> None:
+        for each in found:
+            words = f"looks personal ({each.kind}) and is removed"
+            self.remarks.append(Remark("warning", "personal_removed", f"{path}.{each.path}", words))
+
+    def hash(self, raw: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
         """Return user data hashed, with remarks on what is left out or may be read wrongly.
 
         Args:
             raw: As ``read_user_data`` takes it.
             places: Where in the event each key is.
-            remarks: Where to add them.
         """
 
         def note_dropped(key: str, dropped: int, given: int, reason: str) -> None:
-            remarks.append(Remark("warning", "user_data_dropped", places[key], reason))
+            self.remarks.append(Remark("warning", "user_data_dropped", places[key], reason))
 
         hashed = self._reader.read_user_data(raw, on_dropped=note_dropped)
         for key, value in raw.items():
             for text in value if isinstance(value, list) else [value]:
-                remarks.extend(self._check_format(key, str(text), places[key]))
+                self.remarks.extend(self._check_format(key, str(text), places[key]))
         return hashed
 
     def _check_format(self, key: str, text: str, path: str) -> Iterator[Remark]:
@@ -123,48 +101,35 @@ class DraftReader:
                 words = "is read with the month first; write YYYY-MM-DD to be sure"
                 yield Remark("warning", "birthday_ambiguous", path, words)
 
-    def _hash_traits(self, traits: dict[str, Any], draft: Draft) -> None:
+    def _hash_traits(self, traits: dict[str, Any]) -> None:
         """Put digests in the place of personal ``traits``, with remarks on what becomes of each."""
         address = traits.get("address")
         parts = address if isinstance(address, dict) else {}
         for name in [*traits]:
             if traits[name] is not parts:
-                self._hash_trait(traits, name, {name: traits[name]}, name, draft.remarks)
+                self._hash_trait(traits, name, {name: traits[name]}, name)
         for part in [*parts]:
             shown = part[:50] if part.isidentifier() else "<key>"
             alone = {"address": {part: parts[part]}}
-            self._hash_trait(parts, part, alone, f"address.{shown}", draft.remarks)
-        self._reader.clean(None, read_traits(traits)[1], "context.traits", draft.note_removed)
+            self._hash_trait(parts, part, alone, f"address.{shown}")
+        self._reader.clean(None, read_traits(traits)[1], "context.traits", self._note_removed)
 
     def _hash_trait(
-        self,
-        owner: dict[str, Any],
-        name: str,
-        alone: dict[str, Any],
-        path: str,
-        remarks: list[Remark],
+        self, owner: dict[str, Any], name: str, alone: dict[str, Any], path: str
     ) -> None:
-        """Hash one trait.
-
-        Args:
-            owner: The object that holds it.
-            name: Its key there.
-            alone: Traits of which it is the only one.
-            path: Where it is among the traits.
-            remarks: Where to add what becomes of it.
-        """
+        """Hash one trait, the key ``name`` of ``owner``; ``alone`` are traits with no other."""
         if owner[name] is None:
             return
         path = f"context.traits.{path}"
         person, rest = read_traits(alone)
         for key, value in person.items():
-            hashed = self.hash({key: value}, {key: path}, remarks)
+            hashed = self.hash({key: value}, {key: path})
             owner[name] = hashed.get(key)
             if key in hashed:
-                remarks.extend(_check_trait(key, value, path))
+                self.remarks.extend(_check_trait(key, value, path))
         if not person and not rest:
             words = "is personal, and Meta takes no digest of it: it is removed"
-            remarks.append(Remark("warning", "personal_removed", path, words))
+            self.remarks.append(Remark("warning", "personal_removed", path, words))
 
 
 def _compare(before: Any, after: Any, path: str) -> Iterator[Remark]:
@@ -184,13 +149,7 @@ def _compare(before: Any, after: Any, path: str) -> Iterator[Remark]:
 
 
 def _check_trait(key: str, value: object, path: str) -> Iterator[Remark]:
-    """Yield what would become of a trait if Segment got it as it is.
-
-    Args:
-        key: Meta's name for it.
-        value: What was given.
-        path: Where it is.
-    """
+    """Yield what would become of a trait if Segment got it as it is; ``key`` is Meta's."""
     texts = [str(each).strip() for each in (value if isinstance(value, list) else [value])]
     clear = [text for text in texts if text and not SHA256.fullmatch(text)]
     if not clear:

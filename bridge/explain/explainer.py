@@ -25,7 +25,7 @@ from bridge.destinations.segment import Segment
 from bridge.enrichment import Enricher
 from bridge.errors import InvalidEventError
 from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, EventReader
-from bridge.explain.drafts import Draft, DraftReader
+from bridge.explain.drafts import Draft
 from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
 from bridge.sandbox.segment_actions import build_event
 from bridge.sandbox.segment_fields import Declined
@@ -88,7 +88,7 @@ class Explainer:
 
     def __init__(self, reader: EventReader, destinations: Destinations) -> None:
         self._segment = destinations.segment or Segment("example")
-        self._reader = DraftReader(reader)
+        self._reader = reader
         self._enricher = Enricher(reader, destinations, counters=Counter())
 
     def explain(self, event: Mapping[str, Any], visitor: Visitor, *, now: float) -> Explanation:
@@ -100,10 +100,10 @@ class Explainer:
         if not isinstance(event, Mapping):
             raise InvalidEventError("event", f"expected an object, got {type(event).__name__}")
         if "event_name" in event:
-            draft = self._reader.read(event, "event_name", SERVER_EVENT)
+            draft = Draft(self._reader, event, "event_name", SERVER_EVENT)
             meta, message = self._follow_event(draft, visitor, now)
         elif "event" in event:
-            draft = self._reader.read(event, "event", TRACK_MESSAGE)
+            draft = Draft(self._reader, event, "event", TRACK_MESSAGE)
             meta, message = self._follow_message(draft, visitor, now)
         else:
             raise InvalidEventError("event", "expected event_name (Meta) or event (Segment)")
@@ -160,7 +160,7 @@ class Explainer:
         }
         raw = {key: value for key, (_, value) in given.items() if value is not None}
         places = {key: place for key, (place, _) in given.items()}
-        return person | self._reader.hash(raw, places, draft.remarks)
+        return person | draft.hash(raw, places)
 
 
 def _describe_visitor(visitor: Visitor) -> Iterator[Remark]:
