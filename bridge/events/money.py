@@ -91,10 +91,8 @@ def _drop_mark(text: str, path: str, currency: object) -> str:
     if match is None:
         return text
     mark, amount = (match[1], match[2]) if match[1] else (match[4], match[3])
-    if mark.upper() in CURRENCIES:
-        meant = frozenset({mark.upper()})
-    else:
-        meant = SYMBOLS.get(mark, frozenset())
+    code = mark.upper()
+    meant = {code} if code in CURRENCIES else SYMBOLS.get(mark)
     if not meant:
         raise InvalidEventError(path, "expected a number of 0 or more, with a currency's sign")
     if isinstance(currency, str) and currency.upper() not in meant:
@@ -103,21 +101,21 @@ def _drop_mark(text: str, path: str, currency: object) -> str:
 
 
 def _parse(text: str, path: str) -> int | float:
+    is_unclear = False
     if _PLAIN.fullmatch(text):
         whole, _, rest = text.partition(".")
-        if len(rest) == 3 and len(whole) <= 3 and not whole.startswith("0"):
-            raise InvalidEventError(path, "could be thousands or decimals; pass a number")
+        is_unclear = len(rest) == 3 and len(whole) <= 3 and not whole.startswith("0")
     elif match := _GROUPED.fullmatch(text):
         separator, point = match[1], match[2]
-        if separator == point:
-            raise InvalidEventError(path, "could be thousands or decimals; pass a number")
-        if point is None and separator in ",." and text.count(separator) == 1:
-            raise InvalidEventError(path, "could be thousands or decimals; pass a number")
+        is_alone = point is None and separator in ",." and text.count(separator) == 1
+        is_unclear = is_alone or separator == point
         text = text.replace(separator, "").replace(point or ".", ".")
     elif _DECIMAL_COMMA.fullmatch(text):
         text = text.replace(",", ".")
     else:
         raise InvalidEventError(path, "expected a number of 0 or more")
+    if is_unclear:
+        raise InvalidEventError(path, "could be thousands or decimals; pass a number")
     if len(text.partition(".")[0].lstrip("0")) > MAX_DIGITS:
         raise InvalidEventError(path, f"expected at most {MAX_DIGITS} digits")
     return float(text) if "." in text else int(text)

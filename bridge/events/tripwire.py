@@ -85,20 +85,18 @@ class Tripwire:
     """
 
     def __init__(self, allow: str | Iterable[str] = ()) -> None:
-        paths = _parse_paths(allow)
+        entries: object = [allow] if isinstance(allow, str) else allow
+        if not isinstance(entries, Iterable) or isinstance(entries, Mapping | bytes):
+            raise ConfigError(f"allow: expected keys and paths, got {type(allow).__name__}")
+        paths = [_parse_path(entry) for entry in entries]
         self._allowed_keys = frozenset(path[0] for path in paths if len(path) == 1)
         self._allowed_paths = frozenset(path for path in paths if len(path) > 1)
         self._verdicts: dict[int, dict[str, Verdict]] = {about: {} for about in ABOUT}
 
     def clean(self, properties: dict[str, Any]) -> list[Found]:
-        """Remove people's data from ``properties``, in place; return what was removed.
+        """Remove people's data from ``properties``, in place; return the first 20 that were there.
 
-        Args:
-            properties: Plain JSON values, nested no deeper than ``properties.copy_plain`` lets
-                them.
-
-        Returns:
-            At most 20, in the order of the properties. What is removed has no limit.
+        They are plain JSON, nested no deeper than ``properties.copy_plain`` lets them.
         """
         found: list[Found] = []
         self._clean_object(properties, None, NOTHING, found)
@@ -129,10 +127,13 @@ class Tripwire:
                     continue
                 hit = _judge_number(value, verdict)
             elif kind is list or kind is dict:
+                hit = None
                 if verdict.personal and _is_given(value, verdict.digits):
-                    hit = self._judge_private(value, (at, key), found)
+                    if self._leads_into((at, key)):
+                        self._clean_private(value, (at, key), found)
+                    else:
+                        hit = "key"
                 else:
-                    hit = None
                     inside = about if verdict.opens is None else verdict.opens
                     if kind is list:
                         self._clean_list(value, (at, key), verdict, inside, found)
@@ -177,13 +178,6 @@ class Tripwire:
                 verdicts.clear()
             verdicts[key] = verdict
         return verdict
-
-    def _judge_private(self, node: Any, at: _At, found: list[Found]) -> Kind | None:
-        """Return that an object or list goes whole, or clean it if the allow-list leads into it."""
-        if not self._leads_into(at):
-            return "key"
-        self._clean_private(node, at, found)
-        return None
 
     def _clean_private(self, node: Any, at: _At, found: list[Found]) -> None:
         """Remove everything from the object or list ``node`` but what the allow-list names."""
@@ -254,14 +248,6 @@ def _judge_number(number: float, verdict: Verdict) -> Kind | None:
     return None
 
 
-def _parse_paths(allow: object) -> list[_Steps]:
-    if isinstance(allow, str):
-        allow = [allow]
-    if not isinstance(allow, Iterable) or isinstance(allow, Mapping | bytes):
-        raise ConfigError(f"allow: expected keys and paths, got {type(allow).__name__}")
-    return [_parse_path(entry) for entry in allow]
-
-
 def _parse_path(text: object) -> _Steps:
     if not isinstance(text, str):
         raise ConfigError(f"allow: expected a key or a path, got {type(text).__name__}")
@@ -277,7 +263,6 @@ def _parse_path(text: object) -> _Steps:
 
 
 def _compared(key: str) -> str:
-    """Return ``key`` as it is compared: its words without what parts them."""
     return "".join(split_words(key)) or key.lower()
 
 

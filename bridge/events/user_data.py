@@ -135,7 +135,6 @@ class _Field(NamedTuple):
 _LISTS = (list, tuple)
 _NO_OPTIONS = Options(None, None)
 _NOT_UNICODE = "not valid Unicode"
-_NOTHING_LEFT = "nothing is left after removing punctuation and spaces"
 _SHORTEST_DIGEST = 32  # characters: MD5's, which is refused
 
 
@@ -189,10 +188,7 @@ def read_user_data(
                 text = value.strip(SPACE)
                 if not text:
                     continue
-                text = rule(text.lower(), options)
-                if not text:
-                    raise RefusedError(_NOTHING_LEFT)
-                results = [sha256(text.encode()).hexdigest()]
+                results = [_sha256(rule(text.lower(), options))]
             elif many and isinstance(value, _LISTS):
                 results = _read_list(name, field, value, options, on_dropped)
             else:
@@ -200,9 +196,6 @@ def read_user_data(
                 results = [] if result is None else [result]
         except RefusedError as refused:
             on_dropped(name, 1, 1, str(refused))
-            continue
-        except UnicodeEncodeError:
-            on_dropped(name, 1, 1, _NOT_UNICODE)
             continue
         if not results:
             continue
@@ -269,9 +262,16 @@ def _text(value: object, also: tuple[type, ...], longest: int = MAX_TEXT) -> str
 
 def _sha256(text: str) -> str:
     if not text:
-        raise RefusedError(_NOTHING_LEFT)
+        raise RefusedError("nothing is left after removing punctuation and spaces")
     try:
         return sha256(text.encode()).hexdigest()
+    except UnicodeEncodeError:
+        raise RefusedError(_NOT_UNICODE) from None
+
+
+def _refuse_half_pairs(text: str) -> None:
+    try:
+        text.encode()
     except UnicodeEncodeError:
         raise RefusedError(_NOT_UNICODE) from None
 
@@ -306,27 +306,19 @@ def _read_external_id(value: object, _: Options) -> str | None:
     text = _text(value, (int, UUID))
     if not text.strip(SPACE):
         return None
-    digest = hash_external_id(_valid_unicode(text))
+    _refuse_half_pairs(text)
+    digest = hash_external_id(text)
     if digest == _SHA256_OF_NOTHING:
         raise RefusedError("the digest of an empty text")
     return digest
-
-
-def _valid_unicode(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RefusedError(_NOT_UNICODE) from None
-    return text
 
 
 def _plain(*also: type) -> _Read:
     """Return a reader of text, or of types in ``also``, that changes nothing."""
 
     def read(value: object, _: Options) -> str | None:
-        text = _valid_unicode(_text(value, also))
-        if _HAS_CONTROL.search(text):
-            raise RefusedError("contains control characters")
+        text = _text(value, also)
+        _refuse_signs(text)
         if holds_email(text):
             raise RefusedError("looks like an e-mail address, and this key is sent unhashed")
         return text if text.strip(SPACE) else None
@@ -363,9 +355,15 @@ def _read_ip(value: object, _: Options) -> str | None:
 
 def _read_user_agent(value: object, _: Options) -> str | None:
     text = _text(value[:MAX_USER_AGENT] if isinstance(value, str) else value, (), MAX_USER_AGENT)
+    _refuse_signs(text)
+    return text.strip(SPACE) or None
+
+
+def _refuse_signs(text: str) -> None:
+    """Refuse what is sent as it is if it holds control characters or half a surrogate pair."""
+    _refuse_half_pairs(text)
     if _HAS_CONTROL.search(text):
         raise RefusedError("contains control characters")
-    return _valid_unicode(text).strip(SPACE) or None
 
 
 # What is hashed: its keys, Meta's first, its rule, and the types that it takes other than text.
