@@ -131,10 +131,6 @@ class Catalog:
     def to_meta(self, name: str, properties: Mapping[str, Any]) -> Translated:
         """Return an event in Meta's words; one without a row stays as it is.
 
-        Args:
-            name: An event's name in either language.
-            properties: Plain JSON; numbers as numbers.
-
         Raises:
             InvalidEventError: ``products`` is no list of products with ids.
         """

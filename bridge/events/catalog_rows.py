@@ -124,11 +124,7 @@ def list_keys(row: EventMapping) -> list[str]:
     """Return the folded names of ``row``: as they are, and with the action before the object."""
     keys = []
     for name in (row.spec, *row.aliases):
-        words = _split_name(name)
+        words = [fold(word) for word in name.replace("_", " ").split()]
         orders = (words, [*words[-1:], *words[:-1]], [*words[1:], *words[:1]])
         keys += ["".join(order) for order in orders]
     return list(dict.fromkeys(keys))
-
-
-def _split_name(name: str) -> list[str]:
-    return [fold(word) for word in name.replace("_", " ").split()]

@@ -219,11 +219,7 @@ def escape_unprintable(text: str) -> str:
 def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -> Event:
     """Return the event that ``fields`` describe, checked as Meta checks it.
 
-    Args:
-        fields: Keys of a server event, without ``user_data``; what ``EventReader`` reads is read.
-            For ``event_time`` see ``read_time``.
-        user_data: Who did it, already hashed.
-        now: Unix seconds.
+    They are what ``EventReader`` has read; for ``event_time`` see ``read_time``.
 
     Raises:
         InvalidEventError: Meta would refuse it; the message names the field.
@@ -261,9 +257,7 @@ def _invalid(error: msgspec.ValidationError) -> InvalidEventError:
 def read_time(value: object, path: str = "event_time") -> object:
     """Return a time as Unix seconds; what is neither a number, a text nor a time stays as it is.
 
-    Args:
-        value: Unix seconds, also as text, an aware datetime, or ISO 8601 with an offset.
-        path: What it is called, for the message.
+    It may be Unix seconds, also as text, an aware datetime, or ISO 8601 with an offset.
 
     Raises:
         InvalidEventError: It has no zone, or is other text.
@@ -302,11 +296,7 @@ def read_event_id(value: object, path: str = "event_id") -> str:
 
 
 def refuse_personal_id(text: str, path: str) -> None:
-    """Refuse personal data where a name or an id is expected.
-
-    Raises:
-        InvalidEventError: ``text`` holds an e-mail address or is a phone number.
-    """
+    """Refuse ``text``, a name or an id, if it holds an e-mail address or is a phone number."""
     if kind := find_personal_id(text):
         raise InvalidEventError(path, f"is {kind}, which would be sent in the clear")
 

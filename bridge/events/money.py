@@ -52,11 +52,7 @@ _MARK = re.compile(r"([^0-9\s.,'\u2019-]{1,4})\s*(.*)|(.*?)\s*([^0-9\s.,'\u2019-
 def read_amount(given: str, path: str, currency: object = None) -> int | float:
     """Return the amount that the text ``given`` is: ``"$1,234.50"`` is ``1234.5``.
 
-    Args:
-        given: A number, or one with a currency's sign or code at one end and separators between
-            thousands.
-        path: Of the field, for the message.
-        currency: ISO 4217 code of the amount, if known; a sign of another currency is refused.
+    A currency's sign or code may stand at one end, but not that of another one than ``currency``.
 
     Raises:
         InvalidEventError: It is no amount, is below zero, or could be two.

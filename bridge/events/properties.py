@@ -101,11 +101,8 @@ def read_numbers(
 ) -> None:
     """Turn amounts and counts that are text into numbers, and the currency into upper case.
 
-    Args:
-        properties: A plain copy; changed in place.
-        path: Where they are, for the message.
-        is_spec: Whether they are in Segment's words rather than in Meta's.
-        also: Further keys of amounts, an app's own.
+    A plain copy is changed in place. ``is_spec`` if it is in Segment's words rather than in Meta's;
+    ``also`` are further keys of amounts, an app's own.
 
     Raises:
         InvalidEventError: A text is no amount, or could be two; there is no such currency.
@@ -198,12 +195,6 @@ def check_kinds(
     values: Mapping[str, Any], kinds: Mapping[str, Kind], path: str, *, skip_nulls: bool = False
 ) -> None:
     """Check each of ``values`` that is listed in ``kinds``; the others may be anything.
-
-    Args:
-        values: Plain JSON.
-        kinds: What is expected, by key.
-        path: Where the values are, for the message.
-        skip_nulls: Whether ``None`` counts as not given.
 
     Raises:
         InvalidEventError: One is of another kind; the message names it, without its value.

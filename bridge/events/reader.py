@@ -148,12 +148,6 @@ class EventReader:
     ) -> Reading:
         """Return an event's properties in both languages, fit to be sent.
 
-        Args:
-            name: The event's name in either language.
-            given: Its properties; ``None`` if it has none.
-            entrance: Where they come in.
-            on_removed: Called if personal data was removed.
-
         Raises:
             InvalidEventError: Meta would refuse the event; the message names the property.
         """

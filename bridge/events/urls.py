@@ -63,11 +63,6 @@ def clean_url(
 
     The fragment and a user name or password go; so do query parameters of ``private`` names and
     those that hold an e-mail address or a token. A path segment that does becomes ``redacted``.
-
-    Args:
-        raw: An absolute URL of printable ASCII.
-        private: Parameter names, normalised.
-        max_length: Characters that it may have.
     """
     if len(raw) > max_length:
         return None

@@ -77,9 +77,7 @@ class Draft:
     def hash(self, raw: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
         """Return user data hashed, with remarks on what is left out or may be read wrongly.
 
-        Args:
-            raw: As ``read_user_data`` takes it.
-            places: Where in the event each key is.
+        ``places`` says where in the event each key of ``raw`` is.
         """
 
         def note_dropped(key: str, dropped: int, given: int, reason: str) -> None:
