@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -45,18 +45,6 @@ _CONTEXT_KEYS = frozenset(
 logger = logging.getLogger("bridge.enrichment")
 
 
-class Completed(NamedTuple):
-    """A complete event, and how it was given.
-
-    Attributes:
-        event: In Meta's words, complete.
-        context: What destinations need beside it.
-    """
-
-    event: Event
-    context: EncodingContext
-
-
 @dataclass(frozen=True, slots=True)
 class Enricher:
     """Completes events.
@@ -83,9 +71,8 @@ class Enricher:
             InvalidEventError: It is neither, or its API would refuse it.
         """
         if "event_name" in event:
-            built: dict[str, Any] = msgspec.to_builtins(
-                self.complete(event, visitor, now=now).event
-            )
+            complete, _ = self.complete(event, visitor, now=now)
+            built: dict[str, Any] = msgspec.to_builtins(complete)
             return built
         if "event" in event:
             return self._complete_message(event, visitor, now)
@@ -100,8 +87,10 @@ class Enricher:
         *,
         now: float,
         entrance: Entrance = SERVER_EVENT,
-    ) -> Completed:
-        """Return the event of ``given``, as ``EventReader.read_event`` takes it.
+    ) -> tuple[Event, EncodingContext]:
+        """Return the event of ``given``, complete, and what destinations need beside it.
+
+        ``given`` is what ``EventReader.read_event`` takes.
 
         Raises:
             InvalidEventError: Meta would refuse it; the message names the field.
@@ -127,7 +116,7 @@ class Enricher:
             reading.properties,
             self.destinations.reach_meta,
         )
-        return Completed(event, context)
+        return event, context
 
     def _complete_message(
         self, message: Mapping[str, Any], visitor: Visitor, now: float

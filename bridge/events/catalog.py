@@ -59,12 +59,7 @@ _LINE_WORDS = {"id": "product_id", "item_price": "price"}
 
 
 class Translated(NamedTuple):
-    """An event in the other language.
-
-    Attributes:
-        name: Its name there.
-        properties: Its properties there; a new object.
-    """
+    """An event in the other language; its properties are a new object."""
 
     name: str
     properties: dict[str, Any]

@@ -302,8 +302,14 @@ def refuse_personal_id(text: str, path: str) -> None:
 
 
 def _check(event: Event, now: float) -> None:
-    if event.event_name not in STANDARD_EVENTS:
-        _check_custom_name(event.event_name)
+    name = event.event_name
+    if name not in STANDARD_EVENTS:
+        if not is_event_name(name):
+            words = "expected 1 to 100 characters, no control characters"
+            raise InvalidEventError("event_name", words)
+        refuse_personal_id(name, "event_name")
+        if standard := _STANDARD_LOWER.get(name.lower()):
+            raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
     _check_time(event, now)
     for key in URL_KEYS:
         url = getattr(event, key)
@@ -312,14 +318,6 @@ def _check(event: Event, now: float) -> None:
     if event.advanced_measurement_table is not None:
         refuse_personal_id(event.advanced_measurement_table, "advanced_measurement_table")
     _check_size(event)
-
-
-def _check_custom_name(name: str) -> None:
-    if not is_event_name(name):
-        raise InvalidEventError("event_name", "expected 1 to 100 characters, no control characters")
-    refuse_personal_id(name, "event_name")
-    if standard := _STANDARD_LOWER.get(name.lower()):
-        raise InvalidEventError("event_name", f"Meta's names are case-sensitive: {standard}?")
 
 
 def _check_size(event: Event) -> None:

@@ -256,10 +256,9 @@ def normalize_gender(text: str, _: Options) -> str:
 
     Source: Meta, "Customer Information Parameters", Gender; words as in its parameter builder.
     """
-    try:
-        return _GENDER_OF[text.rstrip(".")]
-    except KeyError:
-        raise RefusedError("Meta has m and f only") from None
+    if gender := _GENDER_OF.get(text.rstrip(".")):
+        return gender
+    raise RefusedError("Meta has m and f only")
 
 
 def normalize_city(text: str, _: Options) -> str:
@@ -315,13 +314,10 @@ def normalize_country(text: str, _: Options) -> str:
 
     Source: Meta, "Customer Information Parameters", Country.
     """
-    if code := COUNTRIES.get(text):
+    name = text if text in COUNTRIES else _NOT_A_TO_Z.sub("", unicodedata.normalize("NFKD", text))
+    if code := COUNTRIES.get(name):
         return code
-    name = _NOT_A_TO_Z.sub("", unicodedata.normalize("NFKD", text))
-    try:
-        return COUNTRIES[name]
-    except KeyError:
-        raise RefusedError("expected a country's ISO 3166-1 code or its name") from None
+    raise RefusedError("expected a country's ISO 3166-1 code or its name")
 
 
 def check_phone_support(region: str) -> str:

@@ -85,57 +85,48 @@ _NUMERIC = _words("""
     timestamp total ts upc uuid value version vin weight
     """)
 
-_NAMES: dict[str, Verdict] = {
-    name: verdict
-    for verdict, names in (
-        (
-            _TEXT,
-            """
-            email emailaddress mailaddress emailaddr courriel correoelectronico epost
-            firstname lastname fullname middlename maidenname surname forename givenname familyname
-            realname username nameoncard cardholder cardholdername accountholder
-            vorname nachname prenom apellido apellidos cognome sobrenome voornaam achternaam
-            password passwd pwd passphrase passcode secret clientsecret secretkey privatekey apikey
-            accesskey token accesstoken refreshtoken idtoken authtoken bearertoken resettoken
-            authorization credentials jwt sessionid securityanswer
-            ip ipaddress ipaddr clientip remoteip remoteaddr
-            religion ethnicity sexualorientation maritalstatus diagnosis medicalcondition
-            """,
-        ),
-        (
-            _ANY,
-            """
-            birthday birthdate dateofbirth dob birthyear geburtsdatum geburtstag datenaissance
-            ssn socialsecurity socialsecuritynumber nationalid nationalidnumber nationalinsurance
-            nationalinsurancenumber nino taxid passport passportnumber passportno identitynumber
-            idcardnumber personalid personalnumber personnummer driverlicense driverslicense
-            drivinglicence driverlicensenumber driverslicensenumber codicefiscale aadhaar
-            aadhaarnumber cpf curp dni nif bsn insee pesel steuerid
-            iban bankaccount bankaccountnumber accountnumber creditscore cvv cvc otp
-            """,
-        ),
-        (
-            _LONG_NUMBER,
-            """
-            phone phonenumber phoneno mobile mobilephone mobilenumber mobileno cellphone cellnumber
-            homephone workphone telephone telephonenumber telephoneno tel telefon telefonnummer
-            telefono telefone telefoonnummer handynummer fax faxnumber whatsapp whatsappnumber
-            msisdn creditcard creditcardnumber debitcard debitcardnumber cardnumber cardno ccnumber
-            """,
-        ),
-        (
-            _NOT_OF_THING,
-            """
-            address addresses gender sex geschlecht street streetaddress streetname addressline
-            strasse hausnummer housenumber adresse anschrift direccion indirizzo endereco
-            """,
-        ),
-        (_ZIP, "zip zipcode postcode pincode plz postleitzahl codigopostal codepostal"),
-        (_OF_PERSON, "name initials nickname displayname nationality"),
-        (_OF_PLACE, "city town suburb postalcode latitude longitude lat lng lon ct st zp db ge"),
-    )
-    for name in names.split()
-}
+_TEXT_NAMES = _words("""
+    email emailaddress mailaddress emailaddr courriel correoelectronico epost
+    firstname lastname fullname middlename maidenname surname forename givenname familyname
+    realname username nameoncard cardholder cardholdername accountholder
+    vorname nachname prenom apellido apellidos cognome sobrenome voornaam achternaam
+    password passwd pwd passphrase passcode secret clientsecret secretkey privatekey apikey
+    accesskey token accesstoken refreshtoken idtoken authtoken bearertoken resettoken
+    authorization credentials jwt sessionid securityanswer
+    ip ipaddress ipaddr clientip remoteip remoteaddr
+    religion ethnicity sexualorientation maritalstatus diagnosis medicalcondition
+    """)
+_ANY_NAMES = _words("""
+    birthday birthdate dateofbirth dob birthyear geburtsdatum geburtstag datenaissance
+    ssn socialsecurity socialsecuritynumber nationalid nationalidnumber nationalinsurance
+    nationalinsurancenumber nino taxid passport passportnumber passportno identitynumber
+    idcardnumber personalid personalnumber personnummer driverlicense driverslicense
+    drivinglicence driverlicensenumber driverslicensenumber codicefiscale aadhaar
+    aadhaarnumber cpf curp dni nif bsn insee pesel steuerid
+    iban bankaccount bankaccountnumber accountnumber creditscore cvv cvc otp
+    """)
+_LONG_NUMBER_NAMES = _words("""
+    phone phonenumber phoneno mobile mobilephone mobilenumber mobileno cellphone cellnumber
+    homephone workphone telephone telephonenumber telephoneno tel telefon telefonnummer
+    telefono telefone telefoonnummer handynummer fax faxnumber whatsapp whatsappnumber
+    msisdn creditcard creditcardnumber debitcard debitcardnumber cardnumber cardno ccnumber
+    """)
+_NOT_OF_THING_NAMES = _words("""
+    address addresses gender sex geschlecht street streetaddress streetname addressline
+    strasse hausnummer housenumber adresse anschrift direccion indirizzo endereco
+    """)
+_ZIP_NAMES = _words("zip zipcode postcode pincode plz postleitzahl codigopostal codepostal")
+_PERSON_NAMES = _words("name initials nickname displayname nationality")
+_PLACE_NAMES = _words("city town suburb postalcode latitude longitude lat lng lon ct st zp db ge")
+_NAMES: dict[str, Verdict] = (
+    dict.fromkeys(_TEXT_NAMES, _TEXT)
+    | dict.fromkeys(_ANY_NAMES, _ANY)
+    | dict.fromkeys(_LONG_NUMBER_NAMES, _LONG_NUMBER)
+    | dict.fromkeys(_NOT_OF_THING_NAMES, _NOT_OF_THING)
+    | dict.fromkeys(_ZIP_NAMES, _ZIP)
+    | dict.fromkeys(_PERSON_NAMES, _OF_PERSON)
+    | dict.fromkeys(_PLACE_NAMES, _OF_PLACE)
+)
 
 # Names only if they are the whole key: Meta's own of ``user_data``, and what is short.
 _WHOLE = {"em": _TEXT, "fn": _TEXT, "ln": _TEXT, "ph": _LONG_NUMBER, "mail": _TEXT}
@@ -154,11 +145,9 @@ _THINGS = _words("""
     program property restaurant segment seller shop spec specification store subscription target
     tier url variant vehicle vendor venue wallet warehouse web
     """)
-_SUBJECTS = {
-    word: about
-    for about, words in ((PERSON, _PEOPLE), (PLACE, _PLACES), (THING, _THINGS))
-    for word in words
-}
+_SUBJECTS = (
+    dict.fromkeys(_PEOPLE, PERSON) | dict.fromkeys(_PLACES, PLACE) | dict.fromkeys(_THINGS, THING)
+)
 
 # ``has_email``, ``opt_in_sms``, ``num_phones`` are about the data, not the data.
 _ASIDES = _words("""

@@ -224,7 +224,8 @@ def _match(text: str, sure: bool) -> Kind | None:
         return "email"
     if "eyJ" in text and JWT.search(text):
         return "jwt"
-    if any(_begins_word(text, match) for match in _SECRET.finditer(text)):
+    starts = [match.start() for match in _SECRET.finditer(text)]
+    if any(start == 0 or not text[start - 1].isalnum() for start in starts):
         return "secret"
     if not _SIX_DIGITS(text):
         return None
@@ -234,10 +235,6 @@ def _match(text: str, sure: bool) -> Kind | None:
         return "national_id"
     # The numbers in an address of the web are those of its pages.
     return None if sure or "://" in text else _match_number(text)
-
-
-def _begins_word(text: str, match: re.Match[str]) -> bool:
-    return match.start() == 0 or not text[match.start() - 1].isalnum()
 
 
 def _match_number(text: str) -> Kind | None:

@@ -33,7 +33,6 @@ _LINES = (("contents", "item_price"),)
 _SPEC_LINES = (*_LINES, ("products", "price"))
 _COUNT = re.compile(r"[0-9]{1,9}")
 
-
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 _Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _Whole = Annotated[int, msgspec.Meta(ge=-MAX_WHOLE - 1, le=MAX_WHOLE)]
@@ -174,7 +173,14 @@ def check_properties(properties: dict[str, Any], *, is_purchase: bool) -> None:
     if are_right(properties, is_purchase=is_purchase):
         return
     path = "custom_data"
-    _check_money(properties, is_purchase=is_purchase)
+    if (value := properties.get("value")) is None:
+        if is_purchase:
+            raise InvalidEventError(f"{path}.value", "required for Purchase, is missing")
+    elif not AMOUNT.holds(value):
+        raise InvalidEventError(f"{path}.value", f"expected {AMOUNT.words}")
+    elif properties.get("currency") is None:
+        words = "required beside value, is missing; such as EUR"
+        raise InvalidEventError(f"{path}.currency", words)
     contents, ids = properties.get("contents"), properties.get("content_ids")
     # The lines first: the number of items may be their sum.
     for i, item in enumerate(contents if isinstance(contents, list) else ()):
@@ -271,16 +277,3 @@ def _plain_object(value: Mapping[Any, object], path: str, depth: int) -> dict[st
             item if _is_plain(item) else _plain(item, f"{path}.{key}", depth - 1)
         )
     return plain
-
-
-def _check_money(properties: dict[str, Any], *, is_purchase: bool) -> None:
-    value = properties.get("value")
-    if value is None:
-        if is_purchase:
-            raise InvalidEventError("custom_data.value", "required for Purchase, is missing")
-        return
-    if not AMOUNT.holds(value):
-        raise InvalidEventError("custom_data.value", f"expected {AMOUNT.words}")
-    if properties.get("currency") is None:
-        words = "required beside value, is missing; such as EUR"
-        raise InvalidEventError("custom_data.currency", words)

@@ -19,12 +19,9 @@ MAX_COUNT = 10**15
 
 
 class Kind(NamedTuple):
-    """A kind of value.
+    """A kind of value, in ``words`` for a message, as a test of a plain value, and for msgspec.
 
-    Attributes:
-        words: What was expected, for a message.
-        holds: Whether a plain value is of this kind.
-        schema: The same for msgspec; of what is in a list or an object it may accept anything.
+    Of what is in a list or an object, the ``schema`` may accept anything.
     """
 
     words: str

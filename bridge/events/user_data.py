@@ -117,19 +117,12 @@ class PersonalData(TypedDict, total=False):
 
 
 class _Field(NamedTuple):
-    """What to do with a key of the raw data.
+    """What to do with a key of the raw data."""
 
-    Attributes:
-        key: Meta's.
-        read: Takes a value, returns what is sent: ``None`` if the value is blank.
-        many: Whether the value may be a list, and is sent as one.
-        rule: What a text becomes before it is hashed, if it is.
-    """
-
-    key: str
-    read: _Read
-    many: bool
-    rule: Rule | None = None
+    key: str  # Meta's
+    read: _Read  # returns what is sent: ``None`` if the value is blank
+    many: bool  # whether the value may be a list, and is sent as one
+    rule: Rule | None = None  # what a text becomes before it is hashed, if it is
 
 
 _LISTS = (list, tuple)

@@ -143,7 +143,8 @@ class Explainer:
             "custom_data": {key: properties[key] for key in properties if key not in _ENVELOPE},
             "user_data": self._read_person(draft),
         }
-        return msgspec.to_builtins(self._enricher.complete(given, visitor, now=now).event), message
+        event, _ = self._enricher.complete(given, visitor, now=now)
+        return msgspec.to_builtins(event), message
 
     def _read_person(self, draft: Draft) -> dict[str, Any]:
         """Return the user data in a message, hashed; the visitor's own is added later."""

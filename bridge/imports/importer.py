@@ -33,17 +33,10 @@ _INDEX = re.compile(r"\[[0-9]+\]")
 
 @dataclass(slots=True)
 class _Batch:
-    """Some lines on their way into the outbox.
+    """Some lines on their way into the outbox: events to store, the others to reject."""
 
-    Attributes:
-        place: Where the source goes on after them.
-        deliveries: What to store, event by event.
-        events: How many events those are.
-        rejections: The other lines.
-    """
-
-    place: Place
-    deliveries: list[Delivery] = field(default_factory=list)
+    place: Place  # where the source goes on after them
+    deliveries: list[Delivery] = field(default_factory=list)  # event by event
     events: int = 0
     rejections: list[Rejection] = field(default_factory=list)
 

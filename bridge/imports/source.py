@@ -21,13 +21,7 @@ BUFFER_BYTES = 262_144
 
 
 class Place(NamedTuple):
-    """How far a source was read.
-
-    Attributes:
-        line: Lines before.
-        offset: Bytes before.
-        digest: SHA-256 of these bytes, hex.
-    """
+    """How far a source was read: lines, bytes, and the SHA-256 of these bytes, hex."""
 
     line: int
     offset: int

@@ -50,10 +50,9 @@ def _read_whole(text: str, path: str) -> int:
 
 
 def _read_flag(text: str, path: str) -> bool:
-    try:
-        return _FLAGS[text.lower()]
-    except KeyError:
-        raise InvalidEventError(path, "expected true or false") from None
+    if (flag := _FLAGS.get(text.lower())) is None:
+        raise InvalidEventError(path, "expected true or false")
+    return flag
 
 
 def _read_json(text: str, path: str) -> Any:

@@ -540,11 +540,11 @@ async def test_any_properties_go_out_in_both_languages_or_are_refused(bridge: Br
     def check(name: str, properties: dict[str, Any]) -> None:
         given_event = {**ENVELOPE["event"], "event_name": name, "custom_data": properties}
         try:
-            completed = enricher.complete(given_event, visitor, now=NOW)
-            message = msgspec.json.decode(Segment(KEY).encode(*completed))
+            complete, context = enricher.complete(given_event, visitor, now=NOW)
+            message = msgspec.json.decode(Segment(KEY).encode(complete, context))
         except InvalidEventError:
             return
-        event = msgspec.json.decode(completed.event.encoded)
+        event = msgspec.json.decode(complete.encoded)
         sent = message["properties"]
         assert sent["event_id"] == "1001"
         custom_data = event.get("custom_data", {})

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from bridge import Bridge, ConfigError, InvalidEventError
 from bridge.destinations import Segment
+from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations
-from bridge.enrichment import Completed, Enricher
+from bridge.enrichment import Enricher
 from bridge.events.catalog import EVENTS, Catalog, EventMapping
-from bridge.events.event import STANDARD_EVENTS
+from bridge.events.event import STANDARD_EVENTS, Event
 from bridge.events.reader import EventReader
 from bridge.outbox import SQLiteOutbox
 from tests.factories import NOW, make_bridge, make_meta
@@ -46,6 +47,9 @@ async def bridge(outbox: SQLiteOutbox) -> Bridge:
     return make_bridge(outbox, follow_segment=True)
 
 
+Completed = tuple[Event, EncodingContext]
+
+
 def complete(bridge: Bridge, name: str, properties: dict[str, Any], **options: Any) -> Completed:
     """The event of the goldens' visitor, from its properties in either language."""
     reader = EventReader(options.pop("catalog", catalog))
@@ -56,7 +60,7 @@ def complete(bridge: Bridge, name: str, properties: dict[str, Any], **options: A
 
 
 def read_meta(completed: Completed) -> Any:
-    return msgspec.json.decode(make_meta().encode(completed.event))
+    return msgspec.json.decode(make_meta().encode(completed[0]))
 
 
 def read_segment(completed: Completed) -> Any:
@@ -197,7 +201,7 @@ async def test_value_that_is_not_there_counts_as_not_told(bridge: Bridge) -> Non
     product = {"product_id": None, "sku": "s", "quantity": None, "price": None}
     said = {**nothing, "revenue": 5, "currency": "EUR", "products": [product]}
     completed = complete(bridge, "Order Completed", said)
-    assert completed.event.custom_data == {
+    assert completed[0].custom_data == {
         "value": 5,
         "currency": "EUR",
         "content_type": "product",
@@ -212,7 +216,7 @@ async def test_value_that_is_not_there_counts_as_not_told(bridge: Bridge) -> Non
 
 async def test_empty_category_without_products_is_no_product(bridge: Bridge) -> None:
     completed = complete(bridge, "Product List Viewed", {"category": "", "list_id": "1"})
-    assert "contents" not in completed.event.custom_data
+    assert "contents" not in completed[0].custom_data
 
 
 def test_text_id_that_is_empty_gives_way_to_the_next_everywhere() -> None:
