@@ -68,19 +68,13 @@ class RefusedError(Exception):
 
 
 class Options(NamedTuple):
-    """What a rule may depend on other than the text.
+    """What a rule may depend on other than the text."""
 
-    Attributes:
-        region: ISO 3166-1 alpha-2; where numbers without a country code are from.
-        today: The last possible birth date's year is this one's.
-    """
-
-    region: str | None
-    today: date | None
+    region: str | None  # ISO 3166-1 alpha-2; where numbers without a country code are from
+    today: date | None  # the last possible birth date's year is this one's
 
 
 _PLAIN_ID = re.compile(r"[a-z0-9_-]+")
-
 Rule = Callable[[str, Options], str]  # raises RefusedError
 
 

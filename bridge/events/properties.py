@@ -56,7 +56,6 @@ _Fields: Any = Annotated[
 # In a struct, whose type msgspec looks through only once.
 _Plain: Any = msgspec.defstruct("_Plain", [("properties", _Fields)])
 
-
 _Line = msgspec.defstruct(
     "_Line",
     [

@@ -60,7 +60,6 @@ _LOGIN_ID = re.compile(r"[1-9][0-9]{0,18}")
 _Read = Callable[[object, Options], str | int | None]
 OnDropped = Callable[[str, int, int, str], None]
 
-
 Given = str | int | list[str] | list[int] | tuple[str | int, ...]  # one value, or at most 20
 
 
