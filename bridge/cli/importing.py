@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -79,8 +80,10 @@ def import_events(
             action_source=action_source,
             max_waiting=None if no_send else MAX_WAITING,
         )
+        sends = bridge is not None and not no_send
+        run = _Run(importer, source, rejects, bridge, sends, open_console(stderr=True))
         with closing(rejects):
-            code = asyncio.run(_Run(importer, source, rejects, bridge, not no_send).run())
+            code = asyncio.run(run.run())
     if code:
         raise typer.Exit(code)
 
@@ -113,29 +116,22 @@ def _place_files(
     return ProgressFile(progress, restart=restart), Rejects(rejected or beside)
 
 
+@dataclass
 class _Run:
-    """One run of an import, and what it prints."""
+    """One run of an import, and what it prints; a dry run has no ``bridge``."""
 
-    def __init__(
-        self,
-        importer: Importer,
-        source: Source,
-        rejects: Rejects,
-        bridge: Bridge | None,
-        sends: bool,
-    ) -> None:
-        self._importer = importer
-        self._source = source
-        self._rejects = rejects
-        self._bridge = bridge
-        self._sends = bridge is not None and sends
-        self._console = open_console(stderr=True)
+    importer: Importer
+    source: Source
+    rejects: Rejects
+    bridge: Bridge | None
+    sends: bool
+    console: Console
 
     async def run(self) -> int:
         """Import, deliver and report; return the exit code."""
-        if self._importer.progress.finished:
-            say(f"{self._source.name} was read to its end before; --restart reads it again")
-        with on_stop(self._importer.stop), log_to(self._console, logging.WARNING):
+        if self.importer.progress.finished:
+            say(f"{self.source.name} was read to its end before; --restart reads it again")
+        with on_stop(self.importer.stop), log_to(self.console, logging.WARNING):
             try:
                 died = await self._import()
             except (BridgeError, OSError) as error:
@@ -149,35 +145,35 @@ class _Run:
 
     async def _import(self) -> int:
         """Store and deliver; return how many their destination refused meanwhile."""
-        importer = self._importer
+        importer = self.importer
         try:
             dead = await importer.count_dead()
-            if self._bridge and self._sends:
-                self._bridge._sender.start()
-            async with _bar(self._console, self._source, importer):
+            if self.bridge and self.sends:
+                self.bridge._sender.start()
+            async with _bar(self.console, self.source, importer):
                 await importer.run()
-                if self._sends:
+                if self.sends:
                     await importer.wait_until_delivered()
-            return max(0, await importer.count_dead() - dead) if self._sends else 0
+            return max(0, await importer.count_dead() - dead) if self.sends else 0
         finally:
-            if self._bridge:
-                await self._bridge._sender.stop(GRACE)
-                await self._bridge.outbox.close()
+            if self.bridge:
+                await self.bridge._sender.stop(GRACE)
+                await self.bridge.outbox.close()
 
     def _say_tally(self) -> None:
-        tally, name = self._importer.tally, self._source.name
-        stored = "stored" if self._bridge else "fit to be sent"
+        tally, name = self.importer.tally, self.source.name
+        stored = "stored" if self.bridge else "fit to be sent"
         say(
             f"{name}: {tally.lines:,} lines: {tally.stored:,} {stored},"
             f" {tally.repeated:,} known already, {tally.rejected:,} rejected"
         )
-        for (field, reason), count in self._importer.reasons.most_common(SHOWN):
+        for (field, reason), count in self.importer.reasons.most_common(SHOWN):
             say(f"  {count:,} x {field}: {reason}")
-        if tally.rejected and self._rejects.path is not None:
-            say(f"  each with its line: {self._rejects.path}")
-        if self._source.has_grown:
+        if tally.rejected and self.rejects.path is not None:
+            say(f"  each with its line: {self.rejects.path}")
+        if self.source.has_grown:
             say("  the file has grown meanwhile; what is new is not imported")
-        importer = self._importer
+        importer = self.importer
         if importer.left_out:
             counts = importer.left_out.most_common(SHOWN)
             fields = ", ".join(f"{key} {count:,} x" for key, count in counts)
@@ -186,20 +182,20 @@ class _Run:
             say(f"  removed, since it looks personal: {place} ({kind}) {count:,} x")
 
     def _conclude(self, died: int) -> int:
-        if self._importer.is_stopped:
-            line = self._importer.progress.line
+        if self.importer.is_stopped:
+            line = self.importer.progress.line
             advice = f"interrupted after line {line:,}; the same command goes on from there"
-            if self._source.size is None:
+            if self.source.size is None:
                 advice = "interrupted; the same lines again, within 48 hours, send nothing twice"
             say(advice)
             return INTERRUPTED
-        if self._sends:
+        if self.sends:
             say("all delivered" if not died else "all settled")
-        elif self._bridge:
+        elif self.bridge:
             say("not sent from here: your app or pixel-bridge worker delivers")
         if died:
             say(f"{died:,} refused by their destination: pixel-bridge dead list")
-        return SOME_REJECTED if died or self._importer.tally.rejected else 0
+        return SOME_REJECTED if died or self.importer.tally.rejected else 0
 
 
 @contextlib.asynccontextmanager
