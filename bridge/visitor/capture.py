@@ -39,7 +39,10 @@ def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 @lru_cache(maxsize=2048)
 def _clean_user_agent(raw: bytes) -> str | None:
-    text = raw[:MAX_USER_AGENT_LENGTH].decode("latin-1")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
     if not text.isprintable():
         text = "".join(c for c in text if c.isprintable())
     return text.strip() or None

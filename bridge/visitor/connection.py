@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv4Address, ip_network
 from typing import Any, Literal
 
 from bridge.events.urls import PRIVATE_PARAMETERS
@@ -21,6 +22,7 @@ from bridge.visitor.ip import (
 
 FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = b"forwarded"
+PSEUDO_IPV4 = ip_network("240.0.0.0/4")
 PROXY_HEADERS = (b"x-forwarded-proto", b"x-forwarded-host")  # beside the one with the client's
 
 
@@ -130,6 +132,7 @@ class _Proxies:
 
     def __init__(self, headers: Mapping[bytes, bytes], rules: SiteRules) -> None:
         self._rules = rules
+        self._ipv6 = headers.get(b"cf-connecting-ipv6", b"")[:64].decode("latin-1")
         text = headers.get(rules.client_ip_header, b"").decode("latin-1")
         if rules.client_ip_header == FORWARDED:
             elements = parse_forwarded(text)
@@ -144,6 +147,9 @@ class _Proxies:
     def find_client(self, peer: IPAddress | None) -> str | None:
         """Return the address of the nearest hop that is not a trusted proxy."""
         address = walk(peer, self._hops, self._rules.trusted_proxies)
+        # Cloudflare's "Pseudo IPv4" writes an address of class E for a client with IPv6.
+        if self._ipv6 and isinstance(address, IPv4Address) and address in PSEUDO_IPV4:
+            address = parse_ip(self._ipv6)
         return str(address) if is_public(address) else None
 
 

@@ -41,6 +41,7 @@ _VALUE = re.compile(
     r"fb\.(?P<index>[0-9]{1,2})\.(?P<created_ms>[0-9]{1,14})\.(?P<payload>[!#-+\-/-:<-\[\]-~]+)"
     r"(?:\.(?P<appendix>AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8}))?"
 )
+_SECONDS = re.compile(r"fb\.[0-9]{1,2}\.1[0-9]{9}(?=\.)")
 _CLICK_ID = re.compile(r"[A-Za-z0-9_.~-]{1,500}")
 # analytics.js makes a random UUID, version 4. Anything else could be somebody's user id.
 _ANONYMOUS_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -96,6 +97,12 @@ def parse_browser_id(value: str) -> BrowserId | None:
 def is_browser_id(value: str) -> bool:
     """Return whether the pixel would take ``value`` as a ``_fbp`` or ``_fbc``."""
     return len(value) <= MAX_LENGTH and _VALUE.fullmatch(value) is not None
+
+
+def mend_time(value: str) -> str:
+    """Return a ``_fbp`` or ``_fbc`` value with its time in milliseconds, if it is in seconds."""
+    match = _SECONDS.match(value)
+    return f"{match[0]}000{value[match.end() :]}" if match else value
 
 
 def new_fbp(index: int, now_ms: int, random: bytes) -> str:
@@ -280,7 +287,7 @@ class Cookies:
 
     def _browser_id(self, name: bytes) -> str | None:
         value = self.text(name)
-        return value if value and is_browser_id(value) else None
+        return mend_time(value) if value and is_browser_id(value) else None
 
 
 # A visitor's header often stays the same from request to request.

@@ -42,6 +42,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         user_id: The site's own id of a logged-in user, as given to ``identify``.
         fbp, fbc: The browser and click id, byte for byte.
         client_ip: The last public address seen.
+        client_ip_time: When an IPv6 address was last seen, Unix seconds.
         user_agent: The last user agent seen.
         user_data: What ``identify`` was given, hashed.
         is_page_anonymous: The visitor was identified since the last page load; the pixel there
@@ -56,6 +57,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     fbp: str | None = msgspec.field(name="p", default=None)
     fbc: str | None = msgspec.field(name="c", default=None)
     client_ip: str | None = msgspec.field(name="i", default=None)
+    client_ip_time: int = msgspec.field(name="j", default=0)
     user_agent: str | None = msgspec.field(name="g", default=None)
     user_data: UserData = msgspec.field(name="d", default=UserData())
     is_page_anonymous: bool = msgspec.field(name="n", default=False)

@@ -44,6 +44,7 @@ def update_identity(
             fbp=fbp,
             fbc=fbc,
             client_ip=connection.client_ip,
+            client_ip_time=int(now) if ":" in (connection.client_ip or "") else 0,
             user_agent=capture.user_agent,
             is_segments=segments_id is not None,
             domain=connection.cookie_domain.domain,
@@ -58,8 +59,11 @@ def update_identity(
     if now - stored.renewed_at >= DAY:
         changes["renewed_at"] = int(now)
     seen = connection.client_ip
-    if seen != stored.client_ip and (capture.is_navigation or (seen and ":" in seen)):
-        preferred = prefer_ip(seen, stored.client_ip)
+    if seen and ":" in seen:
+        if seen != stored.client_ip or now - stored.client_ip_time >= DAY // 2:
+            changes |= {"client_ip": seen, "client_ip_time": int(now)}
+    elif capture.is_navigation and seen != stored.client_ip:
+        preferred = prefer_ip(seen, stored, now)
         if preferred != stored.client_ip:
             changes["client_ip"] = preferred
     if capture.is_navigation and capture.user_agent not in (None, stored.user_agent):
@@ -91,13 +95,16 @@ def _follow_segment(capture: Capture, stored: Identity) -> Identity:
     )
 
 
-def prefer_ip(seen: str | None, stored: str | None) -> str | None:
-    """Return the address to send: a public IPv6 seen earlier in the session, else ``seen``.
+def prefer_ip(seen: str | None, stored: Identity, now: float) -> str | None:
+    """Return the address to send: an IPv6 seen earlier today in the session, else ``seen``.
 
-    The pixel connects over IPv6 where it can, and Meta compares.
+    The pixel connects over IPv6 where it can, and Meta compares. After a day a browser is often on
+    another network.
 
-    Source: Meta, "Customer Information Parameters": IPv6 is preferred; "Dataset Quality API".
+    Source: Meta, "Customer Information Parameters": IPv6 is preferred; its parameter builder keeps
+    an IPv6 address for a day.
     """
-    if seen is None or (":" not in seen and stored is not None and ":" in stored):
-        return stored
+    is_fresh = now - stored.client_ip_time < DAY
+    if seen is None or (":" not in seen and ":" in (stored.client_ip or "") and is_fresh):
+        return stored.client_ip
     return seen

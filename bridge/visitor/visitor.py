@@ -213,7 +213,7 @@ class Visitor:
         ip = capture.connection.client_ip if capture else None
         known = identity.user_data.to_dict()
         known["external_id"] = identity.external_ids
-        if ip := prefer_ip(ip, identity.client_ip):
+        if ip := prefer_ip(ip, identity, time.time()):
             known["client_ip_address"] = ip
         if user_agent := self.user_agent:
             known["client_user_agent"] = user_agent

@@ -153,6 +153,8 @@ class Visits:
                 return None
         elif ip != stored.client_ip and ip is not None and ":" in ip:
             return None
+        if ip is not None and ":" in ip and now - stored.client_ip_time >= DAY // 2:
+            return None
         domain = connection.cookie_domain.domain
         if cookies.readable != encode_settings(stored.external_id, domain, consent):
             return None

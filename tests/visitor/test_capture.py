@@ -290,3 +290,29 @@ def test_host_that_is_not_allowed_gives_no_url_and_no_cookie_domain(
     capture = make_capture("/p", rules=rules, headers={**PAGE, "host": host})
     assert (capture.page_url is not None) is is_allowed
     assert (capture.connection.cookie_domain.domain is not None) is is_allowed
+
+
+def test_user_agents_are_utf_8_before_latin_1() -> None:
+    for raw in ("Müller/1.0 日本".encode(), "Müller/1.0".encode("latin-1")):
+        user_agent = make_capture(headers={"user-agent": raw}).user_agent
+        assert user_agent is not None
+        assert user_agent.startswith("Müller/1.0")
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"cf-connecting-ip": "8.8.8.8"}, "8.8.8.8"),
+        ({"cf-connecting-ip": "240.1.2.3", "cf-connecting-ipv6": "2606:2800::1"}, "2606:2800::1"),
+        ({"cf-connecting-ip": "240.1.2.3"}, None),
+        ({"cf-connecting-ip": "8.8.8.8", "cf-connecting-ipv6": "2606:2800::1"}, "8.8.8.8"),
+        ({"cf-connecting-ip": "240.1.2.3", "cf-connecting-ipv6": "no address"}, None),
+    ],
+)
+def test_cloudflares_pseudo_ipv4_gives_the_real_address(
+    headers: dict[str, str], expected: str | None
+) -> None:
+    rules = SiteRules(
+        trusted_proxies=parse_networks(CLIENT[0]), client_ip_header=b"cf-connecting-ip"
+    )
+    assert make_capture(rules=rules, headers=headers).connection.client_ip == expected

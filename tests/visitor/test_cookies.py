@@ -238,3 +238,16 @@ def test_nothing_is_read_of_an_endless_header() -> None:
     assert read_cookies(b"a=" + b"x" * 300_000 + b"; _bridge=x").session is None
     assert parse_host(b"x" * 500_000) is None
     assert parse_host(b"x" * 253 + b":8000") is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "mended"),
+    [
+        ("fb.1.1795000000.Click", "fb.1.1795000000000.Click"),
+        ("fb.1.1795000000000.Click", "fb.1.1795000000000.Click"),
+        ("fb.1.1795000000.1795000000", "fb.1.1795000000000.1795000000"),
+        ("fb.1.1.Click", "fb.1.1.Click"),
+    ],
+)
+def test_time_in_seconds_is_mended(value: str, mended: str) -> None:
+    assert Cookies(f"_fbc={value}".encode()).fbc == mended

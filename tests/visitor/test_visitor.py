@@ -31,6 +31,7 @@ from bridge.destinations import Segment
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox import SQLiteOutbox
 from bridge.visitor.bots import names_robot
+from bridge.visitor.identity import Identity
 from bridge.visitor.meeting import prefer_ip
 from tests.factories import (
     CLIENT,
@@ -215,20 +216,36 @@ async def test_robot_that_only_user_agents_knows_sends_no_event(open_site: Any) 
 
 
 @pytest.mark.parametrize(
-    ("seen", "stored", "expected"),
+    ("seen", "stored", "age", "expected"),
     [
-        ("8.8.8.8", None, "8.8.8.8"),
-        ("9.9.9.9", "8.8.8.8", "9.9.9.9"),
-        ("8.8.8.8", "2606:2800::1", "2606:2800::1"),
-        ("2606:2800::2", "2606:2800::1", "2606:2800::2"),
-        (None, "8.8.8.8", "8.8.8.8"),
-        (None, None, None),
+        ("8.8.8.8", None, 0, "8.8.8.8"),
+        ("9.9.9.9", "8.8.8.8", 0, "9.9.9.9"),
+        ("8.8.8.8", "2606:2800::1", 86_399, "2606:2800::1"),
+        ("8.8.8.8", "2606:2800::1", 86_400, "8.8.8.8"),
+        ("2606:2800::2", "2606:2800::1", 0, "2606:2800::2"),
+        (None, "8.8.8.8", 0, "8.8.8.8"),
+        (None, "2606:2800::1", 86_400, "2606:2800::1"),
+        (None, None, 0, None),
     ],
 )
-def test_public_ipv6_once_seen_is_preferred(
-    seen: str | None, stored: str | None, expected: str | None
+def test_public_ipv6_is_preferred_for_a_day(
+    seen: str | None, stored: str | None, age: int, expected: str | None
 ) -> None:
-    assert prefer_ip(seen, stored) == expected
+    known = Identity(anonymous_id="a", renewed_at=0, client_ip=stored, client_ip_time=1000)
+    assert prefer_ip(seen, known, 1000 + age) == expected
+
+
+async def test_ipv6_of_a_day_ago_is_not_sent_any_more(
+    open_site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = open_site(trusted_proxies=CLIENT[0])
+    await site.get(x_forwarded_for="2606:2800::1")
+    for hours, expected in ((23, "2606:2800::1"), (25, "8.8.8.8")):
+        now = time.time() + hours * 3600
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda now=now: now)
+            event = (await site.get(x_forwarded_for="8.8.8.8")).json()
+        assert event["user_data"]["client_ip_address"] == expected
 
 
 async def test_ipv6_seen_by_a_fetch_lasts(open_site: Any) -> None:
