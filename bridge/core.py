@@ -26,7 +26,7 @@ from typing import Any, TypedDict, Unpack
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
-from bridge.browser.limits import Limits
+from bridge.browser.limits import RATE_LIMIT, Limits
 from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
@@ -63,7 +63,6 @@ from bridge.visitor.visitor import VISITOR, Visitor, current_visitor
 from bridge.visitor.visits import Visits
 
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
-RATE_LIMIT = 300  # events a minute of one session
 
 
 class BridgeOptions(TypedDict, total=False):

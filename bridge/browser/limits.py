@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 
+RATE_LIMIT = 300  # events a minute of one session, by default
 BURST_SECONDS = 120.0  # a full bucket holds what flows in during this time
 PER_ADDRESS = 10  # times a session's rate: offices and mobile networks share one address
 WITHOUT_SESSION = 20  # sessions' worth of everybody without one: a page's visitors have one

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from bridge.events.urls import MAX_LENGTH, clean_url
 from bridge.lazy import lazy
 from bridge.visitor.connection import FORWARDED, FORWARDED_FOR, Connection, SiteRules
-from bridge.visitor.cookies import read_click_id, read_cookies
+from bridge.visitor.cookies import read_cookies
+from bridge.visitor.meta_cookies import read_click_id
 
 MAX_USER_AGENT_LENGTH = 512  # characters
 

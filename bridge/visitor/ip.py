@@ -17,6 +17,7 @@ from bridge.errors import ConfigError
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+DAY = 86_400  # seconds
 MAX_HOPS = 32  # entries that are looked at
 MAX_LENGTH = 4096  # bytes of the header that are looked at, from its end
 
@@ -91,3 +92,24 @@ def walk(
             break
         address = parse_ip(hop)
     return address
+
+
+def prefer_ip(seen: str | None, stored: str | None, stored_time: float, now: float) -> str | None:
+    """Return the address to send: an IPv6 seen earlier today in the session, else ``seen``.
+
+    The pixel connects over IPv6 where it can, and Meta compares. After a day a browser is often on
+    another network.
+
+    Args:
+        seen: The address of this request, if any.
+        stored: The address in the session, if any.
+        stored_time: When that was seen, if it is an IPv6 address; Unix seconds.
+        now: Unix seconds.
+
+    Source: Meta, "Customer Information Parameters": IPv6 is preferred; its parameter builder keeps
+    an IPv6 address for a day.
+    """
+    is_fresh = now - stored_time < DAY
+    if seen is None or (":" not in seen and ":" in (stored or "") and is_fresh):
+        return stored
+    return seen

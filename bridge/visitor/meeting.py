@@ -9,8 +9,9 @@ import msgspec
 from bridge.events.event import DAY, UserData
 from bridge.randomness import draw, format_uuid
 from bridge.visitor.capture import Capture
-from bridge.visitor.cookies import new_fbp, renew_fbc
 from bridge.visitor.identity import Identity, SessionSigner
+from bridge.visitor.ip import prefer_ip
+from bridge.visitor.meta_cookies import new_fbp, renew_fbc
 
 
 def update_identity(
@@ -63,7 +64,7 @@ def update_identity(
         if seen != stored.client_ip or now - stored.client_ip_time >= DAY // 2:
             changes |= {"client_ip": seen, "client_ip_time": int(now)}
     elif capture.is_navigation and seen != stored.client_ip:
-        preferred = prefer_ip(seen, stored, now)
+        preferred = prefer_ip(seen, stored.client_ip, stored.client_ip_time, now)
         if preferred != stored.client_ip:
             changes["client_ip"] = preferred
     if capture.is_navigation and capture.user_agent not in (None, stored.user_agent):
@@ -93,18 +94,3 @@ def _follow_segment(capture: Capture, stored: Identity) -> Identity:
     return msgspec.structs.replace(
         followed, user_id=None, user_data=UserData(), is_page_anonymous=False
     )
-
-
-def prefer_ip(seen: str | None, stored: Identity, now: float) -> str | None:
-    """Return the address to send: an IPv6 seen earlier today in the session, else ``seen``.
-
-    The pixel connects over IPv6 where it can, and Meta compares. After a day a browser is often on
-    another network.
-
-    Source: Meta, "Customer Information Parameters": IPv6 is preferred; its parameter builder keeps
-    an IPv6 address for a day.
-    """
-    is_fresh = now - stored.client_ip_time < DAY
-    if seen is None or (":" not in seen and ":" in (stored.client_ip or "") and is_fresh):
-        return stored.client_ip
-    return seen

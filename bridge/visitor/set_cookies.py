@@ -18,8 +18,8 @@ from bridge.visitor.cookies import (
     SESSION_COOKIE,
     build_attributes,
     build_set_cookie,
-    parse_browser_id,
 )
+from bridge.visitor.meta_cookies import parse_browser_id
 
 MAX_CLEARED = 20  # twins that one response clears
 MAX_PAGE_LENGTH = 1000  # characters of the page's URL as a cookie

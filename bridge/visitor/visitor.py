@@ -26,7 +26,8 @@ from bridge.randomness import draw, format_uuid
 from bridge.visitor.capture import Capture
 from bridge.visitor.cookies import READABLE_COOKIE
 from bridge.visitor.identity import Identity
-from bridge.visitor.meeting import prefer_ip, update_identity
+from bridge.visitor.ip import prefer_ip
+from bridge.visitor.meeting import update_identity
 from bridge.visitor.seal import Sealed
 from bridge.visitor.set_cookies import SetCookies
 from bridge.visitor.visits import SENDING_STATES, Visits
@@ -213,7 +214,7 @@ class Visitor:
         ip = capture.connection.client_ip if capture else None
         known = identity.user_data.to_dict()
         known["external_id"] = identity.external_ids
-        if ip := prefer_ip(ip, identity, time.time()):
+        if ip := prefer_ip(ip, identity.client_ip, identity.client_ip_time, time.time()):
             known["client_ip_address"] = ip
         if user_agent := self.user_agent:
             known["client_user_agent"] = user_agent

@@ -17,9 +17,10 @@ from bridge.browser.words import ConsentState
 from bridge.events.event import DAY
 from bridge.visitor.bots import names_robot
 from bridge.visitor.capture import SPECULATION_HEADERS, Capture
-from bridge.visitor.connection import SiteRules
+from bridge.visitor.connection import FORWARDED_FOR, SiteRules
 from bridge.visitor.consent import Consent
 from bridge.visitor.identity import Identity, SessionSigner
+from bridge.visitor.ip import is_public, parse_ip
 from bridge.visitor.seal import Sealer
 from bridge.visitor.signing import TwinQuestions
 
@@ -70,6 +71,7 @@ class Visits:
         self._excluded = tuple({f"{path.rstrip('/')}/" for path in exclude_paths})
         self._ignore = ignore
         self._counters = counters
+        self._has_warned = False
 
     def decide(self, capture: Capture, choice: str | None) -> ConsentState:
         """Return what may be done, with ``choice`` as the visitor's own."""
@@ -86,6 +88,8 @@ class Visits:
 
     def find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
         """Return why the request is ignored, and count it; ``None`` for a visitor's request."""
+        if not self.rules.trusted_proxies and not self._has_warned:
+            self._warn_of_proxy(capture)
         reason = self._find_ignored(capture, stored)
         if reason:
             self._counters[f"ignored_requests.{reason}"] += 1
@@ -111,6 +115,18 @@ class Visits:
             # The app's own code: its mistake must not fail the page.
             logger.exception("the app's ignore= failed; the request is not ignored")
             return None
+
+    def _warn_of_proxy(self, capture: Capture) -> None:
+        """Log once that a proxy is in front and is not trusted: no event has an address then."""
+        client = capture.scope.get("client")
+        peer = parse_ip(str(client[0])) if client else None
+        if peer is not None and not is_public(peer) and FORWARDED_FOR in capture.headers:
+            self._has_warned = True
+            logger.warning(
+                "requests come through a proxy at %s that is not trusted: events carry no client"
+                " address; set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to its address or network",
+                peer,
+            )
 
     def _is_excluded(self, path: str) -> bool:
         return f"{path}/".startswith(self._excluded)

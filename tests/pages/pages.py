@@ -37,6 +37,7 @@ bridge = Bridge(
     consent=Consent(default="pending") if "PAGES_ASKS" in os.environ else "granted",
     browser_hold=float(os.environ["PAGES_HOLD"]),
     custom_events="*",
+    follow_segment=True,
 )
 
 

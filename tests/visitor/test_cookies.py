@@ -7,18 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.visitor.cookies import (
-    BrowserId,
     CookieDomain,
     Cookies,
-    build_fbc,
     build_set_cookie,
     find_cookie_domain,
-    new_fbp,
-    parse_browser_id,
     parse_host,
-    read_click_id,
     read_cookie,
     read_cookies,
+)
+from bridge.visitor.meta_cookies import (
+    BrowserId,
+    build_fbc,
+    new_fbp,
+    parse_browser_id,
+    read_click_id,
     renew_fbc,
 )
 from bridge.visitor.signing import encode_base64url

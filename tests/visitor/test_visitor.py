@@ -31,8 +31,7 @@ from bridge.destinations import Segment
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox import SQLiteOutbox
 from bridge.visitor.bots import names_robot
-from bridge.visitor.identity import Identity
-from bridge.visitor.meeting import prefer_ip
+from bridge.visitor.ip import prefer_ip
 from tests.factories import (
     CLIENT,
     NAVIGATION,
@@ -212,6 +211,20 @@ async def test_robot_that_only_user_agents_knows_sends_no_event(open_site: Any) 
     assert site.bridge.counters["skipped_events.bot"] == 1
 
 
+async def test_proxy_that_is_not_trusted_is_told_once(
+    open_site: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    scope = make_scope(headers={**NAVIGATION, "x-forwarded-for": "8.8.8.8"}, client=("10.0.0.3", 1))
+    for options, expected in (({}, 1), ({"trusted_proxies": "10.0.0.0/8"}, 0)):
+        caplog.clear()
+        bridge = open_site(**options).bridge
+        for _ in range(3):
+            make_visitor(bridge, scope).start_response()
+        lines = [line for line in caplog.messages if "trusted_proxies" in line]
+        assert len(lines) == expected
+        assert all("10.0.0.3" in line and "8.8.8.8" not in line for line in lines)
+
+
 # Address, renewal, login, logout
 
 
@@ -231,8 +244,7 @@ async def test_robot_that_only_user_agents_knows_sends_no_event(open_site: Any) 
 def test_public_ipv6_is_preferred_for_a_day(
     seen: str | None, stored: str | None, age: int, expected: str | None
 ) -> None:
-    known = Identity(anonymous_id="a", renewed_at=0, client_ip=stored, client_ip_time=1000)
-    assert prefer_ip(seen, known, 1000 + age) == expected
+    assert prefer_ip(seen, stored, 1000, 1000 + age) == expected
 
 
 async def test_ipv6_of_a_day_ago_is_not_sent_any_more(
