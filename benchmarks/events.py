@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from time import thread_time_ns
 from typing import Any
@@ -49,7 +50,7 @@ def encode_by_bridge(directory: str) -> _Encode:
         "user_data": BUYER,
     }
     # What track() does before it stores.
-    return lambda: destination.encode(*bridge._complete(given, visitor))
+    return lambda: destination.encode(*bridge._enricher.complete(given, visitor, now=time.time()))
 
 
 def encode_by_sdk() -> bytes:

@@ -35,6 +35,10 @@ from bridge.visitor.visits import SENDING_STATES, Visits
 VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
 NOBODY = Identity(anonymous_id="", renewed_at=0)
 
+# Sync handlers run in threads: two must not make two identities for one new visitor. No code of the
+# app runs while it is held.
+_UPDATING = threading.Lock()
+
 
 class Visitor:
     """One browser, as one request shows it; or as a sealed token remembers it.
@@ -66,8 +70,6 @@ class Visitor:
     def __init__(self, visits: Visits, source: Capture | Sealed) -> None:
         self.visits = visits
         self.twins: list[Twin] = []
-        # Sync handlers run in threads: two must not make two identities for one new visitor.
-        self._lock = threading.RLock()
         if isinstance(source, Capture):
             self._capture: Capture | None = source
             self._sealed: Sealed | None = None
@@ -92,25 +94,34 @@ class Visitor:
     def identity(self) -> Identity:
         """What the signed session keeps; empty where nothing may be known."""
         identity = self._identity
-        if identity is None:
-            with self._lock:
-                identity = self._identity = self._identity or self._read_identity()
-        return identity
+        return self._read_identity() if identity is None else identity
 
     @identity.setter
     def identity(self, identity: Identity) -> None:
         self._identity = identity
 
     def _read_identity(self) -> Identity:
-        if self._capture is not None and not self._is_read:
-            self._is_read = True
-            if unchanged := self.visits.read_unchanged(self._capture):
+        """Read who it is, once; again after ``set_consent`` changed what may be known."""
+        capture = self._capture
+        if capture is not None and not self._is_read:
+            unchanged = self.visits.read_unchanged(capture)
+            if unchanged is None:
+                self._stored = self._read_session(capture)
+                self._ignored = self.visits.find_ignored(capture, self._stored)
+            else:
                 self._stored, self._consent = unchanged
                 self._is_unchanged = True
-                return self._stored
-            self._stored = self._read_session(self._capture)
-            self._ignored = self.visits.find_ignored(self._capture, self._stored)
-        if self._ignored is not None or self.consent not in SENDING_STATES:
+            self._is_read = True
+        consent = self.consent  # may ask the app
+        with _UPDATING:
+            if self._identity is None:
+                self._identity = self._update_identity(consent)
+            return self._identity
+
+    def _update_identity(self, consent: ConsentState) -> Identity:
+        if self._is_unchanged and self._choice is None and self._stored is not None:
+            return self._stored
+        if self._ignored is not None or consent not in SENDING_STATES:
             return NOBODY
         if self._capture is None:
             return self._stored or NOBODY
@@ -359,14 +370,17 @@ class Visitor:
         """Return the response's ``Set-Cookie`` values; from here on no twin can travel on it."""
         self._response_started = True
         capture = self.capture
-        if not self.has_choice and not capture.may_set_cookies:
-            return []
-        identity = self.identity
         if not self.has_choice:
-            if self._ignored:
+            if not self._is_read and not capture.may_set_cookies:
                 return []
-            if self._is_unchanged and identity is self._stored and not self.twins:
+            is_unchanged = self.identity is self._stored and self._is_unchanged
+            if is_unchanged and not self.twins and not capture.is_navigation:
+                return []
+            if self._ignored or not capture.may_set_cookies:
+                return []
+            if is_unchanged and not self.twins:
                 return self._set_page_only(capture)
+        identity = self.identity
         cookies = SetCookies(capture)
         if self._choice is not None:
             cookies.set_choice(self._choice)

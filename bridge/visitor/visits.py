@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
@@ -88,7 +89,7 @@ class Visits:
 
     def find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
         """Return why the request is ignored, and count it; ``None`` for a visitor's request."""
-        if not self.rules.trusted_proxies and not self._has_warned:
+        if FORWARDED_FOR in capture.headers:
             self._warn_of_proxy(capture)
         reason = self._find_ignored(capture, stored)
         if reason:
@@ -118,9 +119,11 @@ class Visits:
 
     def _warn_of_proxy(self, capture: Capture) -> None:
         """Log once that a proxy is in front and is not trusted: no event has an address then."""
+        if self.rules.trusted_proxies or self._has_warned:
+            return
         client = capture.scope.get("client")
         peer = parse_ip(str(client[0])) if client else None
-        if peer is not None and not is_public(peer) and FORWARDED_FOR in capture.headers:
+        if peer is not None and not is_public(peer):
             self._has_warned = True
             logger.warning(
                 "requests come through a proxy at %s that is not trusted: events carry no client"
@@ -158,20 +161,19 @@ class Visits:
         consent = self.decide(capture, cookies.choice)
         if consent not in SENDING_STATES:
             return None
-        connection = capture.connection
-        ip = connection.client_ip
-        if capture.is_navigation:
-            if (
-                ip != stored.client_ip
-                or capture.user_agent != stored.user_agent
-                or stored.is_page_anonymous
-            ):
+        is_navigation = capture.is_navigation
+        if is_navigation and (capture.user_agent != stored.user_agent or stored.is_page_anonymous):
+            return None
+        if is_navigation or self.rules.trusted_proxies or _has_ipv6(capture.scope):
+            connection = capture.connection
+            ip, domain = connection.client_ip, connection.cookie_domain.domain
+            is_ipv6 = ip is not None and ":" in ip
+            if ip != stored.client_ip and (is_navigation or is_ipv6):
                 return None
-        elif ip != stored.client_ip and ip is not None and ":" in ip:
-            return None
-        if ip is not None and ":" in ip and now - stored.client_ip_time >= DAY // 2:
-            return None
-        domain = connection.cookie_domain.domain
+            if is_ipv6 and now - stored.client_ip_time >= DAY // 2:
+                return None
+        else:
+            domain = stored.domain
         if cookies.readable != encode_settings(stored.external_id, domain, consent):
             return None
         return stored, consent
@@ -180,3 +182,8 @@ class Visits:
     def _differs(capture: Capture, stored: Identity) -> bool:
         """Return whether Segment's anonymous id is another than the session's."""
         return capture.ajs_anonymous_id not in (None, stored.anonymous_id)
+
+
+def _has_ipv6(scope: MutableMapping[str, Any]) -> bool:
+    client = scope.get("client")
+    return client is not None and ":" in client[0]
