@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Unpack
 
 from bridge.core import Bridge
 from bridge.destinations.segment import Segment
-from bridge.events.event import Event
+from bridge.events.event import ActionSource, Event
 from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import Explanation
 from bridge.visitor.visitor import VISITOR, Visitor, current_visitor
@@ -69,12 +69,17 @@ async def track(
     event_time: int | datetime | None = None,
     user_data: Mapping[str, Any] | None = None,
     visitor: Visitor | None = None,
+    action_source: ActionSource | None = None,
+    event_source_url: str | None = None,
+    referrer_url: str | None = None,
+    to: str | Iterable[str] | None = None,
     connection: Any = None,
 ) -> Event:
     """Store an event for every destination, and ask the browser for its copy.
 
     When it returns, the event is on disk; ``event.outcome`` says whether it is ``stored``, a
-    ``duplicate`` of the same name and id, ``skipped`` (``event.skip_reason`` says why) or ``lost``.
+    ``duplicate`` of the same name and id, ``skipped`` (``event.skip_reason`` says why), ``lost``,
+    or ``invalid`` where ``Bridge(on_invalid="log")`` does not raise.
     If the outbox is broken the loss is logged and counted, and the request goes on.
 
     Args:
@@ -84,6 +89,11 @@ async def track(
         event_time: When it happened, Unix seconds or an aware datetime; now by default.
         user_data: More about the person than the session knows; hashed at once.
         visitor: Who caused it; the current request's visitor by default.
+        action_source: Where it happened; ``website`` by default, if the page is known.
+        event_source_url: The page, if another than the visitor's.
+        referrer_url: The page before that one.
+        to: Names of the destinations that get it, such as ``meta`` or ``meta:1234567890``; all by
+            default.
         connection: Your own connection to the database that holds the outbox: the event is
             committed with your transaction, or not at all.
 
@@ -104,6 +114,10 @@ async def track(
         event_time=event_time,
         user_data=user_data,
         visitor=visitor,
+        action_source=action_source,
+        event_source_url=event_source_url,
+        referrer_url=referrer_url,
+        to=to,
         connection=connection,
     )
 
@@ -116,6 +130,10 @@ def track_sync(
     event_time: int | datetime | None = None,
     user_data: Mapping[str, Any] | None = None,
     visitor: Visitor | None = None,
+    action_source: ActionSource | None = None,
+    event_source_url: str | None = None,
+    referrer_url: str | None = None,
+    to: str | Iterable[str] | None = None,
     connection: Any = None,
 ) -> Event:
     """Do the same as ``track``, from a sync handler that runs in a thread.
@@ -127,6 +145,10 @@ def track_sync(
         event_time: When it happened, Unix seconds or an aware datetime; now by default.
         user_data: More about the person than the session knows; hashed at once.
         visitor: Who caused it; the current request's visitor by default.
+        action_source: As for ``track``.
+        event_source_url: As for ``track``.
+        referrer_url: As for ``track``.
+        to: As for ``track``.
         connection: As for ``track``.
 
     Returns:
@@ -145,6 +167,10 @@ def track_sync(
         event_time=event_time,
         user_data=user_data,
         visitor=visitor,
+        action_source=action_source,
+        event_source_url=event_source_url,
+        referrer_url=referrer_url,
+        to=to,
         connection=connection,
     )
 

@@ -15,13 +15,15 @@ Data flows up in three places only: verdicts (destination → sender → outbox)
 from __future__ import annotations
 
 import asyncio
+import difflib
+import logging
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
@@ -30,16 +32,25 @@ from bridge.browser.limits import RATE_LIMIT, Limits
 from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
-from bridge.browser.words import ConsentState
+from bridge.browser.words import ConsentChoice, ConsentState
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.sender import Sender
-from bridge.destinations.base import Destination
+from bridge.destinations.base import Destination, EncodingContext
 from bridge.destinations.group import Destinations
 from bridge.enrichment import Enricher
-from bridge.errors import ConfigError, InvalidEventError, UsageError
+from bridge.errors import ConfigError, InvalidEventError, OutboxError, UsageError
 from bridge.events.catalog import Catalog
-from bridge.events.event import Event, UserData, is_event_id
+from bridge.events.event import (
+    MAX_NAME_LENGTH,
+    STANDARD_EVENTS,
+    ActionSource,
+    Event,
+    UserData,
+    escape_unprintable,
+    is_event_id,
+    is_event_name,
+)
 from bridge.events.normalizers import check_phone_support
 from bridge.events.personal_values import find_personal_id
 from bridge.events.reader import EventReader
@@ -49,19 +60,23 @@ from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
 from bridge.outbox.base import Outbox
 from bridge.outbox.engines import open_outbox
+from bridge.randomness import new_uuid
 from bridge.settings import build_from
 from bridge.visitor.bots import is_robot
 from bridge.visitor.connection import SiteRules
 from bridge.visitor.consent import Consent
 from bridge.visitor.cookies import MAX_AGE, parse_host
-from bridge.visitor.identity import SessionSigner
+from bridge.visitor.identity import Identity, SessionSigner
 from bridge.visitor.ip import parse_networks
 from bridge.visitor.seal import MAX_AGE as SEAL_MAX_AGE
-from bridge.visitor.seal import Sealer
+from bridge.visitor.seal import Sealed, Sealer
 from bridge.visitor.signing import TwinQuestions, read_keys
 from bridge.visitor.visitor import VISITOR, Visitor, current_visitor
 from bridge.visitor.visits import Visits
 
+logger = logging.getLogger("bridge.core")
+
+MAX_NAMES = 1000  # event names that are checked once
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
 
 
@@ -91,6 +106,7 @@ class BridgeOptions(TypedDict, total=False):
     allow_personal: str | Iterable[str]
     allowed_hosts: str | Iterable[str]
     follow_segment: bool | None
+    on_invalid: Literal["raise", "log"]
 
 
 class Bridge:
@@ -130,6 +146,8 @@ class Bridge:
             default any host counts: name them unless a proxy in front checks it.
         follow_segment: Whether the anonymous id in Segment's cookie is used; by default if there is
             a ``Segment`` destination. Turn it on if the app itself sends messages to Segment.
+        on_invalid: What ``track`` does with an event that Meta would refuse: ``raise``, or in
+            production ``log``: one error line, a counter and a dead letter, and the page goes on.
 
     Raises:
         ConfigError: A value is wrong; the message says which and why.
@@ -161,6 +179,7 @@ class Bridge:
         allow_personal: str | Iterable[str] = (),
         allowed_hosts: str | Iterable[str] = (),
         follow_segment: bool | None = None,
+        on_invalid: Literal["raise", "log"] = "raise",
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
@@ -176,6 +195,10 @@ class Bridge:
             raise ConfigError(f"rate_limit must be 0 or more events a minute, got {rate_limit}")
         if cookie_domain is not None and not parse_host(cookie_domain.strip(".").encode()):
             raise ConfigError(f"cookie_domain must be like example.com, got {cookie_domain!r}")
+        if on_invalid not in ("raise", "log"):
+            raise ConfigError(f"on_invalid must be raise or log, got {on_invalid!r:.40}")
+        self._on_invalid = on_invalid
+        self._known_names = set(STANDARD_EVENTS)
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
         self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
@@ -337,6 +360,33 @@ class Bridge:
         sealed = self._visits.sealer.open(token, max_age=max_age, now=time.time())
         return Visitor(self._visits, sealed)
 
+    def person(
+        self,
+        user_id: str | int | None = None,
+        *,
+        consent: ConsentChoice = "granted",
+        **user_data: Unpack[PersonalData],
+    ) -> Visitor:
+        """Return a visitor for what no browser does: a renewal, a call, a lead from a CRM.
+
+        ``await bridge.track("Purchase", ..., visitor=person, action_source="system_generated")``.
+        For an order of the web shop use ``seal`` and ``unseal``: they keep the browser's ids.
+
+        Args:
+            user_id: The site's own id of the user.
+            consent: What the person agreed to; ``denied`` skips every event.
+            user_data: As for ``identify``; hashed at once.
+
+        Raises:
+            InvalidEventError: ``user_id`` is personal data, or a key is unknown.
+        """
+        nobody = Identity(anonymous_id="", renewed_at=0)
+        reason = "consent_denied" if consent == "denied" else ""
+        person = Visitor(self._visits, Sealed(nobody, consent, skip_reason=reason))
+        self.identify(user_id, visitor=person, **user_data)
+        person.take_identified()
+        return person
+
     # An event
 
     def enrich(self, event: Mapping[str, Any], *, visitor: Visitor | None = None) -> dict[str, Any]:
@@ -360,6 +410,10 @@ class Bridge:
         event_time: int | datetime | None = None,
         user_data: Mapping[str, Any] | None = None,
         visitor: Visitor | None = None,
+        action_source: ActionSource | None = None,
+        event_source_url: str | None = None,
+        referrer_url: str | None = None,
+        to: str | Iterable[str] | None = None,
         connection: Any = None,
     ) -> Event:
         """Store an event for every destination, and ask the browser for its copy.
@@ -373,8 +427,20 @@ class Bridge:
             "event_time": event_time,
             "custom_data": properties,
             "user_data": user_data,
+            "action_source": action_source,
+            "event_source_url": event_source_url,
+            "referrer_url": referrer_url,
         }
-        event, context = self._enricher.complete(given, visitor, now=time.time())
+        destinations = self.destinations.pick(to)
+        if name not in self._known_names:
+            self._check_name(name)
+        try:
+            event, context = self._enricher.complete(given, visitor, now=time.time())
+            context = context._replace(reaches_meta=destinations.reach_meta)
+        except InvalidEventError as error:
+            if self._on_invalid == "raise":
+                raise
+            return await self._bury_invalid(name, event_id, error)
         if await self._skips(event, visitor):
             return event
         # The caller's transaction may roll back, and may lock what another would write: who the
@@ -389,7 +455,7 @@ class Bridge:
         is_new: bool | None = False
         try:
             now = time.time()
-            deliveries = self.destinations.build_deliveries(event, context, due=now + hold)
+            deliveries = destinations.build_deliveries(event, context, due=now + hold)
             is_new = await self._intake.put(
                 deliveries, now, connection=connection, may_lose=connection is None
             )
@@ -409,6 +475,10 @@ class Bridge:
         event_time: int | datetime | None = None,
         user_data: Mapping[str, Any] | None = None,
         visitor: Visitor | None = None,
+        action_source: ActionSource | None = None,
+        event_source_url: str | None = None,
+        referrer_url: str | None = None,
+        to: str | Iterable[str] | None = None,
         connection: Any = None,
     ) -> Event:
         """Do the same as ``track``, from a sync handler that runs in a thread."""
@@ -427,6 +497,10 @@ class Bridge:
             event_time=event_time,
             user_data=user_data,
             visitor=visitor,
+            action_source=action_source,
+            event_source_url=event_source_url,
+            referrer_url=referrer_url,
+            to=to,
             connection=connection,
         )
         return asyncio.run_coroutine_threadsafe(tracked, loop).result()
@@ -452,6 +526,42 @@ class Bridge:
             words = f"is {kind}; pass your own id, and this as email= or phone="
             raise InvalidEventError("user_id", words)
         visitor.identify(text, UserData(**self._event_reader.read_user_data(user_data)))
+
+    def _check_name(self, name: object) -> None:
+        """Warn once of a custom name that looks like a mistyped standard one."""
+        if not isinstance(name, str) or self._event_reader.catalog.find(name) is not None:
+            return
+        if len(self._known_names) < MAX_NAMES:
+            self._known_names.add(name)
+        if close := difflib.get_close_matches(name[:50], STANDARD_EVENTS, n=1, cutoff=0.85):
+            shown = escape_unprintable(name[:50])
+            logger.warning("track(%r): a custom event; did you mean %s?", shown, close[0])
+
+    async def _bury_invalid(
+        self, name: object, event_id: object, error: InvalidEventError
+    ) -> Event:
+        """Keep a mistaken event as a dead letter with the reason; nothing of its content."""
+        now = time.time()
+        event = Event(
+            event_name=str(name)[:MAX_NAME_LENGTH] if is_event_name(name) else "invalid",
+            event_time=int(now),
+            event_id=str(event_id) if is_event_id(event_id) else new_uuid(),
+            action_source="other",
+        )
+        self.counters["invalid_events"] += 1
+        logger.error("%s is not sent: %s", event.event_name, error)
+        event.settle("invalid", str(error))
+        deliveries = self.destinations.build_deliveries(
+            event, EncodingContext(self._event_reader.catalog), due=now + SEAL_MAX_AGE
+        )
+        try:
+            stored = await self.outbox.put(deliveries, now)
+            # What waits under the same id is right, and stays.
+            new = [each for each, is_new in zip(deliveries, stored, strict=True) if is_new]
+            await self.outbox.bury(new, f"invalid: {error}", now)
+        except OutboxError as failure:
+            logger.error("%s: the dead letter is not kept: %s", event.event_name, failure)
+        return event
 
     # For the middleware and the endpoints
 

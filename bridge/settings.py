@@ -112,6 +112,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("BRIDGE_FOLLOW_SEGMENT", "Bridge", "follow_segment", _parse_switch,
         "if events go to Segment",
         "Whether the anonymous id in Segment's cookie is used."),
+    Option("BRIDGE_ON_INVALID", "Bridge", "on_invalid", str, "raise",
+        "What track() does with an event that Meta would refuse: raise, or log and go on."),
     Option("BRIDGE_SESSION_MAX_AGE", "Bridge", "session_max_age", int, "7776000 (90 days)",
         "Seconds that a session lasts without being renewed."),
     Option("BRIDGE_PIXEL_SCRIPT_URL", "Bridge", "pixel_script_url", str, "Meta's address",

@@ -16,6 +16,7 @@ from bridge import (
     InvalidEventError,
     NoVisitorError,
     OutboxError,
+    UsageError,
     Visitor,
     current_visitor,
     enrich,
@@ -25,6 +26,7 @@ from bridge import (
 )
 from bridge.browser.script_cookies import MAX_TWINS_LENGTH, encode_readable
 from bridge.destinations import Segment
+from bridge.events.normalizers import hash_external_id
 from bridge.outbox import SQLiteOutbox
 from tests.factories import (
     NAVIGATION,
@@ -572,3 +574,130 @@ async def test_app_says_what_is_not_personal(outbox: SQLiteOutbox) -> None:
     assert event["custom_data"] == {"gender": "women"}
     with pytest.raises(ConfigError):
         make_bridge(outbox, allow_personal=[""])
+
+
+# Choices for one event, and events without a browser
+
+
+async def test_event_goes_only_where_it_is_sent_to(outbox: SQLiteOutbox) -> None:
+    destinations = [make_meta(), make_meta(pixel_id="2"), Segment("key")]
+    bridge = make_bridge(outbox, destinations=destinations, run_sender=False)
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    meta, other, segment = bridge.destinations.names
+    for to, expected in (
+        (None, {meta, other, segment}),
+        ("meta", {meta, other}),
+        (["meta:2"], {other}),
+        (["segment", other], {segment, other}),
+    ):
+        event = await track("Lead", visitor=visitor, to=to)
+        found = set()
+        for name in bridge.destinations.names:
+            claimed = await outbox.claim(name, 99, now=unix_now() + 60, lease=1e6)
+            found |= {each.destination for each in claimed if each.event_id == event.event_id}
+            await outbox.ack(claimed, unix_now())
+        assert found == expected
+    with pytest.raises(UsageError, match="to must name destinations of meta:"):
+        await track("Lead", visitor=visitor, to="facebook")
+
+
+async def test_segment_sends_to_meta_what_does_not_go_there_from_us(outbox: SQLiteOutbox) -> None:
+    destinations = [make_meta(), Segment("key")]
+    bridge = make_bridge(outbox, destinations=destinations, run_sender=False)
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    name = bridge.destinations.names[1]
+    for to, is_off in ((None, True), ("segment", False)):
+        await track("Lead", visitor=visitor, to=to)
+        [claimed] = await outbox.claim(name, 9, now=unix_now() + 60, lease=1e6)
+        message = msgspec.json.decode(claimed.body)
+        off = message.get("integrations", {}).get("Facebook Conversions API (Actions)") is False
+        assert off is is_off
+
+
+async def test_event_may_say_where_it_happened(outbox: SQLiteOutbox) -> None:
+    bridge = make_bridge(outbox, run_sender=False)
+    visitor = make_visitor(bridge, make_scope("/p", headers=NAVIGATION))
+    event = await track(
+        "Lead",
+        visitor=visitor,
+        action_source="phone_call",
+        event_source_url="https://shop.example.com/call?token=secret",
+        referrer_url="https://shop.example.com/",
+    )
+    assert event.action_source == "phone_call"
+    assert event.event_source_url == "https://shop.example.com/call"
+    assert event.referrer_url == "https://shop.example.com/"
+
+
+async def test_person_without_a_browser_has_what_the_app_knows(outbox: SQLiteOutbox) -> None:
+    bridge = make_bridge(outbox, run_sender=False)
+    person = bridge.person("customer-42", email="ada@example.com")
+    event = await bridge.track(
+        "Purchase",
+        {"value": 9, "currency": "EUR"},
+        event_id="renewal-7",
+        visitor=person,
+        action_source="system_generated",
+    )
+    assert event.outcome == "stored"
+    assert event.user_data.to_dict() == {
+        "em": [hashlib.sha256(b"ada@example.com").hexdigest()],
+        "external_id": [hash_external_id("customer-42")],
+    }
+    assert event.event_source_url is None
+    assert bridge.enrich({"event": "Renewed"}, visitor=person)["userId"] == "customer-42"
+    without_id = bridge.person(email="ada@example.com")
+    event = await bridge.track("Lead", visitor=without_id)
+    assert event.user_data.external_id == []
+    assert without_id.external_id is None
+
+
+@pytest.mark.parametrize(
+    ("consent", "outcome", "is_limited"),
+    [("granted", "stored", False), ("limited", "stored", True), ("denied", "skipped", False)],
+)
+async def test_person_has_consent(
+    outbox: SQLiteOutbox, consent: Any, outcome: str, is_limited: bool
+) -> None:
+    bridge = make_bridge(outbox, run_sender=False)
+    event = await bridge.track("Lead", visitor=bridge.person("42", consent=consent))
+    assert event.outcome == outcome
+    assert (event.data_processing_options == ["LDU"]) is is_limited
+
+
+# Mistakes in production
+
+
+async def test_mistake_is_a_dead_letter_where_it_shall_not_raise(
+    outbox: SQLiteOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    bridge = make_bridge(outbox, run_sender=False, on_invalid="log")
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    event = await track(
+        "Purchase", {"currency": "EUR", "note": "ada@example.com"}, event_id="A-1", visitor=visitor
+    )
+    assert (event.outcome, bridge.counters["invalid_events"]) == ("invalid", 1)
+    assert event.skip_reason == "custom_data.value: required for Purchase, is missing"
+    [dead] = await outbox.list_dead()
+    assert dead.delivery.event_id == "A-1"
+    assert "custom_data.value" in dead.reason
+    assert b"ada" not in dead.delivery.body
+    assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 1
+    # The right one goes out all the same, and a mistake after it does not take it back.
+    right = {"value": 1, "currency": "EUR"}
+    event = await track("Purchase", right, event_id="A-1", visitor=visitor)
+    assert event.outcome == "stored"
+    assert (await track("Purchase", event_id="A-1", visitor=visitor)).outcome == "invalid"
+    [counts] = (await outbox.count(unix_now())).values()
+    assert (counts.waiting, counts.dead) == (1, 0)
+
+
+async def test_mistyped_standard_name_is_told_once(
+    outbox: SQLiteOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    bridge = make_bridge(outbox, run_sender=False)
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    for name in ("Purchse", "Purchse", "Quiz", "Lead", "Order Completed"):
+        await track(name, {"value": 1, "currency": "EUR"}, visitor=visitor)
+    lines = [line for line in caplog.messages if "did you mean" in line]
+    assert lines == ["track('Purchse'): a custom event; did you mean Purchase?"]

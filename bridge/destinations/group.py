@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 from bridge.destinations.base import Destination, EncodingContext
 from bridge.destinations.messages import DataUse, build_data_use
 from bridge.destinations.segment import Segment
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, UsageError
 from bridge.events.event import MAX_AGE, Event
 from bridge.outbox.base import Delivery
 from bridge.visitor.identity import Identity
@@ -51,6 +51,27 @@ class Destinations(Sequence[Destination]):
 
     def __repr__(self) -> str:
         return f"Destinations({self.names})"
+
+    def pick(self, names: str | Iterable[str] | None) -> Destinations:
+        """Return those of ``names``, or all; ``meta`` and ``segment`` name all of their kind.
+
+        Raises:
+            UsageError: There is no such destination.
+        """
+        if names is None:
+            return self
+        listed = [names] if isinstance(names, str) else list(names)
+        for name in listed:
+            if not any(name in (each.name, each.name.partition(":")[0]) for each in self._all):
+                known = ", ".join(self.names)
+                raise UsageError(f"to must name destinations of {known}, got {name!r:.80}")
+        return Destinations(
+            [
+                each
+                for each in self._all
+                if not {each.name, each.name.partition(":")[0]}.isdisjoint(listed)
+            ]
+        )
 
     def build_deliveries(
         self, event: Event, context: EncodingContext, *, due: float

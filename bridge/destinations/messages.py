@@ -86,7 +86,7 @@ def build_ids(identity: Identity | None, user_data: UserData, fallback: str) -> 
     An empty one is left out: Segment's Meta destination would take an empty ``userId`` as an id.
     Without an identity the anonymous id is the external id of ``user_data``, else ``fallback``.
     """
-    if identity is None or not identity.anonymous_id:
+    if identity is None or not (identity.anonymous_id or identity.user_id):
         return {"anonymousId": next(iter(user_data.external_id), fallback)}
     known = {"anonymousId": identity.anonymous_id, "userId": identity.user_id}
     return {key: value for key, value in known.items() if value}

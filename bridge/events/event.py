@@ -52,7 +52,7 @@ STANDARD_EVENTS = frozenset(
 
 URL_KEYS = ("event_source_url", "referrer_url")
 
-Outcome = Literal["stored", "duplicate", "skipped", "lost"]
+Outcome = Literal["stored", "duplicate", "skipped", "lost", "invalid"]
 
 _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 
@@ -181,7 +181,7 @@ class Event(
 
     @property
     def skip_reason(self) -> str | None:
-        """Why it was skipped, as in ``Visitor.skip_reason``; ``None`` if it was not."""
+        """Why it was skipped, as in ``Visitor.skip_reason``, or what is invalid; else ``None``."""
         reason: str | None = self.__dict__.get("skip_reason")
         return reason
 

@@ -72,6 +72,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     @lazy
     def external_ids(self) -> list[str]:
         """What a server copy carries; the one that the page's pixel has comes first."""
+        if not self.anonymous_id:
+            return [self.external_id] if self.user_id else []
         if self.is_page_anonymous:
             return [hash_external_id(self.anonymous_id), self.external_id]
         return [self.external_id]

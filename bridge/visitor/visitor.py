@@ -34,6 +34,7 @@ from bridge.visitor.visits import SENDING_STATES, Visits
 
 VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
 NOBODY = Identity(anonymous_id="", renewed_at=0)
+NOTHING = UserData()
 
 # Sync handlers run in threads: two must not make two identities for one new visitor. No code of the
 # app runs while it is held.
@@ -193,8 +194,7 @@ class Visitor:
     @property
     def external_id(self) -> str | None:
         """SHA-256 hex that the pixel is given and every server copy carries."""
-        identity = self.identity
-        return None if identity is NOBODY else identity.external_id
+        return next(reversed(self.identity.external_ids), None)
 
     @property
     def page_url(self) -> str | None:
@@ -219,21 +219,24 @@ class Visitor:
         Args:
             given: An event's own user data by Meta's keys, normalised and hashed.
         """
-        if not self.has_identity:
-            return UserData(**given)
         identity, capture = self.identity, self._capture
-        ip = capture.connection.client_ip if capture else None
-        known = identity.user_data.to_dict()
+        if identity is NOBODY:
+            return UserData(**given)
+        known = identity.user_data.to_dict() if identity.user_data != NOTHING else {}
         known["external_id"] = identity.external_ids
-        if ip := prefer_ip(ip, identity.client_ip, identity.client_ip_time, time.time()):
+        ip = capture.connection.client_ip if capture else identity.client_ip
+        if ip != identity.client_ip:
+            ip = prefer_ip(ip, identity.client_ip, identity.client_ip_time, time.time())
+        if ip:
             known["client_ip_address"] = ip
-        if user_agent := self.user_agent:
+        if user_agent := (capture and capture.user_agent) or identity.user_agent:
             known["client_user_agent"] = user_agent
         if identity.fbp:
             known["fbp"] = identity.fbp
         if identity.fbc:
             known["fbc"] = identity.fbc
-        return UserData(**{**known, **given})
+        known.update(given)
+        return UserData(**known)
 
     @property
     def page_settings(self) -> PageSettings:
@@ -266,7 +269,7 @@ class Visitor:
             # Nothing of whoever was logged in before.
             user_data=user_data if is_another else user_data.over(before.user_data),
         )
-        if after.external_id != before.external_id and before.user_id is None:
+        if user_id and before.user_id is None and before.anonymous_id:
             after = msgspec.structs.replace(after, is_page_anonymous=True)
         if after != before:
             self._before_identify = self._before_identify or before
