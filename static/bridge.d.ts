@@ -31,6 +31,13 @@ type BridgeEvent =
   | 'ViewContent'
   | (string & {})
 
+interface BridgeOptions {
+  /** An order's own id; random by default. */
+  eventID?: string
+  /** The page it happened on, if another than this: for a widget in a frame of its own. */
+  url?: string
+}
+
 /** Meta's custom data; other keys are allowed too. */
 interface BridgeProperties {
   value?: number
@@ -53,7 +60,7 @@ interface BridgeApi {
    * Send an event to Meta, through the pixel and through the server.
    * @returns the event id of both copies
    */
-  track(name: BridgeEvent, properties?: BridgeProperties, options?: { eventID?: string }): string
+  track(name: BridgeEvent, properties?: BridgeProperties, options?: BridgeOptions): string
   /** Send a PageView; page loads and history changes do so by themselves. */
   page(): string
   /** Set the visitor's choice, if given; resolves to the consent that now holds. */
@@ -65,9 +72,7 @@ interface BridgeApi {
 
 /** A call that may be made before the script has loaded. */
 type BridgeCall =
-  | ['track', BridgeEvent, BridgeProperties?, { eventID?: string }?]
-  | ['page']
-  | ['consent', BridgeChoice]
+  ['track', BridgeEvent, BridgeProperties?, BridgeOptions?] | ['page'] | ['consent', BridgeChoice]
 
 interface Window {
   /** An array of calls until the script has loaded: `window.bridge = window.bridge || []`. */

@@ -515,13 +515,15 @@
   /**
    * @param {string} name
    * @param {Record<string, unknown>} [properties] Meta's custom data
-   * @param {{ eventID?: string }} [options]
+   * @param {{ eventID?: string, url?: string }} [options] `url` where it happened, for a widget in a
+   *   frame of its own
    * @returns the event id of both copies
    */
   const track = (name, properties, options) => {
     const id = String(options?.eventID || newId())
     checkRefusal()
-    handleCall(['trackCustom', name, properties, { eventID: id }], true)
+    const moment = { ...now(), url: options?.url || location.href }
+    handleCall(['trackCustom', name, properties, { eventID: id }], true, moment)
     return id
   }
 

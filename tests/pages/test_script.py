@@ -171,6 +171,15 @@ async def test_server_trims_a_twin_as_the_script_does(scene: Scene) -> None:
         assert kept == trim(data, room).keys()
 
 
+async def test_event_may_name_the_page_it_happened_on(scene: Scene) -> None:
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    await scene.run("bridge.track('Lead', {}, { url: 'http://shop.example.com/widget?id=7' })")
+    _, lead = await scene.counted(PageView=1, Lead=1)
+    [copy] = lead["server"]
+    assert copy["event"]["event_source_url"] == "http://shop.example.com/widget?id=7"
+
+
 async def test_uncertain_twin_is_fired_if_the_server_confirms_it(scene: Scene) -> None:
     await scene.show(OURS)
     await scene.counted(PageView=1)
