@@ -29,7 +29,7 @@
 
   // The server writes the configured address here: a cookie could be forged, and name any script.
   const PIXEL_URL = 'https://connect.facebook.net/en_US/fbevents.js'
-  const pixelIds = ['__BRIDGE_PIXEL_IDS__'] // ours, written here for the same reason
+  const pixelIds = ['__PIXEL_IDS__'] // ours, written here for the same reason
   const QUEUE_PREFIX = '_bridge.q.' // localStorage: a key for each event, so tabs never overwrite
   const FIRED_KEY = '_bridge.fired'
   const MAX_FIRED = 50 // twins whose ids are kept
@@ -106,7 +106,7 @@
   const newId = () => crypto.getRandomValues(new Uint32Array(4)).join('-')
 
   /** @returns {Moment} */
-  const now = () => ({ url: location.href, referrer, at: Date.now() })
+  const now = (url = location.href) => ({ url, referrer, at: Date.now() })
 
   /**
    * Listen before the page's own listeners do.
@@ -522,8 +522,7 @@
   const track = (name, properties, options) => {
     const id = String(options?.eventID || newId())
     checkRefusal()
-    const moment = { ...now(), url: options?.url || location.href }
-    handleCall(['trackCustom', name, properties, { eventID: id }], true, moment)
+    handleCall(['trackCustom', name, properties, { eventID: id }], true, now(options?.url))
     return id
   }
 

@@ -42,7 +42,7 @@ def _read_script(name: str) -> bytes:
 SCRIPT = _read_script("bridge")
 CATALOG_SCRIPT = _read_script("catalog")
 _TABLE = b"__BRIDGE_CATALOG__"
-_PIXEL_IDS = re.compile(rb"['\"]__BRIDGE_PIXEL_IDS__['\"]")
+_PIXEL_IDS = re.compile(rb"['\"]__PIXEL_IDS__['\"]")
 
 
 class ScriptTag(str):
