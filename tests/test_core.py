@@ -665,6 +665,28 @@ async def test_person_has_consent(
     assert (event.data_processing_options == ["LDU"]) is is_limited
 
 
+async def test_refund_is_an_event_of_its_own_beside_its_purchase(outbox: SQLiteOutbox) -> None:
+    """README's recipe: days later, by the sealed visitor, and each once."""
+    bridge = make_bridge(outbox, run_sender=False)
+    token = make_visitor(bridge, make_scope("/buy", headers=NAVIGATION)).seal()
+    ordered = unix_now() - 5 * 86_400
+    outcomes = []
+    for name, event_id, event_time in (
+        ("Purchase", "A-1", ordered),
+        ("Refund", "refund-A-1", None),
+        ("Refund", "refund-A-1", None),
+    ):
+        event = await track(
+            name,
+            {"value": 59, "currency": "EUR", "order_id": "A-1"},
+            event_id=event_id,
+            event_time=event_time,
+            visitor=bridge.unseal(token),
+        )
+        outcomes.append(event.outcome)
+    assert outcomes == ["stored", "stored", "duplicate"]
+
+
 # Mistakes in production
 
 
