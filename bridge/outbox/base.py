@@ -3,9 +3,16 @@
 ``due`` alone is schedule, hold, lease and back-off. A claim moves it ahead by the lease; a crash
 therefore makes the claimed rows due again, and nothing has to be unlocked by hand.
 
-A delivery is waiting, delivered or dead. Of a delivered one only the key is kept, for 48 hours, so
-that the same event tracked again is refused. A dead one is replaced when the same event is tracked
-again: whoever fixed the cause gets another try.
+A delivery is waiting, delivered or dead. Of a delivered one only the key is kept, so that the same
+event tracked again is refused: for 90 days if the app gave its id (an order's: the page that says
+thanks may be opened again weeks later), else for 48 hours. A dead one is replaced when the same
+event is tracked again: whoever fixed the cause gets another try.
+
+The key says where the event was born: what a browser reported never makes the server's own event of
+that id a duplicate, for a browser may say anything. The other way round it does.
+
+Whose event it is stands beside it as ``subjects``, so that what waits for somebody who objects can
+be taken back, and what is stored of a person can be erased, whatever a destination's bodies hold.
 """
 
 from __future__ import annotations
@@ -13,16 +20,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from bridge.errors import ConfigError, OutboxFullError
 
 REMEMBERED_SECONDS = 48 * 3600  # of a delivered key; Meta's own window for telling duplicates
+LASTING_SECONDS = 90 * 86_400  # of a delivered key whose id the app gave
+SUBJECT_BYTES = 8  # of one subject
+MAX_SUBJECTS = 31  # of one delivery; their length fits into a byte
 FORGET_AT_ONCE = 2000  # delivered keys that one ack deletes at most
 CAPACITY = 2_000_000  # deliveries that wait or are dead, unless the outbox is given another limit
 
-Key = tuple[str, str, str]  # destination, event name, event id
 CircuitState = Literal["closed", "open", "half_open"]
+
+
+class Key(NamedTuple):
+    """What tells one delivery from every other."""
+
+    destination: str
+    event_name: str
+    event_id: str
+    from_browser: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +55,10 @@ class Delivery:
         due: When it may be claimed, Unix seconds.
         expires: When the destination stops accepting it, Unix seconds.
         attempts: How often it was claimed.
+        from_browser: Whether a browser reported it; the server's own has another key.
+        has_given_id: Whether the app gave the id, which is remembered longer.
+        subjects: Whose it is, as ``build_subjects`` returns it. The first subject is the browser's,
+            if there was one.
         place: Where the engine that returned it keeps it. A hint that saves a search; it may be
             wrong or missing.
     """
@@ -48,12 +70,15 @@ class Delivery:
     due: float
     expires: float
     attempts: int = 0
+    from_browser: bool = False
+    has_given_id: bool = False
+    subjects: bytes = field(default=b"", repr=False)
     place: int | None = field(default=None, repr=False, compare=False)
 
     @property
     def key(self) -> Key:
         """What tells it from every other delivery."""
-        return (self.destination, self.event_name, self.event_id)
+        return Key(self.destination, self.event_name, self.event_id, self.from_browser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +120,18 @@ class Counts:
         return 0.0 if self.oldest is None else max(0.0, now - self.oldest)
 
 
+class Erased(NamedTuple):
+    """How many deliveries were erased.
+
+    Attributes:
+        waiting: Those that waited; held and claimed ones too.
+        dead: Dead letters.
+    """
+
+    waiting: int = 0
+    dead: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circuit:
     """Whether a destination accepts our requests at all, as the last sender found.
@@ -127,6 +164,8 @@ class Outbox(Protocol):
     ) -> list[bool]:
         """Store ``deliveries`` durably, all or none; return for each whether its key is new.
 
+        One from a browser is not new either while the server's own waits or is remembered.
+
         Args:
             deliveries: What to store.
             now: When it is stored.
@@ -146,7 +185,7 @@ class Outbox(Protocol):
         ...
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        """Mark as delivered, drop the bodies, and forget keys older than 48 hours."""
+        """Mark as delivered, drop bodies and subjects, and forget keys that are old enough."""
         ...
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
@@ -158,14 +197,17 @@ class Outbox(Protocol):
         ...
 
     async def release(self, event_name: str, event_id: str, now: float) -> int:
-        """End the hold of an event's deliveries that were never claimed; return how many."""
+        """End the hold of an event's deliveries that were never claimed; return how many.
+
+        These are the server's own: what a browser reports is never held.
+        """
         ...
 
     async def has(self, event_name: str, event_id: str) -> bool:
         """Return whether the event is stored: a delivery of it waits, is dead, or was delivered.
 
-        An event put in a caller's transaction is stored once that is committed. An event that was
-        delivered more than 48 hours ago may be forgotten.
+        What a browser reported does not count. An event put in a caller's transaction is stored
+        once that is committed. One that was delivered long ago may be forgotten.
         """
         ...
 
@@ -193,6 +235,24 @@ class Outbox(Protocol):
 
     async def drop(self, keys: Sequence[Key]) -> int:
         """Delete dead letters and their keys; return how many there were."""
+        ...
+
+    async def drop_old(self, before: float, limit: int) -> int:
+        """Delete up to ``limit`` dead letters buried before ``before``; return how many."""
+        ...
+
+    async def withdraw(self, subjects: bytes) -> int:
+        """Delete what waits and has one of ``subjects`` as its first; return how many.
+
+        A claimed one may be on its way; it is not sent again. Nothing keeps the key.
+        """
+        ...
+
+    async def erase(self, subjects: bytes) -> Erased:
+        """Delete what waits or is dead and has any of ``subjects``.
+
+        Reads the subjects of all that is stored, and no bodies.
+        """
         ...
 
     async def save_circuit(self, circuit: Circuit) -> None:
@@ -248,6 +308,43 @@ def digest_texts(texts: Iterable[str], size: int) -> bytes:
     return hasher.digest()
 
 
+def digest_key(key: Key, size: int) -> bytes:
+    """Return ``size`` bytes that stand for ``key``."""
+    return digest_texts((*key[:3], "browser") if key.from_browser else key[:3], size)
+
+
+def build_subjects(browser: str | None, people: Iterable[str]) -> bytes:
+    """Return subjects: the first 8 bytes of each hash, of 31 at most.
+
+    Args:
+        browser: The external id of the visitor's browser, which comes first; ``None`` without one.
+        people: External ids and hashes of e-mail addresses.
+    """
+    texts = dict.fromkeys(people if browser is None else (browser, *people))
+    return b"".join([_build_subject(text) for text in list(texts)[:MAX_SUBJECTS]])
+
+
+def _build_subject(text: str) -> bytes:
+    try:
+        subject = bytes.fromhex(text[: 2 * SUBJECT_BYTES])
+    except ValueError:
+        subject = b""
+    # An app's own destination may put anything into user data.
+    return subject if len(subject) == SUBJECT_BYTES else digest_texts([text], SUBJECT_BYTES)
+
+
+def split_subjects(subjects: bytes) -> list[bytes]:
+    """Return each subject once."""
+    size = SUBJECT_BYTES
+    parts = (subjects[at : at + size] for at in range(0, len(subjects), size))
+    return list(dict.fromkeys(parts))
+
+
+def follow_prefix(prefix: bytes) -> bytes:
+    """Return what comes after all that begins with ``prefix``, in the order of bytes."""
+    return prefix + b"\xff" * (SUBJECT_BYTES * MAX_SUBJECTS + 1)
+
+
 def read_circuits(rows: Iterable[Sequence[Any]]) -> dict[str, Circuit]:
     """Return rows of destination, state, reason, since and until as circuits by destination."""
     return {
@@ -257,5 +354,5 @@ def read_circuits(rows: Iterable[Sequence[Any]]) -> dict[str, Circuit]:
 
 
 def read_dead(rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
-    """Return rows of the first seven fields of a delivery, reason and time as dead letters."""
-    return [DeadLetter(Delivery(*row[:7]), *row[7:]) for row in rows]
+    """Return rows of all fields of a delivery but its place, reason and time as dead letters."""
+    return [DeadLetter(Delivery(*row[:-2]), *row[-2:]) for row in rows]

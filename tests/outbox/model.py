@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from bridge.outbox import Counts, Delivery
-from bridge.outbox.base import REMEMBERED_SECONDS, Key
+from bridge.outbox.base import (
+    LASTING_SECONDS,
+    REMEMBERED_SECONDS,
+    Erased,
+    Key,
+    split_subjects,
+)
 
 
 @dataclass
@@ -33,14 +39,18 @@ class Model:
         return [self._put(delivery, now) for delivery in deliveries]
 
     def _put(self, delivery: Delivery, now: float) -> bool:
-        row = self.rows.get(delivery.key)
-        known = row is not None and (
-            row.state == "waiting"
-            or (row.state == "delivered" and row.settled_at >= now - REMEMBERED_SECONDS)
-        )
-        if not known:
+        own = delivery.key._replace(from_browser=False)
+        new = not any(self._knows(key, now) for key in (delivery.key, own))
+        if new:
             self.rows[delivery.key] = Row(delivery)
-        return not known
+        return new
+
+    def _knows(self, key: Key, now: float) -> bool:
+        row = self.rows.get(key)
+        if row is None or row.state == "dead":
+            return False
+        span = LASTING_SECONDS if row.delivery.has_given_id else REMEMBERED_SECONDS
+        return row.state == "waiting" or row.settled_at >= now - span
 
     def due(self, destination: str, now: float) -> list[float]:
         """When what may be claimed became due, oldest first."""
@@ -73,7 +83,9 @@ class Model:
         held = [
             each.key
             for each in self.waiting()
-            if each.key[1:] == (event_name, event_id) and each.due > now and each.attempts == 0
+            if each.key[1:] == (event_name, event_id, False)
+            and each.due > now
+            and each.attempts == 0
         ]
         self.retry(held, now)
         return len(held)
@@ -90,6 +102,26 @@ class Model:
         for key in dead:
             del self.rows[key]
         return len(dead)
+
+    def withdraw(self, subject: bytes) -> int:
+        keys = [each.key for each in self.waiting() if each.subjects.startswith(subject)]
+        for key in keys:
+            del self.rows[key]
+        return len(keys)
+
+    def erase(self, subject: bytes) -> Erased:
+        erased = [
+            row
+            for row in self.rows.values()
+            if row.state != "delivered" and subject in split_subjects(row.delivery.subjects)
+        ]
+        for row in erased:
+            del self.rows[row.delivery.key]
+        waiting = sum(row.state == "waiting" for row in erased)
+        return Erased(waiting, len(erased) - waiting)
+
+    def drop_old(self, before: float) -> int:
+        return self.drop([key for key, row in self.dead().items() if row.settled_at < before])
 
     def dead(self) -> dict[Key, Row]:
         return {key: row for key, row in self.rows.items() if row.state == "dead"}

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from bridge import ConfigError, OutboxFullError
 from bridge.outbox import Circuit, Counts, Delivery, Outbox
-from bridge.outbox.base import REMEMBERED_SECONDS, Key
+from bridge.outbox.base import (
+    LASTING_SECONDS,
+    REMEMBERED_SECONDS,
+    Erased,
+    Key,
+    build_subjects,
+)
 from tests.factories import NOW, make_delivery
 from tests.outbox.conftest import MakeOutbox
 from tests.outbox.model import Model
@@ -145,10 +151,15 @@ async def test_keys_that_read_alike_when_joined_are_different(
     outbox: Outbox, separator: str
 ) -> None:
     s = separator
-    keys = [("a", f"b{s}c", "d"), (f"a{s}b", "c", "d"), ("a", "b", f"c{s}d"), ("A", f"b{s}c", "d")]
+    keys = [
+        Key("a", f"b{s}c", "d"),
+        Key(f"a{s}b", "c", "d"),
+        Key("a", "b", f"c{s}d"),
+        Key("A", f"b{s}c", "d"),
+    ]
     deliveries = [
         make_delivery(event_id, destination=destination, event_name=name)
-        for destination, name, event_id in keys
+        for destination, name, event_id, _ in keys
     ]
     assert await outbox.put(deliveries, NOW) == [True] * 4
     assert [each.key for each in await claim(outbox, destination="A")] == [keys[3]]
@@ -484,16 +495,16 @@ async def test_dead_letters_are_found_by_event_id(outbox: Outbox) -> None:
     await outbox.put([make_delivery("1", event_name="Contact")], NOW)
     found = {each.delivery.key for each in await outbox.find_dead("1")}
     assert found == {
-        ("meta:1", "Purchase", "1"),
-        ("meta:1", "Lead", "1"),
-        ("meta:2", "Purchase", "1"),
+        Key("meta:1", "Purchase", "1"),
+        Key("meta:1", "Lead", "1"),
+        Key("meta:2", "Purchase", "1"),
     }
     assert await outbox.find_dead("3") == []
 
 
 async def test_revived_letter_is_claimed_as_if_never_before(outbox: Outbox) -> None:
     await bury(outbox, "1", "2", expires=NOW + 777)
-    keys: list[Key] = [("meta:1", "Purchase", "1"), ("meta:1", "Purchase", "none")]
+    keys = [Key("meta:1", "Purchase", "1"), Key("meta:1", "Purchase", "none")]
     assert await outbox.revive(keys, NOW + 5) == 1
     assert await outbox.revive(keys, NOW + 5) == 0
     assert await outbox.next_due("meta:1") == NOW + 5
@@ -506,7 +517,7 @@ async def test_revived_letter_is_claimed_as_if_never_before(outbox: Outbox) -> N
 
 async def test_dropped_letter_is_forgotten(outbox: Outbox) -> None:
     await bury(outbox, "1", "2")
-    keys: list[Key] = [("meta:1", "Purchase", "1"), ("meta:1", "Purchase", "none")]
+    keys = [Key("meta:1", "Purchase", "1"), Key("meta:1", "Purchase", "none")]
     assert await outbox.drop(keys) == 1
     assert await outbox.drop(keys) == 0
     assert [each.delivery.event_id for each in await outbox.list_dead()] == ["2"]
@@ -518,6 +529,220 @@ async def test_what_waits_is_neither_revived_nor_dropped(outbox: Outbox) -> None
     await outbox.put([delivery], NOW)
     assert await outbox.revive([delivery.key], NOW) == await outbox.drop([delivery.key]) == 0
     assert await outbox.next_due("meta:1") == NOW + 50
+
+
+async def test_old_letters_are_dropped_and_no_others(outbox: Outbox) -> None:
+    for i, at in enumerate((NOW, NOW + 10, NOW + 20, NOW + 30)):
+        await bury(outbox, str(i), at=at, destination=f"meta:{i % 2}", subjects=ADA)
+    await outbox.put([make_delivery("waits")], NOW)
+    assert await outbox.drop_old(NOW, 10) == 0
+    assert await outbox.drop_old(NOW + 25, 2) == 2
+    assert await outbox.drop_old(NOW + 25, 2) == 1
+    assert [each.delivery.event_id for each in await outbox.list_dead()] == ["3"]
+    assert await count(outbox) == Counts(waiting=1, dead=1, oldest=NOW)
+    assert await outbox.erase(ADA) == Erased(dead=1)
+
+
+# Where an event was born
+
+
+async def test_what_a_browser_said_does_not_keep_out_what_the_server_says(outbox: Outbox) -> None:
+    claimed_by_a_stranger = [
+        make_delivery(str(i), body=b"browser", from_browser=True) for i in range(100)
+    ]
+    assert await outbox.put(claimed_by_a_stranger, NOW) == [True] * 100
+    own = [make_delivery(str(i), body=b"server") for i in range(100)]
+    assert await outbox.put(own, NOW) == [True] * 100
+    assert await outbox.put(own, NOW) == [False] * 100
+    assert await outbox.put(claimed_by_a_stranger, NOW) == [False] * 100
+    await outbox.ack(await claim(outbox), NOW)
+    assert await count(outbox) == Counts(delivered=200)
+    assert await outbox.put(own, NOW + 1) == [False] * 100
+    assert await outbox.put(claimed_by_a_stranger, NOW + 1) == [False] * 100
+
+
+async def test_browser_report_of_what_the_server_stored_is_a_duplicate(outbox: Outbox) -> None:
+    report = make_delivery(from_browser=True)
+    await outbox.put([make_delivery()], NOW)
+    assert await outbox.put([report], NOW) == [False]
+    assert await outbox.put([replace(report, destination="meta:2")], NOW) == [True]
+    await outbox.ack(await claim(outbox), NOW)
+    assert await outbox.put([report], NOW + REMEMBERED_SECONDS - 1) == [False]
+    assert await outbox.put([report], NOW + REMEMBERED_SECONDS + 1) == [True]
+
+
+async def test_browser_report_replaces_no_dead_letter_of_the_server(outbox: Outbox) -> None:
+    await bury(outbox, "1")
+    report = make_delivery(body=b"browser", from_browser=True)
+    assert await outbox.put([report], NOW) == [True]
+    assert await claim(outbox) == [replace(report, due=NOW + LEASE, attempts=1)]
+    assert (await outbox.find_dead("1"))[0].delivery.from_browser == False  # noqa: E712 - 0 too
+
+
+async def test_only_the_servers_own_event_is_held_and_asked_for(outbox: Outbox) -> None:
+    await outbox.put([make_delivery(from_browser=True, due=NOW + 10)], NOW)
+    assert not await outbox.has("Purchase", "1")
+    assert await outbox.release("Purchase", "1", NOW + 1) == 0
+    await outbox.put([make_delivery(due=NOW + 10)], NOW)
+    assert await outbox.has("Purchase", "1")
+    assert await outbox.release("Purchase", "1", NOW + 1) == 1
+
+
+async def test_dead_letters_of_both_births_are_told_apart(outbox: Outbox) -> None:
+    await bury(outbox, "1", from_browser=True)
+    await bury(outbox, "1")
+    letters = await outbox.find_dead("1")
+    assert {bool(each.delivery.from_browser) for each in letters} == {True, False}
+    reported, own = sorted((each.delivery.key for each in letters), key=lambda key: not key[3])
+    assert await outbox.drop([reported]) == 1
+    assert await outbox.revive([reported, own], NOW) == 1
+    [claimed] = await claim(outbox)
+    assert claimed.key == own
+
+
+# How long it is remembered
+
+
+@pytest.mark.parametrize("from_browser", [False, True], ids=["server", "browser"])
+async def test_given_id_is_refused_for_90_days(outbox: Outbox, from_browser: bool) -> None:
+    delivery = make_delivery(has_given_id=True, from_browser=from_browser)
+    await outbox.put([delivery, make_delivery("random")], NOW)
+    await outbox.ack(await claim(outbox), NOW)
+    week = NOW + 7 * 86_400
+    again = [replace(delivery, has_given_id=False), make_delivery("random")]
+    assert await outbox.put(again, week) == [False, True]
+    await outbox.ack(await claim(outbox, week), week)
+    assert await outbox.put([delivery], NOW + LASTING_SECONDS - 1) == [False]
+    late = NOW + LASTING_SECONDS + 1
+    assert await outbox.put([delivery], late) == [True]
+    assert await outbox.put([delivery], late + LASTING_SECONDS) == [False]
+
+
+async def test_ack_forgets_given_ids_when_they_are_old_enough(outbox: Outbox) -> None:
+    for event_id, at in (("old", NOW), ("young", NOW + 10)):
+        await outbox.put([make_delivery(event_id, has_given_id=True)], NOW)
+        await outbox.ack(await claim(outbox), at)
+    assert await count(outbox, NOW + REMEMBERED_SECONDS + 20) == Counts()
+    later = NOW + LASTING_SECONDS + 5
+    await outbox.put([make_delivery("last", has_given_id=True)], later)
+    await outbox.ack(await claim(outbox, later), later)
+    assert await count(outbox, later) == Counts(delivered=1)
+    assert await outbox.has("Purchase", "young")
+    assert not await outbox.has("Purchase", "old")
+
+
+# Whose it is
+
+ADA = build_subjects("ada's browser", ["ada", "ada's e-mail"])
+ADA_ELSEWHERE = build_subjects("ada's telephone", ["ada"])
+BOB = build_subjects("bob's browser", ["bob"])
+STRANGER = build_subjects("a browser", [])
+
+
+def test_subjects_are_short_and_hold_nothing_readable() -> None:
+    assert len(ADA) == 24
+    assert b"ada" not in ADA
+    assert build_subjects(None, ["x"]) == build_subjects("x", ["x"])
+    assert len(build_subjects("b", map(str, range(100)))) == 248
+
+
+async def test_delivery_is_claimed_and_buried_with_its_subjects(outbox: Outbox) -> None:
+    await bury(outbox, "1", subjects=ADA, has_given_id=True)
+    [dead] = await outbox.list_dead()
+    assert (dead.delivery.subjects, dead.delivery.has_given_id) == (ADA, True)
+    await outbox.revive([dead.delivery.key], NOW)
+    assert [each.subjects for each in await claim(outbox)] == [ADA]
+
+
+async def test_what_waits_for_a_browser_is_withdrawn(make_outbox: MakeOutbox) -> None:
+    here, there = make_outbox(), make_outbox()
+    waiting = [
+        make_delivery("held", subjects=ADA, due=NOW + 10),
+        make_delivery("due", subjects=ADA, destination="meta:2"),
+        make_delivery("reported", subjects=ADA, from_browser=True, due=NOW + 10),
+        make_delivery("elsewhere", subjects=ADA_ELSEWHERE, due=NOW + 10),
+        make_delivery("bob's", subjects=BOB, due=NOW + 10),
+        make_delivery("nobody's", due=NOW + 10),
+    ]
+    await bury(here, "dead", subjects=ADA)
+    await here.put([make_delivery("delivered", subjects=ADA)], NOW)
+    await here.ack(await claim(here), NOW)
+    await here.put([make_delivery("tried", subjects=ADA)], NOW)
+    await here.retry(await claim(here), NOW + 100)
+    await here.put(waiting, NOW)
+    assert await there.withdraw(STRANGER) == await there.withdraw(b"") == 0
+    assert await there.withdraw(ADA[:8]) == 4
+    assert await there.withdraw(ADA[:8]) == 0
+    assert await there.release("Purchase", "held", NOW) == 0
+    assert sorted(await claim_ids(here, NOW + 500)) == ["bob's", "elsewhere", "nobody's"]
+    assert await claim(here, NOW + 500, destination="meta:2") == []
+    assert await count(here) == Counts(waiting=3, delivered=1, dead=1, oldest=NOW)
+    assert await here.put([make_delivery("delivered")], NOW) == [False]
+
+
+async def test_several_browsers_are_withdrawn_at_once(outbox: Outbox) -> None:
+    people = (ADA, BOB, ADA_ELSEWHERE, STRANGER)
+    await outbox.put([make_delivery(str(i), subjects=who) for i, who in enumerate(people)], NOW)
+    assert await outbox.withdraw(ADA[:8] + BOB[:8] + ADA[:8]) == 2
+    assert sorted(await claim_ids(outbox)) == ["2", "3"]
+
+
+async def test_withdrawn_while_claimed_is_not_sent_again(outbox: Outbox) -> None:
+    await outbox.put([make_delivery(str(i), subjects=ADA) for i in range(3)], NOW)
+    claimed = await claim(outbox)
+    assert await outbox.withdraw(ADA[:8]) == 3
+    await outbox.ack(claimed[:1], NOW)
+    await outbox.retry(claimed[1:2], NOW)
+    await outbox.bury(claimed[2:], "refused", NOW)
+    assert await count(outbox) == Counts()
+    assert await outbox.put([make_delivery("0", subjects=ADA)], NOW) == [True]
+
+
+async def test_everything_of_a_person_is_erased(make_outbox: MakeOutbox) -> None:
+    here, there = make_outbox(), make_outbox()
+    await bury(here, "dead", subjects=ADA)
+    await bury(here, "bob's", subjects=BOB)
+    await here.put([make_delivery("delivered", subjects=ADA)], NOW)
+    await here.ack(await claim(here), NOW)
+    waiting = [
+        make_delivery("held", subjects=ADA, due=NOW + 10),
+        make_delivery("elsewhere", subjects=ADA_ELSEWHERE, destination="meta:2"),
+        make_delivery("bob's other", subjects=BOB),
+        make_delivery("nobody's"),
+    ]
+    await here.put(waiting, NOW)
+    assert await there.erase(build_subjects(None, ["eve"])) == await there.erase(b"") == Erased()
+    assert await there.erase(build_subjects(None, ["ada"])) == Erased(waiting=2, dead=1)
+    assert await there.erase(build_subjects(None, ["ada"])) == Erased()
+    assert await here.find_dead("dead") == []
+    assert sorted(await claim_ids(here, NOW + 50)) == ["bob's other", "nobody's"]
+    assert await here.put([make_delivery("delivered")], NOW) == [False]
+    assert await here.put([make_delivery("dead")], NOW) == [True]
+    either = build_subjects(None, ["nobody", "bob"])
+    assert await there.erase(either) == Erased(waiting=1, dead=1)
+
+
+async def test_erasing_makes_room(make_outbox: MakeOutbox) -> None:
+    outbox = make_outbox(capacity=2)
+    await bury(outbox, "dead", subjects=ADA)
+    await outbox.put([make_delivery("1", subjects=BOB)], NOW)
+    assert await outbox.erase(ADA) == Erased(dead=1)
+    assert await outbox.withdraw(BOB[:8]) == 1
+    assert await outbox.put([make_delivery("2"), make_delivery("3")], NOW) == [True, True]
+
+
+async def test_thousands_of_one_person_are_erased(outbox: Outbox) -> None:
+    many = [make_delivery(str(i), subjects=(ADA, BOB)[i % 2]) for i in range(3000)]
+    await outbox.put(many, NOW)
+    assert await outbox.erase(ADA[8:16]) == Erased(waiting=1500)
+    assert await outbox.withdraw(BOB[:8]) == 1500
+
+
+async def test_replaced_letter_belongs_to_whom_it_says_now(outbox: Outbox) -> None:
+    await bury(outbox, "1", subjects=ADA)
+    await outbox.put([make_delivery(subjects=BOB)], NOW)
+    assert await outbox.erase(ADA) == Erased()
+    assert await outbox.withdraw(BOB[:8]) == 1
 
 
 # Capacity
@@ -554,7 +779,7 @@ async def test_room_comes_back_with_what_is_delivered_or_dropped(make_outbox: Ma
     assert await outbox.put([make_delivery("2")], NOW) == [True]
     with pytest.raises(OutboxFullError):
         await outbox.put([make_delivery("3")], NOW)
-    await outbox.drop([("meta:1", "Purchase", "dead")])
+    await outbox.drop([Key("meta:1", "Purchase", "dead")])
     assert await outbox.put([make_delivery("3")], NOW) == [True]
 
 
@@ -625,15 +850,17 @@ async def test_repr_names_the_engine_and_no_secret(outbox: Outbox) -> None:
 # Any sequence of steps
 
 RUNS = count_up()
-INDEX = st.integers(0, 3)
+INDEX = st.integers(0, 5)
 INDEXES = st.lists(INDEX, min_size=1, max_size=4)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), INDEXES, st.sampled_from([-1, 0, 10])),
         st.tuples(st.just("claim"), st.integers(1, 5), st.sampled_from([5, 60])),
         st.tuples(st.sampled_from(["ack", "bury", "release", "revive", "drop"]), INDEXES),
+        st.tuples(st.sampled_from(["withdraw", "erase"]), INDEX),
+        st.tuples(st.just("drop_old"), st.sampled_from([0, 50])),
         st.tuples(st.just("retry"), INDEXES, st.sampled_from([0, 7, 300])),
-        st.tuples(st.just("pass"), st.sampled_from([1, 11, 61, 49 * 3600])),
+        st.tuples(st.just("pass"), st.sampled_from([1, 11, 61, 49 * 3600, 60 * 86_400])),
     ),
     max_size=25,
 )
@@ -651,20 +878,30 @@ class Comparison:
     def deliveries(self, indexes: list[int], due: float = 0) -> list[Delivery]:
         return [
             make_delivery(
-                f"{self.destination}/{index}",
+                f"{self.destination}/{index % 4}",
                 destination=self.destination,
                 body=b"%d at %d" % (index, self.now),
                 due=self.now + due,
+                from_browser=index > 3,
+                has_given_id=index % 2 == 1,
+                subjects=self.subjects(index),
             )
             for index in indexes
         ]
+
+    def subjects(self, index: int) -> bytes:
+        """Two browsers of each of two people."""
+        people = [f"{self.destination}/{index % 2}"] * (index != 3)
+        return build_subjects(f"{self.destination}/browser/{index % 3}", people)
 
     def keys(self, indexes: list[int]) -> list[Key]:
         return [each.key for each in self.deliveries(list(dict.fromkeys(indexes)))]
 
     async def put(self, indexes: list[int], due: float) -> None:
         deliveries = self.deliveries(indexes, due)
-        assert await self.outbox.put(deliveries, self.now) == self.model.put(deliveries, self.now)
+        for born in (False, True):
+            of_it = [each for each in deliveries if each.from_browser == born]
+            assert await self.outbox.put(of_it, self.now) == self.model.put(of_it, self.now)
 
     async def claim(self, limit: int, lease: float) -> None:
         due = self.model.due(self.destination, self.now)
@@ -686,7 +923,7 @@ class Comparison:
         self.model.settle(self.keys(indexes), "dead", f"at {self.now}", self.now)
 
     async def release(self, indexes: list[int]) -> None:
-        [_, name, event_id] = self.keys(indexes)[0]
+        [_, name, event_id, _] = self.keys(indexes)[0]
         released = await self.outbox.release(name, event_id, self.now)
         assert released == self.model.release(name, event_id, self.now)
 
@@ -697,6 +934,19 @@ class Comparison:
     async def drop(self, indexes: list[int]) -> None:
         keys = self.keys(indexes)
         assert await self.outbox.drop(keys) == self.model.drop(keys)
+
+    async def withdraw(self, index: int) -> None:
+        subject = self.subjects(index)[:8]
+        assert await self.outbox.withdraw(subject) == self.model.withdraw(subject)
+
+    async def erase(self, index: int) -> None:
+        subject = self.subjects(index)[8:16]
+        if subject:
+            assert await self.outbox.erase(subject) == self.model.erase(subject)
+
+    async def drop_old(self, age: float) -> None:
+        before = self.now - age
+        assert await self.outbox.drop_old(before, 1000) == self.model.drop_old(before)
 
     async def check(self) -> None:
         counts = (await self.outbox.count(self.now)).get(self.destination, Counts())

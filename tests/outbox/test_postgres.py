@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ from bridge import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox import PostgresOutbox
 from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.postgres import puts, room, sql
+from bridge.outbox.postgres.rows import build_columns
 from tests.factories import NOW, make_delivery
 from tests.postgres_server import PostgresServer, running_server
 from tests.servers import DEADLINE, find_free_port, poll
@@ -475,13 +476,14 @@ async def test_claim_skips_rows_that_another_claim_holds(
 FILL = """
 INSERT INTO bridge_deliveries
     (key, destination, event_name, event_id, body, due, expires, attempts, stored_at,
-     settled_at, reason)
+     settled_at, reason, has_given_id, subjects)
 SELECT sha256(i::text::bytea), 'meta:1', 'Purchase', i::text, 'body',
        CASE WHEN i % 10 > 1 THEN i END, 1e9, i % 2, i,
-       CASE WHEN i % 10 <= 1 THEN i END, CASE WHEN i % 10 = 1 THEN 'dead' END
+       CASE WHEN i % 10 <= 1 THEN i END, CASE WHEN i % 10 = 1 THEN 'dead' END,
+       i % 20 < 10, CASE WHEN i % 10 > 0 THEN substring(sha256(i::text::bytea) FROM 1 FOR 24) END
 FROM generate_series(1, 20000) AS i
 """
-STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
+STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
     "claim": (
         sql.CLAIM,
         {"destination": "meta:1", "now": NOW, "until": NOW, "limit": 1000},
@@ -500,7 +502,13 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     ),
     "ack": (
         sql.ACK,
-        {"now": NOW, "forgotten": 50, "limit": 2000, "keys": [bytes(32)] * 100},
+        {
+            "now": NOW,
+            "forgotten": 50,
+            "forgotten_given": 50,
+            "limit": 2000,
+            "keys": [bytes(32)] * 100,
+        },
         {"bridge_deliveries_pkey", "bridge_deliveries_delivered"},
     ),
     "release": (
@@ -517,6 +525,36 @@ STATEMENTS: dict[str, tuple[str, dict[str, Any], set[str]]] = {
         sql.HAS,
         {"keys": [bytes(32)], "event_name": "Purchase", "event_id": "7"},
         {"bridge_deliveries_pkey", "bridge_deliveries_dead_event"},
+    ),
+    "put": (
+        sql.PUT,
+        build_columns(
+            {
+                bytes([i]) * 32: (make_delivery(str(i), from_browser=True, subjects=b"8 bytes "), 1)
+                for i in range(100)
+            }
+        ),
+        {"bridge_deliveries_pkey"},
+    ),
+    "withdraw": (
+        sql.WITHDRAW,
+        {"first": b"12345678", "last": b"12345679"},
+        {"bridge_deliveries_subjects", "bridge_deliveries_pkey"},
+    ),
+    "erase": (
+        sql.ERASE_WAITING,
+        {"found": [b"12345678"] * 100},
+        {"bridge_deliveries_subjects", "bridge_deliveries_pkey"},
+    ),
+    "drop old": (
+        sql.DROP_OLD,
+        {"before": 50, "limit": 100},
+        {"bridge_deliveries_dead", "bridge_deliveries_pkey"},
+    ),
+    "find subjects and count": (
+        sql.FIND_SUBJECTS,
+        {"parts": [b"12345678"]},
+        {"bridge_deliveries_subjects"},
     ),
     "find dead": (sql.FIND_DEAD, {"event_id": "7"}, {"bridge_deliveries_dead_event"}),
     "list dead": (

@@ -781,7 +781,7 @@ async def test_foreign_file_is_refused_and_left_alone(
             "CO-ROUTINE (subquery-3); COMPOUND QUERY"
             "; LEFT-MOST SUBQUERY; SCAN deliveries USING COVERING INDEX deliveries_due"
             "; UNION ALL; SEARCH deliveries USING COVERING INDEX deliveries_delivered"
-            " (settled_at>?); USE TEMP B-TREE FOR GROUP BY"
+            " (has_given_id=? AND settled_at>?); USE TEMP B-TREE FOR GROUP BY"
             "; UNION ALL; SCAN deliveries USING COVERING INDEX deliveries_dead"
             "; USE TEMP B-TREE FOR GROUP BY"
             "; SCAN (subquery-3); USE TEMP B-TREE FOR GROUP BY",
@@ -798,7 +798,7 @@ async def test_foreign_file_is_refused_and_left_alone(
         (
             f"{rows.RETRY} {rows.BY_KEY}",
             "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1"
-            " (event_id=? AND event_name=? AND destination=?)",
+            " (event_id=? AND event_name=? AND destination=? AND from_browser=?)",
         ),
         (
             rows.HAS,
@@ -813,6 +813,22 @@ async def test_foreign_file_is_refused_and_left_alone(
             rows.LIST_DEAD,
             "SCAN deliveries USING INDEX deliveries_dead"
             "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?)",
+        ),
+        (
+            rows.OF_BROWSER,
+            "SEARCH deliveries USING INDEX deliveries_subjects (subjects>? AND subjects<?)",
+        ),
+        (
+            rows.OF_PERSON,
+            "SEARCH deliveries USING INDEX deliveries_subjects (subjects=?)",
+        ),
+        (
+            rows.FIND_SUBJECTS.format("instr(subjects, ?)"),
+            "SEARCH deliveries USING COVERING INDEX deliveries_subjects (subjects>?)",
+        ),
+        (
+            rows.OLD,
+            "SEARCH deliveries USING COVERING INDEX deliveries_dead (settled_at<?)",
         ),
         (
             rows.DROP_BODY_BY_PLACE,

@@ -16,17 +16,21 @@ from bridge.errors import ConfigError
 from bridge.outbox.base import (
     CAPACITY,
     FORGET_AT_ONCE,
+    LASTING_SECONDS,
     REMEMBERED_SECONDS,
     Circuit,
     Counts,
     DeadLetter,
     Delivery,
+    Erased,
     Key,
     Outbox,
     build_full_error,
     check_capacity,
+    follow_prefix,
     read_circuits,
     read_dead,
+    split_subjects,
 )
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.caller import run_inside
@@ -150,7 +154,12 @@ class PostgresOutbox(Outbox):
         return [Delivery(*row) for row in rows]
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        values = {"now": now, "forgotten": now - REMEMBERED_SECONDS, "limit": FORGET_AT_ONCE}
+        values = {
+            "now": now,
+            "forgotten": now - REMEMBERED_SECONDS,
+            "forgotten_given": now - LASTING_SECONDS,
+            "limit": FORGET_AT_ONCE,
+        }
         acked = await self._change(sql.ACK, build_keys(deliveries), **values)
         self._room.settle(0, -acked)
 
@@ -168,7 +177,7 @@ class PostgresOutbox(Outbox):
         pool = self._find_pool()
         async with pool.limited(TIMEOUT):
             names = await pool.fetch_from_index(sql.DESTINATIONS)
-            keys = [digest_key((name, event_name, event_id)) for [name] in names]
+            keys = [digest_key(Key(name, event_name, event_id)) for [name] in names]
             values = {"keys": keys, "event_name": event_name, "event_id": event_id}
             [[found]] = await pool.fetch(sql.HAS, values)
         return bool(found)
@@ -201,6 +210,32 @@ class PostgresOutbox(Outbox):
         dropped = await self._change(sql.DROP, sorted(map(digest_key, keys)))
         self._room.settle(0, -dropped)
         return dropped
+
+    async def drop_old(self, before: float, limit: int) -> int:
+        dropped = await self._find_pool().execute(sql.DROP_OLD, {"before": before, "limit": limit})
+        self._room.settle(0, -dropped)
+        return dropped
+
+    async def withdraw(self, subjects: bytes) -> int:
+        withdrawn = 0
+        for each in split_subjects(subjects):
+            values = {"first": each, "last": follow_prefix(each)}
+            withdrawn += await self._find_pool().execute(sql.WITHDRAW, values, TIMEOUT)
+        self._room.settle(0, -withdrawn)
+        return withdrawn
+
+    async def erase(self, subjects: bytes) -> Erased:
+        pool, parts = self._find_pool(), split_subjects(subjects)
+        if not parts:
+            return Erased()
+        rows = await pool.fetch_from_index(sql.FIND_SUBJECTS, {"parts": parts})
+        found = {"found": [row[0] for row in rows]}
+        waiting, dead = [
+            await pool.execute(statement, found) if rows else 0
+            for statement in (sql.ERASE_WAITING, sql.ERASE_DEAD)
+        ]
+        self._room.settle(0, -waiting - dead)
+        return Erased(waiting, dead)
 
     async def save_circuit(self, circuit: Circuit) -> None:
         values = {**asdict(circuit), "reason": clean_text(circuit.reason)}

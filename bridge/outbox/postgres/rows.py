@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bridge.outbox.base import REMEMBERED_SECONDS, Delivery, Key, digest_texts
+from bridge.outbox.base import (
+    LASTING_SECONDS,
+    REMEMBERED_SECONDS,
+    Delivery,
+    Key,
+)
+from bridge.outbox.base import digest_key as digest_to
 
 Values = Mapping[str, Any]
 Row = Sequence[Any]
@@ -13,7 +19,12 @@ Row = Sequence[Any]
 
 def digest_key(key: Key) -> bytes:
     """Return the 32 bytes that stand for ``key``."""
-    return digest_texts(key, 32)
+    return digest_to(Key(*key), 32)
+
+
+def digest_own(key: Key) -> bytes | None:
+    """Return the 32 bytes of the server's own key of an event that a browser reported."""
+    return digest_key(key._replace(from_browser=False)) if key.from_browser else None
 
 
 def build_columns(stored: Mapping[bytes, tuple[Delivery, float]]) -> Values:
@@ -29,7 +40,11 @@ def build_columns(stored: Mapping[bytes, tuple[Delivery, float]]) -> Values:
         "dues": [float(each.due) for each in rows],
         "expires": [float(each.expires) for each in rows],
         "nows": [float(stored[key][1]) for key in keys],
+        "given": [each.has_given_id for each in rows],
+        "subjects": [each.subjects or None for each in rows],
+        "own_keys": [digest_own(each.key) for each in rows],
         "remembered": float(REMEMBERED_SECONDS),
+        "lasting": float(LASTING_SECONDS),
     }
 
 

@@ -1,7 +1,9 @@
 """The tables of the outbox in PostgreSQL, and every SQL statement.
 
-A row's ``key`` is the digest of destination, event name and event id: an index entry of 32 bytes
-for names and ids of any length. ``due`` is null once settled; a dead letter has a ``reason``.
+A row's ``key`` is the digest of destination, event name, event id and where it was born: an index
+entry of 32 bytes for names and ids of any length. ``due`` is null once settled; a dead letter has a
+``reason``. ``subjects`` is null once delivered; in their own order those of one browser are next to
+each other.
 
 Strategy: each statement is a transaction of its own and finds its rows through an index, even if
 the planner's statistics are out of date, for the table swings between empty and a million rows. An
@@ -34,7 +36,10 @@ CREATE TABLE IF NOT EXISTS bridge_deliveries (
     attempts integer NOT NULL DEFAULT 0,
     stored_at double precision NOT NULL,
     settled_at double precision,
-    reason text
+    reason text,
+    from_browser boolean NOT NULL DEFAULT false,
+    has_given_id boolean NOT NULL DEFAULT false,
+    subjects bytea
 ) WITH (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_insert_scale_factor = 0.02,
@@ -45,7 +50,10 @@ CREATE INDEX IF NOT EXISTS bridge_deliveries_due
 CREATE INDEX IF NOT EXISTS bridge_deliveries_held
     ON bridge_deliveries USING hash (event_id) WHERE due IS NOT NULL AND attempts = 0;
 CREATE INDEX IF NOT EXISTS bridge_deliveries_delivered
-    ON bridge_deliveries (settled_at, destination) WHERE due IS NULL AND reason IS NULL;
+    ON bridge_deliveries (has_given_id, settled_at, destination)
+    WHERE due IS NULL AND reason IS NULL;
+CREATE INDEX IF NOT EXISTS bridge_deliveries_subjects
+    ON bridge_deliveries (subjects) WHERE subjects IS NOT NULL;
 CREATE INDEX IF NOT EXISTS bridge_deliveries_dead
     ON bridge_deliveries (settled_at, key, destination) WHERE reason IS NOT NULL;
 CREATE INDEX IF NOT EXISTS bridge_deliveries_dead_event
@@ -67,25 +75,44 @@ WHERE pg_class.oid = to_regclass('bridge_deliveries') AND to_regclass('bridge_ci
 
 # Keys that wait are neither written nor locked: a caller who tracks an order again in a long
 # transaction does not stop a sender from delivering it. Rows are inserted in the order of their
-# keys, as in every other transaction, so that no two transactions wait for each other.
+# keys, as in every other transaction, so that no two transactions wait for each other. What a
+# browser reports is left out while the server's own is known: ``own_key`` is its key. That is a
+# subquery for one value, which is looked up in the index whatever the statistics say.
 PUT = """
 WITH given AS (
     SELECT given.* FROM unnest(
         %(keys)s::bytea[], %(destinations)s::text[], %(names)s::text[], %(ids)s::text[],
-        %(bodies)s::bytea[], %(dues)s::float8[], %(expires)s::float8[], %(nows)s::float8[]
-    ) AS given (key, destination, event_name, event_id, body, due, expires, now)
+        %(bodies)s::bytea[], %(dues)s::float8[], %(expires)s::float8[], %(nows)s::float8[],
+        %(given)s::boolean[], %(subjects)s::bytea[], %(own_keys)s::bytea[]
+    ) AS given (
+        key, destination, event_name, event_id, body, due, expires, now,
+        has_given_id, subjects, own_key
+    )
+    WHERE own_key IS NULL OR (
+        SELECT own.due IS NOT NULL OR (
+            own.reason IS NULL AND own.settled_at >= given.now - CASE
+                WHEN own.has_given_id THEN %(lasting)s::float8 ELSE %(remembered)s::float8
+            END
+        )
+        FROM bridge_deliveries AS own WHERE own.key = given.own_key
+    ) IS NOT TRUE
 ), replaced AS (
     UPDATE bridge_deliveries AS stored
     SET body = given.body, due = given.due, expires = given.expires, attempts = 0,
-        stored_at = given.now, settled_at = NULL, reason = NULL
+        stored_at = given.now, settled_at = NULL, reason = NULL,
+        has_given_id = given.has_given_id, subjects = given.subjects
     FROM given
     WHERE stored.key = given.key AND stored.due IS NULL
-      AND (stored.reason IS NOT NULL OR stored.settled_at < given.now - %(remembered)s::float8)
+      AND (stored.reason IS NOT NULL OR stored.settled_at < given.now
+          - CASE WHEN stored.has_given_id THEN %(lasting)s::float8 ELSE %(remembered)s::float8 END)
     RETURNING stored.key
 ), added AS (
     INSERT INTO bridge_deliveries AS stored
-        (key, destination, event_name, event_id, body, due, expires, stored_at)
-    SELECT key, destination, event_name, event_id, body, due, expires, now FROM given ORDER BY key
+        (key, destination, event_name, event_id, body, due, expires, stored_at,
+         from_browser, has_given_id, subjects)
+    SELECT key, destination, event_name, event_id, body, due, expires, now,
+           own_key IS NOT NULL, has_given_id, subjects
+    FROM given ORDER BY key
     ON CONFLICT (key) DO NOTHING
     RETURNING stored.key
 )
@@ -118,9 +145,11 @@ WITH picked AS MATERIALIZED (
 ), claimed AS (
     UPDATE bridge_deliveries SET due = %(until)s::float8, attempts = attempts + 1
     WHERE key = ANY (ARRAY(SELECT key FROM picked))
-    RETURNING key, destination, event_name, event_id, body, due, expires, attempts
+    RETURNING key, destination, event_name, event_id, body, due, expires, attempts,
+              from_browser, has_given_id, coalesce(subjects, '') AS subjects
 )
-SELECT destination, event_name, event_id, body, claimed.due, expires, attempts
+SELECT destination, event_name, event_id, body, claimed.due, expires, attempts,
+       from_browser, has_given_id, subjects
 FROM claimed JOIN picked USING (key) ORDER BY picked.due, picked.stored_at
 """
 
@@ -129,11 +158,18 @@ ACK = """
 WITH forgotten AS (
     DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
         SELECT key FROM bridge_deliveries
-        WHERE due IS NULL AND reason IS NULL AND settled_at < %(forgotten)s::float8
+        WHERE due IS NULL AND reason IS NULL AND NOT has_given_id
+          AND settled_at < %(forgotten)s::float8
+        ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ) || ARRAY(
+        SELECT key FROM bridge_deliveries
+        WHERE due IS NULL AND reason IS NULL AND has_given_id
+          AND settled_at < %(forgotten_given)s::float8
         ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ))
 )
-UPDATE bridge_deliveries SET due = NULL, body = NULL, settled_at = %(now)s::float8
+UPDATE bridge_deliveries
+SET due = NULL, body = NULL, subjects = NULL, settled_at = %(now)s::float8
 WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND due IS NOT NULL
 """
 
@@ -149,7 +185,7 @@ WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND due IS NOT NULL
 
 RELEASE = """
 UPDATE bridge_deliveries SET due = %(now)s::float8
-WHERE event_id = %(event_id)s AND event_name = %(event_name)s
+WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND NOT from_browser
   AND due IS NOT NULL AND due > %(now)s::float8 AND attempts = 0
 """
 
@@ -165,8 +201,13 @@ WITH RECURSIVE stepped (destination) AS (
         ORDER BY following.destination LIMIT 1
     ) FROM stepped WHERE stepped.destination IS NOT NULL
 ), newest AS (
-    SELECT destination FROM bridge_deliveries WHERE due IS NULL AND reason IS NULL
-    ORDER BY settled_at DESC LIMIT 1000
+    (SELECT destination FROM bridge_deliveries
+     WHERE due IS NULL AND reason IS NULL AND NOT has_given_id
+     ORDER BY settled_at DESC LIMIT 1000)
+    UNION ALL
+    (SELECT destination FROM bridge_deliveries
+     WHERE due IS NULL AND reason IS NULL AND has_given_id
+     ORDER BY settled_at DESC LIMIT 1000)
 )
 SELECT destination FROM stepped WHERE destination IS NOT NULL
 UNION SELECT destination FROM newest
@@ -177,7 +218,8 @@ SELECT EXISTS (
     SELECT FROM bridge_deliveries WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[])))
 ) OR EXISTS (
     SELECT FROM bridge_deliveries
-    WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND reason IS NOT NULL
+    WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND NOT from_browser
+      AND reason IS NOT NULL
 )
 """
 
@@ -196,7 +238,8 @@ FROM (
     FROM bridge_deliveries WHERE due IS NOT NULL GROUP BY destination
     UNION ALL
     SELECT destination, 0, 0, count(*), 0, NULL FROM bridge_deliveries
-    WHERE due IS NULL AND reason IS NULL AND settled_at >= %(forgotten)s::float8
+    WHERE due IS NULL AND reason IS NULL AND has_given_id = ANY ('{false,true}'::boolean[])
+      AND settled_at >= %(forgotten)s::float8
     GROUP BY destination
     UNION ALL
     SELECT destination, 0, 0, 0, count(*), NULL FROM bridge_deliveries
@@ -214,7 +257,8 @@ SELECT (SELECT count(*) FROM bridge_deliveries WHERE due IS NOT NULL)
 INDEX_ONLY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
 
 _DEAD = """
-SELECT destination, event_name, event_id, body, settled_at, expires, attempts, reason, settled_at
+SELECT destination, event_name, event_id, body, settled_at, expires, attempts,
+       from_browser, has_given_id, coalesce(subjects, ''), reason, settled_at
 FROM bridge_deliveries WHERE reason IS NOT NULL
 """
 
@@ -235,6 +279,41 @@ DROP = """
 DELETE FROM bridge_deliveries
 WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND reason IS NOT NULL
 """
+
+# Rows are locked in the order of their keys, as in every other transaction.
+DROP_OLD = """
+DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
+    SELECT key FROM bridge_deliveries
+    WHERE reason IS NOT NULL AND settled_at < %(before)s::float8
+    ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+))
+"""
+
+WITHDRAW = """
+DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
+    SELECT key FROM bridge_deliveries
+    WHERE subjects >= %(first)s AND subjects <= %(last)s AND due IS NOT NULL
+    ORDER BY key FOR UPDATE
+)) AND due IS NOT NULL
+"""
+
+FIND_SUBJECTS = """
+SELECT DISTINCT subjects FROM bridge_deliveries
+WHERE subjects IS NOT NULL AND EXISTS (
+    SELECT FROM unnest(%(parts)s::bytea[]) AS part WHERE position(part IN subjects) > 0
+)
+"""
+
+# Two statements: a delivery may become a dead letter in between, and then it is one.
+_ERASE = """
+DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
+    SELECT key FROM bridge_deliveries
+    WHERE subjects = ANY (ARRAY(SELECT unnest(%(found)s::bytea[]))) AND {state}
+    ORDER BY key FOR UPDATE
+)) AND {state}
+"""
+ERASE_WAITING = _ERASE.replace("{state}", "due IS NOT NULL")
+ERASE_DEAD = _ERASE.replace("{state}", "reason IS NOT NULL")
 
 SAVE_CIRCUIT = """
 INSERT INTO bridge_circuits (destination, state, reason, since, until)

@@ -19,10 +19,13 @@ it takes.
     {bridge}:destinations        set   the names that ever had a delivery
     {bridge}:dead                zset  digest by when it was buried, of all destinations
     {bridge}:dead_ids            zset  event digest + digest, sorted by their bytes
+    {bridge}:subjects            zset  subjects + digest of what waits or is dead, sorted by their
+                                       bytes: those of one browser are next to each other
     {bridge}:due:NAME            zset  digest by due, of all that wait for one destination
     {bridge}:held:NAME           zset  digest by due, of those stored for later and never claimed
     {bridge}:stored:NAME         zset  digest by when it was stored, of those that wait
     {bridge}:delivered:NAME      zset  digest by when it was accepted, for 48 hours
+    {bridge}:given:NAME          zset  the same, for 90 days, of those whose id the app gave
     {bridge}:dead:NAME           zset  digest by when it was buried
     {bridge}:circuits            hash  destination → its circuit, JSON
 
@@ -37,6 +40,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -45,23 +49,29 @@ from bridge.errors import ConfigError, OutboxError
 from bridge.outbox.base import (
     CAPACITY,
     FORGET_AT_ONCE,
+    LASTING_SECONDS,
     REMEMBERED_SECONDS,
     Circuit,
     Counts,
     DeadLetter,
     Delivery,
+    Erased,
     Key,
     Outbox,
     build_full_error,
     check_capacity,
+    follow_prefix,
     refuse_connection,
+    split_subjects,
 )
 from bridge.outbox.redis import scripts
 from bridge.outbox.redis.link import Argument, RedisLink
 from bridge.outbox.redis.records import (
+    DIGEST_BYTES,
     TOKEN_BYTES,
     build_digest,
     build_event_digest,
+    build_own_digest,
     build_record,
     parse_record,
 )
@@ -72,9 +82,10 @@ _log = logging.getLogger("bridge.outbox")
 # The keys of a script, in the order in which it takes them: shared ones, and of each destination.
 _SHARED = (
     "deliveries", "attempts", "reasons", "unreadable",
-    "destinations", "dead", "dead_ids", "circuits",
+    "destinations", "dead", "dead_ids", "circuits", "subjects",
 )  # fmt: skip
-_PARTS = ("due", "held", "stored", "delivered", "dead")
+_PARTS = ("due", "held", "stored", "delivered", "given", "dead")
+_PAGE = 1000  # entries that are read at once
 
 
 class RedisOutbox(Outbox):
@@ -147,8 +158,18 @@ class RedisOutbox(Outbox):
         return claimed
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        args = [_score(now), _score(now - REMEMBERED_SECONDS), FORGET_AT_ONCE]
-        await self._change(scripts.ACK, [each.key for each in deliveries], args)
+        if not deliveries:
+            return
+        lanes = _number(each.destination for each in deliveries)
+        args: list[Argument] = [_score(now), *_horizons(now), FORGET_AT_ONCE]
+        for each in deliveries:
+            args += (
+                lanes[each.destination],
+                build_digest(each.key),
+                each.subjects,
+                int(each.has_given_id),
+            )
+        await self._link.run(scripts.ACK, self._list_keys(lanes), args)
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
         await self._change(scripts.RETRY, [each.key for each in deliveries], [_score(due)])
@@ -163,7 +184,7 @@ class RedisOutbox(Outbox):
         names = await self._read_destinations()
         if not names:
             return 0
-        digests = [build_digest((name, event_name, event_id)) for name in names]
+        digests = [build_digest(Key(name, event_name, event_id)) for name in names]
         released: int = await self._link.run(
             scripts.RELEASE, self._list_keys(names), [_score(now), *digests]
         )
@@ -171,7 +192,7 @@ class RedisOutbox(Outbox):
 
     async def has(self, event_name: str, event_id: str) -> bool:
         names = await self._read_destinations()
-        digests = [build_digest((name, event_name, event_id)) for name in names]
+        digests = [build_digest(Key(name, event_name, event_id)) for name in names]
         return bool(await self._link.run(scripts.HAS, self._list_keys(names), digests))
 
     async def next_due(self, destination: str) -> float | None:
@@ -180,13 +201,13 @@ class RedisOutbox(Outbox):
         return _read_score(found)
 
     async def count(self, now: float) -> Mapping[str, Counts]:
-        """As ``Outbox.count``; also forgets keys older than 48 hours.
+        """As ``Outbox.count``; also forgets keys that are old enough.
 
         ``ack`` does that too, but not for a destination to which nothing is delivered any more.
         """
         names = await self._read_destinations()
-        horizon = _score(now - REMEMBERED_SECONDS)
-        rows = await self._link.run(scripts.COUNT, self._list_keys(names), [_score(now), horizon])
+        args: list[Argument] = [_score(now), *_horizons(now)]
+        rows = await self._link.run(scripts.COUNT, self._list_keys(names), args)
         counts, old = {}, []
         for name, row in zip(names, rows, strict=True):
             waiting, held, delivered, dead, oldest, forgettable = row
@@ -194,7 +215,8 @@ class RedisOutbox(Outbox):
             if forgettable:
                 old.append(name)
         if old:
-            await self._link.run(scripts.FORGET, self._list_keys(old), [horizon, FORGET_AT_ONCE])
+            args = [*_horizons(now), FORGET_AT_ONCE]
+            await self._link.run(scripts.FORGET, self._list_keys(old), args)
         return {name: each for name, each in counts.items() if each != Counts()}
 
     async def list_dead(
@@ -219,6 +241,77 @@ class RedisOutbox(Outbox):
 
     async def drop(self, keys: Sequence[Key]) -> int:
         return await self._change(scripts.DROP, keys, [], of_dead=True, repeatable=False)
+
+    async def drop_old(self, before: float, limit: int) -> int:
+        end = f"({_score(before)}"
+        digests = await self._link.execute(
+            "ZRANGE", self._build_key("dead"), "-inf", end, "BYSCORE", "LIMIT", 0, limit
+        )
+        return await self.drop(await self._find_keys(digests))
+
+    async def withdraw(self, subjects: bytes) -> int:
+        withdrawn = 0
+        for each in split_subjects(subjects):
+            digests = [member[-DIGEST_BYTES:] for member in await self._list_subjects(each)]
+            erased = await self._erase(digests, dead_too=False)
+            withdrawn += erased.waiting
+        return withdrawn
+
+    async def erase(self, subjects: bytes) -> Erased:
+        """As ``Outbox.erase``; reads a million subjects in 3 s, in pieces of a thousand."""
+        parts, waiting, dead = split_subjects(subjects), 0, 0
+        start = b"-"
+        while members := await self._list_page(start, b"+"):
+            found = [
+                member[-DIGEST_BYTES:]
+                for member in members
+                if any(part in member[:-DIGEST_BYTES] for part in parts)
+            ]
+            erased = await self._erase(found, dead_too=True)
+            waiting, dead = waiting + erased.waiting, dead + erased.dead
+            start = b"(" + members[-1]
+        return Erased(waiting, dead)
+
+    async def _list_subjects(self, prefix: bytes) -> list[bytes]:
+        """Return the entries of ``subjects`` that begin with ``prefix``."""
+        listed: list[bytes] = []
+        start, end = b"[" + prefix, b"[" + follow_prefix(prefix)
+        while members := await self._list_page(start, end):
+            listed += members
+            start = b"(" + members[-1]
+        return listed
+
+    async def _list_page(self, start: bytes, end: bytes) -> list[bytes]:
+        members: list[bytes] = await self._link.execute(
+            "ZRANGE", self._build_key("subjects"), start, end, "BYLEX", "LIMIT", 0, _PAGE
+        )
+        return members
+
+    async def _erase(self, digests: Sequence[bytes], *, dead_too: bool) -> Erased:
+        waiting, dead = 0, 0
+        for at in range(0, len(digests), _PAGE):
+            keys = await self._find_keys(digests[at : at + _PAGE])
+            if keys:
+                lanes = _number(key.destination for key in keys)
+                args: list[Argument] = [int(dead_too)]
+                for key in keys:
+                    args += (
+                        lanes[key.destination],
+                        build_digest(key),
+                        build_event_digest(key.event_id),
+                    )
+                found = await self._link.run(scripts.ERASE, self._list_keys(lanes), args)
+                waiting, dead = waiting + found[0], dead + found[1]
+        return Erased(waiting, dead)
+
+    async def _find_keys(self, digests: Sequence[bytes]) -> list[Key]:
+        """Return the keys of what is stored; those that cannot be read are left out."""
+        keys = []
+        records = await self._read_records(digests)
+        for digest, record in zip(digests, records, strict=True):
+            with suppress(ValueError):
+                keys.append(parse_record(digest, record or b"", due=0.0, attempts=0).key)
+        return keys
 
     async def save_circuit(self, circuit: Circuit) -> None:
         args = [circuit.destination.encode(), msgspec.json.encode(circuit)]
@@ -258,7 +351,7 @@ class RedisOutbox(Outbox):
     ) -> list[Argument]:
         token = os.urandom(TOKEN_BYTES)
         args: list[Argument] = [
-            _score(now), _score(now - REMEMBERED_SECONDS), self._capacity, len(lanes),
+            _score(now), *_horizons(now), self._capacity, len(lanes),
             *(name.encode() for name in lanes),
         ]  # fmt: skip
         for delivery in deliveries:
@@ -268,6 +361,7 @@ class RedisOutbox(Outbox):
                 build_event_digest(delivery.event_id),
                 _score(delivery.due),
                 build_record(delivery, token, now),
+                build_own_digest(delivery.key),
             )
         return args
 
@@ -286,7 +380,7 @@ class RedisOutbox(Outbox):
         """
         if not keys:
             return 0
-        lanes = _number(destination for destination, _, _ in keys)
+        lanes = _number(key[0] for key in keys)
         for key in keys:
             args += (lanes[key[0]], build_digest(key))
             if of_dead:
@@ -338,6 +432,11 @@ def _number(names: Iterable[str]) -> dict[str, int]:
 def _read_score(found: Sequence[bytes]) -> float | None:
     """Return the score in the answer of ZRANGE for one member; ``None`` if there is none."""
     return float(found[1]) if found else None
+
+
+def _horizons(now: float) -> tuple[str, str]:
+    """Return since when keys are remembered: those of random ids, and of given ones."""
+    return _score(now - REMEMBERED_SECONDS), _score(now - LASTING_SECONDS)
 
 
 def _score(at: float) -> str:

@@ -23,15 +23,15 @@ _CHUNK = 1000  # arguments of one call from Lua; its stack holds about 8000
 # ``each`` splits a list into chunks, for commands that take many members.
 _PRELUDE = f"""
 local DELIVERIES, ATTEMPTS, REASONS, UNREADABLE = unpack(KEYS, 1, 4)
-local DESTINATIONS, DEAD, DEAD_IDS, CIRCUITS = unpack(KEYS, 5, 8)
+local DESTINATIONS, DEAD, DEAD_IDS, CIRCUITS, SUBJECTS = unpack(KEYS, 5, 9)
 for i = 1, 4 do redis.call('HLEN', KEYS[i]) end
 redis.call('SCARD', DESTINATIONS)
 for i = 6, #KEYS do if i ~= 8 then redis.call('ZCARD', KEYS[i]) end end
 
 local LANES = {{}}
-for i = 9, #KEYS, 5 do
+for i = 10, #KEYS, 6 do
     LANES[#LANES + 1] = {{due = KEYS[i], held = KEYS[i + 1], stored = KEYS[i + 2],
-                         delivered = KEYS[i + 3], dead = KEYS[i + 4]}}
+                         delivered = KEYS[i + 3], given = KEYS[i + 4], dead = KEYS[i + 5]}}
 end
 
 local REPEATED = ARGV[1] == '1'
@@ -57,10 +57,29 @@ local function end_death(lane, digest, event)
     return redis.call('ZREM', lane.dead, digest) == 1
 end
 
-local function forget(lane, horizon, limit)
-    local old = redis.call('ZRANGE', lane.delivered, '-inf', '(' .. horizon, 'BYSCORE',
-                           'LIMIT', 0, limit)
-    each(old, function(chunk) redis.call('ZREM', lane.delivered, unpack(chunk)) end)
+local function forget_of(key, horizon, limit)
+    local old = redis.call('ZRANGE', key, '-inf', '(' .. horizon, 'BYSCORE', 'LIMIT', 0, limit)
+    each(old, function(chunk) redis.call('ZREM', key, unpack(chunk)) end)
+end
+
+local function forget(lane, horizon, given_horizon, limit)
+    forget_of(lane.delivered, horizon, limit)
+    forget_of(lane.given, given_horizon, limit)
+end
+
+local function read_subjects(record)
+    return record:sub(19, 18 + (record:byte(18) or 0))
+end
+
+local function end_interest(digest, subjects)
+    if subjects ~= '' then redis.call('ZREM', SUBJECTS, subjects .. digest) end
+end
+
+local function delete(digest)
+    local record = redis.call('HGET', DELIVERIES, digest)
+    if record then end_interest(digest, read_subjects(record)) end
+    redis.call('HDEL', DELIVERIES, digest)
+    redis.call('HDEL', ATTEMPTS, digest)
 end
 
 local function dead_letters(digests)
@@ -93,15 +112,16 @@ def _build_script(body: str, flags: Literal["", "no-writes", "allow-oom"] = "all
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# now, horizon, capacity, how many destinations, their names;
-# then for each delivery: lane, digest, event digest, due, record.
+# now, horizon, that of given ids, capacity, how many destinations, their names;
+# then for each delivery: lane, digest, event digest, due, record, the digest of the server's own
+# event if a browser reported this one.
 # A repeated call recognises what the first one stored by the token at the start of the record. A
 # delivery that was accepted meanwhile has no record any more; if it was accepted after the caller's
 # ``now``, it is taken for ours, as hardly anything else can be that young.
 PUT = _build_script(
     """
-local now, horizon, capacity = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local names = tonumber(ARGV[5])
+local now, horizon, given_horizon = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local capacity, names = tonumber(ARGV[5]), tonumber(ARGV[6])
 local answers, fresh, seen, growth = {}, {}, {}, 0
 
 local function is_ours(digest, record)
@@ -113,7 +133,9 @@ local function is_known(lane, digest)
     local waits = redis.call('ZSCORE', lane.due, digest)
     if waits and redis.call('HEXISTS', DELIVERIES, digest) == 1 then return true end
     local accepted = redis.call('ZSCORE', lane.delivered, digest)
-    return accepted and tonumber(accepted) >= horizon, accepted
+    if accepted then return tonumber(accepted) >= horizon, accepted end
+    accepted = redis.call('ZSCORE', lane.given, digest)
+    return accepted and tonumber(accepted) >= given_horizon, accepted
 end
 
 local function judge(i)
@@ -121,6 +143,8 @@ local function judge(i)
     if seen[digest] then return 0 end
     seen[digest] = true
     if is_ours(digest, record) then return 1 end
+    local own = ARGV[i + 5]
+    if own ~= '' and (seen[own] or is_known(lane, own)) then return 0 end
     local known, accepted = is_known(lane, digest)
     if known then
         return REPEATED and accepted and tonumber(accepted) >= now and 1 or 0
@@ -131,21 +155,26 @@ local function judge(i)
     return 1
 end
 
-for i = 6 + names, #ARGV, 5 do answers[#answers + 1] = judge(i) end
+for i = 7 + names, #ARGV, 6 do answers[#answers + 1] = judge(i) end
 
 local load = redis.call('HLEN', DELIVERIES)
 if growth > 0 and load + growth > capacity then return load end
 
-for i = 6, #fresh > 0 and 5 + names or 0 do redis.call('SADD', DESTINATIONS, ARGV[i]) end
+for i = 7, #fresh > 0 and 6 + names or 0 do redis.call('SADD', DESTINATIONS, ARGV[i]) end
 for _, it in ipairs(fresh) do
     local i = it.at
     local lane, digest, due = LANES[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 3]
-    if it.accepted then redis.call('ZREM', lane.delivered, digest) end
+    if it.accepted then
+        redis.call('ZREM', lane.delivered, digest)
+        redis.call('ZREM', lane.given, digest)
+    end
     if it.dead then
         end_death(lane, digest, ARGV[i + 2])
-        redis.call('HDEL', ATTEMPTS, digest)
+        delete(digest)
     end
     redis.call('HSET', DELIVERIES, digest, ARGV[i + 4])
+    local subjects = read_subjects(ARGV[i + 4])
+    if subjects ~= '' then redis.call('ZADD', SUBJECTS, 0, subjects .. digest) end
     redis.call('ZADD', lane.due, due, digest)
     redis.call('ZADD', lane.stored, ARGV[2], digest)
     if tonumber(due) > now then redis.call('ZADD', lane.held, due, digest) end
@@ -195,30 +224,34 @@ for i = 2, #ARGV, 2 do
     if (redis.call('HGET', DELIVERIES, digest) or '') == record then
         end_wait(LANES[1], digest)
         if record ~= '' then redis.call('HSET', UNREADABLE, digest, record) end
-        redis.call('HDEL', DELIVERIES, digest)
-        redis.call('HDEL', ATTEMPTS, digest)
+        delete(digest)
     end
 end
 """
 )
 
-# now, horizon, how many to forget at most; then for each delivery: lane, digest.
+# now, horizon, that of given ids, how many to forget at most; then for each delivery: lane, digest,
+# its subjects, whether its id was given.
 ACK = _build_script(
     """
-for i = 5, #ARGV, 2 do
+for i = 6, #ARGV, 4 do
     local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
     if end_wait(lane, digest) then
         redis.call('HDEL', DELIVERIES, digest)
         redis.call('HDEL', ATTEMPTS, digest)
-        redis.call('ZADD', lane.delivered, ARGV[2], digest)
+        end_interest(digest, ARGV[i + 2])
+        redis.call('ZADD', ARGV[i + 3] == '1' and lane.given or lane.delivered, ARGV[2], digest)
     end
 end
-for _, lane in ipairs(LANES) do forget(lane, ARGV[3], ARGV[4]) end
+for _, lane in ipairs(LANES) do forget(lane, ARGV[3], ARGV[4], ARGV[5]) end
 """
 )
 
-# horizon, how many to forget at most of each lane. For lanes in which nothing is acknowledged.
-FORGET = _build_script("for _, lane in ipairs(LANES) do forget(lane, ARGV[2], ARGV[3]) end")
+# horizon, that of given ids, how many to forget at most of each lane. For lanes in which nothing is
+# acknowledged.
+FORGET = _build_script(
+    "for _, lane in ipairs(LANES) do forget(lane, ARGV[2], ARGV[3], ARGV[4]) end"
+)
 
 # due; then for each delivery: lane, digest.
 RETRY = _build_script(
@@ -275,7 +308,8 @@ HAS = _build_script(
 for i, lane in ipairs(LANES) do
     local digest = ARGV[i + 1]
     if redis.call('HEXISTS', DELIVERIES, digest) == 1
-            or redis.call('ZSCORE', lane.delivered, digest) then
+            or redis.call('ZSCORE', lane.delivered, digest)
+            or redis.call('ZSCORE', lane.given, digest) then
         return 1
     end
 end
@@ -316,8 +350,7 @@ local dropped = 0
 for i = 2, #ARGV, 3 do
     local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
     if end_death(lane, digest, ARGV[i + 2]) then
-        redis.call('HDEL', DELIVERIES, digest)
-        redis.call('HDEL', ATTEMPTS, digest)
+        delete(digest)
         dropped = dropped + 1
     end
 end
@@ -325,8 +358,27 @@ return dropped
 """
 )
 
-# now, horizon. One row for each lane: waiting, held, delivered, dead, the oldest with its time, and
-# how many delivered ones are old enough to be forgotten.
+# whether dead ones too; then for each key: lane, digest, event digest. How many waited, how many
+# were dead.
+ERASE = _build_script(
+    """
+local waiting, dead = 0, 0
+for i = 3, #ARGV, 3 do
+    local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
+    if end_wait(lane, digest) then
+        delete(digest)
+        waiting = waiting + 1
+    elseif ARGV[2] == '1' and end_death(lane, digest, ARGV[i + 2]) then
+        delete(digest)
+        dead = dead + 1
+    end
+end
+return {waiting, dead}
+"""
+)
+
+# now, horizon, that of given ids. One row for each lane: waiting, held, delivered, dead, the oldest
+# with its time, and how many delivered ones are old enough to be forgotten.
 COUNT = _build_script(
     """
 local answer = {}
@@ -334,10 +386,12 @@ for i, lane in ipairs(LANES) do
     answer[i] = {
         redis.call('ZCARD', lane.due),
         redis.call('ZCOUNT', lane.held, '(' .. ARGV[2], '+inf'),
-        redis.call('ZCOUNT', lane.delivered, ARGV[3], '+inf'),
+        redis.call('ZCOUNT', lane.delivered, ARGV[3], '+inf')
+            + redis.call('ZCOUNT', lane.given, ARGV[3], '+inf'),
         redis.call('ZCARD', lane.dead),
         redis.call('ZRANGE', lane.stored, 0, 0, 'WITHSCORES'),
-        redis.call('ZCOUNT', lane.delivered, '-inf', '(' .. ARGV[3]),
+        redis.call('ZCOUNT', lane.delivered, '-inf', '(' .. ARGV[3])
+            + redis.call('ZCOUNT', lane.given, '-inf', '(' .. ARGV[4]),
     }
 end
 return answer

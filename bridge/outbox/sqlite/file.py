@@ -16,7 +16,7 @@ import time
 from bridge.errors import OutboxError, OutboxFullError
 from bridge.outbox.sqlite.disk import DiskRoom, measure_room
 
-SCHEMA_VERSION = 3  # in the file itself; raise it whenever the tables change
+SCHEMA_VERSION = 4  # in the file itself; raise it whenever the tables change
 LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread repeats attempts
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; it may grow further while somebody reads
 # A row that is stored, claimed and delivered changes its pages three times. The longer the pages
@@ -30,6 +30,7 @@ RECOUNT = 2.0  # seconds between looks for what other processes put and took
 # due: NULL once settled. settled_at with reason NULL: delivered; with a reason: dead.
 # bodies: apart, so that a claim rewrites a tenth of a kilobyte of each delivery and not all of it,
 # and an ack leaves whole pages free.
+# subjects: NULL once delivered. In their own order those of one browser are next to each other.
 # Each index ends with all that its count reads, so that no count ever touches a body.
 _SCHEMA = """
 CREATE TABLE deliveries (
@@ -43,7 +44,10 @@ CREATE TABLE deliveries (
     settled_at REAL,
     reason TEXT,
     stored_at REAL NOT NULL,
-    UNIQUE (event_id, event_name, destination)
+    from_browser INTEGER NOT NULL,
+    has_given_id INTEGER NOT NULL,
+    subjects BLOB,
+    UNIQUE (event_id, event_name, destination, from_browser)
 ) STRICT;
 CREATE TABLE bodies (
     id INTEGER PRIMARY KEY,
@@ -58,7 +62,8 @@ CREATE TABLE circuits (
 ) STRICT;
 CREATE INDEX deliveries_due ON deliveries (destination, due, attempts, stored_at)
     WHERE due IS NOT NULL;
-CREATE INDEX deliveries_delivered ON deliveries (settled_at, destination, reason)
+CREATE INDEX deliveries_subjects ON deliveries (subjects) WHERE subjects IS NOT NULL;
+CREATE INDEX deliveries_delivered ON deliveries (has_given_id, settled_at, destination, reason)
     WHERE settled_at IS NOT NULL AND reason IS NULL;
 CREATE INDEX deliveries_dead ON deliveries (settled_at, destination, reason)
     WHERE reason IS NOT NULL

@@ -10,27 +10,49 @@ from contextlib import closing
 from typing import Any
 
 from bridge.errors import OutboxFullError
-from bridge.outbox.base import FORGET_AT_ONCE, REMEMBERED_SECONDS, Delivery, Key, build_full_error
+from bridge.outbox.base import (
+    FORGET_AT_ONCE,
+    LASTING_SECONDS,
+    REMEMBERED_SECONDS,
+    Delivery,
+    Erased,
+    Key,
+    build_full_error,
+    follow_prefix,
+    split_subjects,
+)
 from bridge.outbox.sqlite.disk import CLAIMED_ROW_BYTES
 from bridge.outbox.sqlite.file import OutboxFile
 
-Row = tuple[tuple[str, str, str, float, float, float], bytes]  # what _INSERT takes, and the body
+# What _INSERT takes, and the body.
+Row = tuple[tuple[str, str, str, bool, float, float, bool, bytes | None, float], bytes]
 
 _INSERT = """
-INSERT INTO deliveries (destination, event_name, event_id, due, expires, stored_at)
-VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+INSERT INTO deliveries
+    (destination, event_name, event_id, from_browser, due, expires, has_given_id, subjects,
+     stored_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 _INSERT_BODY = "INSERT OR REPLACE INTO bodies (id, body) VALUES (?, ?)"
 
-_HAS_KEY = "event_id = :event_id AND event_name = :event_name AND destination = :destination"
+_IS_EVENT = "event_id = :event_id AND event_name = :event_name AND destination = :destination"
+_HAS_KEY = f"{_IS_EVENT} AND from_browser = :from_browser"
+_FORGOTTEN = "CASE WHEN has_given_id THEN :forgotten_given ELSE :forgotten END"
+
+# Whether the server's own is known, beside which a browser's report is a duplicate.
+_KNOWS_OWN = f"""
+SELECT 1 FROM deliveries
+WHERE {_IS_EVENT} AND from_browser = 0
+  AND (due IS NOT NULL OR (reason IS NULL AND settled_at >= {_FORGOTTEN}))
+"""  # noqa: S608 - of constants
 
 _REPLACE = f"""
 UPDATE deliveries
 SET due = :due, expires = :expires, stored_at = :now, attempts = 0,
-    settled_at = NULL, reason = NULL
+    settled_at = NULL, reason = NULL, has_given_id = :has_given_id, subjects = :subjects
 WHERE {_HAS_KEY}
 """  # noqa: S608 - of constants
-_REPLACE_FORGOTTEN = f"{_REPLACE} AND settled_at < :forgotten AND reason IS NULL"
+_REPLACE_FORGOTTEN = f"{_REPLACE} AND settled_at < {_FORGOTTEN} AND reason IS NULL"
 _REPLACE_DEAD = f"{_REPLACE} AND reason IS NOT NULL"
 _REPLACE_BODY = f"""
 INSERT OR REPLACE INTO bodies (id, body) SELECT id, :body FROM deliveries WHERE {_HAS_KEY}
@@ -38,7 +60,8 @@ INSERT OR REPLACE INTO bodies (id, body) SELECT id, :body FROM deliveries WHERE 
 
 # In the order of a Delivery's fields. CROSS: read in this order.
 CLAIM = """
-SELECT destination, event_name, event_id, body, ?, expires, attempts + 1, id
+SELECT destination, event_name, event_id, body, ?, expires, attempts + 1,
+       from_browser, has_given_id, coalesce(subjects, x''), id
 FROM deliveries CROSS JOIN bodies USING (id)
 WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?
 """
@@ -46,14 +69,16 @@ WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?
 _LEASE = "UPDATE deliveries SET due = ?, attempts = attempts + 1 WHERE id = ?"
 
 # A settled row stays settled, even if a worker whose lease ran out reports on it again.
-BY_KEY = "WHERE event_id = ? AND event_name = ? AND destination = ? AND due IS NOT NULL"
+_KEY_IS = "event_id = ? AND event_name = ? AND destination = ? AND from_browser = ?"
+BY_KEY = f"WHERE {_KEY_IS} AND due IS NOT NULL"
 # The plus makes SQLite go to the id and not search for the key. If another row has taken that id
 # meanwhile, the key does not match.
 BY_PLACE = (
-    "WHERE +event_id = ? AND +event_name = ? AND +destination = ? AND due IS NOT NULL AND id = ?"
+    "WHERE +event_id = ? AND +event_name = ? AND +destination = ? AND +from_browser = ?"
+    " AND due IS NOT NULL AND id = ?"
 )
 
-ACK = "UPDATE deliveries SET due = NULL, settled_at = ?"
+ACK = "UPDATE deliveries SET due = NULL, subjects = NULL, settled_at = ?"
 RETRY = "UPDATE deliveries SET due = ?"
 BURY = "UPDATE deliveries SET due = NULL, settled_at = ?, reason = ?"
 
@@ -64,21 +89,27 @@ DELETE FROM bodies WHERE id = (
 )
 """
 DROP_BODY_BY_PLACE = _DROP_BODY.format("WHERE id = ?")
-_DROP_BODY_BY_KEY = _DROP_BODY.format("WHERE event_id = ? AND event_name = ? AND destination = ?")
+_DROP_BODY_BY_KEY = _DROP_BODY.format(f"WHERE {_KEY_IS}")
 
 _FORGET = """
 DELETE FROM deliveries WHERE id IN (
-    SELECT id FROM deliveries WHERE settled_at < ? AND settled_at IS NOT NULL AND reason IS NULL
+    SELECT id FROM deliveries
+    WHERE has_given_id = ? AND settled_at < ? AND settled_at IS NOT NULL AND reason IS NULL
     LIMIT ?
 )
 """
 
 RELEASE = """
 UPDATE deliveries SET due = :now
-WHERE event_id = :event_id AND event_name = :event_name AND due > :now AND attempts = 0
+WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
+  AND due > :now AND attempts = 0
 """
 
-HAS = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE event_id = ? AND event_name = ?)"
+HAS = """
+SELECT EXISTS (
+    SELECT 1 FROM deliveries WHERE event_id = ? AND event_name = ? AND from_browser = 0
+)
+"""
 
 NEXT_DUE = "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL"
 
@@ -90,7 +121,8 @@ SELECT destination, sum(waiting), sum(held), sum(delivered), sum(dead), min(olde
     FROM deliveries WHERE due IS NOT NULL GROUP BY destination
     UNION ALL
     SELECT destination, 0, 0, count(*), 0, NULL FROM deliveries
-    WHERE settled_at >= :forgotten AND settled_at IS NOT NULL AND reason IS NULL
+    WHERE has_given_id IN (0, 1) AND settled_at >= :forgotten
+      AND settled_at IS NOT NULL AND reason IS NULL
     GROUP BY destination
     UNION ALL
     SELECT destination, 0, 0, 0, count(*), NULL FROM deliveries
@@ -100,7 +132,8 @@ SELECT destination, sum(waiting), sum(held), sum(delivered), sum(dead), min(olde
 
 # The fields of a Delivery, then the others of a DeadLetter.
 _DEAD = """
-SELECT destination, event_name, event_id, body, settled_at, expires, attempts, reason, settled_at
+SELECT destination, event_name, event_id, body, settled_at, expires, attempts,
+       from_browser, has_given_id, coalesce(subjects, x''), reason, settled_at
 FROM deliveries CROSS JOIN bodies USING (id) WHERE reason IS NOT NULL
 """
 
@@ -121,13 +154,31 @@ _IS_DEAD = f"FROM deliveries WHERE {_HAS_KEY} AND reason IS NOT NULL"
 _DROP_DEAD_BODY = f"DELETE FROM bodies WHERE id = (SELECT id {_IS_DEAD})"  # noqa: S608 - of constants
 _DROP = f"DELETE {_IS_DEAD}"
 
+OLD = """
+SELECT id, reason FROM deliveries WHERE reason IS NOT NULL AND settled_at < ?
+ORDER BY settled_at LIMIT ?
+"""
+OF_BROWSER = """
+SELECT id, reason FROM deliveries WHERE subjects >= ? AND subjects <= ? AND due IS NOT NULL
+"""
+OF_PERSON = "SELECT id, reason FROM deliveries WHERE subjects = ?"
+
+# Reads one index from its beginning to its end.
+FIND_SUBJECTS = "SELECT DISTINCT subjects FROM deliveries WHERE subjects IS NOT NULL AND {}"
+
 SAVE_CIRCUIT = "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?)"
 CIRCUITS = "SELECT destination, state, reason, since, until FROM circuits"
 
 
 def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
     """Return ``deliveries`` as ``store_all`` takes them."""
-    return [((*each.key, each.due, each.expires, now), each.body) for each in deliveries]
+    return [
+        (
+            (*each.key, each.due, each.expires, each.has_given_id, each.subjects or None, now),
+            each.body,
+        )
+        for each in deliveries
+    ]
 
 
 def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool]:
@@ -162,6 +213,8 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool
 
 def _store(file: OutboxFile, row: Row) -> bool:
     fields, body = row
+    if fields[3] and file.execute(_KNOWS_OWN, _name_row(row)).fetchone():
+        return False
     if file.storing.execute(_INSERT, fields).rowcount == 1:
         file.storing.execute(_INSERT_BODY, (file.storing.lastrowid, body))
         file.held += 1
@@ -171,16 +224,30 @@ def _store(file: OutboxFile, row: Row) -> bool:
 
 def _replace(file: OutboxFile, row: Row) -> bool:
     """Store ``row`` in place of a dead or forgotten one; return false if its key has neither."""
-    (destination, event_name, event_id, due, expires, now), body = row
-    names = name_key((destination, event_name, event_id))
-    forgotten = now - REMEMBERED_SECONDS
-    values = {**names, "due": due, "expires": expires, "now": now, "forgotten": forgotten}
+    values = _name_row(row)
     if file.execute(_REPLACE_FORGOTTEN, values).rowcount == 1:
         file.held += 1
     elif file.execute(_REPLACE_DEAD, values).rowcount != 1:
         return False
-    file.execute(_REPLACE_BODY, {**names, "body": body})
+    file.execute(_REPLACE_BODY, values)
     return True
+
+
+def _name_row(row: Row) -> dict[str, Any]:
+    """Return ``row`` as named parameters of a statement."""
+    fields, body = row
+    key, (due, expires, has_given_id, subjects, now) = Key(*fields[:4]), fields[4:]
+    return {
+        **key._asdict(),
+        "due": due,
+        "expires": expires,
+        "has_given_id": has_given_id,
+        "subjects": subjects,
+        "now": now,
+        "body": body,
+        "forgotten": now - REMEMBERED_SECONDS,
+        "forgotten_given": now - LASTING_SECONDS,
+    }
 
 
 def claim_due(
@@ -203,12 +270,12 @@ def claim_due(
             size += len(row[3]) + CLAIMED_ROW_BYTES
             if size > room.claim_size:
                 break
-    file.executemany(_LEASE, [(now + lease, row[7]) for row in rows])
+    file.executemany(_LEASE, [(now + lease, row[-1]) for row in rows])
     return rows
 
 
 def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> None:
-    """Mark as delivered, without their bodies; forget some of the keys older than 48 hours."""
+    """Mark as delivered, without their bodies; forget some of the keys that are old enough."""
     is_tight = file.find_room().is_tight
     file.held -= change(file, ACK, (now,), deliveries)
     places = [(each.place,) for each in deliveries]
@@ -216,7 +283,8 @@ def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> Non
         file.executemany(_DROP_BODY_BY_KEY, [_list_key(each) for each in deliveries])
     # Each forgotten key may be on a page of its own, and that page is written.
     most = 2 * len(deliveries) if is_tight else FORGET_AT_ONCE
-    file.execute(_FORGET, (now - REMEMBERED_SECONDS, most))
+    left = most - file.execute(_FORGET, (False, now - REMEMBERED_SECONDS, most)).rowcount
+    file.execute(_FORGET, (True, now - LASTING_SECONDS, left))
 
 
 def change(
@@ -238,18 +306,54 @@ def change(
 
 def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
     """Delete dead letters; return how many there were."""
-    names = [name_key(key) for key in keys]
+    names = [Key(*key)._asdict() for key in keys]
     file.executemany(_DROP_DEAD_BODY, names)
     dropped = file.executemany(_DROP, names).rowcount
     file.held -= dropped
     return dropped
 
 
-def _list_key(delivery: Delivery) -> tuple[str, str, str]:
+def drop_old(file: OutboxFile, before: float, limit: int) -> int:
+    """Delete up to ``limit`` dead letters buried before ``before``; return how many."""
+    return _remove(file, OLD, (before, limit)).dead
+
+
+def withdraw(file: OutboxFile, subjects: bytes) -> int:
+    """Delete what waits and has one of ``subjects`` as its first; return how many."""
+    ranges = [(each, follow_prefix(each)) for each in split_subjects(subjects)]
+    return sum(_remove(file, OF_BROWSER, each).waiting for each in ranges)
+
+
+def find_subjects(file: OutboxFile, subjects: bytes) -> list[bytes]:
+    """Return the subjects of deliveries that have any of ``subjects``."""
+    parts = split_subjects(subjects)
+    test = " OR ".join(["instr(subjects, ?)"] * len(parts))
+    query = FIND_SUBJECTS.format(f"({test})")
+    return [found for [found] in file.execute(query, parts)] if parts else []
+
+
+def erase(file: OutboxFile, found: Sequence[bytes]) -> Erased:
+    """Delete what waits or is dead and has exactly the subjects that were ``found``."""
+    removed = [_remove(file, OF_PERSON, (each,)) for each in found]
+    return Erased(sum(each.waiting for each in removed), sum(each.dead for each in removed))
+
+
+def _remove(file: OutboxFile, query: str, values: tuple[Any, ...]) -> Erased:
+    """Delete the rows whose ids and reasons ``query`` returns."""
+    found = file.execute(query, values).fetchall()
+    ids = [(row[0],) for row in found]
+    file.executemany("DELETE FROM bodies WHERE id = ?", ids)
+    file.executemany("DELETE FROM deliveries WHERE id = ?", ids)
+    file.held -= len(ids)
+    dead = sum(reason is not None for _, reason in found)
+    return Erased(len(found) - dead, dead)
+
+
+def _list_key(delivery: Delivery) -> tuple[str, str, str, bool]:
     """Return the key of ``delivery`` in the order of the index."""
-    return (delivery.event_id, delivery.event_name, delivery.destination)
-
-
-def name_key(key: Key) -> dict[str, Any]:
-    """Return ``key`` as named parameters of a statement."""
-    return {"destination": key[0], "event_name": key[1], "event_id": key[2]}
+    return (
+        delivery.event_id,
+        delivery.event_name,
+        delivery.destination,
+        delivery.from_browser,
+    )
