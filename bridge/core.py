@@ -33,11 +33,12 @@ from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
 from bridge.browser.words import ConsentChoice, ConsentState
+from bridge.delivery.erasure import find_subjects
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
-from bridge.delivery.sender import Sender
+from bridge.delivery.sender import DEAD_LETTER_DAYS, Sender
 from bridge.destinations.base import Destination, EncodingContext
-from bridge.destinations.group import Destinations
+from bridge.destinations.group import Destinations, read_browser
 from bridge.enrichment import Enricher
 from bridge.errors import ConfigError, InvalidEventError, OutboxError, UsageError
 from bridge.events.catalog import Catalog
@@ -58,7 +59,7 @@ from bridge.events.tripwire import Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters
 from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
-from bridge.outbox.base import Outbox
+from bridge.outbox.base import Erased, Outbox, build_subjects
 from bridge.outbox.engines import open_outbox
 from bridge.randomness import new_uuid
 from bridge.settings import build_from
@@ -107,6 +108,7 @@ class BridgeOptions(TypedDict, total=False):
     allowed_hosts: str | Iterable[str]
     follow_segment: bool | None
     on_invalid: Literal["raise", "log"]
+    dead_letter_days: float
 
 
 class Bridge:
@@ -148,6 +150,7 @@ class Bridge:
             a ``Segment`` destination. Turn it on if the app itself sends messages to Segment.
         on_invalid: What ``track`` does with an event that Meta would refuse: ``raise``, or in
             production ``log``: one error line, a counter and a dead letter, and the page goes on.
+        dead_letter_days: Days after which the sender deletes a dead letter.
 
     Raises:
         ConfigError: A value is wrong; the message says which and why.
@@ -180,6 +183,7 @@ class Bridge:
         allowed_hosts: str | Iterable[str] = (),
         follow_segment: bool | None = None,
         on_invalid: Literal["raise", "log"] = "raise",
+        dead_letter_days: float = DEAD_LETTER_DAYS,
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
@@ -203,7 +207,12 @@ class Bridge:
         self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
         self._metrics = Metrics(self.destinations.names, self.counters)
-        self._sender = Sender(self.outbox, self.destinations, metrics=self._metrics)
+        self._sender = Sender(
+            self.outbox,
+            self.destinations,
+            metrics=self._metrics,
+            dead_letter_days=dead_letter_days,
+        )
         self._intake = Intake(self.outbox, self._metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
@@ -455,7 +464,9 @@ class Bridge:
         is_new: bool | None = False
         try:
             now = time.time()
-            deliveries = destinations.build_deliveries(event, context, due=now + hold)
+            deliveries = destinations.build_deliveries(
+                event, context, due=now + hold, has_given_id=event_id is not None
+            )
             is_new = await self._intake.put(
                 deliveries, now, connection=connection, may_lose=connection is None
             )
@@ -562,8 +573,42 @@ class Bridge:
         except OutboxError as failure:
             logger.error("%s: the dead letter is not kept: %s", event.event_name, failure)
         return event
+    async def erase(
+        self,
+        *,
+        user_id: str | int | None = None,
+        external_id: str | None = None,
+        email: str | None = None,
+    ) -> Erased:
+        """Delete what waits, is held or is dead for a person, and return how much that was.
+
+        What was delivered is at its destination: erase it there, too. One of the arguments is
+        enough; with several, what has any of them is deleted.
+
+        Args:
+            user_id: As given to ``identify``.
+            external_id: Raw or hashed, such as ``visitor.external_id``: finds what a browser did
+                before it was known whose it is.
+            email: Finds the events that carry its hash.
+
+        Raises:
+            InvalidEventError: None of them is given, or ``email`` is no address.
+            OutboxError: The outbox failed; what it deleted before is deleted.
+        """
+        subjects = find_subjects(user_id=user_id, external_id=external_id, email=email)
+        return await self.outbox.erase(subjects)
 
     # For the middleware and the endpoints
+
+    async def _withdraw(self, visitor: Visitor) -> None:
+        """Take back what waits for a visitor who denies; again is harmless."""
+        for identity in visitor.take_denied():
+            people = [read_browser(identity), identity.external_id]
+            subjects = build_subjects(None, filter(None, people))
+            try:
+                self.counters["withdrawn"] += await self.outbox.withdraw(subjects)
+            except OutboxError as error:
+                logger.error("what waits for a visitor who denied cannot be taken back: %s", error)
 
     async def _skips(self, event: Event, visitor: Visitor) -> bool:
         """Return whether ``event`` must not be sent, and count it if so."""

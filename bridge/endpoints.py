@@ -163,6 +163,7 @@ class Endpoints:
         if choice.url:
             visitor.capture.land(choice.url.encode("utf-8", "replace"))
         visitor.set_consent(choice.state)
+        await self._bridge._withdraw(visitor)
         return await self._show_identity(request)
 
     async def _collect(self, request: Request) -> Response:
@@ -219,14 +220,20 @@ class Endpoints:
         if await bridge._skips(event, visitor):
             return
         now = time.time()
+        context = context._replace(from_browser=True)
         deliveries = bridge.destinations.build_deliveries(event, context, due=now)
         if await bridge._intake.put(deliveries, now) and state:
             self._count_copy(state)
         bridge._sender.wake()
 
     async def _release(self, acks: list[Ack], visitor: Visitor) -> None:
-        """Let held server copies go: their browser copy was fired, or could not be."""
+        """Let held server copies go: their browser copy was fired, or could not be.
+
+        A visitor who denied releases nothing.
+        """
         bridge = self._bridge
+        if visitor.consent == "denied":
+            return
         for ack in acks:
             if await bridge.outbox.release(ack.event_name, ack.event_id, time.time()):
                 bridge._sender.wake()

@@ -91,6 +91,8 @@ class BridgeMiddleware:
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)
             # Whatever became of the handler: the session has its new identity already.
+            if visitor.is_denied:
+                await self.bridge._withdraw(visitor)
             if visitor.is_newly_identified:
                 await self.bridge._send_identity(visitor)
 

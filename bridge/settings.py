@@ -114,6 +114,8 @@ OPTIONS: tuple[Option, ...] = (
         "Whether the anonymous id in Segment's cookie is used."),
     Option("BRIDGE_ON_INVALID", "Bridge", "on_invalid", str, "raise",
         "What track() does with an event that Meta would refuse: raise, or log and go on."),
+    Option("BRIDGE_DEAD_LETTER_DAYS", "Bridge", "dead_letter_days", float, "30",
+        "Days after which a dead letter is deleted."),
     Option("BRIDGE_SESSION_MAX_AGE", "Bridge", "session_max_age", int, "7776000 (90 days)",
         "Seconds that a session lasts without being renewed."),
     Option("BRIDGE_PIXEL_SCRIPT_URL", "Bridge", "pixel_script_url", str, "Meta's address",

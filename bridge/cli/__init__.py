@@ -20,6 +20,7 @@ except ImportError:
 
 from bridge.cli.check import run_check
 from bridge.cli.dead import dead_letters
+from bridge.cli.erase import erase_person
 from bridge.cli.explain import explain_event
 from bridge.cli.importing import import_events
 from bridge.cli.process import flush_all, open_closed
@@ -39,6 +40,7 @@ commands = typer.Typer(
 commands.command("check")(run_check)
 commands.command("status")(show_status)
 commands.add_typer(dead_letters, name="dead")
+commands.command("erase")(erase_person)
 commands.command("worker")(run_worker)
 commands.command("import")(import_events)
 commands.command("explain")(explain_event)

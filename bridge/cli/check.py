@@ -13,7 +13,7 @@ import typer
 from bridge.cli.origin import App, load_bridge
 from bridge.cli.screen import open_console, say
 from bridge.core import Bridge
-from bridge.delivery.exchange import TIMEOUT, send
+from bridge.delivery.exchange import TIMEOUT, refuse_cookies, send
 from bridge.delivery.orphans import EXPLANATION, PROBE, describe_orphans, find_orphans
 from bridge.destinations import Accepted, Destination, Paused, Rejected, Retry
 from bridge.errors import ConfigError, OutboxError
@@ -109,7 +109,7 @@ async def _test(destination: Destination, code: str | None, report: _Report) -> 
         return
     certificates = await asyncio.to_thread(httpx.create_ssl_context)
     async with httpx.AsyncClient(
-        timeout=TIMEOUT, follow_redirects=False, verify=certificates
+        timeout=TIMEOUT, follow_redirects=False, verify=certificates, cookies=refuse_cookies()
     ) as client:
         verdict = await send(client, destination, check.request)
     match verdict:

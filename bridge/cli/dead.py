@@ -51,7 +51,8 @@ def list_dead(
         now = time.time()
         rows = [
             (
-                *letter.delivery.key[1:],
+                letter.delivery.event_name,
+                letter.delivery.event_id,
                 letter.delivery.destination,
                 f"{write_age(now - letter.buried_at)} ago",
                 letter.reason,
@@ -181,6 +182,7 @@ def _describe(letter: DeadLetter) -> dict[str, Any]:
         "event_name": delivery.event_name,
         "event_id": delivery.event_id,
         "destination": delivery.destination,
+        "from_browser": bool(delivery.from_browser),
         "reason": letter.reason,
         "buried_at": write_time(letter.buried_at),
         "expires_at": write_time(delivery.expires),

@@ -7,6 +7,7 @@ import gzip
 import time
 import zlib
 from collections.abc import Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -19,6 +20,11 @@ TOTAL_TIMEOUT = 15.0  # seconds for one request, however slowly its answer arriv
 MAX_ANSWER = 65_536  # bytes of an answer, also after decompression
 MIN_GZIP = 1024  # bytes; smaller contents gain nothing
 GZIP_LEVEL = 1  # the fastest; JSON of similar events still shrinks tenfold
+
+
+def refuse_cookies() -> CookieJar:
+    """Return a jar that stays empty: what one answer sets must not go out with the next request."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 class AnswerError(Exception):

@@ -16,7 +16,7 @@ from functools import cache
 
 import httpx
 
-from bridge.delivery.exchange import TIMEOUT
+from bridge.delivery.exchange import TIMEOUT, refuse_cookies
 from bridge.delivery.lane import Lane
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.orphans import EXPLANATION, bury_orphans, describe_orphans, find_orphans
@@ -28,7 +28,9 @@ CONCURRENCY = 4  # requests in flight to one destination
 MAX_CONCURRENCY = 64
 KEEPALIVE = 30.0  # seconds an idle connection is kept
 REFRESH = 10.0  # seconds between counts of the outbox, if somebody may read the gauges
-SWEEP = 600.0  # seconds between searches for orphans
+SWEEP = 600.0  # seconds between searches for orphans and old dead letters
+DEAD_LETTER_DAYS = 30.0  # days after which a dead letter is deleted
+DROP_AT_ONCE = 1000  # dead letters
 
 logger = logging.getLogger("bridge.delivery")
 
@@ -48,9 +50,10 @@ class Sender:
             are too old.
         metrics: Where it counts what becomes of deliveries. New ones by default.
         concurrency: How many requests to one destination may be in flight.
+        dead_letter_days: After how many days a dead letter is deleted.
 
     Raises:
-        ConfigError: ``concurrency`` is not 1 to 64.
+        ConfigError: ``concurrency`` is not 1 to 64, or ``dead_letter_days`` not above 0.
     """
 
     def __init__(
@@ -60,7 +63,10 @@ class Sender:
         *,
         metrics: Metrics | None = None,
         concurrency: int = CONCURRENCY,
+        dead_letter_days: float = DEAD_LETTER_DAYS,
     ) -> None:
+        if not dead_letter_days > 0:
+            raise ConfigError(f"dead_letter_days must be above 0, got {dead_letter_days}")
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise ConfigError(f"concurrency must be 1 to {MAX_CONCURRENCY}, got {concurrency}")
         names = [destination.name for destination in destinations]
@@ -68,6 +74,7 @@ class Sender:
         self._outbox = outbox
         self._destinations = tuple(destinations)
         self._concurrency = concurrency
+        self._dead_letter_age = dead_letter_days * 86_400
         self._lanes: list[Lane] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._watching: list[asyncio.Task[None]] = []
@@ -87,7 +94,11 @@ class Sender:
             keepalive_expiry=KEEPALIVE,
         )
         client = self._client = httpx.AsyncClient(
-            timeout=TIMEOUT, limits=limits, follow_redirects=False, verify=self._certificates
+            timeout=TIMEOUT,
+            limits=limits,
+            follow_redirects=False,
+            verify=self._certificates,
+            cookies=refuse_cookies(),
         )
         # Each task has an empty context: a request may be what starts the sender, and its visitor
         # must not be that of a task that outlives it.
@@ -96,7 +107,10 @@ class Sender:
             for lane in self._lanes
         ]
         self.metrics.publish()
-        watches = [self._repeat(self._sweep, "look for orphans", SWEEP)]
+        watches = [
+            self._repeat(self._sweep, "look for orphans", SWEEP),
+            self._repeat(self._drop_old, "delete old dead letters", SWEEP),
+        ]
         if self.metrics.is_published:
             watches.append(self._repeat(self._measure, "count the outbox", REFRESH))
         self._watching = [
@@ -146,6 +160,15 @@ class Sender:
         """Count the outbox, for the gauges."""
         now = time.time()
         self.metrics.set_depths(await self._outbox.count(now), now)
+
+    async def _drop_old(self) -> None:
+        """Delete dead letters that nobody revived in time."""
+        before, dropped = time.time() - self._dead_letter_age, 0
+        while found := await self._outbox.drop_old(before, DROP_AT_ONCE):
+            dropped += found
+        if dropped:
+            days = self._dead_letter_age / 86_400
+            logger.warning("sender: deleted %d dead letters after %g days", dropped, days)
 
     async def _sweep(self) -> None:
         """Log orphans of a name that is new among them, and bury orphans that are too old."""

@@ -40,6 +40,7 @@ class EncodingContext(NamedTuple):
         name: The event's name as the app gave it, if in Segment's words.
         properties: The properties given with that name, without personal data.
         reaches_meta: Whether Meta gets the event from us as well.
+        from_browser: Whether a browser reported it.
     """
 
     catalog: Catalog
@@ -47,6 +48,7 @@ class EncodingContext(NamedTuple):
     name: str = ""
     properties: Mapping[str, Any] = NOTHING
     reaches_meta: bool = False
+    from_browser: bool = False
 
     def translate(self, event: Event) -> Translated:
         """Return ``event`` in Segment's words: the app's own where it used them."""

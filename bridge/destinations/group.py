@@ -10,7 +10,8 @@ from bridge.destinations.messages import DataUse, build_data_use
 from bridge.destinations.segment import Segment
 from bridge.errors import ConfigError, UsageError
 from bridge.events.event import MAX_AGE, Event
-from bridge.outbox.base import Delivery
+from bridge.events.normalizers import hash_external_id
+from bridge.outbox.base import Delivery, build_subjects
 from bridge.visitor.identity import Identity
 
 
@@ -74,13 +75,27 @@ class Destinations(Sequence[Destination]):
         )
 
     def build_deliveries(
-        self, event: Event, context: EncodingContext, *, due: float
+        self,
+        event: Event,
+        context: EncodingContext,
+        *,
+        due: float,
+        has_given_id: bool = False,
     ) -> list[Delivery]:
         """Return one delivery of ``event`` for each destination.
+
+        Args:
+            event: Complete.
+            context: As for ``Destination.encode``.
+            due: When it may be sent, Unix seconds.
+            has_given_id: Whether the app gave the event's id.
 
         Raises:
             InvalidEventError: One of them would refuse it.
         """
+        user_data = event.user_data
+        people = user_data.external_id + user_data.em if user_data.em else user_data.external_id
+        subjects = build_subjects(read_browser(context.identity), people)
         return [
             Delivery(
                 destination=each.name,
@@ -89,6 +104,9 @@ class Destinations(Sequence[Destination]):
                 body=each.encode(event, context),
                 due=due,
                 expires=event.expires,
+                from_browser=context.from_browser,
+                has_given_id=has_given_id,
+                subjects=subjects,
             )
             for each in self._all
         ]
@@ -97,6 +115,8 @@ class Destinations(Sequence[Destination]):
         self, known: Identity, before: Identity, now: float
     ) -> list[Delivery]:
         """Return deliveries of what says who a visitor is, for the destinations that want it."""
+        people = known.external_ids + known.user_data.em
+        subjects = build_subjects(read_browser(known), people)
         return [
             Delivery(
                 destination=each.name,
@@ -105,6 +125,7 @@ class Destinations(Sequence[Destination]):
                 body=message.body,
                 due=now,
                 expires=now + MAX_AGE,
+                subjects=subjects,
             )
             for each in self._all
             for message in each.encode_identity(known, before, now)
@@ -115,6 +136,13 @@ class Destinations(Sequence[Destination]):
         if self.segment is None:
             return build_data_use(data_use)
         return self.segment.build_switches(data_use)
+
+
+def read_browser(identity: Identity | None) -> str | None:
+    """Return the external id of a visitor's browser, whoever is logged in there."""
+    if identity is None or not identity.anonymous_id:
+        return None
+    return hash_external_id(identity.anonymous_id) if identity.user_id else identity.external_id
 
 
 def _check(destinations: Sequence[Destination]) -> tuple[Destination, ...]:

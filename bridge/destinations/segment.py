@@ -135,7 +135,9 @@ class Segment(Destination):
     def build(self, event: Event, context: EncodingContext) -> dict[str, Any]:
         """Return ``event`` as the message that ``encode`` encodes, whatever its size."""
         name, properties = context.translate(event)
-        message_id = self.derive_message_id(event.event_name, event.event_id)
+        # A browser may report any id, and Segment would drop the server's message of the same one.
+        kind = f"{event.event_name}\nbrowser" if context.from_browser else event.event_name
+        message_id = self.derive_message_id(kind, event.event_id)
         message = build_message(event, name, properties, context.identity, message_id)
         if integrations := self._build_integrations(event, context):
             message["integrations"] = integrations

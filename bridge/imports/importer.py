@@ -190,11 +190,13 @@ class Importer:
 
     def _read_line(self, batch: _Batch, line: Line, now: float) -> None:
         try:
-            event, reading = self._records.read(line, now)
+            event, reading, has_id = self._records.read(line, now)
             if self._destinations is not None:
                 name, properties = reading.spec_name, reading.properties
                 context = self._context._replace(name=name, properties=properties)
-                batch.deliveries += self._destinations.build_deliveries(event, context, due=now)
+                batch.deliveries += self._destinations.build_deliveries(
+                    event, context, due=now, has_given_id=has_id
+                )
             batch.events += 1
         except InvalidEventError as error:
             rejection = build_rejection(line, error)

@@ -26,7 +26,7 @@ class Tally(msgspec.Struct):
     Attributes:
         lines: Read; blank ones and a header do not count.
         stored: New in the outbox.
-        repeated: In the outbox before, waiting or delivered in the last 48 hours.
+        repeated: In the outbox before, waiting or delivered and still remembered.
         rejected: Not stored; the file of rejected lines says why.
     """
 

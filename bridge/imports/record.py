@@ -46,8 +46,8 @@ class RecordReader:
     action_source: str | None = None
     series: str = ""
 
-    def read(self, line: Line, now: float) -> tuple[Event, Reading]:
-        """Return the event that ``line`` holds, and how its name and properties were read.
+    def read(self, line: Line, now: float) -> tuple[Event, Reading, bool]:
+        """Return the event that ``line`` holds, how it was read, and whether it has its own id.
 
         Raises:
             InvalidEventError: Meta would refuse it.
@@ -65,13 +65,14 @@ class RecordReader:
             on_dropped=self.on_dropped,
             today=datetime.fromtimestamp(now, UTC).date(),
         )
-        if "event_id" not in fields:
+        has_id = "event_id" in fields
+        if not has_id:
             fields["event_id"] = _build_event_id(line.number, line.content, self.series)
         if self.action_source is not None:
             fields.setdefault("action_source", self.action_source)
         event = parse_event(fields, UserData(**user_data), now=now)
         check_source(event)
-        return event, reading
+        return event, reading, has_id
 
 
 def _build_event_id(number: int, content: bytes, series: str) -> str:

@@ -6,7 +6,7 @@ not installed by default.
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Outbox
+from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Erased, Key, Outbox
 from bridge.outbox.engines import load_engine, open_outbox
 from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
@@ -19,6 +19,8 @@ __all__ = [
     "Counts",
     "DeadLetter",
     "Delivery",
+    "Erased",
+    "Key",
     "Outbox",
     "SQLiteOutbox",
     "open_outbox",

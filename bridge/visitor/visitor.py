@@ -66,6 +66,8 @@ class Visitor:
     _choice: ConsentChoice | None = None
     _is_logged_out = False
     _before_identify: Identity | None = None
+    _before_denial: Identity | None = None
+    _is_denial_taken = False
     _response_started = False
 
     def __init__(self, visits: Visits, source: Capture | Sealed) -> None:
@@ -293,6 +295,19 @@ class Visitor:
         before, self._before_identify = self._before_identify, None
         return before
 
+    @property
+    def is_denied(self) -> bool:
+        """Whether consent is found to be denied; nothing is read for that."""
+        return self._consent == "denied"
+
+    def take_denied(self) -> list[Identity]:
+        """Return, once, what was known of a visitor who denies; nothing of anybody else."""
+        if not self.is_denied or self._is_denial_taken:
+            return []
+        self._is_denial_taken = True
+        known = (self._stored, self._before_denial)
+        return [identity for identity in known if identity is not None]
+
     def set_consent(self, choice: ConsentChoice) -> None:
         """Keep the visitor's choice, for this request and those after it.
 
@@ -305,13 +320,15 @@ class Visitor:
         """
         if choice not in ("granted", "limited", "denied"):
             raise UsageError(f"consent must be granted, limited or denied, got {choice!r:.50}")
-        had_identity = self.has_identity
+        before, had_identity = self.identity, self.has_identity
         self._choice = choice
         self._consent = (
             choice if self._capture is None else self.visits.decide(self.capture, choice)
         )
         if self._consent not in SENDING_STATES:
             self.twins.clear()
+        if had_identity and self.is_denied:
+            self._before_denial = before
         if not had_identity or self._consent not in SENDING_STATES:
             self._identity = None
 

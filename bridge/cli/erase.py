@@ -1,0 +1,34 @@
+"""``pixel-bridge erase``: delete what the outbox still holds of a person."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bridge.cli.origin import App, OutboxURL, find_outbox, run_on
+from bridge.cli.screen import say, say_json
+from bridge.delivery.erasure import find_subjects
+
+
+def erase_person(
+    user_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="As the app gives it to identify().")
+    ] = None,
+    external_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Raw or hashed, such as visitor.external_id."),
+    ] = None,
+    email: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Or its SHA-256.")] = None,
+    app: App = None,
+    outbox: OutboxURL = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Delete what waits, is held or is dead for a person; what was delivered stays delivered."""
+    subjects = find_subjects(user_id=user_id, external_id=external_id, email=email)
+    store = find_outbox(app, outbox)
+    erased = run_on(store, store.erase(subjects))
+    if as_json:
+        say_json(erased._asdict())
+    else:
+        say(f"{sum(erased):,} erased: {erased.waiting:,} waiting, {erased.dead:,} dead")
