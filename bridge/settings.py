@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from starlette.datastructures import Secret
 
 from bridge.destinations.base import Destination
+from bridge.destinations.http import describe
 from bridge.destinations.meta import Meta
 from bridge.destinations.segment import Segment
 from bridge.errors import ConfigError
@@ -49,7 +50,7 @@ def _parse_switch(text: str) -> bool:
     try:
         return switches[text.lower()]
     except KeyError:
-        raise ConfigError(f"expected true or false, got {text[:40]!r}") from None
+        raise ConfigError(f"expected true or false, got {describe(text)}") from None
 
 
 def _parse_keys(text: str) -> list[Secret]:
@@ -178,7 +179,9 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
         except ConfigError as error:
             raise ConfigError(f"{option.variable}: {error}") from None
         except ValueError:
-            raise ConfigError(f"{option.variable}: expected a number, got {text[:40]!r}") from None
+            raise ConfigError(
+                f"{option.variable}: expected a number, got {describe(text)}"
+            ) from None
     try:
         consent = Consent(**arguments["Consent"])
         destinations = _build_destinations(arguments["Meta"], arguments["Segment"])

@@ -34,6 +34,10 @@ def run_sandbox(
     write_key: Annotated[
         str, typer.Option(help="The write key of Segment's source.")
     ] = DEFAULT_WRITE_KEY,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A further name of this machine, as in the apps' URLs."),
+    ] = None,
 ) -> None:
     """Run a stand-in for Meta's and Segment's servers, with a page that shows the events."""
     pixel_ids = pixel_id or [DEFAULT_PIXEL_ID]
@@ -47,7 +51,12 @@ def run_sandbox(
     print(f"  write key     {write_key}", flush=True)
     print(f"  Segment       POST {url}/v1/batch", flush=True)
     config = uvicorn.Config(
-        create_app(pixel_ids=pixel_ids, access_token=access_token, write_key=write_key),
+        create_app(
+            pixel_ids=pixel_ids,
+            access_token=access_token,
+            write_key=write_key,
+            hosts=[host, *(allow_host or [])],
+        ),
         log_level="warning",
         access_log=False,
         lifespan="off",

@@ -16,8 +16,17 @@ SCHEMES = ("http", "https")
 MAX_RETRY_AFTER = 3600.0  # seconds
 MIN_SECRET = 12  # characters of a secret's beginning that already count as the secret
 MASK = "[access token]"
+MAX_SHOWN = 24  # characters of a mistaken value
 
 _BASE_URL = re.compile(r"(?!.*[?#\\])[!-~]{1,2048}")
+
+
+def describe(text: str) -> str:
+    """Return a mistaken value for a message: whole if it is short, for a long one may be a secret.
+
+    A token or a key in the wrong place has 32 characters or more.
+    """
+    return repr(text) if len(text) <= MAX_SHOWN else f"{len(text)} characters"
 
 
 def check_base_url(url: str, argument: str, expected: str) -> None:
@@ -30,7 +39,7 @@ def check_base_url(url: str, argument: str, expected: str) -> None:
         raise ConfigError(
             f"{argument} must not hold a user name or password, which logs would show"
         )
-    shown = url.partition("?")[0][:200]
+    shown = repr(url.partition("?")[0][:200]) if "://" in url else describe(url)
     try:
         parts = urlsplit(url)
         # Reading a port over 65535 raises.
@@ -38,7 +47,7 @@ def check_base_url(url: str, argument: str, expected: str) -> None:
     except ValueError:
         is_address = False
     if not is_address or not _BASE_URL.fullmatch(url):
-        raise ConfigError(f"{argument} must be {expected}, got {shown!r}")
+        raise ConfigError(f"{argument} must be {expected}, got {shown}")
 
 
 def read_retry_after(headers: Mapping[str, str], *others: str) -> float | None:

@@ -23,7 +23,7 @@ from bridge.destinations.base import (
     Verdict,
 )
 from bridge.destinations.graph import read_answer
-from bridge.destinations.http import check_base_url
+from bridge.destinations.http import check_base_url, describe
 from bridge.errors import ConfigError
 from bridge.events.event import Event, UserData
 from bridge.events.normalizers import hash_external_id
@@ -66,12 +66,14 @@ class Meta(Destination):
     ) -> None:
         self.pixel_id = str(pixel_id)
         if not re.fullmatch(r"[0-9]{1,20}", self.pixel_id):
-            raise ConfigError(f"pixel_id must be digits, got {self.pixel_id[:40]!r}")
+            raise ConfigError(f"pixel_id must be digits, got {describe(self.pixel_id)}")
         if access_token is None or not str(access_token).strip():
             raise ConfigError("access_token is empty; make one in Events Manager, pixel settings")
         check_base_url(graph_url, "graph_url", f"like {GRAPH_URL}")
         if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", api_version):
-            raise ConfigError(f"api_version must be like {API_VERSION}, got {api_version!r}")
+            raise ConfigError(
+                f"api_version must be like {API_VERSION}, got {describe(api_version)}"
+            )
         self.name = f"meta:{self.pixel_id}"
         self._access_token = str(access_token).strip()
         self._url = f"{graph_url.rstrip('/')}/{api_version}/{self.pixel_id}/events"

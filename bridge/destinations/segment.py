@@ -35,7 +35,7 @@ from bridge.destinations.base import (
     Retry,
     Verdict,
 )
-from bridge.destinations.http import check_base_url, clean_words, mask, read_retry_after
+from bridge.destinations.http import check_base_url, clean_words, describe, mask, read_retry_after
 from bridge.destinations.messages import (
     META_INTEGRATIONS,
     DataUse,
@@ -103,13 +103,13 @@ class Segment(Destination):
             raise ConfigError("write_key is empty or malformed; see the source's settings")
         if region.lower() not in REGIONS:
             raise ConfigError(
-                f"region must be us or eu, got {region[:40]!r}; an address goes in url"
+                f"region must be us or eu, got {describe(region)}; an address goes in url"
             )
         base = REGIONS[region.lower()] if url is None else url
         check_base_url(base, "url", f"like {REGIONS['us']}")
         self.pixel_id = None if pixel_id is None else str(pixel_id)
         if self.pixel_id is not None and not re.fullmatch(r"[0-9]{1,20}", self.pixel_id):
-            raise ConfigError(f"pixel_id must be digits, got {self.pixel_id[:40]!r}")
+            raise ConfigError(f"pixel_id must be digits, got {describe(self.pixel_id)}")
         digest = hashlib.sha256(f"pixel-bridge {key}".encode()).digest()
         self.name = f"segment:{digest.hex()[:8]}"
         self._namespace = uuid.UUID(bytes=digest[:16])

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 
 from bridge.errors import ConfigError
+from bridge.files import open_private
 from bridge.imports.source import Source
 
 MAX_BYTES = 100_000  # of the file
@@ -138,8 +139,8 @@ class ProgressFile:
 
     def _advise(self, what: str) -> str:
         return (
-            f"{what}; --restart imports it from its beginning (what went out in the last 48 hours"
-            " is not sent again), or give new lines a file of their own"
+            f"{what}; --restart imports it from its beginning (what is still remembered is not"
+            " sent again), or give new lines a file of their own"
         )
 
     def save(self, progress: Progress) -> None:
@@ -154,7 +155,7 @@ class ProgressFile:
         try:
             # Created again, since a link of that name may lead anywhere.
             draft.unlink(missing_ok=True)
-            with draft.open("xb") as file:
+            with open(draft, "xb", opener=open_private) as file:
                 file.write(msgspec.json.encode(progress))
                 file.flush()
                 os.fsync(file.fileno())

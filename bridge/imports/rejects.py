@@ -13,6 +13,7 @@ from typing import BinaryIO
 import msgspec
 
 from bridge.errors import InvalidEventError
+from bridge.files import open_private
 from bridge.imports.lines import Line
 
 _NAME = re.compile(r"[\w.\[\]-]{1,100}")
@@ -75,7 +76,7 @@ class Rejects:
             if not length:
                 self.path.unlink(missing_ok=True)
                 return
-            self._file = self.path.open("ab")
+            self._file = _append_to(self.path)
             self.length = min(length, self._file.tell())
             self._file.truncate(self.length)
 
@@ -90,7 +91,7 @@ class Rejects:
         content = b"".join(msgspec.json.encode(each) + b"\n" for each in rejections)
         with self._explaining():
             if self._file is None:
-                self._file = self.path.open("ab")
+                self._file = _append_to(self.path)
             self._file.write(content)
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -108,3 +109,7 @@ class Rejects:
         except OSError as error:
             advice = f"cannot write {self.path}: {error.strerror}; see --rejected"
             raise OSError(advice) from None
+
+
+def _append_to(path: Path) -> BinaryIO:
+    return os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab")

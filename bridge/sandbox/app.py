@@ -21,6 +21,7 @@ from bridge.sandbox.bodies import parse_form
 from bridge.sandbox.copies import build_server_copy, parse_hit
 from bridge.sandbox.faults import Fault, FaultMiddleware, Faults
 from bridge.sandbox.graph import MAX_BODY_BYTES, Accepted, judge, parse_body
+from bridge.sandbox.guard import GuardMiddleware
 from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
 from bridge.sandbox.refusal import Refusal
 from bridge.sandbox.segment import BATCHES, MAX_BATCH_BYTES, TYPES
@@ -193,6 +194,7 @@ def create_app(
     pixel_ids: Sequence[str] = (DEFAULT_PIXEL_ID,),
     access_token: str = DEFAULT_ACCESS_TOKEN,
     write_key: str = DEFAULT_WRITE_KEY,
+    hosts: Sequence[str] = (),
 ) -> Starlette:
     """Return the sandbox as an ASGI application.
 
@@ -200,6 +202,7 @@ def create_app(
         pixel_ids: The pixels that exist in it, one or more; Segment's messages go to the first.
         access_token: The token that may write to them.
         write_key: The write key of the only Segment source.
+        hosts: Names of its machine that ``Host`` may have; see ``GuardMiddleware``.
     """
     sandbox = Sandbox(pixel_ids, access_token, write_key)
     calls = [f"/v1/{call}" for call in (*TYPES, *BATCHES)]
@@ -216,7 +219,10 @@ def create_app(
             *(Route(path, sandbox.receive_messages, methods=["POST"]) for path in calls),
             Route("/{version}/{pixel_id}/events", sandbox.receive_events, methods=["POST"]),
         ],
-        middleware=[Middleware(FaultMiddleware, faults=sandbox.faults)],
+        middleware=[
+            Middleware(GuardMiddleware, hosts=hosts),
+            Middleware(FaultMiddleware, faults=sandbox.faults),
+        ],
     )
 
 

@@ -351,3 +351,81 @@ async def test_many_requests_at_once_are_all_recorded(client: AsyncClient) -> No
         *(client.get("/tr/", params={**HIT, "eid": str(number)}) for number in range(50))
     )
     assert (await client.get("/api/events")).json()["counters"]["actions"] == 50
+
+
+# Who may talk to it
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["sandbox", "localhost:8001", "127.0.0.1:1", "[::1]:8001", "192.168.1.5", "www.facebook.com",
+     "x.localhost", "LOCALHOST."],
+)  # fmt: skip
+async def test_own_names_are_served(client: AsyncClient, host: str) -> None:
+    assert (await client.get("/api/events", headers={"host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8001", "notfacebook.com",
+     "facebook.com.evil.io", "evil.example@localhost", "", "a b"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/", "/api/events", "/tr/?id=1&ev=x", "/en_US/fbevents.js"])
+async def test_foreign_host_is_refused(client: AsyncClient, host: str, path: str) -> None:
+    answer = await client.get(path, headers={"host": host})
+    served = host == "evil.example@localhost"  # its host is localhost, and no browser sends it
+    assert answer.status_code == (200 if served else 403)
+
+
+async def test_named_host_is_served() -> None:
+    transport = ASGITransport(create_app(hosts=["Host.Docker.internal"]))
+    async with AsyncClient(transport=transport, base_url="http://host.docker.internal") as client:
+        assert (await client.get("/api/events")).status_code == 200
+
+
+OTHER_SITE: list[dict[str, str]] = [
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+    {"origin": "http://127.0.0.1.evil.example:8001", "sec-fetch-site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", OTHER_SITE)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", EVENTS),
+        ("POST", "/v1/track"),
+        ("POST", "/v1/batch"),
+        ("POST", "/api/faults"),
+        ("DELETE", "/api/faults"),
+        ("DELETE", "/api/events"),
+        ("GET", "/api/events"),
+        ("GET", "/api/stream"),
+    ],
+)
+async def test_json_of_another_sites_page_is_refused(
+    client: AsyncClient, method: str, path: str, headers: dict[str, str]
+) -> None:
+    headers = {"content-type": "text/plain", **headers}
+    answer = await client.request(method, path, content=b"{}", headers=headers)
+    assert answer.status_code == 403
+    assert (await client.get("/api/events")).json()["requests"] == []
+    assert (await client.get("/api/faults")).json() == {"faults": []}
+
+
+@pytest.mark.parametrize("headers", OTHER_SITE)
+async def test_pages_of_shops_may_use_the_pixel(
+    client: AsyncClient, headers: dict[str, str]
+) -> None:
+    for path in ("/tr/?id=1&ev=PageView", "/en_US/fbevents.js", "/signals/config/1"):
+        assert (await client.get(path, headers=headers)).status_code == 200
+
+
+async def test_own_pages_may_use_the_api_and_links_lead_here(client: AsyncClient) -> None:
+    own = {"origin": "http://localhost:8001", "sec-fetch-site": "same-origin"}
+    assert (await client.delete("/api/events", headers=own)).status_code == 200
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert (await client.get("/", headers=link)).status_code == 200

@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import suppress
 
 from bridge.errors import OutboxError, OutboxFullError
+from bridge.files import open_private
 from bridge.outbox.sqlite.disk import DiskRoom, measure_room
 
 SCHEMA_VERSION = 4  # in the file itself; raise it whenever the tables change
@@ -193,6 +195,7 @@ def open_file(path: str, *, writes: bool = True) -> OutboxFile:
         OutboxError: The file belongs to another application or another release of Bridge.
         sqlite3.Error: It cannot be opened.
     """
+    _create(path)
     file = sqlite3.connect(path, timeout=LOCK_SLICE, isolation_level=None, factory=OutboxFile)
     try:
         file.execute("PRAGMA journal_mode = WAL")
@@ -208,6 +211,21 @@ def open_file(path: str, *, writes: bool = True) -> OutboxFile:
         file.close()
         raise
     return file
+
+
+def _create(path: str) -> None:
+    """Create a missing file for its owner alone; SQLite gives -wal and -shm the same rights.
+
+    Closing a file that existed would end the locks that this process holds on it, so none is
+    opened.
+
+    Source: SQLite, "How To Corrupt An SQLite Database File", 2.2; os_unix.c, findCreateFileMode.
+    """
+    if path != ":memory:":
+        # Whatever is wrong with the path, SQLite says so next.
+        with suppress(OSError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+            os.close(open_private(os.path.realpath(path), flags))
 
 
 def _read_version(file: OutboxFile) -> int:
