@@ -573,6 +573,7 @@ class Bridge:
         except OutboxError as failure:
             logger.error("%s: the dead letter is not kept: %s", event.event_name, failure)
         return event
+
     async def erase(
         self,
         *,
