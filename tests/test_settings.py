@@ -115,3 +115,14 @@ def test_signature_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_from_env_takes_every_argument_of_bridge() -> None:
     assert [*BridgeOptions.__annotations__] == [*inspect.signature(Bridge).parameters]
+
+
+@pytest.mark.parametrize(
+    "variable", ["BRIDGE_PIXEL_ID", "BRIDGE_RUN_SENDER", "BRIDGE_RATE_LIMIT", "BRIDGE_API_VERSION"]
+)
+def test_token_in_the_wrong_variable_is_not_shown(variable: str) -> None:
+    token = "EAAG" + "x1" * 60
+    environ = {"BRIDGE_PIXEL_ID": "1", "BRIDGE_ACCESS_TOKEN": "t", "BRIDGE_SECRET_KEY": SECRET}
+    with pytest.raises(ConfigError, match=variable) as caught:
+        Bridge.from_env({**environ, variable: token})
+    assert "EAAG" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,10 +19,12 @@ from bridge.visitor.cookies import (
     SESSION_COOKIE,
     build_attributes,
     build_set_cookie,
+    find_cookie_domain,
 )
 from bridge.visitor.meta_cookies import parse_browser_id
 
 MAX_CLEARED = 20  # twins that one response clears
+MAX_PLACES = 6  # domains of one host at which cookies are cleared
 MAX_PAGE_LENGTH = 1000  # characters of the page's URL as a cookie
 
 _OURS = (SESSION_COOKIE, READABLE_COOKIE, PAGE_COOKIE, b"_fbp", b"_fbc")
@@ -63,6 +66,7 @@ class SetCookies:
         connection = capture.connection
         self._sent = capture.cookies
         self._place = connection.cookie_domain
+        self._host = connection.host
         self._secure = connection.scheme == "https"
         self._attributes = _list_attributes(self._place.domain, self._secure)
 
@@ -72,7 +76,10 @@ class SetCookies:
         self.lines.append(line)
 
     def set_choice(self, choice: ConsentChoice) -> None:
-        """Keep what the visitor chose."""
+        """Keep what the visitor chose, and clear what was chosen before, where it may live."""
+        if self._sent.choice is not None:
+            places = list_places(self._host, self._place.domain)
+            self._clear_at(CHOICE_COOKIE, places[1:])
         self._set(CHOICE_COOKIE, choice, CHOICE_MAX_AGE)
 
     def set_session(self, value: bytes) -> None:
@@ -120,12 +127,34 @@ class SetCookies:
         self.clear(*_OURS)
 
     def clear(self, *names: bytes) -> None:
-        """Clear twins and ``names``, as far as the browser sent them, wherever they may live."""
-        found = [name for name in names if self._sent.text(name) is not None]
-        twins = (cookie.partition(b"=")[0] for cookie in self._sent.twins[:MAX_CLEARED])
-        found += [name for name in twins if is_twin_cookie(name)]
-        self.lines += [
-            build_set_cookie(name, "", max_age=0, domain=domain)
-            for name in found
-            for domain in {self._place.domain, None}
-        ]
+        """Clear twins and ``names``, as far as the browser sent them, wherever they may live.
+
+        A twin lives for minutes, the others for months: they may stand where ``cookie_domain`` had
+        them before it was changed.
+        """
+        places = list_places(self._host, self._place.domain)
+        for name in names:
+            if self._sent.text(name) is not None:
+                self._clear_at(name, places)
+        for cookie in self._sent.twins[:MAX_CLEARED]:
+            if is_twin_cookie(name := cookie.partition(b"=")[0]):
+                self._clear_at(name, dict.fromkeys((self._place.domain, None)))
+
+    def _clear_at(self, name: bytes, places: Iterable[str | None]) -> None:
+        self.lines += [build_set_cookie(name, "", max_age=0, domain=place) for place in places]
+
+
+@lru_cache(maxsize=256)
+def list_places(host: str | None, domain: str | None) -> tuple[str | None, ...]:
+    """Return where a browser at ``host`` may have cookies of ours: ``None`` is the host alone.
+
+    These are ``domain``, where they live now, and whatever lies between ``host`` and its
+    registrable domain, which the public suffix list ends; of a very long name, the shortest.
+    """
+    registrable = find_cookie_domain(host).domain if host else None
+    places: list[str | None] = [domain]
+    if host and registrable:
+        below = host.removesuffix(registrable).split(".")[:-1]
+        parents = [".".join([*below[at:], registrable]) for at in range(len(below), -1, -1)]
+        places += parents[:MAX_PLACES]
+    return tuple(dict.fromkeys((*places, None)))

@@ -24,7 +24,9 @@ from typing import Any
 import pytest
 
 from bridge.cli import main
+from bridge.events.normalizers import hash_external_id
 from bridge.outbox import Circuit, Delivery, SQLiteOutbox
+from bridge.outbox.base import build_subjects
 from tests.factories import SECRET, unix_now
 from tests.servers import DEADLINE, POLL, ROOT, Sandbox
 
@@ -134,7 +136,7 @@ Run = Callable[..., Said]
 @pytest.mark.parametrize(
     "argv",
     [["check"], ["status"], ["dead"], ["dead", "list"], ["dead", "show"], ["dead", "retry"],
-     ["dead", "drop"], ["worker"], ["import"], ["explain"]],
+     ["dead", "drop"], ["erase"], ["worker"], ["import"], ["explain"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_command_has_help(run: Run, argv: list[str]) -> None:
@@ -936,3 +938,52 @@ def test_explain_uses_the_bridge_of_the_app(run: Run, folder: Path) -> None:
     )
     said = run("explain", "--event", "quiz_finished", "--app", "explained_shop:bridge", "--json")
     assert json.loads(said.out)["meta"]["event_name"] == "Quiz"
+
+
+# Erase
+
+MARY = build_subjects("b" * 64, [hash_external_id("42"), "a" * 64])
+
+
+def test_person_is_erased_and_counted(run: Run) -> None:
+    store(make_lead("held", subjects=MARY, due=unix_now() + 10), make_lead("bob's"))
+    bury("dead", subjects=MARY)
+    said = run("erase", "--user-id", "42", "--outbox", "sqlite:///bridge.db")
+    assert (said.code, said.out) == (0, "2 erased: 1 waiting, 1 dead\n")
+    assert count() == {"waiting": 1, "dead": 0}
+    assert run("erase", "--user-id", "42").out == "0 erased: 0 waiting, 0 dead\n"
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        ["--user-id", "42"],
+        ["--external-id", "42"],
+        ["--external-id", hash_external_id("42")],
+        ["--external-id", "b" * 64],
+        ["--email", "a" * 64],
+        ["--user-id", "41", "--email", "A" * 64],
+    ],
+    ids=["user id", "raw", "hashed", "browser", "e-mail hash", "any of two"],
+)
+def test_each_way_to_name_a_person_finds_what_is_theirs(run: Run, person: list[str]) -> None:
+    store(make_lead("1", subjects=MARY), make_lead("2"))
+    said = run("erase", *person, "--json")
+    assert json.loads(said.out) == {"waiting": 1, "dead": 0}
+
+
+@pytest.mark.parametrize("person", [[], ["--email", "mary at example"], ["--user-id", " "]])
+def test_nobody_to_erase_is_told(run: Run, person: list[str]) -> None:
+    store(make_lead("1"))
+    said = run("erase", *person)
+    assert said.code == 2
+    assert "expected" in said.err
+    assert "mary" not in said.err
+
+
+def test_letters_of_a_browser_and_of_the_server_are_told_apart(run: Run) -> None:
+    bury("1")
+    bury("1", from_browser=True)
+    shown = json.loads(run("dead", "show", "1", "--json").out)
+    assert sorted(letter["from_browser"] for letter in shown) == [False, True]
+    assert run("dead", "retry", "1").out == "2 due again\n"

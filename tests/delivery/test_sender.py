@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -696,3 +698,70 @@ async def test_concurrency_that_cannot_be_right_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="concurrency must be 1 to 64"):
         Sender(outbox, [make_meta()], concurrency=concurrency)
+
+
+async def test_cookies_of_an_answer_do_not_go_out_with_the_next_request(
+    outbox: SQLiteOutbox,
+) -> None:
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                asked.append(head)
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nset-cookie: fr=tracked; Max-Age=9999; Path=/\r\n"
+                    b"content-length: 21\r\n\r\n"
+                    b'{"events_received":1}'
+                )
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    sender = Sender(outbox, [make_meta(graph_url=f"http://127.0.0.1:{port}")])
+    sender.start()
+    for i in range(3):
+        await outbox.put([make_lead(str(i))], unix_now())
+        sender.wake()
+
+        async def is_delivered(wanted: int = i + 1) -> bool:
+            return (await outbox.count(unix_now()))[META].delivered == wanted
+
+        await poll(is_delivered, "a delivery")
+    await sender.stop(deadline=1)
+    server.close()
+    assert len(asked) == 3
+    assert not any(b"cookie" in head for head in asked)
+
+
+async def test_dead_letters_go_after_a_time(
+    outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    for event_id, days in (("old", 8), ("older", 40), ("young", 6)):
+        await outbox.put([make_lead(event_id)], unix_now())
+        await outbox.bury([make_lead(event_id)], "refused", time.time() - days * DAY)
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)], dead_letter_days=7)
+    sender.start()
+
+    async def is_tidy() -> bool:
+        return (await outbox.count(unix_now()))[META].dead == 1
+
+    await poll(is_tidy, "old dead letters to go")
+    await sender.stop(deadline=1)
+    assert [each.delivery.event_id for each in await outbox.list_dead()] == ["young"]
+    assert "deleted 2 dead letters after 7 days" in caplog.text
+
+
+@pytest.mark.parametrize("days", [0, -1, float("nan")])
+def test_dead_letters_are_kept_for_some_time(days: float) -> None:
+    with pytest.raises(ConfigError, match="dead_letter_days must be above 0"):
+        Sender(SQLiteOutbox(":memory:"), [make_meta()], dead_letter_days=days)
+
+
+async def test_dead_letters_may_be_kept_for_ever(outbox: SQLiteOutbox) -> None:
+    await outbox.put([make_lead("old")], unix_now())
+    await outbox.bury([make_lead("old")], "refused", 1.0)
+    assert await outbox.drop_old(time.time() - float("inf"), 10) == 0

@@ -367,6 +367,20 @@ def test_settings_that_cannot_be_right_are_refused(changes: dict[str, Any], mess
         make_meta(**changes)
 
 
+SECRET_VALUE = "EAAGm0PX4ZCpsBAK" + "Zb9" * 30
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"pixel_id": SECRET_VALUE}, {"api_version": SECRET_VALUE}, {"graph_url": SECRET_VALUE}],
+    ids=str,
+)
+def test_token_in_the_wrong_place_is_not_shown(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="got 106 characters") as caught:
+        make_meta(**changes)
+    assert SECRET_VALUE[:8] not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "url",
     [
