@@ -15,9 +15,10 @@ from facebook_business.adobjects.serverside.user_data import UserData as SDKUser
 
 from bridge import Bridge
 from bridge.destinations import Meta
+from bridge.destinations.group import read_browser
 from bridge.events.event import UserData, parse_event
 from bridge.events.user_data import read_user_data
-from bridge.outbox.base import Delivery
+from bridge.outbox.base import Delivery, build_subjects
 from bridge.visitor.identity import Identity
 from bridge.visitor.seal import Sealed
 from bridge.visitor.visitor import Visitor
@@ -86,6 +87,7 @@ def build_deliveries(count: int) -> list[Delivery]:
     meta = Meta(PIXEL_ID, "none")
     head, _, tail = meta.encode(event).partition(EVENT_ID.encode())
     ids = [str(uuid.uuid4()) for _ in range(count)]
+    subjects = build_subjects(read_browser(IDENTITY), user_data.external_id + user_data.em)
     return [
         Delivery(
             destination=meta.name,
@@ -94,6 +96,7 @@ def build_deliveries(count: int) -> list[Delivery]:
             body=head + event_id.encode() + tail,
             due=now,
             expires=event.expires,
+            subjects=subjects,
         )
         for event_id in ids
     ]

@@ -174,7 +174,17 @@ def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
     """Return ``deliveries`` as ``store_all`` takes them."""
     return [
         (
-            (*each.key, each.due, each.expires, each.has_given_id, each.subjects or None, now),
+            (
+                each.destination,
+                each.event_name,
+                each.event_id,
+                each.from_browser,
+                each.due,
+                each.expires,
+                each.has_given_id,
+                each.subjects or None,
+                now,
+            ),
             each.body,
         )
         for each in deliveries
