@@ -50,7 +50,8 @@ async def show_page(request: Request) -> Response:
 @pytest.fixture(scope="session")
 def port() -> Iterator[int]:
     """The port of one server for everything: the sandbox, and ``/shop/...`` with a shop's pages."""
-    sandbox = create_app(pixel_ids=(DEFAULT_PIXEL_ID, OTHER_PIXEL_ID))
+    pixel_ids = (DEFAULT_PIXEL_ID, OTHER_PIXEL_ID)
+    sandbox = create_app(pixel_ids=pixel_ids, hosts=["pixel.test"])
     app = Starlette(routes=[Route("/shop/{path:path}", show_page), Mount("/", sandbox)])
     config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
     server = uvicorn.Server(config)
