@@ -27,7 +27,7 @@ from bridge.events.properties import (
 )
 from bridge.events.standard import DETAILS
 from bridge.events.tripwire import Found, Tripwire
-from bridge.events.urls import PRIVATE_PARAMETERS, clean_url
+from bridge.events.urls import MAX_READ, PRIVATE_PARAMETERS, clean_url
 from bridge.events.user_data import OnDropped, log_dropped, read_user_data
 
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
@@ -226,7 +226,7 @@ class EventReader:
     def clean_url(self, url: str) -> str | None:
         """Return a URL without its private parts; ``None`` if it is no http(s) URL."""
         encoded = quote(url.strip(), safe=_PRINTABLE, errors="replace").encode()
-        return clean_url(encoded, self._private_parameters, max_length=len(encoded))
+        return clean_url(encoded, self._private_parameters, max_address=MAX_READ)
 
 
 def _copy_what_is_plain(given: object, path: str) -> dict[str, Any]:

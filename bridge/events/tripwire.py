@@ -13,6 +13,8 @@ address has no harmless rest. Its path is reported, its value never.
   ``product_id``, ``sku``, ``variant``, ``item_number``, ``currency``, ``fbp``, ``fbc``, and the
   ``id`` of a product. Under other ids (``event_id``, ``external_id``, ``user_id``), dates and
   prices only what no number looks like counts: an e-mail address, a token, ``+49…``.
+- An object in which such a key was found is a person's: beside an e-mail address, a name is one.
+- A text that is JSON is judged as what it holds, and goes whole.
 - In the address of a page, a parameter of people's data counts (``?token=…``, ``?first_name=…``).
   Not ``bridge.events.urls``' longer list: ``code`` and ``state`` are secrets on a sign-in page, and
   coupons and places in a shop's own links.
@@ -22,16 +24,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+import msgspec
 
 from bridge.errors import ConfigError
 from bridge.events.personal_keys import (
     ABOUT,
     KEPT,
     NOTHING,
+    NUMBERS,
     NUMERIC,
-    PLAIN,
-    THING,
+    PERSON,
     Verdict,
     judge_key,
     split_words,
@@ -40,21 +46,34 @@ from bridge.events.personal_values import (
     MIN_CARD,
     MIN_LENGTH,
     Kind,
+    decode_text,
     find_shape,
-    has_digits,
     is_card,
 )
 
 MAX_FOUND = 20  # paths returned; what is removed has no limit
-CACHE_SIZE = 2048  # keys whose verdict is kept
+CACHE_SIZE = 2048  # keys of at most 64 characters whose verdict is kept
+MAX_NESTED = 8  # levels of objects and lists in a text that is JSON
 
 _SEGMENT = re.compile(r"([^\s.\[\]]{1,100})((?:\[\])*)")
 # A key as programmers choose it; any other may be data itself, a name or a number.
 _CHOSEN = re.compile(r"(?!.*\d{6})[A-Za-z_$][\w$-]{0,63}", re.ASCII)
-_PARAMETER = re.compile(r"[?&#;]([^=?&#;\s]{1,100}+)=([^&#;\s]{1,200}+)")
+_PARAMETER = re.compile(r"[?&#;]([^=?&#;\s]{1,64}+)=([^&#;\s]{1,200}+)")
+MAX_PARAMETERS = 200  # of one text
 
 _At = tuple["_At", str | int] | None  # the path so far, the last step outside
 _Steps = tuple[str | None, ...]  # keys as they are compared, ``None`` for an item of a list
+
+
+def _build_json_type(depth: int) -> Any:
+    scalar = str | int | float | bool | None
+    if depth == 0:
+        return scalar
+    inner = _build_json_type(depth - 1)
+    return scalar | list[inner] | dict[str, inner]  # type: ignore[valid-type]
+
+
+_read_json = msgspec.json.Decoder(_build_json_type(MAX_NESTED)).decode
 
 
 class Found(NamedTuple):
@@ -105,6 +124,7 @@ class Tripwire:
     def _clean_object(self, node: dict[str, Any], at: _At, about: int, found: list[Found]) -> None:
         verdicts = self._verdicts[about]
         gone = []
+        is_person = False
         for key, value in node.items():
             try:
                 verdict = verdicts[key]
@@ -117,18 +137,20 @@ class Tripwire:
             # What applies to nearly all values comes first and costs no call.
             if kind is str:
                 if verdict is KEPT or (
-                    verdict is PLAIN and (len(value) < MIN_LENGTH or value.isalpha())
+                    not verdict.personal and (len(value) < MIN_LENGTH or value.isalpha())
                 ):
                     continue
-                is_bare = verdict is PLAIN and "=" not in value
-                hit = find_shape(value) if is_bare else self._judge_text(value, verdict)
+                if verdict.personal or verdict.is_public or "=" in value or value[0] in "[{":
+                    hit = self._judge_text(value, verdict)
+                else:
+                    hit = find_shape(value, verdict.expected)
             elif kind is int or kind is float:
-                if verdict is NUMERIC or (verdict is PLAIN and value < MIN_CARD):
+                if verdict is NUMERIC or (not verdict.personal and value < MIN_CARD):
                     continue
                 hit = _judge_number(value, verdict)
             elif kind is list or kind is dict:
                 hit = None
-                if verdict.personal and _is_given(value, verdict.digits):
+                if verdict.personal and verdict.opens is None and _is_given(value, verdict):
                     if self._leads_into((at, key)):
                         self._clean_private(value, (at, key), found)
                     else:
@@ -143,8 +165,11 @@ class Tripwire:
                 continue
             if hit and self._report(hit, (at, key), found):
                 gone.append(key)
+                is_person = is_person or hit == "key"
         for key in gone:
             del node[key]
+        if is_person and about == NOTHING and at is not None:
+            self._clean_object(node, at, PERSON, found)
 
     def _clean_list(
         self, items: list[Any], at: _At, verdict: Verdict, about: int, found: list[Found]
@@ -192,19 +217,37 @@ class Tripwire:
             del node[step]
 
     def _judge_text(self, text: str, verdict: Verdict) -> Kind | None:
-        if verdict.personal and _is_given(text, verdict.digits):
+        if verdict.personal and verdict.holds(text):
             return "key"
-        hit = find_shape(text, verdict is NUMERIC)
-        return self._find_parameter(text) if hit is None and "=" in text else hit
+        hit = find_shape(text, verdict.expected)
+        if hit == "phone" and verdict.is_public:
+            return None
+        if hit is None and text[:1] in ("[", "{"):
+            hit = self._judge_json(text)
+        return self._find_parameter(text, verdict.of_url) if hit is None and "=" in text else hit
 
-    def _find_parameter(self, text: str) -> Kind | None:
-        verdicts = self._verdicts[THING]
-        for name, value in _PARAMETER.findall(text):
-            verdict = verdicts.get(name) or self._judge_key(name, THING)
+    def _judge_json(self, text: str) -> Kind | None:
+        """Return what a text that is JSON holds, if it is one."""
+        try:
+            value = _read_json(text)
+        except (msgspec.DecodeError, ValueError):
+            return None
+        if not isinstance(value, dict | list):
+            return None
+        found: list[Found] = []
+        self._clean_object({"json": value}, None, NOTHING, found)
+        return found[0].kind if found else None
+
+    def _find_parameter(self, text: str, about: int) -> Kind | None:
+        verdicts = self._verdicts[about]
+        for name, value in islice(_PARAMETER.findall(text), MAX_PARAMETERS):
+            plain = decode_text(name) if "%" in name else name
+            verdict = verdicts.get(plain) or self._judge_key(plain, about)
             if (
                 verdict.personal
-                and has_digits(value, verdict.digits)
-                and _compared(name) not in self._allowed_keys
+                and verdict.opens is None
+                and verdict.holds(unquote_plus(value))
+                and _compared(plain) not in self._allowed_keys
             ):
                 return "key"
         return None
@@ -235,15 +278,15 @@ class Tripwire:
         )
 
 
-def _is_given(value: Any, digits: int) -> bool:
-    """Return whether ``value`` is not empty and has so many digits."""
-    return bool(value) and (not digits or has_digits(str(value), digits))
+def _is_given(value: Any, verdict: Verdict) -> bool:
+    """Return whether the object or list ``value`` is not empty and what its key means."""
+    return bool(value) and (verdict.fits is None or verdict.fits(str(value)))
 
 
 def _judge_number(number: float, verdict: Verdict) -> Kind | None:
     if verdict.personal:
-        return "key" if verdict.numbers and has_digits(str(number), verdict.digits) else None
-    if verdict is PLAIN and isinstance(number, int) and is_card(number):
+        return "key" if verdict.numbers and verdict.holds(str(number)) else None
+    if verdict.expected < NUMBERS and isinstance(number, int) and is_card(number):
         return "card"
     return None
 
