@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from bridge.errors import InvalidEventError
-from bridge.events.personal_values import find_personal_id
+from bridge.events.personal_values import NONE, PARTS, find_personal_id
 from bridge.lazy import lazy
 
 DAY = 86_400  # seconds
@@ -296,8 +296,8 @@ def read_event_id(value: object, path: str = "event_id") -> str:
 
 
 def refuse_personal_id(text: str, path: str) -> None:
-    """Refuse ``text``, a name or an id, if it holds an e-mail address or is a phone number."""
-    if kind := find_personal_id(text):
+    """Refuse ``text``, a name or an id, if it holds an e-mail address, a phone number or a card."""
+    if kind := find_personal_id(text, PARTS if path.endswith("_id") else NONE):
         raise InvalidEventError(path, f"is {kind}, which would be sent in the clear")
 
 

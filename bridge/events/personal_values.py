@@ -257,14 +257,15 @@ def holds_email(text: str) -> bool:
     return _holds_email(decode_text(text))
 
 
-def find_personal_id(text: str) -> str | None:
+def find_personal_id(text: str, expected: int = PARTS) -> str | None:
     """Return what ``text`` is if it must not be sent in the clear as an id or a name, in words.
 
-    A phone number is recognised by its ``+`` or its grouping: most ids consist of digits alone.
+    A phone number is recognised by its ``+`` or its spaces: most ids consist of digits alone, some
+    of digits and hyphens, which only a name has not.
     """
     if text.isascii() and not _NUMBER_OF_ID.search(text):
         return _WORDS["email"] if holds_email(text) else None
-    kind = find_shape(text, PARTS)
+    kind = find_shape(text, expected)
     return None if kind is None else _WORDS[kind]
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from bridge.errors import InvalidEventError
 from bridge.events.catalog import Catalog
 from bridge.events.event import STANDARD_EVENTS, URL_KEYS
-from bridge.events.personal_values import holds_email
+from bridge.events.personal_values import NONE, describe_kind, find_personal_id
 from bridge.events.properties import (
     MAX_DEPTH,
     MAX_KEYS,
@@ -30,6 +30,14 @@ from bridge.events.tripwire import Found, Tripwire
 from bridge.events.urls import MAX_READ, PRIVATE_PARAMETERS, clean_url
 from bridge.events.user_data import OnDropped, log_dropped, read_user_data
 
+# Besides names and ids, the texts of an event that Meta defines.
+_TEXTS = frozenset(
+    """
+    messaging_channel customer_segmentation advanced_measurement_table data_processing_options
+    """.split()
+)
+_NAMES = {*_TEXTS, "event_name"}
+_PLAIN_KEYS = {"auditing_token": "auditing"}  # its name would make it a secret
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 OnRemoved = Callable[[object, str, Sequence[Found]], None]
@@ -197,18 +205,32 @@ class EventReader:
     def read_details(self, fields: dict[str, Any], on_removed: OnRemoved) -> None:
         """Replace the other objects of a server event by plain copies without personal data.
 
-        What Meta defines there stays, unless it holds an e-mail address: a device is no person.
+        What Meta defines there stays, unless its value is a person's: a device is no person.
 
         Raises:
-            InvalidEventError: One is no plain object, or holds an e-mail address.
+            InvalidEventError: One is no plain object, or what Meta defines holds personal data.
         """
+        for path in _TEXTS & fields.keys():
+            self._refuse_personal(fields[path], path)
         for path in DETAILS.keys() & fields:
             plain = copy_plain(fields[path], path)
             own = {key: plain.pop(key) for key in [*plain] if key not in DETAILS[path]}
             self.clean(fields.get("event_name"), own, path, on_removed)
             for key, value in plain.items():
-                _refuse_emails(value, f"{path}.{key}")
+                self._refuse_personal(value, f"{path}.{key}")
             fields[path] = plain | own
+
+    def _refuse_personal(self, value: object, path: str) -> None:
+        key = path.rpartition(".")[2]
+        words = None
+        if isinstance(value, str) and key in _NAMES:
+            words = find_personal_id(value, NONE)
+        elif isinstance(value, str) and key == "event_id":
+            words = find_personal_id(value)
+        elif found := self._tripwire.clean(copy_plain({_PLAIN_KEYS.get(key, key): value}, path)):
+            words = describe_kind(found[0].kind)
+        if words:
+            raise InvalidEventError(path, f"holds {words}, which would be sent in the clear")
 
     def clean(self, name: object, plain: dict[str, Any], path: str, on_removed: OnRemoved) -> None:
         """Remove personal data from the object ``plain``, a plain copy, in place."""
@@ -282,12 +304,3 @@ def _check_numbers(value: object, most: int, path: str, depth: int) -> None:
     elif isinstance(value, list):
         for item in value:
             _check_numbers(item, most, path, depth - 1)
-
-
-def _refuse_emails(value: object, path: str) -> None:
-    if isinstance(value, str) and holds_email(value):
-        raise InvalidEventError(path, "holds an e-mail address, which would be sent in the clear")
-    if isinstance(value, dict):
-        value = [*value, *value.values()]
-    for item in value if isinstance(value, list) else ():
-        _refuse_emails(item, path)

@@ -58,7 +58,7 @@ MAX_NESTED = 8  # levels of objects and lists in a text that is JSON
 _SEGMENT = re.compile(r"([^\s.\[\]]{1,100})((?:\[\])*)")
 # A key as programmers choose it; any other may be data itself, a name or a number.
 _CHOSEN = re.compile(r"(?!.*\d{6})[A-Za-z_$][\w$-]{0,63}", re.ASCII)
-_PARAMETER = re.compile(r"[?&#;]([^=?&#;\s]{1,64}+)=([^&#;\s]{1,200}+)")
+_PARAMETER = re.compile(r"(?:^|[?&#;])([^=?&#;\s]{1,64}+)=([^&#;\s]{1,200}+)")
 MAX_PARAMETERS = 200  # of one text
 
 _At = tuple["_At", str | int] | None  # the path so far, the last step outside

@@ -48,6 +48,18 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "social security number": ({"note": "SSN 078-05-1120"}, ("078-05-1120",)),
     "token": ({"session": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"}, ("eyJhbGci",)),
+    "full name of a customer": ({"customer": "Marilou Carr"}, ("Marilou",)),
+    "full name under another language's key": ({"kunde": {"name": "Marilou"}}, ("Marilou",)),
+    "name of a delivery": ({"shipping_name": "Marilou Carr"}, ("Marilou",)),
+    "line of an address": ({"ship_to": {"line1": "Elm Row 5"}}, ("Elm Row",)),
+    "mobile number in German": ({"handy": "1707654321"}, ("7654321",)),
+    "day of birth": ({"bday": "1815-12-10"}, ("1815",)),
+    "e-mail address as entities": ({"note": "mary&#64;example.com"}, ("mary",)),
+    "e-mail address, escaped": ({"note": "mary\\u0040example.com"}, ("mary",)),
+    "e-mail address with spaces": ({"note": "mary @ example.com"}, ("mary",)),
+    "e-mail address, encoded five times": ({"note": "mary%2525252540example.com"}, ("mary",)),
+    "text that is JSON": ({"note": '{"buyer":{"name":"Marilou"}}'}, ("Marilou",)),
+    "parameter of a person in a URL": ({"url": "https://a.ex/?fname=Marilou"}, ("Marilou",)),
     "password": ({"account": {"password": "hunter2"}}, ("hunter2",)),
 }
 HARMLESS = {"order_id": "A-1001", "content_ids": ["4006381333931"], "note_2": "20 x 30 cm"}
@@ -279,6 +291,72 @@ def test_other_objects_of_an_event_lose_personal_data_too(key: str, detail: Any)
     assert "mary" not in str(fields)
     assert removed == [key]
     assert msgspec.json.encode(fields)
+
+
+PERSONAL = {
+    "e-mail address": "mary@example.com",
+    "encoded": "mary&#64;example.com",
+    "phone number": "+49 170 7654321",
+    "national phone number": "0170 7654321",
+    "card number": "4111 1111 1111 1111",
+    "card number as stored": "4111111111111111",
+    "IBAN": "DE89 3704 0044 0532 0130 00",
+}
+
+
+@pytest.mark.parametrize("value", PERSONAL.values(), ids=PERSONAL)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "event_name",
+        "event_id",
+        "messaging_channel",
+        "customer_segmentation",
+        "advanced_measurement_table",
+        "app_data.install_referrer",
+        "app_data.extinfo[]",
+        "app_data.mine",
+        "original_event_data.event_name",
+        "original_event_data.event_id",
+        "original_event_data.mine",
+        "attribution_data.scope",
+        "attribution_data.auditing_token",
+        "attribution_data.mine",
+        "data_processing_options[]",
+    ],
+)
+async def test_no_part_of_an_event_holds_personal_data(
+    bridge: Bridge, place: str, value: str
+) -> None:
+    """It is refused or removed; user data has a place of its own."""
+    event: dict[str, Any] = {"event_name": "Quiz Done", "event_id": "1"}
+    path, _, key = place.removesuffix("[]").partition(".")
+    content: Any = [value] if place.endswith("[]") else value
+    event[path] = {key: content} if key else content
+    if path == "attribution_data":
+        event[path] |= {"ad_id": "1", "touchpoint_ts": 1}
+    try:
+        out: object = bridge.enrich(event, visitor=visit(bridge))
+    except InvalidEventError as error:
+        out = error
+    assert value not in str(out)
+    assert not isinstance(out, InvalidEventError) or out.field.startswith(path)
+
+
+def test_what_meta_defines_of_a_device_stays() -> None:
+    given = {
+        "event_name": "Lead",
+        "app_data": {
+            "extinfo": ["i2", "com.a.b", "1.0", "1.0.2", "17.4", "iPhone14,5", "en_US", "CET"],
+            "vendor_id": "F47AC10B-58CC-4372-A567-0E02B2C3D479",
+            "install_referrer": "utm_source=google&utm_medium=cpc",
+            "campaign_ids": "120210000000000001",
+        },
+        "attribution_data": {"ad_id": "23851234567890123", "auditing_token": "a1b2c3d4e5"},
+        "original_event_data": {"event_name": "Purchase", "order_id": "0123-4567890"},
+    }
+    fields, _, _ = EventReader().read_event(given, SERVER_EVENT, lambda *removed: None)
+    assert {key: fields[key] for key in given} == given
 
 
 def read(name: str, properties: dict[str, Any], entrance: Entrance) -> dict[str, Any]:
