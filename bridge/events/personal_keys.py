@@ -41,7 +41,8 @@ PERSON = 1  # customer, user: who has a name and lives somewhere
 PLACE = 2  # billing, shipping: where a person lives
 THING = 4  # a product, a shop, a pet
 PAGE = 8  # the parameters in the address of a page, which forms may have written
-ABOUT = (NOTHING, PERSON, PLACE, THING, PAGE)
+VENUE = 16  # of things, those that people call and visit: a shop, a hotel
+ABOUT = (NOTHING, PERSON, PLACE, THING, PAGE, THING | VENUE)
 
 # What is expected under a key, so that it is nobody's.
 ANYTHING = 0
@@ -113,7 +114,7 @@ def _read_name(text: str) -> list[str] | None:
     if not 2 <= len(words) <= 5 or not all(map(_NAME_WORD.fullmatch, words)):
         return None
     plain = {_drop_accents(word).lower() for word in words}
-    return words if plain.isdisjoint(words_of.NO_NAMES) else None
+    return words if plain.isdisjoint(_NO_NAMES) else None
 
 
 def _is_ip(text: str) -> bool:
@@ -133,12 +134,13 @@ KEPT = Verdict(opens=THING, expected=NUMBERS)  # texts and numbers under it are 
 # A number that is no person's is expected: an id, a date, a price.
 NUMERIC = Verdict(expected=NUMBERS)
 LABEL = Verdict(expected=PARTS)  # the name of a thing
+_NAME_OF_ANY = Verdict(expected=PARTS, opens=PERSON)  # ``name: {"first": …}``
 PUBLIC = Verdict(expected=NUMBERS, is_public=True)
 _PAGE = Verdict(opens=THING, of_url=PAGE)
 
 _TEXT = Verdict(personal=True)
 _ANY = Verdict(personal=True, numbers=True)
-_PHONE = Verdict(personal=True, numbers=True, fits=has_digits(6), unless=THING, instead=PUBLIC)
+_PHONE = Verdict(personal=True, numbers=True, fits=has_digits(6), unless=VENUE, instead=PUBLIC)
 _CARD = Verdict(personal=True, numbers=True, fits=has_digits(6))
 _BIRTH = Verdict(personal=True, numbers=True, unless=THING)
 _HOME = Verdict(personal=True, numbers=True, unless=THING)
@@ -150,6 +152,7 @@ _PART = Verdict(personal=True, only=PERSON | PLACE)
 _OF_PLACE = Verdict(personal=True, numbers=True, only=PERSON | PLACE)
 _OPENS = {about: Verdict(opens=about) for about in ABOUT}
 _OPENS[PERSON] = Verdict(personal=True, fits=is_full_name, opens=PERSON)
+_OPENS_DESK = Verdict(opens=THING | VENUE, expected=NUMBERS, is_public=True)
 _OPENS_NAMED = Verdict(personal=True, fits=is_any_full_name, opens=PERSON)
 _OPENS_DESTINATION = Verdict(personal=True, fits=_is_destination, opens=PLACE)
 
@@ -181,7 +184,9 @@ _SUBJECTS = (
     dict.fromkeys(words_of.PEOPLE, PERSON)
     | dict.fromkeys(words_of.PLACES, PLACE)
     | dict.fromkeys(words_of.THINGS, THING)
+    | dict.fromkeys(words_of.VENUES | words_of.DESKS, THING | VENUE)
 )
+_NO_NAMES = words_of.NO_NAMES | words_of.PEOPLE
 _TO = frozenset({"bill", "deliver", "ship", "sold"})  # ``ship_to``
 
 # ``has_email``, ``opt_in_sms``, ``num_phones`` are about the data, not the data.
@@ -228,6 +233,8 @@ def judge_key(key: str, about: int) -> Verdict:
     if about & verdict.unless:
         return verdict.instead or PLAIN
     if verdict.only and not about & verdict.only:
+        if verdict is _NAME and about == NOTHING:
+            return _NAME_OF_ANY
         return LABEL if verdict.expected == PARTS else PLAIN
     if verdict is _NAME and about & PLACE:
         return _FULL_NAME  # ``shipping.name`` may be "Express"
@@ -243,12 +250,26 @@ def _judge(key: str, about: int) -> Verdict:
         return KEPT if about & THING else NUMERIC
     if whole in _WHOLE:
         return _WHOLE[whole]
+    if words[-2:-1] == ["line"] and words[-1].isdigit() and _about(words[:-2]) & (PERSON | PLACE):
+        return _HOME
     while words and (words[-1].isdigit() or words[-1] in _DIGEST_WORDS):
         words.pop()
     if not words:
         return PLAIN
-    verdict = None if words[0] in _ASIDES else _judge_name(words)
-    return verdict or _judge_subject(words, whole)
+    verdict = None if words[0] in _ASIDES else _judge_name(_order(words))
+    return verdict or _judge_subject(words, whole, about)
+
+
+def _order(words: list[str]) -> list[str]:
+    """Return ``words`` with a person first: ``telefono_cliente`` is ``cliente_telefono``."""
+    if len(words) == 1:
+        for prefix in words_of.PREFIXES:
+            if words[0].startswith(prefix) and words[0][len(prefix) :] in _NAMES:
+                return [prefix, words[0][len(prefix) :]]
+        return words
+    if words[-1] not in words_of.NAMED_LAST:
+        return words
+    return [words[-1], *(word for word in words[:-1] if word not in words_of.PARTICLES)]
 
 
 def _judge_name(words: list[str]) -> Verdict | None:
@@ -277,20 +298,22 @@ def _judge_name(words: list[str]) -> Verdict | None:
     return None
 
 
-def _judge_subject(words: list[str], whole: str) -> Verdict:
+def _judge_subject(words: list[str], whole: str, about: int) -> Verdict:
     if whole in words_of.PAGES:
-        return _PAGE
+        return _OPENS[THING] if about & THING else _PAGE
     if words[-1] in words_of.NUMERIC:
         return NUMERIC
     while len(words) > 1 and words[-1] in _DETAIL_WORDS:
         words = words[:-1]
     if words[-1] == "to" and len(words) > 1 and words[-2] in _TO:
         return _OPENS_DESTINATION
-    about = _about(words[-1:])
-    if about & PERSON:
+    subject = _about(words[-1:])
+    if subject & PERSON:
         return _OPENS_NAMED if words_of.ALWAYS_NAMED & {words[-1], whole} else _OPENS[PERSON]
-    if about:
-        return _OPENS[about]
+    if words[-1] in words_of.DESKS:
+        return _OPENS_DESK
+    if subject:
+        return _OPENS[subject]
     return LABEL if words[-1] in words_of.LABELS else PLAIN
 
 

@@ -28,6 +28,7 @@ Gitleaks list them. False positives others met: zaproxy issues 6639 (decimals) a
 
 from __future__ import annotations
 
+import binascii
 import re
 import unicodedata
 from itertools import islice, pairwise
@@ -79,12 +80,14 @@ _SPELLED_AT = re.compile(r" ?[(\[] ?at[)\]] ?")
 _SPELLED_DOT = re.compile(r" ?[(\[] ?dot[)\]] ?")
 
 # ``logo@2x.png`` is a picture for a dense screen.
-_MAIL_HOST = re.compile(r"@ ?(?!\d(?:\.\d)?x\.)((?:[\w-]{1,63}+\.){1,8})([^\W\d_]{2,24}+|xn--)")
+_MAIL_HOST = re.compile(
+    r"@ ?(?!\d(?:\.\d)?x\.)((?:[\w-]{1,63}+\.){1,8})([^\W\d_]{2}\w{0,22}+|xn--)"
+)
 _MAILBOX = frozenset(".+'\"!~*$-_")  # besides letters and digits, what can stand before the @
 _FILES = frozenset(
     """
-    avif bmp css csv doc docx gif htm html ico jpeg jpg js json mjs mpeg php pdf png svg tif tiff
-    txt webm webp woff xls xlsx xml
+    avif bmp css csv doc docx gif heic htm html ico jpeg jpg js json mjs mkv mp3 mp4 mpeg php pdf
+    png svg tif tiff txt webm webp woff woff2 xls xlsx xml
     """.split()
 )
 _COMMON_DOMAINS = frozenset("com net org info example".split())
@@ -96,7 +99,8 @@ _BEFORE_PLACE = frozenset(
     """.split()
 )
 
-JWT = re.compile(r"(?<![\w-])eyJ[\w-]{5,}+\.[\w-]{4,}+\.[\w-]")
+_JWT = re.compile(r"(?<![\w-])(eyJ[\w-]{5,}+)\.[\w-]{4,}+\.[\w-]")
+_URL_SAFE = str.maketrans("-_", "+/")
 # Every alternative starts with a letter of its own, which the engine looks for first.
 _SECRET = re.compile(
     r"AKIA[A-Z0-9]{16}(?![A-Za-z0-9])|ASIA(?=[A-Z]{0,15}\d)[A-Z0-9]{16}(?![A-Za-z0-9])"  # Amazon
@@ -329,7 +333,9 @@ def _examine(text: str, expected: int) -> Kind | None:
     text = decode_text(text)
     if "@" in text and _holds_email(text):
         return "email"
-    if "eyJ" in text and JWT.search(text):
+    if "eyJ" in text and any(
+        _is_jose_header(match[1]) for match in islice(_JWT.finditer(text), MAX_CHECKED)
+    ):
         return "jwt"
     for match in _SECRET.finditer(text) if len(text) >= MIN_SECRET else ():
         start = match.start()
@@ -435,6 +441,12 @@ def _holds_phone(numbers: str, *, loose: bool = True) -> bool:
     return any(10 <= len(digits) <= 12 for digits in grouped)
 
 
+def _is_jose_header(text: str) -> bool:
+    """Return whether ``text`` begins as an encoded JSON object does: ``eyJewel`` does not."""
+    start = text[: min(len(text), 64) // 4 * 4]
+    return b'":' in binascii.a2b_base64(start.translate(_URL_SAFE))
+
+
 def _is_list(run: str) -> bool:
     """Return whether ``run`` is a list of sizes or models: ``11/12/13/14``, ``36 38 40 42``."""
     if run[0] == "+":
@@ -445,6 +457,8 @@ def _is_list(run: str) -> bool:
     numbers = [int(group) for group in groups]
     steps = {later - earlier for earlier, later in pairwise(numbers)}
     if len(steps) == 1 and 0 < abs(min(steps)) <= 10:
+        return True
+    if len(groups) > 5 and all(len(group) < 3 for group in groups):
         return True
     is_short = all(
         number < 100 and group[0] != "0" for number, group in zip(numbers, groups, strict=True)

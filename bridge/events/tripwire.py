@@ -245,7 +245,6 @@ class Tripwire:
             verdict = verdicts.get(plain) or self._judge_key(plain, about)
             if (
                 verdict.personal
-                and verdict.opens is None
                 and verdict.holds(unquote_plus(value))
                 and _compared(plain) not in self._allowed_keys
             ):

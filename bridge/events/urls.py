@@ -133,7 +133,9 @@ def _is_private(name: str, value: str, private: frozenset[str], is_suspect: bool
         verdict = _ANY if find_shape(name, ALL) else None
     else:
         verdict = _judge_name(name, private)
-    if verdict is not None and (verdict.fits is None or verdict.fits(decode_text(value))):
+    if verdict is not None and (
+        verdict.fits is None or verdict.fits(decode_text(value.replace("+", " ")))
+    ):
         return True
     if (is_suspect or len(value) >= MIN_SECRET) and _holds_data(value):
         return True
