@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bridge.events import personal_words as words_of
 
@@ -66,6 +66,8 @@ class Verdict:
             ``PARTS`` of the names of things, or ``ANYTHING``.
         is_public: Whether telephone numbers under it are everybody's: a shop's.
         of_url: What the parameters of a URL under it are about.
+        is_simple: Whether nothing but the shape of a text under it counts.
+        of_words: Whether a text counts only if it is a full name, of several words.
     """
 
     personal: bool = False
@@ -78,6 +80,12 @@ class Verdict:
     expected: int = ANYTHING
     is_public: bool = False
     of_url: int = THING
+    is_simple: bool = field(init=False)
+    of_words: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_simple", not (self.personal or self.is_public))
+        object.__setattr__(self, "of_words", self.fits in (is_full_name, is_any_full_name))
 
     def holds(self, text: str) -> bool:
         """Return whether ``text`` is a person's by this key: given, and what the key means."""
@@ -94,6 +102,8 @@ def is_full_name(text: str) -> bool:
 
     ``"Ada Lovelace"`` and ``"Lovelace, Ada"`` are, ``"DHL Express"`` is not.
     """
+    if " " not in text and text.isascii():
+        return False
     words = _read_name(text)
     return words is not None and all(
         word[0].isupper() or not word.islower() or word in words_of.PARTICLES for word in words
@@ -106,7 +116,7 @@ def is_any_full_name(text: str) -> bool:
 
 
 def _read_name(text: str) -> list[str] | None:
-    if len(text) > MAX_FULL_NAME or (" " not in text and text.isascii()):
+    if len(text) > MAX_FULL_NAME:
         return None
     words = [word for word in _NAME_PARTS.split(text) if word]
     if len(words) == 1 and _CJK_NAME.fullmatch(words[0]):

@@ -238,7 +238,7 @@ def find_shape(text: str, expected: int = NONE) -> Kind | None:
         or "at)" in text
         or "at]" in text
     ):
-        return _examine(text, expected)
+        return _examine(decode_text(text), expected)
     if len(text) >= MIN_SECRET and not _DIGIT(text):
         if " " not in text or (not text.isascii() and _WIDE_SIGN(text)):
             return _examine(text, expected)
@@ -330,7 +330,8 @@ def _has_long_word(text: str) -> bool:
 
 
 def _examine(text: str, expected: int) -> Kind | None:
-    text = decode_text(text)
+    if not text.isascii():
+        text = decode_text(text)
     if "@" in text and _holds_email(text):
         return "email"
     if "eyJ" in text and any(

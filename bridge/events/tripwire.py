@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -58,7 +57,7 @@ MAX_NESTED = 8  # levels of objects and lists in a text that is JSON
 _SEGMENT = re.compile(r"([^\s.\[\]]{1,100})((?:\[\])*)")
 # A key as programmers choose it; any other may be data itself, a name or a number.
 _CHOSEN = re.compile(r"(?!.*\d{6})[A-Za-z_$][\w$-]{0,63}", re.ASCII)
-_PARAMETER = re.compile(r"(?:^|[?&#;])([^=?&#;\s]{1,64}+)=([^&#;\s]{1,200}+)")
+_PARAMETER = re.compile(r"[?&#;]([^=?&#;\s]{1,64}+)=([^&#;\s]{1,200}+)")
 MAX_PARAMETERS = 200  # of one text
 
 _At = tuple["_At", str | int] | None  # the path so far, the last step outside
@@ -137,13 +136,18 @@ class Tripwire:
             # What applies to nearly all values comes first and costs no call.
             if kind is str:
                 if verdict is KEPT or (
-                    not verdict.personal and (len(value) < MIN_LENGTH or value.isalpha())
+                    (len(value) < MIN_LENGTH or value.isalpha())
+                    and (
+                        not verdict.personal
+                        or (verdict.of_words and value.isascii() and " " not in value)
+                    )
                 ):
                     continue
-                if verdict.personal or verdict.is_public or "=" in value or value[0] in "[{":
-                    hit = self._judge_text(value, verdict)
-                else:
-                    hit = find_shape(value, verdict.expected)
+                hit = (
+                    find_shape(value, verdict.expected)
+                    if verdict.is_simple and "=" not in value and value[0] not in "[{"
+                    else self._judge_text(value, verdict)
+                )
             elif kind is int or kind is float:
                 if verdict is NUMERIC or (not verdict.personal and value < MIN_CARD):
                     continue
@@ -184,6 +188,8 @@ class Tripwire:
                 continue
             hit = None
             if kind is str:
+                if not verdict.personal and (len(item) < MIN_LENGTH or item.isalpha()):
+                    continue
                 hit = self._judge_text(item, verdict)
             elif kind is int or kind is float:
                 hit = _judge_number(item, verdict)
@@ -240,13 +246,13 @@ class Tripwire:
 
     def _find_parameter(self, text: str, about: int) -> Kind | None:
         verdicts = self._verdicts[about]
-        for name, value in islice(_PARAMETER.findall(text), MAX_PARAMETERS):
-            plain = decode_text(name) if "%" in name else name
-            verdict = verdicts.get(plain) or self._judge_key(plain, about)
+        query = text if "://" in text else f"?{text}"
+        for name, value in _PARAMETER.findall(query)[:MAX_PARAMETERS]:
+            verdict = verdicts.get(name) or self._judge_key(decode_text(name), about)
             if (
                 verdict.personal
                 and verdict.holds(unquote_plus(value))
-                and _compared(plain) not in self._allowed_keys
+                and _compared(decode_text(name)) not in self._allowed_keys
             ):
                 return "key"
         return None

@@ -115,7 +115,7 @@ _clean_address = lru_cache(maxsize=CACHE_SIZE)(_read_address)
 
 def _clean_query(query: str, private: frozenset[str], length: int) -> str:
     """Return the parameters that may leave, as far as they fit into ``length`` characters."""
-    is_suspect = "%" in query or "@" in query or "+" in query or "eyJ" in query
+    is_suspect = "%" in query.replace("%20", "") or "@" in query or "+" in query or "eyJ" in query
     kept = []
     for pair in islice(query.replace(";", "&").split("&"), MAX_PIECES):
         name, _, value = pair.partition("=")
