@@ -33,12 +33,12 @@ LIMITED_DATA_USE = {
 
 _IDS = ("event", "userId", "anonymousId", "messageId")
 
-# What Segment defines in ``context``, except for ids: an app that writes it means it. Keys of the
-# app's own are searched for personal data like properties.
+# What Segment defines in ``context`` of a person and a device: an app that writes it means it. All
+# else is searched for personal data like properties.
 _CONTEXT_KEYS = frozenset(
     """
-    active app campaign channel consent dataProcessingOptions device fbc fbp ip library locale
-    location network os page protocols referrer screen timezone traits userAgent userAgentData
+    consent dataProcessingOptions device fbc fbp ip location page protocols traits userAgent
+    userAgentData
     """.split()
 )
 

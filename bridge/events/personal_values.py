@@ -267,7 +267,7 @@ def find_personal_id(text: str, expected: int = PARTS) -> str | None:
     A phone number is recognised by its ``+`` or its spaces: most ids consist of digits alone, some
     of digits and hyphens, which only a name has not.
     """
-    if text.isascii() and not _NUMBER_OF_ID.search(text):
+    if expected == PARTS and text.isascii() and not _NUMBER_OF_ID.search(text):
         return _WORDS["email"] if holds_email(text) else None
     kind = find_shape(text, expected)
     return None if kind is None else _WORDS[kind]

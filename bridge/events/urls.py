@@ -64,7 +64,7 @@ def clean_url(
     The fragment and a user name or password go; so do query parameters whose name is a person's
     data or ``private``, and those that hold an e-mail address, a telephone number or a token. A
     part of the path that does becomes ``redacted``. Of a URL of more than 2048 characters the last
-    parameters are left out; one without its query may have ``max_address``, at most 4096.
+    parameters are left out; one whose path alone is as long may have ``max_address``, at most 4096.
     """
     if len(raw) > MAX_READ:
         raw = _shorten(raw)
@@ -80,7 +80,8 @@ def clean_url(
         return clean
     if " " in query or not (query.isascii() and query.isprintable()):
         return None
-    kept = _clean_query(query, private, MAX_LENGTH - len(clean) - 1)
+    most = MAX_LENGTH if len(clean) < MAX_LENGTH else max_address
+    kept = _clean_query(query, private, most - len(clean) - 1)
     return f"{clean}?{kept}" if kept else clean
 
 

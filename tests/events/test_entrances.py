@@ -304,6 +304,28 @@ PERSONAL = {
 }
 
 
+@pytest.mark.parametrize("name", ["650-555-0100", "Called 0170 1234567", "For 078-05-1120"])
+async def test_name_of_an_event_holds_no_number_of_a_person(bridge: Bridge, name: str) -> None:
+    with pytest.raises(InvalidEventError, match="event_name: is "):
+        bridge.enrich({"event_name": name}, visitor=visit(bridge))
+
+
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        "860-500-2010",
+        "650-555-0100",
+        "0423-123456",
+        "105-12-3456",
+        "4111111111111112",
+        "1000234567",
+    ],
+)
+async def test_id_of_an_order_may_have_hyphens(bridge: Bridge, event_id: str) -> None:
+    event = {"event_name": "Lead", "event_id": event_id}
+    assert bridge.enrich(event, visitor=visit(bridge))["event_id"] == event_id
+
+
 @pytest.mark.parametrize("value", PERSONAL.values(), ids=PERSONAL)
 @pytest.mark.parametrize(
     "place",
@@ -341,6 +363,25 @@ async def test_no_part_of_an_event_holds_personal_data(
         out = error
     assert value not in str(out)
     assert not isinstance(out, InvalidEventError) or out.field.startswith(path)
+
+
+async def test_what_segment_defines_in_a_context_is_examined(bridge: Bridge) -> None:
+    context = {
+        "campaign": {"name": "summer", "source": "fb", "content": "for mary@example.com"},
+        "app": {"name": "Shop", "version": "2.1.0", "build": "+49 170 1234567"},
+        "screen": {"width": 390, "height": 844, "note": "mary&#64;example.com"},
+        "os": {"name": "iOS", "version": "17.4"},
+        "locale": "de-CH",
+    }
+    message = {"event": "Quiz Done", "context": context}
+    enriched = bridge.enrich(message, visitor=visit(bridge))["context"]
+    assert {key: enriched[key] for key in context} == {
+        "campaign": {"name": "summer", "source": "fb"},
+        "app": {"name": "Shop", "version": "2.1.0"},
+        "screen": {"width": 390, "height": 844},
+        "os": {"name": "iOS", "version": "17.4"},
+        "locale": "de-CH",
+    }
 
 
 def test_what_meta_defines_of_a_device_stays() -> None:
