@@ -73,6 +73,7 @@ async def track(
     event_source_url: str | None = None,
     referrer_url: str | None = None,
     to: str | Iterable[str] | None = None,
+    test_event_code: str | None = None,
     connection: Any = None,
 ) -> Event:
     """Store an event for every destination, and ask the browser for its copy.
@@ -94,6 +95,7 @@ async def track(
         referrer_url: The page before that one.
         to: Names of the destinations that get it, such as ``meta`` or ``meta:1234567890``; all by
             default.
+        test_event_code: Shows this event under "Test events" in Events Manager; it still counts.
         connection: Your own connection to the database that holds the outbox: the event is
             committed with your transaction, or not at all.
 
@@ -118,6 +120,7 @@ async def track(
         event_source_url=event_source_url,
         referrer_url=referrer_url,
         to=to,
+        test_event_code=test_event_code,
         connection=connection,
     )
 
@@ -134,6 +137,7 @@ def track_sync(
     event_source_url: str | None = None,
     referrer_url: str | None = None,
     to: str | Iterable[str] | None = None,
+    test_event_code: str | None = None,
     connection: Any = None,
 ) -> Event:
     """Do the same as ``track``, from a sync handler that runs in a thread.
@@ -149,6 +153,7 @@ def track_sync(
         event_source_url: As for ``track``.
         referrer_url: As for ``track``.
         to: As for ``track``.
+        test_event_code: As for ``track``.
         connection: As for ``track``.
 
     Returns:
@@ -171,6 +176,7 @@ def track_sync(
         event_source_url=event_source_url,
         referrer_url=referrer_url,
         to=to,
+        test_event_code=test_event_code,
         connection=connection,
     )
 

@@ -423,6 +423,7 @@ class Bridge:
         event_source_url: str | None = None,
         referrer_url: str | None = None,
         to: str | Iterable[str] | None = None,
+        test_event_code: str | None = None,
         connection: Any = None,
     ) -> Event:
         """Store an event for every destination, and ask the browser for its copy.
@@ -445,7 +446,10 @@ class Bridge:
             self._check_name(name)
         try:
             event, context = self._enricher.complete(given, visitor, now=time.time())
-            context = context._replace(reaches_meta=destinations.reach_meta)
+            context = context._replace(
+                reaches_meta=destinations.reach_meta,
+                test_event_code=test_event_code,
+            )
         except InvalidEventError as error:
             if self._on_invalid == "raise":
                 raise
@@ -490,6 +494,7 @@ class Bridge:
         event_source_url: str | None = None,
         referrer_url: str | None = None,
         to: str | Iterable[str] | None = None,
+        test_event_code: str | None = None,
         connection: Any = None,
     ) -> Event:
         """Do the same as ``track``, from a sync handler that runs in a thread."""
@@ -512,6 +517,7 @@ class Bridge:
             event_source_url=event_source_url,
             referrer_url=referrer_url,
             to=to,
+            test_event_code=test_event_code,
             connection=connection,
         )
         return asyncio.run_coroutine_threadsafe(tracked, loop).result()

@@ -138,9 +138,15 @@ class Lane:
         if not deliveries:
             return False
         self._adapt(deliveries)
-        batches = cut(
-            deliveries, batch_size=self._destination.limits.batch_size, max_bytes=self._byte_budget
-        )
+        groups: dict[bytes, list[Delivery]] = {}
+        for delivery in deliveries:
+            groups.setdefault(self._destination.group(delivery.body), []).append(delivery)
+        size = self._destination.limits.batch_size
+        batches = [
+            batch
+            for group in groups.values()
+            for batch in cut(group, batch_size=size, max_bytes=self._byte_budget)
+        ]
         claim = Claim(batches, leased_until=now + LEASE)
         task = asyncio.create_task(self._deliver(client, claim))
         self._claims[task] = claim

@@ -41,6 +41,7 @@ class EncodingContext(NamedTuple):
         properties: The properties given with that name, without personal data.
         reaches_meta: Whether Meta gets the event from us as well.
         from_browser: Whether a browser reported it.
+        test_event_code: Shows this event under "Test events" in Events Manager.
     """
 
     catalog: Catalog
@@ -49,6 +50,7 @@ class EncodingContext(NamedTuple):
     properties: Mapping[str, Any] = NOTHING
     reaches_meta: bool = False
     from_browser: bool = False
+    test_event_code: str | None = None
 
     def translate(self, event: Event) -> Translated:
         """Return ``event`` in Segment's words: the app's own where it used them."""
@@ -198,6 +200,10 @@ class Destination(ABC):
     @abstractmethod
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
         """Return what the answer means for the whole request; never raises."""
+
+    def group(self, body: bytes) -> bytes:
+        """Return the group of ``body``: bodies of different groups never share a request."""
+        return b""
 
     def encode_identity(
         self, known: Identity, before: Identity, now: float

@@ -24,7 +24,7 @@ from bridge.destinations.base import (
 )
 from bridge.destinations.graph import read_answer
 from bridge.destinations.http import check_base_url, describe
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, UsageError
 from bridge.events.event import Event, UserData
 from bridge.events.normalizers import hash_external_id
 from bridge.randomness import new_uuid
@@ -32,6 +32,9 @@ from bridge.randomness import new_uuid
 GRAPH_URL = "https://graph.facebook.com"
 API_VERSION = "v26.0"
 CHECK_EVENT = "PixelBridgeCheck"
+
+
+_CODE = re.compile(rb"[A-Za-z0-9_-]{1,40}(?=\{)")  # a test event code before its event
 
 
 class Meta(Destination):
@@ -82,17 +85,41 @@ class Meta(Destination):
             self._parameters["test_event_code"] = test_event_code
         if partner_agent:
             self._parameters["partner_agent"] = partner_agent
-        self._tail = b"]," + msgspec.json.encode(self._parameters)[1:]
+        self._tail = self._build_tail()
+
+    def _build_tail(self, **parameters: str) -> bytes:
+        """Return what follows the events in a request's body."""
+        return b"]," + msgspec.json.encode({**self._parameters, **parameters})[1:]
 
     def encode(self, event: Event, context: EncodingContext | None = None) -> bytes:
-        """Return ``event`` as one object of ``data``."""
-        return event.encoded
+        """Return ``event`` as one object of ``data``; its own test event code stands before it.
+
+        The code is a parameter of the whole request.
+
+        Raises:
+            UsageError: The code is not one of Events Manager.
+        """
+        code = context and context.test_event_code
+        if not code:
+            return event.encoded
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", code):
+            raise UsageError(f"test_event_code must be like TEST12345, got {describe(code)}")
+        return code.encode() + event.encoded
+
+    def group(self, body: bytes) -> bytes:
+        """Return the event's own test event code, or nothing."""
+        found = None if body[:1] == b"{" else _CODE.match(body)
+        return found[0] if found else b""
 
     def build_request(self, bodies: Sequence[bytes], now: float = 0.0) -> Request:
-        """Return the POST that carries ``bodies``, at most 1000."""
+        """Return the POST that carries ``bodies``, at most 1000 of one group."""
+        tail = self._tail
+        if bodies and (code := self.group(bodies[0])):
+            bodies = [body.removeprefix(code) for body in bodies]
+            tail = self._build_tail(test_event_code=code.decode())
         return Request(
             url=self._url,
-            content=b'{"data":[' + b",".join(bodies) + self._tail,
+            content=b'{"data":[' + b",".join(bodies) + tail,
             headers={"content-type": "application/json"},
         )
 
@@ -113,8 +140,7 @@ class Meta(Destination):
             action_source="system_generated",
             user_data=UserData(external_id=[hash_external_id(new_uuid())]),
         )
-        parameters = {**self._parameters, "test_event_code": test_event_code}
-        content = b'{"data":[' + event.encoded + b"]," + msgspec.json.encode(parameters)[1:]
+        content = b'{"data":[' + event.encoded + self._build_tail(test_event_code=test_event_code)
         return Check(
             request=replace(self.build_request([]), content=content),
             passed=f'took the test event {CHECK_EVENT}; see it under "Test events"',

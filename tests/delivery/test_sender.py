@@ -16,12 +16,20 @@ import pytest
 import bridge.delivery.breaker
 import bridge.delivery.exchange
 import bridge.delivery.lane
-from bridge import ConfigError, OutboxError
+from bridge import ConfigError, OutboxError, UsageError, track
 from bridge.delivery.sender import Sender
 from bridge.destinations import Limits, Meta
 from bridge.events.event import DAY
 from bridge.outbox import Circuit, Counts, Delivery, SQLiteOutbox
-from tests.factories import make_delivery, make_meta, unix_now
+from tests.factories import (
+    NAVIGATION,
+    make_bridge,
+    make_delivery,
+    make_meta,
+    make_scope,
+    make_visitor,
+    unix_now,
+)
 from tests.servers import Sandbox, poll
 
 META = "meta:1234567890123456"
@@ -765,3 +773,20 @@ async def test_dead_letters_may_be_kept_for_ever(outbox: SQLiteOutbox) -> None:
     await outbox.put([make_lead("old")], unix_now())
     await outbox.bury([make_lead("old")], "refused", 1.0)
     assert await outbox.drop_old(time.time() - float("inf"), 10) == 0
+
+
+async def test_events_with_a_test_event_code_of_their_own_travel_apart(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    bridge = make_bridge(outbox, destinations=[make_meta(graph_url=sandbox.url)], run_sender=False)
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    for code in (None, "TEST1", None, "TEST2", "TEST1"):
+        await track("Lead", visitor=visitor, test_event_code=code)
+    with pytest.raises(UsageError, match="test_event_code must be like TEST12345"):
+        await track("Lead", visitor=visitor, test_event_code='{"')
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    sender.start()
+    await sandbox.wait_for_server_copies(5)
+    sent = [each["events"] for each in await sandbox.requests()]
+    assert sorted(sent) == [1, 2, 2]
+    await sender.stop(deadline=1)
