@@ -22,13 +22,14 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, TypedDict, Unpack
 
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
-from bridge.browser.limits import RATE_LIMIT, Limits
+from bridge.browser.limits import RATE_LIMIT, Buckets, Limits
 from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
@@ -43,7 +44,6 @@ from bridge.enrichment import Enricher
 from bridge.errors import ConfigError, InvalidEventError, OutboxError, UsageError
 from bridge.events.catalog import Catalog
 from bridge.events.event import (
-    MAX_NAME_LENGTH,
     STANDARD_EVENTS,
     ActionSource,
     Event,
@@ -77,6 +77,7 @@ from bridge.visitor.visits import Visits
 
 logger = logging.getLogger("bridge.core")
 
+MISTAKES = 1000  # dead letters an hour of events that were never valid
 MAX_NAMES = 1000  # event names that are checked once
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
 
@@ -203,6 +204,7 @@ class Bridge:
             raise ConfigError(f"on_invalid must be raise or log, got {on_invalid!r:.40}")
         self._on_invalid = on_invalid
         self._known_names = set(STANDARD_EVENTS)
+        self._mistakes = Buckets(MISTAKES / 3600, MISTAKES)
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
         self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
@@ -442,18 +444,21 @@ class Bridge:
             "referrer_url": referrer_url,
         }
         destinations = self.destinations.pick(to)
-        if name not in self._known_names:
+        if type(name) is str and name not in self._known_names:
             self._check_name(name)
+        now = time.time()
         try:
-            event, context = self._enricher.complete(given, visitor, now=time.time())
+            event, context = self._enricher.complete(given, visitor, now=now)
             context = context._replace(
-                reaches_meta=destinations.reach_meta,
-                test_event_code=test_event_code,
+                reaches_meta=destinations.reach_meta, test_event_code=test_event_code
+            )
+            deliveries = destinations.build_deliveries(
+                event, context, due=now, has_given_id=event_id is not None
             )
         except InvalidEventError as error:
             if self._on_invalid == "raise":
                 raise
-            return await self._bury_invalid(name, event_id, error)
+            return await self._bury_invalid(name, event_id, error, visitor, destinations)
         if await self._skips(event, visitor):
             return event
         # The caller's transaction may roll back, and may lock what another would write: who the
@@ -462,15 +467,14 @@ class Bridge:
             await self._send_identity(visitor, connection=connection)
         # Before the event is stored: the response may start meanwhile, or other twins may fill it.
         twin = None
-        if self._pixel_ids:
+        # A twin goes to all pixels of the page.
+        if self._pixel_ids and destinations.pixel_ids == self._pixel_ids:
             twin = visitor.attach_twin(event, is_certain=connection is None)
         hold = self._browser_hold if twin else 0.0
         is_new: bool | None = False
         try:
-            now = time.time()
-            deliveries = destinations.build_deliveries(
-                event, context, due=now + hold, has_given_id=event_id is not None
-            )
+            if hold:
+                deliveries = [replace(each, due=now + hold) for each in deliveries]
             is_new = await self._intake.put(
                 deliveries, now, connection=connection, may_lose=connection is None
             )
@@ -544,9 +548,9 @@ class Bridge:
             raise InvalidEventError("user_id", words)
         visitor.identify(text, UserData(**self._event_reader.read_user_data(user_data)))
 
-    def _check_name(self, name: object) -> None:
+    def _check_name(self, name: str) -> None:
         """Warn once of a custom name that looks like a mistyped standard one."""
-        if not isinstance(name, str) or self._event_reader.catalog.find(name) is not None:
+        if self._event_reader.catalog.find(name) is not None:
             return
         if len(self._known_names) < MAX_NAMES:
             self._known_names.add(name)
@@ -555,29 +559,49 @@ class Bridge:
             logger.warning("track(%r): a custom event; did you mean %s?", shown, close[0])
 
     async def _bury_invalid(
-        self, name: object, event_id: object, error: InvalidEventError
+        self,
+        name: object,
+        event_id: object,
+        error: InvalidEventError,
+        visitor: Visitor,
+        destinations: Destinations,
     ) -> Event:
-        """Keep a mistaken event as a dead letter with the reason; nothing of its content."""
+        """Keep a mistaken event as a dead letter with the reason; nothing of its content.
+
+        It has expired: nobody can send it again as it is.
+        """
         now = time.time()
+        is_named = is_event_name(name) and not find_personal_id(str(name))
+        has_id = is_event_id(event_id) and not find_personal_id(str(event_id))
         event = Event(
-            event_name=str(name)[:MAX_NAME_LENGTH] if is_event_name(name) else "invalid",
+            event_name=str(name) if is_named else "invalid",
             event_time=int(now),
-            event_id=str(event_id) if is_event_id(event_id) else new_uuid(),
+            event_id=str(event_id) if has_id else new_uuid(),
             action_source="other",
         )
+        reason = _describe_mistake(error)
         self.counters["invalid_events"] += 1
-        logger.error("%s is not sent: %s", event.event_name, error)
-        event.settle("invalid", str(error))
-        deliveries = self.destinations.build_deliveries(
-            event, EncodingContext(self._event_reader.catalog), due=now + SEAL_MAX_AGE
-        )
+        shown = escape_unprintable(event.event_name)
+        event.settle("invalid", reason)
+        if visitor.skip_reason is not None:
+            return event
+        logger.error("%s is not sent: %s", shown, reason)
+        if self._mistakes.find_wait("all", 1, now):
+            return event  # one on every page must not fill the outbox
+        self._mistakes.take("all", 1, now)
+        deliveries = [
+            replace(each, expires=now)
+            for each in destinations.build_deliveries(
+                event, EncodingContext(self._event_reader.catalog), due=now + SEAL_MAX_AGE
+            )
+        ]
         try:
-            stored = await self.outbox.put(deliveries, now)
-            # What waits under the same id is right, and stays.
-            new = [each for each, is_new in zip(deliveries, stored, strict=True) if is_new]
-            await self.outbox.bury(new, f"invalid: {error}", now)
+            # What is known under the same id is right, or dead already, and stays.
+            if not await self.outbox.has(event.event_name, event.event_id):
+                await self.outbox.put(deliveries, now)
+                await self.outbox.bury(deliveries, f"invalid: {reason}", now)
         except OutboxError as failure:
-            logger.error("%s: the dead letter is not kept: %s", event.event_name, failure)
+            logger.error("%s: the dead letter is not kept: %s", shown, failure)
         return event
 
     async def erase(
@@ -616,6 +640,7 @@ class Bridge:
                 self.counters["withdrawn"] += await self.outbox.withdraw(subjects)
             except OutboxError as error:
                 logger.error("what waits for a visitor who denied cannot be taken back: %s", error)
+                visitor.keep_denied()
 
     async def _skips(self, event: Event, visitor: Visitor) -> bool:
         """Return whether ``event`` must not be sent, and count it if so."""
@@ -652,6 +677,13 @@ def _read_paths(paths: str | Iterable[str]) -> list[str]:
         if not path.startswith("/"):
             raise ConfigError(f"exclude_paths must be like ['/static'], got {path!r}")
     return listed
+
+
+def _describe_mistake(error: InvalidEventError) -> str:
+    """Return an error's text; a field that could be personal itself is not named."""
+    is_ours = re.fullmatch(r"[A-Za-z_]+(?:[.\[\]0-9A-Za-z_]*)", error.field[:100])
+    is_personal = find_personal_id(error.field) or re.search(r"[0-9]{4}|@", error.field)
+    return f"{error.field if is_ours and not is_personal else '(a key)'}: {error.reason}"
 
 
 def _read_hosts(hosts: str | Iterable[str]) -> tuple[str, ...]:

@@ -297,7 +297,7 @@ async def _read_bytes(request: Request) -> bytes | None:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > 9 or int(announced) > MAX_BODY):
         return None
-    body = b""
+    body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
@@ -305,7 +305,7 @@ async def _read_bytes(request: Request) -> bytes | None:
                 return None
     except ClientDisconnect:
         return None  # the refusal reaches nobody
-    return body
+    return bytes(body)
 
 
 def _accepts_gzip(header: str) -> bool:

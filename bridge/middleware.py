@@ -18,20 +18,12 @@ from bridge.visitor.capture import Capture
 from bridge.visitor.visitor import VISITOR, Visitor
 
 # Directives that keep a response out of shared caches; ``private="field"`` does not.
-_UNSHARED = frozenset({b"private", b"no-store", b"bypass-cache", b"0"})
+_UNSHARED = frozenset({b"private", b"no-store"})
+_BYPASSED = frozenset({b"private", b"no-store", b"no-cache", b"bypass-cache", b"0", b"max-age=0"})
 # What caches and CDNs read instead of Cache-Control.
 # Source: RFC 9213, "Targeted HTTP Cache Control"; nginx, ngx_http_proxy_module
 # (X-Accel-Expires: 0 disables caching); Akamai, "Edge-Control", read 2026-11-29.
-_CDN_HEADERS = (
-    b"cdn-cache-control",
-    b"cloudflare-cdn-cache-control",
-    b"vercel-cdn-cache-control",
-    b"netlify-cdn-cache-control",
-    b"surrogate-control",
-    b"edge-control",
-    b"x-accel-expires",
-)
-_CACHE_HEADERS = frozenset({b"cache-control", *_CDN_HEADERS})
+_OTHER_CACHE_HEADERS = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
 
 # Every framework has types of its own for the same three arguments: only ``Any`` fits around all.
 ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
@@ -106,7 +98,7 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
         is_choice: Whether they hold a choice of the visitor's, which must not get lost.
     """
     headers = message["headers"] = list(message.get("headers", ()))
-    caching = [pair for pair in headers if pair[0].lower() in _CACHE_HEADERS]
+    caching = [pair for pair in headers if _is_about_caching(pair[0].lower())]
     if is_choice:
         # The response is this visitor's alone.
         headers[:] = [pair for pair in headers if pair not in caching]
@@ -118,10 +110,16 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
     headers += [(b"set-cookie", line) for line in lines]
 
 
+def _is_about_caching(name: bytes) -> bool:
+    """Return whether a cache reads the header: every CDN has a ``...-Cache-Control`` of its own."""
+    return name.endswith(b"cache-control") or name in _OTHER_CACHE_HEADERS
+
+
 def _is_shared(caching: list[tuple[bytes, bytes]]) -> bool:
     """Return whether a shared cache may keep the response; a CDN prefers headers of its own."""
-    own = [_read_directives(caching, name) for name in _CDN_HEADERS]
-    return any(each and not each & _UNSHARED for each in own) or any(
+    names = {name.lower() for name, _ in caching} - {b"cache-control"}
+    own = [_read_directives(caching, name) for name in names]
+    return any(each and not each & _BYPASSED for each in own) or any(
         directive == b"public" or directive.startswith(b"s-maxage")
         for directive in _read_directives(caching, b"cache-control")
     )

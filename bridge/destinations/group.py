@@ -95,7 +95,10 @@ class Destinations(Sequence[Destination]):
         """
         user_data = event.user_data
         people = user_data.external_id + user_data.em if user_data.em else user_data.external_id
-        subjects = build_subjects(read_browser(context.identity), people)
+        if context.identity is not None:
+            # The event may name another id, and a message still carries this one.
+            people = [*people, *context.identity.external_ids]
+        subjects = build_subjects(read_browser(context.identity), dict.fromkeys(people))
         return [
             Delivery(
                 destination=each.name,

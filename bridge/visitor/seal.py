@@ -176,7 +176,7 @@ class Sealer:
             raise InvalidTokenError(
                 f"expired: sealed {age / 86_400:.1f} days ago, accepted for {max_age / 86_400:.1f}"
             )
-        if not content.anonymous_id:
+        if not (content.anonymous_id or content.user_id or content.digests):
             return Sealed(None, skip_reason=content.skip_reason)
         user_data = {key: [d.hex() for d in value] for key, value in content.digests.items()}
         identity = Identity(

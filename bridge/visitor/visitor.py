@@ -28,6 +28,7 @@ from bridge.visitor.cookies import READABLE_COOKIE
 from bridge.visitor.identity import Identity
 from bridge.visitor.ip import prefer_ip
 from bridge.visitor.meeting import update_identity
+from bridge.visitor.meta_cookies import new_fbp
 from bridge.visitor.seal import Sealed
 from bridge.visitor.set_cookies import SetCookies
 from bridge.visitor.visits import SENDING_STATES, Visits
@@ -65,6 +66,7 @@ class Visitor:
     # Changed by handlers
     _choice: ConsentChoice | None = None
     _is_logged_out = False
+    _is_another = False  # another person, who logged in after a logout in this request
     _before_identify: Identity | None = None
     _before_denial: Identity | None = None
     _is_denial_taken = False
@@ -280,10 +282,18 @@ class Visitor:
     def _begin_anew(self, capture: Capture) -> None:
         """Begin a new identity: somebody logs in after a logout in the same request."""
         if self._ignored is None and self.consent in SENDING_STATES:
-            self._is_logged_out = False
+            self._is_logged_out, self._is_another = False, True
             identity = update_identity(capture, None, self.visits.signer, now=time.time())
-            random_id = format_uuid(draw()[:16])  # nothing derived from the cookies of before
-            self.identity = msgspec.structs.replace(identity, anonymous_id=random_id)
+            # Nothing of the cookies of before.
+            random = draw()
+            index = capture.connection.cookie_domain.subdomain_index
+            self.identity = msgspec.structs.replace(
+                identity,
+                anonymous_id=format_uuid(random[:16]),
+                fbp=new_fbp(index, int(time.time() * 1000), random[16:]),
+                fbc=None,
+                is_segments=False,
+            )
 
     @property
     def is_newly_identified(self) -> bool:
@@ -307,6 +317,10 @@ class Visitor:
         self._is_denial_taken = True
         known = (self._stored, self._before_denial)
         return [identity for identity in known if identity is not None]
+
+    def keep_denied(self) -> None:
+        """Let ``take_denied`` return it once more: it could not be acted on."""
+        self._is_denial_taken = False
 
     def set_consent(self, choice: ConsentChoice) -> None:
         """Keep the visitor's choice, for this request and those after it.
@@ -334,6 +348,7 @@ class Visitor:
 
     def logout(self) -> None:
         """End the identity: our cookies are cleared, and the next request is a stranger's."""
+        self._before_denial = self.identity if self.has_identity else self._before_denial
         self.identity = NOBODY
         self._stored = None
         self.twins.clear()
@@ -362,7 +377,7 @@ class Visitor:
     @property
     def has_choice(self) -> bool:
         """Whether this response must carry what the visitor chose: consent, or a logout."""
-        return self._choice is not None or self._is_logged_out
+        return self._choice is not None or self._is_logged_out or self._is_another
 
     def attach_twin(self, event: Event, *, is_certain: bool = True) -> Twin | None:
         """Send the browser copy of ``event`` with this response.
@@ -410,6 +425,8 @@ class Visitor:
             # The script must not act on what an earlier state left it.
             cookies.clear(READABLE_COOKIE)
         elif identity is not NOBODY:
+            if self._is_another:
+                cookies.clear(b"_fbc")  # and twins
             self._set_cookies(cookies, identity)
         return cookies.lines
 
