@@ -23,6 +23,8 @@ from bridge.events.properties import (
     are_right,
     check_properties,
     copy_plain,
+    copy_properties,
+    read_lists,
     read_numbers,
 )
 from bridge.events.standard import DETAILS
@@ -171,6 +173,8 @@ class EventReader:
         is_purchase = name == "Purchase"
         if row is None and are_right(plain, is_purchase=is_purchase):
             return Reading(name, plain, "", plain)
+        if read_lists(plain, path):
+            self.clean(name, plain, path, on_removed)
         if drops:
             plain = _keep_right(plain, path, is_purchase=is_purchase)
         else:
@@ -198,7 +202,7 @@ class EventReader:
         """
         if given is None:
             return {}
-        plain = _copy_what_is_plain(given, path) if drops else copy_plain(given, path)
+        plain = _copy_what_is_plain(given, path) if drops else copy_properties(given, path)
         self.clean(name, plain, path, on_removed)
         return plain
 
@@ -213,7 +217,8 @@ class EventReader:
         for path in _TEXTS & fields.keys():
             self._refuse_personal(fields[path], path)
         for path in DETAILS.keys() & fields:
-            plain = copy_plain(fields[path], path)
+            given = copy_plain(fields[path], path)
+            plain = {key: each for key, each in given.items() if each is not None}
             own = {key: plain.pop(key) for key in [*plain] if key not in DETAILS[path]}
             self.clean(fields.get("event_name"), own, path, on_removed)
             for key, value in plain.items():
@@ -254,14 +259,14 @@ class EventReader:
 def _copy_what_is_plain(given: object, path: str) -> dict[str, Any]:
     """Return a plain copy of ``given`` without the properties that cannot be copied."""
     try:
-        return copy_plain(given, path)
+        return copy_properties(given, path)
     except InvalidEventError:
         if not isinstance(given, Mapping) or len(given) > MAX_KEYS:
             raise
     plain: dict[str, Any] = {}
     for key, value in given.items():
         try:
-            plain |= copy_plain({key: value}, path)
+            plain |= copy_properties({key: value}, path)
         except InvalidEventError:
             continue
     return plain

@@ -138,6 +138,8 @@ def _compare(before: Any, after: Any, path: str) -> Iterator[Remark]:
     elif isinstance(before, list):
         for i, value in enumerate(before):
             yield from _compare(value, after[i], f"{path}[{i}]")
+    elif isinstance(before, str) and isinstance(after, list):
+        yield Remark("info", "converted", path, "a text of JSON becomes the list that it is")
     elif before != after or type(before) is not type(after):
         if path.endswith(".currency"):
             words = f"{before!r} becomes {after!r}: Segment's destination takes no other spelling"

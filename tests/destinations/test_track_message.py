@@ -70,7 +70,7 @@ async def test_golden_is_completed_as_a_tracked_one_is(
         ({"context": "x"}, "context"),
         ({"context": {"traits": "x"}}, "context.traits"),
         ({"context": {"when": object()}}, "context.when"),
-        ({"properties": {"event_id": ""}}, "properties.event_id"),
+        ({"properties": {"event_id": " \n"}}, "properties.event_id"),
         ({"properties": {"event_id": []}}, "properties.event_id"),
         ({"properties": {"event_id": "ada@example.com"}}, "properties.event_id"),
         ({"properties": {"action_source": "web"}}, "properties.action_source"),
