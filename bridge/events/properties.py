@@ -296,7 +296,7 @@ def _plain(value: object, path: str, depth: int) -> Any:
         return _plain_float(value, path)
     if isinstance(value, date):
         # Another library's date that is none equals nothing.
-        return value.isoformat() if value == value else None  # noqa: PLR0124
+        return value.isoformat() if value == value else None
     if isinstance(value, uuid.UUID):
         return str(value)
     if depth == 0:

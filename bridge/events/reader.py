@@ -128,7 +128,7 @@ class EventReader:
             entrance: Where it comes in.
             on_removed: Called if personal data was removed.
             on_dropped: Called if user data was left out.
-            today: Birth dates of a later year are left out.
+            today: Later birth dates are left out.
 
         Returns:
             Its keys in Meta's words, without ``user_data``; its user data, hashed; and how its name

@@ -24,6 +24,7 @@ from bridge.destinations.messages import PAGE_VIEW, read_traits
 from bridge.destinations.segment import Segment
 from bridge.enrichment import Enricher
 from bridge.errors import InvalidEventError
+from bridge.events.event import read_day
 from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, EventReader
 from bridge.explain.drafts import Draft
 from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
@@ -99,11 +100,12 @@ class Explainer:
         """
         if not isinstance(event, Mapping):
             raise InvalidEventError("event", f"expected an object, got {type(event).__name__}")
+        today = read_day(now)
         if "event_name" in event:
-            draft = Draft(self._reader, event, "event_name", SERVER_EVENT)
+            draft = Draft(self._reader, event, "event_name", SERVER_EVENT, today=today)
             meta, message = self._follow_event(draft, visitor, now)
         elif "event" in event:
-            draft = Draft(self._reader, event, "event", TRACK_MESSAGE)
+            draft = Draft(self._reader, event, "event", TRACK_MESSAGE, today=today)
             meta, message = self._follow_message(draft, visitor, now)
         else:
             raise InvalidEventError("event", "expected event_name (Meta) or event (Segment)")
@@ -136,14 +138,19 @@ class Explainer:
         given = {
             "event_name": PAGE_VIEW if message["type"] == "page" else message["event"],
             "event_id": envelope.get("event_id"),
-            "event_time": _read_time(message["timestamp"]),
+            "event_time": datetime.fromisoformat(message["timestamp"]),
             "action_source": envelope.get("action_source"),
             "event_source_url": page.get("url"),
             "referrer_url": page.get("referrer"),
             "custom_data": {key: properties[key] for key in properties if key not in _ENVELOPE},
             "user_data": self._read_person(draft),
         }
-        event, _ = self._enricher.complete(given, visitor, now=now)
+        # Segment takes an older one as well.
+        told = given["event_time"].timestamp()
+        event, _ = self._enricher.complete(given, visitor, now=min(now, told))
+        if event.expires < now:
+            words = "older than the days Meta accepts: Segment gets it, and Meta refuses it"
+            draft.remarks.append(Remark("error", "too_old", "timestamp", words))
         return msgspec.to_builtins(event), message
 
     def _read_person(self, draft: Draft) -> dict[str, Any]:
@@ -171,13 +178,3 @@ def _describe_visitor(visitor: Visitor) -> Iterator[Remark]:
     if visitor.skip_reason is not None:
         words = f"no events of this visitor are sent: {visitor.skip_reason}"
         yield Remark("error", "not_sent", "", words)
-
-
-def _read_time(value: object) -> datetime:
-    try:
-        read = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError:
-        raise InvalidEventError("timestamp", "expected ISO 8601 with a zone") from None
-    if read.tzinfo is None:
-        raise InvalidEventError("timestamp", "expected ISO 8601 with a zone")
-    return read

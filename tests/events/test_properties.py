@@ -61,7 +61,7 @@ async def test_property_that_holds_nothing_is_not_sent(
     ("given", "kept"),
     [
         (
-            {"contents": [{"id": "a", "quantity": None, "item_price": "", "delivery_category": None}]},
+            {"contents": [{"id": "a", "quantity": None, "title": "", "delivery_category": None}]},
             {"contents": [{"id": "a"}]},
         ),
         ({"contents": [None, {"id": "a"}]}, {"contents": [{"id": "a"}]}),
@@ -163,7 +163,7 @@ class OrderStruct(msgspec.Struct):
     contents: list[Line]
 
 
-OrderTuple = namedtuple("OrderTuple", "value currency contents")  # noqa: PYI024
+OrderTuple = namedtuple("OrderTuple", "value currency contents")
 
 
 @pytest.mark.parametrize(
@@ -273,14 +273,14 @@ BAD: dict[str, object] = {
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("key", ["value", "mine"])
 def test_value_that_json_cannot_carry_is_an_invalid_event(bad: str, key: str) -> None:
-    for given in ({**PAID, key: BAD[bad]}, {**PAID, "deep": {key: [BAD[bad]]}}):
+    for properties in ({**PAID, key: BAD[bad]}, {**PAID, "deep": {key: [BAD[bad]]}}):
         with pytest.raises(InvalidEventError, match=rf"^custom_data(\.deep)?\.{key}"):
-            read("Purchase", given)
+            read("Purchase", properties)
 
 
 @pytest.mark.parametrize("bad", [each for each in BAD if not each.startswith("key")])
 def test_properties_that_are_no_object_are_an_invalid_event(bad: str) -> None:
-    with pytest.raises(InvalidEventError, match="^custom_data: expected an object"):
+    with pytest.raises(InvalidEventError, match=r"^custom_data: expected an object"):
         read("Lead", BAD[bad])
 
 
@@ -298,7 +298,7 @@ def test_object_of_objects_is_bounded_as_well() -> None:
     [
         ({"content_ids": '["a", 2, null]'}, {"content_ids": ["a", 2]}),
         ({"content_ids": ' ["a"]\n'}, {"content_ids": ["a"]}),
-        ({"contents": '[{"id": "a", "quantity": "2"}]'}, {"contents": [{"id": "a", "quantity": 2}]}),
+        ({"contents": '[{"id": "a", "title": "b"}]'}, {"contents": [{"id": "a", "title": "b"}]}),
     ],
     ids=str,
 )  # fmt: skip
@@ -329,10 +329,10 @@ def test_text_that_is_no_list_is_refused_from_the_app(text: str) -> None:
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.decimals(allow_nan=True)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.decimals()
     | st.fractions() | st.datetimes() | st.uuids() | st.text().map(Markup) | st.binary(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
-    | inner.map(lambda each: Line(each)),
+    | inner.map(Line),
     max_leaves=20,
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ import bridge
 from bridge import Bridge, BridgeMiddleware, InvalidEventError, Visitor
 from bridge.destinations import Segment
 from bridge.events.catalog import Catalog, EventMapping
-from bridge.events.event import UserData
+from bridge.events.event import DAY, UserData
 from bridge.explain.explainer import EXAMPLE, Explanation
 from bridge.sandbox.segment_actions import build_event
 from bridge.sandbox.segment_fields import Declined
@@ -446,6 +446,13 @@ REMARKS: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
         "warning",
         "user_data.birthday",
         {"event_name": "Lead", "user_data": {"birthday": "02/03/1990"}},
+        {},
+    ),
+    (
+        "too_old",
+        "error",
+        "timestamp",
+        {"event": "Lead", "timestamp": datetime.fromtimestamp(time.time() - 8 * DAY, UTC)},
         {},
     ),
     ("not_sent", "error", "", {"event_name": "Lead"}, {"of": {"ignored": "bot"}}),
