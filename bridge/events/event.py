@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -295,7 +296,12 @@ def read_time(value: object, path: str = "event_time") -> object:
 
 def read_day(now: float) -> date:
     """Return the day of ``now``, Unix seconds, in UTC: the last on which somebody was born."""
-    return datetime.fromtimestamp(now, UTC).date()
+    return _count_days(int(now // DAY))
+
+
+@lru_cache(2)
+def _count_days(days: int) -> date:
+    return date(1970, 1, 1) + timedelta(days)
 
 
 def read_event_id(value: object, path: str = "event_id") -> str:

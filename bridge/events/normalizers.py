@@ -31,6 +31,7 @@ SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
+_NEXT_LINE = "\x85"
 _CONTROL = "".join(map(chr, range(32))) + "\x7f"
 _NO_SPACE = dict.fromkeys(map(ord, SPACE))
 _NO_PHONE_SIGNS = dict.fromkeys(map(ord, SPACE + "+()-./"))
@@ -298,12 +299,13 @@ def normalize_birth_date(text: str, options: Options) -> str:
     if not _PLAIN_DATE.fullmatch(text):
         text = _read_date(text, options)
     today = options.today
-    if today is not None and int(text) > today.year * 10_000 + today.month * 100 + today.day:
+    if today is not None and int(text[:4]) >= today.year and text > f"{today:%Y%m%d}":
         raise RefusedError("a birth date in the future")
     return text
 
 
 def _read_date(text: str, options: Options) -> str:
+    text = text.replace(_NEXT_LINE, "")
     if match := _DECIMAL_ZERO.fullmatch(text):
         text = match[1]
     separator = ""
@@ -363,6 +365,7 @@ def build_birth_part(low: int, high: int) -> Rule:
 
 
 def _part(text: str, low: int, high: int, digits: int) -> str:
+    text = text.replace(_NEXT_LINE, "")
     if not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise RefusedError(f"expected a number of at most {digits} digits")
     if not low <= int(text) <= high:
@@ -375,7 +378,7 @@ def normalize_gender(text: str, _: Options) -> str:
 
     Source: Meta, "Customer Information Parameters", Gender; words as in its parameter builder.
     """
-    if gender := _GENDER_OF.get(text.rstrip(".")):
+    if gender := _GENDER_OF.get(text.replace(_NEXT_LINE, "").rstrip(".")):
         return gender
     raise RefusedError("Meta has m and f only")
 

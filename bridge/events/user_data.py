@@ -181,8 +181,7 @@ def read_user_data(
         key, read, many, rule = field
         results: list[str | int]
         try:
-            is_short = type(value) is str and len(value) < _SHORTEST_DIGEST and value.isascii()
-            if rule is not None and is_short:
+            if rule is not None and type(value) is str and len(value) < _SHORTEST_DIGEST:
                 # What nearly all values are; the same as ``read`` does, in fewer steps.
                 text = value.strip(SPACE)
                 if not text:
@@ -198,6 +197,9 @@ def read_user_data(
                 results = [] if result is None else [result]
         except RefusedError as refused:
             on_dropped(name, 1, 1, str(refused))
+            continue
+        except UnicodeEncodeError:
+            on_dropped(name, 1, 1, _NOT_UNICODE)
             continue
         if not results:
             continue

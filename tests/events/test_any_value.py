@@ -49,8 +49,8 @@ VALUES: list[Any] = [
 ]
 META = """event_name event_time event_id action_source user_data custom_data event_source_url
     opt_out referrer_url data_processing_options data_processing_options_country messaging_channel
-    app_data data_processing_options_state original_event_data attribution_data customer_segmentation
-    advanced_measurement_table unknown""".split()
+    app_data data_processing_options_state original_event_data attribution_data unknown
+    customer_segmentation advanced_measurement_table""".split()
 SEGMENT = """event properties context anonymousId userId messageId timestamp sentAt type
     integrations unknown""".split()
 CONTEXT = "traits page fbp fbc ip userAgent mine campaign".split()
