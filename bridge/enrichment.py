@@ -173,7 +173,11 @@ class Enricher:
         traits = context.pop("traits", None)
         person: dict[str, Any] = {}
         if traits is not None:
-            person, rest = read_traits(copy_plain(traits, "context.traits"))
+            person, rest, left_out = read_traits(copy_plain(traits, "context.traits"))
+            if left_out:
+                shown = ", ".join(each[:60] for each in left_out[:10])
+                words = "%s: left out of its context.traits, since Meta takes no digest of it: %s"
+                logger.warning(words, escape_unprintable(name[:50]), shown)
             reader.clean(name, rest, "context.traits", self._report)
             context["traits"] = rest
         message[path] = context | own

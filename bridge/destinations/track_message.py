@@ -83,6 +83,7 @@ def complete_message(
     message_id = new_uuid()
     context = build_context(user_data, page_url, referrer_url, data_use)
     own = _object(fields, "context")
+    ids = _read_browser_ids(own, _object(fields, "properties"))
     if "page" in own:
         own["page"] = complete_page(_object(own, "page"), context.get("page", {}))
     if "traits" in own and "traits" in context:
@@ -94,6 +95,7 @@ def complete_message(
         "action_source": "website" if page_url else "other",
         **build_browser_ids(user_data),
         **_object(fields, "properties"),
+        **ids,
     }
     properties["event_id"] = read_event_id(properties["event_id"], "properties.event_id")
     if properties["action_source"] not in get_args(ActionSource):
@@ -107,7 +109,7 @@ def complete_message(
         # An empty id would count as one, and the external id would be lost.
         **{key: value for key, value in fields.items() if value != ""},
         "properties": properties,
-        "context": {**context, **own},
+        "context": {**context, **own, **ids},
     }
     if integrations:
         message["integrations"] = integrations
@@ -143,6 +145,12 @@ def read_object(message: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping | None):
         raise InvalidEventError(key, f"expected an object, got {type(value).__name__}")
     return value or {}
+
+
+def _read_browser_ids(context: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the caller's ``fbp`` and ``fbc``: the same ones in both places, or copies differ."""
+    given = {key: properties.get(key) or context.get(key) for key in ("fbp", "fbc")}
+    return {key: value for key, value in given.items() if value}
 
 
 def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -32,9 +32,9 @@ MAX_WHOLE = 2**63 - 1  # few programs read back as it was what has more than 64 
 
 _SPEC_AMOUNTS = (*AMOUNTS, "revenue", "total", "price")
 _SPEC_COUNTS = (*COUNTS, "quantity")
-_LINES = (("contents", "item_price"),)
+_LINES = (("contents", "item_price"), ("contents", "price"))
 _SPEC_LINES = (*_LINES, ("products", "price"))
-_COUNT = re.compile(r"[0-9]{1,9}")
+_COUNT = re.compile(r"([0-9]{1,9})(?:\.0+)?")
 _LISTS = ("content_ids", "contents", "products")
 
 _Key = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
@@ -188,9 +188,9 @@ def _read_counts(properties: dict[str, Any], path: str, keys: tuple[str, ...]) -
     for key in keys:
         count = properties.get(key)
         if isinstance(count, str):
-            if not _COUNT.fullmatch(count.strip()):
+            if (match := _COUNT.fullmatch(count.strip())) is None:
                 raise InvalidEventError(f"{path}.{key}", "expected a whole number")
-            properties[key] = int(count)
+            properties[key] = int(match[1])
         elif isinstance(count, float) and count.is_integer():
             properties[key] = int(count)
 

@@ -8,13 +8,14 @@ others is written in its ``Entrance``. Pure.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from bridge.errors import InvalidEventError
-from bridge.events.catalog import Catalog
+from bridge.events.catalog import ENVELOPE, Catalog
 from bridge.events.event import STANDARD_EVENTS, URL_KEYS
 from bridge.events.personal_values import NONE, describe_kind, find_personal_id
 from bridge.events.properties import (
@@ -40,6 +41,8 @@ _TEXTS = frozenset(
 )
 _NAMES = {*_TEXTS, "event_name"}
 _PLAIN_KEYS = {"auditing_token": "auditing"}  # its name would make it a secret
+_log = logging.getLogger("bridge.events")
+
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 OnRemoved = Callable[[object, str, Sequence[Found]], None]
@@ -172,7 +175,9 @@ class EventReader:
         plain = self.copy(name, given, path, on_removed, drops)
         is_purchase = name == "Purchase"
         if row is None and are_right(plain, is_purchase=is_purchase):
-            return Reading(name, plain, "", plain)
+            is_own = ENVELOPE.isdisjoint(plain)
+            custom_data = plain if is_own else _leave_envelope(plain, path, is_told=not drops)
+            return Reading(name, custom_data, "", plain)
         if read_lists(plain, path):
             self.clean(name, plain, path, on_removed)
         if drops:
@@ -186,6 +191,8 @@ class EventReader:
             meta_name, custom_data = self.catalog.to_meta(spec_name, plain)
         if spec_name or checks_custom or name in STANDARD_EVENTS:
             check_properties(custom_data, is_purchase=meta_name == "Purchase")
+        if not spec_name:
+            custom_data = _leave_envelope(custom_data, path, is_told=not drops)
         return Reading(meta_name, custom_data, spec_name, plain)
 
     def copy(
@@ -254,6 +261,20 @@ class EventReader:
         """Return a URL without its private parts; ``None`` if it is no http(s) URL."""
         encoded = quote(url.strip(), safe=_PRINTABLE, errors="replace").encode()
         return clean_url(encoded, self._private_parameters, max_address=MAX_READ)
+
+
+def _leave_envelope(given: dict[str, Any], path: str, *, is_told: bool) -> dict[str, Any]:
+    """Return ``custom_data`` without what belongs to the event itself.
+
+    A track message has no other place for it.
+    """
+    if path == TRACK_MESSAGE.path or ENVELOPE.isdisjoint(given):
+        return given
+    if is_told:
+        found = ", ".join(sorted(ENVELOPE.intersection(given)))
+        words = "belong to the event itself and are left out; pass them beside its properties"
+        _log.warning("custom_data: %s %s", found, words)
+    return {key: value for key, value in given.items() if key not in ENVELOPE}
 
 
 def _copy_what_is_plain(given: object, path: str) -> dict[str, Any]:

@@ -130,13 +130,13 @@ class Draft:
         if owner[name] is None:
             return
         path = f"context.traits.{path}"
-        person, rest = read_traits(alone)
+        person, _, left_out = read_traits(alone)
         for key, value in person.items():
             hashed = self.hash({key: value}, {key: path}, self._country)
             owner[name] = hashed.get(key)
             if key in hashed:
                 self.remarks.extend(_check_trait(key, value, path))
-        if not person and not rest:
+        if left_out:
             words = "is personal, and Meta takes no digest of it: it is removed"
             self.remarks.append(Remark("warning", "personal_removed", path, words))
 

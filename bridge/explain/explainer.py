@@ -155,13 +155,12 @@ class Explainer:
 
     def _read_person(self, draft: Draft) -> dict[str, Any]:
         """Return the user data in a message, hashed; the visitor's own is added later."""
-        properties = read_object(draft.fields, "properties")
         context = read_object(draft.fields, "context")
-        person, _ = read_traits(read_object(context, "traits"))
+        properties = read_object(draft.fields, "properties")
+        person, _, _ = read_traits(read_object(context, "traits"))
         id_key = "userId" if draft.fields.get("userId") else "anonymousId"
         given = {
-            "fbp": ("properties.fbp", properties.get("fbp")),
-            "fbc": ("properties.fbc", properties.get("fbc")),
+            **{key: _find_id(key, properties, context) for key in ("fbp", "fbc")},
             "client_ip_address": ("context.ip", context.get("ip")),
             "client_user_agent": ("context.userAgent", context.get("userAgent")),
             "external_id": (id_key, draft.fields.get(id_key)),
@@ -169,6 +168,15 @@ class Explainer:
         raw = {key: value for key, (_, value) in given.items() if value is not None}
         places = {key: place for key, (place, _) in given.items()}
         return person | draft.hash(raw, places)
+
+
+def _find_id(
+    key: str, properties: Mapping[str, Any], context: Mapping[str, Any]
+) -> tuple[str, Any]:
+    """Return the place and the value of a browser's id in a message."""
+    if not properties.get(key) and context.get(key):
+        return f"context.{key}", context[key]
+    return f"properties.{key}", properties.get(key)
 
 
 def _describe_visitor(visitor: Visitor) -> Iterator[Remark]:

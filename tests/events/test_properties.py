@@ -308,6 +308,35 @@ def test_list_of_products_may_be_json_in_a_text(
     assert read("AddToCart", given, entrance) == read_as
 
 
+@pytest.mark.parametrize("entrance", [SERVER_EVENT, TRACK_MESSAGE], ids=["event", "message"])
+def test_delivery_category_of_a_line_is_checked(entrance: Entrance) -> None:
+    given = {"contents": [{"id": "a"}, {"id": "b", "delivery_category": "drone"}]}
+    with pytest.raises(InvalidEventError) as caught:
+        read("Lead", given, entrance)
+    assert caught.value.field == "custom_data.contents[1].delivery_category"
+    given["contents"][1]["delivery_category"] = "curbside"
+    assert read("Lead", given, entrance) == given
+    with pytest.raises(InvalidEventError) as caught:
+        read("Product List Viewed", {"products": [{"sku": "a", "delivery_category": "drone"}]})
+    assert caught.value.field == "custom_data.contents[0].delivery_category"
+
+
+@pytest.mark.parametrize(("text", "amount"), [("12,50", 12.5), ("1.208,44", 1208.44)])
+def test_amounts_are_read_wherever_meta_wants_one(text: str, amount: float) -> None:
+    given = {
+        **dict.fromkeys(("value", "net_revenue", "predicted_ltv"), text),
+        "currency": "EUR",
+        "contents": [{"id": "a", "item_price": text, "price": text, "quantity": "2.0"}],
+        "num_items": "2",
+    }
+    assert read("Purchase", given) == {
+        **dict.fromkeys(("value", "net_revenue", "predicted_ltv"), amount),
+        "currency": "EUR",
+        "contents": [{"id": "a", "item_price": amount, "price": amount, "quantity": 2}],
+        "num_items": 2,
+    }
+
+
 def test_list_of_segments_products_may_be_json_in_a_text() -> None:
     found = read("Product List Viewed", {"products": '[{"sku": "a", "price": "5.50"}]'})
     assert found["contents"] == [{"id": "a", "quantity": 1, "item_price": 5.5}]
