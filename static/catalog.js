@@ -16,7 +16,10 @@
   const page = /** @type {any} */ (window)
   if (page._bridge) return
 
-  const ENVELOPE = /^(action_source|event_id|external_id|fbc|fbp)$/
+  const ENVELOPE = new RegExp(
+    '^(action_source|client_(ip_address|user_agent)|(custom|user)_data|external_id|fbc|fbp|opt_out|' +
+      'data_processing_options.*|event_(id|name|source_url|time)|referrer_url|test_event_code)$',
+  )
   const AMOUNTS = ['value', 'net_revenue', 'predicted_ltv', 'revenue', 'total', 'price']
   const COUNTS = ['num_items', 'quantity']
 
@@ -97,7 +100,7 @@
     const [, , values, , rename] = row
     const entries = Object.entries(properties)
     const rest = Object.fromEntries(
-      entries.filter(([key, value]) => value != null && !ENVELOPE.test(key)),
+      entries.filter(([key, value]) => isGiven(value) && !ENVELOPE.test(key)),
     )
     readNumbers(rest, [...AMOUNTS, ...values])
     if (typeof rest.order_id === 'number') rest.order_id = String(rest.order_id)

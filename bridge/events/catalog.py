@@ -50,18 +50,11 @@ from bridge.events.catalog_rows import (
     list_keys,
 )
 from bridge.events.event import STANDARD_EVENTS
+from bridge.events.standard import ENVELOPE
 
-__all__ = ["ENVELOPE", "EVENTS", "NOTHING", "Catalog", "EventMapping", "Translated"]
+__all__ = ["EVENTS", "NOTHING", "Catalog", "EventMapping", "Translated"]
 
 CACHE_SIZE = 1024  # names
-# Not of the event but of its way; Segment has no other place for them.
-ENVELOPE = frozenset(
-    """
-    action_source client_ip_address client_user_agent custom_data data_processing_options
-    data_processing_options_country data_processing_options_state event_id event_name
-    event_source_url event_time external_id fbc fbp opt_out referrer_url test_event_code user_data
-    """.split()
-)
 _LINE_WORDS = {"id": "product_id", "item_price": "price"}
 
 

@@ -22,7 +22,17 @@ import msgspec
 
 from bridge.errors import InvalidEventError
 from bridge.events.money import CURRENCIES, check_currency, read_amount
-from bridge.events.standard import AMOUNT, AMOUNTS, COUNTS, ID, LINE, PROPERTIES, STORE, Kind
+from bridge.events.standard import (
+    AMOUNT,
+    AMOUNTS,
+    COUNTS,
+    ENVELOPE,
+    ID,
+    LINE,
+    PROPERTIES,
+    STORE,
+    Kind,
+)
 
 MAX_DEPTH = 8  # levels of objects and lists
 MAX_KEYS = 200  # keys of one object
@@ -74,7 +84,9 @@ _Standard: Any = msgspec.defstruct(
     [
         (key, (list[_Line] if key == "contents" else kind.schema) | None, None)  # type: ignore[valid-type]
         for key, kind in PROPERTIES.items()
-    ],
+    ]
+    # No value is right here: these take a closer look.
+    + [(key, msgspec.UnsetType, msgspec.UNSET) for key in sorted(ENVELOPE)],
 )
 
 

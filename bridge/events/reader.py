@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from bridge.errors import InvalidEventError
-from bridge.events.catalog import ENVELOPE, Catalog
+from bridge.events.catalog import Catalog
 from bridge.events.event import STANDARD_EVENTS, URL_KEYS
 from bridge.events.personal_values import NONE, describe_kind, find_personal_id
 from bridge.events.properties import (
@@ -28,7 +28,7 @@ from bridge.events.properties import (
     read_lists,
     read_numbers,
 )
-from bridge.events.standard import DETAILS
+from bridge.events.standard import DETAILS, ENVELOPE
 from bridge.events.tripwire import Found, Tripwire
 from bridge.events.urls import MAX_READ, PRIVATE_PARAMETERS, clean_url
 from bridge.events.user_data import OnDropped, log_dropped, read_user_data
@@ -175,9 +175,7 @@ class EventReader:
         plain = self.copy(name, given, path, on_removed, drops)
         is_purchase = name == "Purchase"
         if row is None and are_right(plain, is_purchase=is_purchase):
-            is_own = ENVELOPE.isdisjoint(plain)
-            custom_data = plain if is_own else _leave_envelope(plain, path, is_told=not drops)
-            return Reading(name, custom_data, "", plain)
+            return Reading(name, plain, "", plain)
         if read_lists(plain, path):
             self.clean(name, plain, path, on_removed)
         if drops:

@@ -16,10 +16,10 @@ from bridge.destinations import Segment
 from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations
 from bridge.enrichment import Enricher
-from bridge.events.catalog import ENVELOPE as OF_THE_EVENT
 from bridge.events.catalog import EVENTS, Catalog, EventMapping
 from bridge.events.event import STANDARD_EVENTS, Event
 from bridge.events.reader import BROWSER_REPORT, SERVER_EVENT, Entrance, EventReader
+from bridge.events.standard import ENVELOPE as OF_THE_EVENT
 from bridge.outbox import SQLiteOutbox
 from tests.factories import NOW, make_bridge, make_meta
 from tests.goldens import CASES, ENVELOPE, build_event, build_message, make_golden_visitor
