@@ -16,10 +16,9 @@
   const page = /** @type {any} */ (window)
   if (page._bridge) return
 
-  const ENVELOPE = new RegExp(
-    '^(action_source|client_(ip_address|user_agent)|(custom|user)_data|external_id|fbc|fbp|opt_out|' +
-      'data_processing_options.*|event_(id|name|source_url|time)|referrer_url|test_event_code)$',
-  )
+  // What belongs to the event itself, as in bridge/events/standard.py.
+  const ENVELOPE =
+    /^(action_source|client_(ip|us).*|(custom|user)_data|data_proc.*|event_(id|name|source_url|time)|external_id|fb[cp]|opt_out|referrer_url|test_event_code)$/
   const AMOUNTS = ['value', 'net_revenue', 'predicted_ltv', 'revenue', 'total', 'price']
   const COUNTS = ['num_items', 'quantity']
 
