@@ -14,7 +14,8 @@ from typing import Any
 from bridge.destinations.messages import read_traits
 from bridge.events.normalizers import SHA256
 from bridge.events.properties import copy_plain
-from bridge.events.reader import Entrance, EventReader
+from bridge.events.reader import SERVER_EVENT, Entrance, EventReader
+from bridge.events.standard import ENVELOPE
 from bridge.events.tripwire import Found
 from bridge.explain.remarks import Remark, read_object
 
@@ -66,6 +67,8 @@ class Draft:
         name, path = fields.get(name_key), entrance.path
         if (raw := fields.get(path)) is not None:
             given = reader.copy(name, raw, path, self._note_removed)
+            if entrance is SERVER_EVENT:
+                self._leave_envelope(given)
             reading = reader.read(name, given, entrance, self._note_removed)
             self.remarks += _compare(given, reading.properties, path)
             self.given = given if reading.spec_name else {}
@@ -78,6 +81,13 @@ class Draft:
             traits = copy_plain(raw, "context.traits")
             self._hash_traits(traits)
             fields["context"] = {**context, "traits": traits}
+
+    def _leave_envelope(self, given: dict[str, Any]) -> None:
+        """Remove from properties what belongs to the event itself."""
+        for key in sorted(ENVELOPE.intersection(given)):
+            del given[key]
+            words = "belongs to the event itself, and is left out: pass it beside its properties"
+            self.remarks.append(Remark("warning", "envelope_key", f"custom_data.{key}", words))
 
     def _note_removed(self, name: object, path: str, found: Sequence[Found]) -> None:
         for each in found:
@@ -137,6 +147,7 @@ class Draft:
             if key in hashed:
                 self.remarks.extend(_check_trait(key, value, path))
         if left_out:
+            del owner[name]
             words = "is personal, and Meta takes no digest of it: it is removed"
             self.remarks.append(Remark("warning", "personal_removed", path, words))
 

@@ -26,6 +26,7 @@ from bridge.enrichment import Enricher
 from bridge.errors import InvalidEventError
 from bridge.events.event import read_day
 from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, EventReader
+from bridge.events.standard import ENVELOPE
 from bridge.explain.drafts import Draft
 from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
 from bridge.sandbox.segment_actions import build_event
@@ -46,8 +47,6 @@ EXAMPLE = Sealed(
     ),
     page_url="https://shop.example.com/",
 )
-
-_ENVELOPE = ("event_id", "action_source", "fbp", "fbc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +141,7 @@ class Explainer:
             "action_source": envelope.get("action_source"),
             "event_source_url": page.get("url"),
             "referrer_url": page.get("referrer"),
-            "custom_data": {key: properties[key] for key in properties if key not in _ENVELOPE},
+            "custom_data": {key: properties[key] for key in properties if key not in ENVELOPE},
             "user_data": self._read_person(draft),
         }
         # Segment takes an older one as well.

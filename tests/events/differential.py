@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections import Counter
+from importlib import import_module
 
 from bridge.events.user_data import read_user_data
 from tests.events.values import DIFFERENCES, KEYS, explain_difference, hash_as_sdk, make_value
@@ -19,10 +20,9 @@ from tests.factories import NAVIGATION, make_bridge, make_scope, make_visitor
 
 def hash_by_sdk(key: str, text: str) -> str | None:
     """The digest that Meta's Python SDK sends; ``None`` if it raises or sends nothing."""
-    from facebook_business.adobjects.serverside.normalize import Normalize
-
+    sdk = import_module("facebook_business.adobjects.serverside.normalize")
     try:
-        digest: str | None = Normalize.normalize_field(key, text)
+        digest: str | None = sdk.Normalize.normalize_field(key, text)
     except (TypeError, ValueError):
         return None
     return digest
@@ -54,8 +54,7 @@ def compare_user_data(count: int, chance: random.Random) -> Counter[str]:
 
 def compare_browser_ids(count: int, chance: random.Random) -> Counter[str]:
     """Return how often our reading of ``_fbc`` and ``_fbp`` is the parameter builder's."""
-    from capi_param_builder import ParamBuilder
-
+    builders = import_module("capi_param_builder")
     found: Counter[str] = Counter()
     bridge = make_bridge("sqlite:///differential.db", run_sender=False)
     for _ in range(count):
@@ -65,7 +64,7 @@ def compare_browser_ids(count: int, chance: random.Random) -> Counter[str]:
             "_fbp": f"fb.1.{chance.randint(10**12, 17 * 10**11)}.{chance.randint(1, 2**31)}",
             "_fbc": f"fb.1.{int(time.time() * 1000) - chance.randint(1, 10**9)}.{click}",
         }
-        builder = ParamBuilder(["example.com"])
+        builder = builders.ParamBuilder(["example.com"])
         queries = {"fbclid": [landed]} if landed else {}
         builder.process_request("shop.example.com", queries, cookies, None)
         header = "; ".join(f"{name}={value}" for name, value in cookies.items())
