@@ -442,7 +442,7 @@ class Bridge:
             "referrer_url": referrer_url,
         }
         destinations = self.destinations.pick(to)
-        if isinstance(name, str) and name not in self._known_names:
+        if type(name) is str and name not in self._known_names:
             self._check_name(name)
         try:
             event, context = self._enricher.complete(given, visitor, now=time.time())
