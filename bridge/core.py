@@ -51,9 +51,10 @@ from bridge.events.event import (
     escape_unprintable,
     is_event_id,
     is_event_name,
+    read_day,
+    read_user_id,
 )
 from bridge.events.normalizers import check_phone_support
-from bridge.events.personal_values import find_personal_id
 from bridge.events.reader import EventReader
 from bridge.events.tripwire import Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters
@@ -538,15 +539,9 @@ class Bridge:
         The same as the function ``identify``, which describes the arguments.
         """
         visitor = visitor or current_visitor()
-        text = None if user_id is None else str(user_id).strip()
-        if text is not None and not is_event_id(text):
-            raise InvalidEventError(
-                "user_id", "expected 1 to 200 characters, no control characters"
-            )
-        if text is not None and (kind := find_personal_id(text)):
-            words = f"is {kind}; pass your own id, and this as email= or phone="
-            raise InvalidEventError("user_id", words)
-        visitor.identify(text, UserData(**self._event_reader.read_user_data(user_data)))
+        text = None if user_id is None else read_user_id(user_id)
+        known = self._event_reader.read_user_data(user_data, today=read_day(time.time()))
+        visitor.identify(text, UserData(**known))
 
     def _check_name(self, name: str) -> None:
         """Warn once of a custom name that looks like a mistyped standard one."""

@@ -18,7 +18,14 @@ from bridge.destinations.group import Destinations
 from bridge.destinations.messages import LIMITED, read_traits
 from bridge.destinations.track_message import complete_message
 from bridge.errors import InvalidEventError
-from bridge.events.event import Event, escape_unprintable, parse_event, refuse_personal_id
+from bridge.events.event import (
+    Event,
+    escape_unprintable,
+    is_event_name,
+    parse_event,
+    read_day,
+    refuse_personal_id,
+)
 from bridge.events.properties import copy_plain
 from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, Entrance, EventReader
 from bridge.events.tripwire import Found
@@ -95,7 +102,8 @@ class Enricher:
         Raises:
             InvalidEventError: Meta would refuse it; the message names the field.
         """
-        fields, own, reading = self.reader.read_event(given, entrance, self._report)
+        today = read_day(now) if given.get("user_data") else None
+        fields, own, reading = self.reader.read_event(given, entrance, self._report, today=today)
         if "event_id" not in fields:
             fields["event_id"] = new_uuid()
         fields.setdefault("event_time", int(now))
@@ -123,7 +131,10 @@ class Enricher:
     ) -> dict[str, Any]:
         """Return a track message complete, with what Segment's Meta destinations insist on."""
         given = dict(message)
-        name = str(given["event"])
+        if not is_event_name(given["event"]):
+            words = "expected 1 to 100 characters, no control characters"
+            raise InvalidEventError("event", words)
+        given["event"] = name = str.__str__(given["event"])
         _refuse_personal_ids(given)
         reading = self.reader.read(name, given.get("properties"), TRACK_MESSAGE, self._report)
         given["properties"] = reading.properties
@@ -131,7 +142,7 @@ class Enricher:
             given["properties"] = self.reader.catalog.to_spec(
                 reading.name, reading.custom_data, said=name, properties=reading.properties
             ).properties
-        own = self._read_context(name, given)
+        own = self._read_context(name, given, now)
         if visitor.skip_reason is not None:
             given["integrations"] = {"All": False}  # if it is sent all the same, it ends at Segment
         data_use = LIMITED if visitor.consent == "limited" else None
@@ -146,7 +157,7 @@ class Enricher:
             now=now,
         )
 
-    def _read_context(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+    def _read_context(self, name: str, message: dict[str, Any], now: float) -> dict[str, Any]:
         """Return a person's traits as Meta's user data, hashed, taken out of ``message``.
 
         Other personal data in its context is removed.
@@ -162,11 +173,15 @@ class Enricher:
         traits = context.pop("traits", None)
         person: dict[str, Any] = {}
         if traits is not None:
-            person, rest = read_traits(copy_plain(traits, "context.traits"))
+            person, rest, left_out = read_traits(copy_plain(traits, "context.traits"))
+            if left_out:
+                shown = ", ".join(each[:60] for each in left_out[:10])
+                words = "%s: left out of its context.traits, since Meta takes no digest of it: %s"
+                logger.warning(words, escape_unprintable(name[:50]), shown)
             reader.clean(name, rest, "context.traits", self._report)
             context["traits"] = rest
         message[path] = context | own
-        return reader.read_user_data(person)
+        return reader.read_user_data(person, today=read_day(now))
 
     def _clean_page(self, page: Mapping[str, Any]) -> dict[str, Any]:
         """Return a message's ``context.page`` without the private parts of its addresses."""

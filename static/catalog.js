@@ -16,7 +16,9 @@
   const page = /** @type {any} */ (window)
   if (page._bridge) return
 
-  const ENVELOPE = /^(action_source|event_id|external_id|fbc|fbp)$/
+  // What belongs to the event itself, as in bridge/events/standard.py.
+  const ENVELOPE =
+    /^(action_source|client_(ip|us).*|(custom|user)_data|data_proc.*|event_(id|name|source_url|time)|external_id|fb[cp]|opt_out|referrer_url|test_event_code)$/
   const AMOUNTS = ['value', 'net_revenue', 'predicted_ltv', 'revenue', 'total', 'price']
   const COUNTS = ['num_items', 'quantity']
 
@@ -97,7 +99,7 @@
     const [, , values, , rename] = row
     const entries = Object.entries(properties)
     const rest = Object.fromEntries(
-      entries.filter(([key, value]) => value != null && !ENVELOPE.test(key)),
+      entries.filter(([key, value]) => isGiven(value) && !ENVELOPE.test(key)),
     )
     readNumbers(rest, [...AMOUNTS, ...values])
     if (typeof rest.order_id === 'number') rest.order_id = String(rest.order_id)

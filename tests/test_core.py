@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from markupsafe import Markup
 
 from bridge import (
     Bridge,
@@ -313,6 +316,80 @@ async def test_identify_refuses_what_is_no_id(visitor: Visitor, user_id: str) ->
         identify(user_id, visitor=visitor)
     assert caught.value.field == "user_id"
     assert "john" not in str(caught.value)
+
+
+class Customer:
+    """A row of the app's own."""
+
+    def __str__(self) -> str:
+        return "Ada Lovelace, Main St 5"
+
+
+class Number(int):
+    """A whole number of a library's own kind."""
+
+    def __repr__(self) -> str:
+        return f"Number({int(self)})"
+
+    __str__ = int.__repr__
+
+
+NO_IDS: dict[str, Any] = {
+    "object": Customer(),
+    "name and address": "Ada Lovelace, Main St 5",
+    "name": "Ada Lovelace",
+    "name with accents": "Łukasz Żak",
+    "true": True,
+    "false": False,
+    "float": 4.5,
+    "bytes": b"42",
+    "list": ["42"],
+    "dict": {"id": 42},
+    "5,000 digits": 10**5000,
+}
+
+
+@pytest.mark.parametrize("user_id", NO_IDS)
+async def test_identify_takes_an_id_and_no_object(visitor: Visitor, user_id: str) -> None:
+    with pytest.raises(InvalidEventError, match=r"^user_id: ") as caught:
+        identify(NO_IDS[user_id], visitor=visitor)
+    assert "Ada" not in str(caught.value)
+    assert visitor.identity.user_id is None
+
+
+@pytest.mark.parametrize(
+    ("user_id", "text"),
+    [
+        (42, "42"),
+        (Number(42), "42"),
+        (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
+        ("auth0|5f7c8ec7c33c6c004bbafe82", "auth0|5f7c8ec7c33c6c004bbafe82"),
+        (" User 42 ", "User 42"),
+        ("kunde-müller_7", "kunde-müller_7"),
+        (Markup("c-42"), "c-42"),
+    ],
+    ids=repr,
+)
+async def test_identify_takes_text_whole_numbers_and_uuids(
+    visitor: Visitor, user_id: Any, text: str
+) -> None:
+    identify(user_id, visitor=visitor)
+    assert visitor.identity.user_id == text
+    assert type(visitor.identity.user_id) is str
+
+
+async def test_identify_leaves_out_a_birth_date_in_the_future(
+    visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    identify("42", visitor=visitor, date_of_birth=tomorrow, city="Berlin")
+    assert visitor.user_data.ct
+    assert not visitor.user_data.db
+    assert "a birth date in the future" in caplog.text
+    given = {"event_name": "Lead", "user_data": {"db": tomorrow.isoformat(), "ct": "Bern"}}
+    assert "db" not in enrich(given, visitor=visitor)["user_data"]
+    message = {"event": "Lead", "context": {"traits": {"birthday": tomorrow.isoformat()}}}
+    assert "birthday" not in enrich(message, visitor=visitor)["context"]["traits"]
 
 
 @pytest.mark.parametrize(

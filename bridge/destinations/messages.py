@@ -42,6 +42,10 @@ ADDRESS: dict[str, tuple[str, ...]] = {
     "country": ("country",),
 }
 
+# Other spellings that are read, and never written.
+_READ_TRAITS = {"db": ("birthday", "dateOfBirth", "date_of_birth")}
+_READ_ADDRESS = {"zp": ("zip", "zipCode", "zip_code", "postcode", "postal_code", "postalCode")}
+
 # Personal, and of no kind that Meta takes as a digest.
 _UNHASHED = frozenset({"age", "avatar", "name", "username"})
 
@@ -100,21 +104,34 @@ def build_traits(user_data: UserData) -> dict[str, Any]:
     return traits
 
 
-def read_traits(traits: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the personal ``traits`` under Meta's keys, and the others.
+def read_traits(
+    traits: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Return the personal ``traits`` under Meta's keys, the others, and what is in neither.
 
-    Personal traits that cannot be hashed are in neither.
+    The last are the names of personal traits that Meta takes no digest of.
     """
-    rest = {key: value for key, value in traits.items() if key not in _UNHASHED}
+    rest = dict(traits)
+    left_out = [key for key in traits if key in _UNHASHED and traits[key] not in (None, "")]
+    for key in _UNHASHED:
+        rest.pop(key, None)
     address = rest.pop("address", None)
     parts = dict(address) if isinstance(address, Mapping) else {}
     person: dict[str, Any] = {}
-    for names, source in ((TRAITS, rest), (ADDRESS, parts)):
+    for names, source in ((TRAITS | _READ_TRAITS, rest), (ADDRESS | _READ_ADDRESS, parts)):
         for key, spellings in names.items():
             for name in spellings:
-                if (value := source.pop(name, None)) is not None:
+                if (value := source.pop(name, None)) not in (None, ""):
                     person[key] = value
-    return person, rest
+    left_out += [_name_part(key) for key in parts if parts[key] not in (None, "")]
+    if address not in (None, "") and not isinstance(address, Mapping):
+        left_out.append("address")
+    return person, rest, left_out
+
+
+def _name_part(key: object) -> str:
+    # A key may itself be somebody's data.
+    return f"address.{key}" if isinstance(key, str) and key.isidentifier() else "address.<key>"
 
 
 def _spell(user_data: UserData, names: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from bridge.errors import InvalidEventError
 from bridge.events.event import (
     ActionSource,
     UserData,
+    check_not_ahead,
     is_event_name,
     read_event_id,
 )
@@ -35,6 +36,7 @@ from bridge.randomness import new_uuid
 from bridge.visitor.identity import Identity
 
 MAX_NUMBER = 10**99  # of an id; Python writes no number of more than 4300 digits
+FIRST_YEAR = 1971  # of a time; earlier ones come of a zero
 MAX_ID = 99  # characters of a message id; the documents say fewer than 100
 
 # The keys of a message as arguments of ``track`` in Segment's library for Python.
@@ -70,8 +72,6 @@ def complete_message(
     for key in fields:
         if key not in _KEYS:
             raise InvalidEventError(key, "not a key of Segment's; your own go into properties")
-    if not is_event_name(fields.get("event")):
-        raise InvalidEventError("event", "expected 1 to 100 characters, no control characters")
     if fields.get("type", "track") != "track":
         raise InvalidEventError("type", "expected track; other calls have no event")
     for key in ("anonymousId", "messageId", "userId"):
@@ -79,10 +79,11 @@ def complete_message(
             fields[key] = _read_id(fields[key], key)
     for key in ("sentAt", "timestamp"):
         if key in fields:
-            fields[key] = _read_time(fields[key], key)
+            fields[key] = _read_time(fields[key], key, now)
     message_id = new_uuid()
     context = build_context(user_data, page_url, referrer_url, data_use)
     own = _object(fields, "context")
+    ids = _read_browser_ids(own, _object(fields, "properties"))
     if "page" in own:
         own["page"] = complete_page(_object(own, "page"), context.get("page", {}))
     if "traits" in own and "traits" in context:
@@ -94,6 +95,7 @@ def complete_message(
         "action_source": "website" if page_url else "other",
         **build_browser_ids(user_data),
         **_object(fields, "properties"),
+        **ids,
     }
     properties["event_id"] = read_event_id(properties["event_id"], "properties.event_id")
     if properties["action_source"] not in get_args(ActionSource):
@@ -107,7 +109,7 @@ def complete_message(
         # An empty id would count as one, and the external id would be lost.
         **{key: value for key, value in fields.items() if value != ""},
         "properties": properties,
-        "context": {**context, **own},
+        "context": {**context, **own, **ids},
     }
     if integrations:
         message["integrations"] = integrations
@@ -129,8 +131,26 @@ def to_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
     if (timestamp := message.get("timestamp")) is not None:
         arguments["timestamp"] = datetime.fromisoformat(_read_time(timestamp, "timestamp"))
     # The library writes its own name into it.
-    arguments["context"] = {**arguments.get("context", {})}
+    arguments["context"] = {**read_object(message, "context")}
     return arguments
+
+
+def read_object(message: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object at ``key``; an empty one if there is none.
+
+    Raises:
+        InvalidEventError: It is something else.
+    """
+    value = message.get(key)
+    if not isinstance(value, Mapping | None):
+        raise InvalidEventError(key, f"expected an object, got {type(value).__name__}")
+    return value or {}
+
+
+def _read_browser_ids(context: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the caller's ``fbp`` and ``fbc``: the same ones in both places, or copies differ."""
+    given = {key: properties.get(key) or context.get(key) for key in ("fbp", "fbc")}
+    return {key: value for key, value in given.items() if value}
 
 
 def _object(fields: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -148,15 +168,24 @@ def _read_id(value: object, key: str) -> str:
         raise InvalidEventError(key, f"expected at most {MAX_ID} characters, got {len(value)}")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise InvalidEventError(key, "holds half a surrogate pair")
-    return value
+    return str.__str__(value)
 
 
-def _read_time(value: object, key: str) -> str:
-    """Return a time as ISO 8601; without a zone it would be misread."""
+def _read_time(value: object, key: str, now: float | None = None) -> str:
+    """Return a time as ISO 8601; without a zone it would be misread.
+
+    Raises:
+        InvalidEventError: It is none, has no zone, or is after ``now``.
+    """
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        time = None
-    if not isinstance(time, datetime) or time.tzinfo is None:
-        raise InvalidEventError(key, "expected ISO 8601 with a zone, or a datetime with one")
-    return value if isinstance(value, str) else format_time(time.timestamp())
+        if not isinstance(time, datetime) or time.tzinfo is None or time.year < FIRST_YEAR:
+            raise ValueError
+        seconds = time.timestamp()
+        text = str.__str__(value) if isinstance(value, str) else format_time(seconds)
+    except (ValueError, OverflowError):
+        words = f"expected ISO 8601 with a zone, or a datetime with one, from {FIRST_YEAR} on"
+        raise InvalidEventError(key, words) from None
+    if now is not None:
+        check_not_ahead(seconds, now, key)
+    return text

@@ -43,18 +43,18 @@ from bridge.events.catalog_rows import (
     LINES,
     NOTHING,
     EventMapping,
+    add_names,
     are_texts,
     check_mapping,
     fold,
     list_keys,
 )
 from bridge.events.event import STANDARD_EVENTS
+from bridge.events.standard import ENVELOPE
 
-__all__ = ["ENVELOPE", "EVENTS", "NOTHING", "Catalog", "EventMapping", "Translated"]
+__all__ = ["EVENTS", "NOTHING", "Catalog", "EventMapping", "Translated"]
 
 CACHE_SIZE = 1024  # names
-# Not of the event but of its way; Segment has no other place for them.
-ENVELOPE = frozenset({"action_source", "event_id", "external_id", "fbc", "fbp"})
 _LINE_WORDS = {"id": "product_id", "item_price": "price"}
 
 
@@ -98,7 +98,7 @@ class Catalog:
         self._forbids_unknown = forbid_unknown
         replaced = {fold(row.spec) for row in own}
         kept = [row for row in EVENTS if replaced.isdisjoint(list_keys(row))]
-        self._rows = [*kept, *own]
+        self._rows = [add_names(row) for row in (*kept, *own)]
         self._by_name = {key: row for row in self._rows for key in list_keys(row)}
         self._by_meta = {row.meta: row for row in reversed(self._rows)}
         # Names come from apps, which have few; one that makes them up must not fill the memory.
@@ -160,8 +160,8 @@ class Catalog:
         if row.lines == "none" or "contents" in rest or "content_ids" in rest:
             return None
         products = rest.pop("products", [] if row.meta == "ViewContent" else None)
-        if products is None or (row.lines == "self" and not products):
-            is_product = row.lines == "self" and any(map(rest.get, self._product_ids))
+        if products is None or (row.lines != "products" and not products):
+            is_product = row.lines != "products" and any(map(rest.get, self._product_ids))
             return [self._take_line(rest, None)] if is_product else None
         if not isinstance(products, list):
             words = f"expected a list, got {type(products).__name__}"
@@ -244,7 +244,7 @@ class Catalog:
             built |= lines[0]
         if "price" in row.value and "price" not in rest and value is not None:
             built.setdefault("price", value)
-        if lines and (row.lines == "products" or len(lines) > 1):
+        if lines and (row.lines != "self" or len(lines) > 1):
             built["products"] = lines
         if "total" in rest:
             built.pop("total", None)
@@ -265,7 +265,7 @@ class Catalog:
                 [key for key, each in self._by_name.items() if each is row],
                 row.meta,
                 row.value,
-                LINES.index(row.lines),
+                LINES.index("self" if row.lines == "either" else row.lines),
                 dict(row.rename),
                 int(row.counts),
             )

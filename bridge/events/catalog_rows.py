@@ -13,12 +13,16 @@ from typing import Any, Literal, NamedTuple
 from bridge.errors import ConfigError
 from bridge.events.event import STANDARD_EVENTS, is_event_name
 
-Lines = Literal["none", "self", "products"]
+Lines = Literal["none", "self", "products", "either"]
 
-LINES: tuple[Lines, ...] = ("none", "self", "products")
+LINES: tuple[Lines, ...] = ("none", "self", "products", "either")
 NOTHING: Mapping[str, Any] = {}
 _SEPARATORS = dict.fromkeys(map(ord, " _-"))
 _STANDARD_LOWER = frozenset(name.lower() for name in STANDARD_EVENTS)
+
+
+VALUE = ("value", "revenue")
+NAMES: Mapping[str, str] = {"name": "content_name", "category": "content_category"}
 
 
 class EventMapping(NamedTuple):
@@ -30,56 +34,46 @@ class EventMapping(NamedTuple):
         meta: Meta's: a standard event or a custom one; by default the same as ``spec``.
         aliases: Other names that mean the same.
         value: Properties that may be the event's value, the first that is given wins.
-        lines: Where the products are: in ``products``, in the properties themselves, or nowhere.
-        rename: Segment's properties → Meta's, other than those of ``lines``.
+        lines: Where the products are: in ``products``, in the properties themselves, in ``either``
+            of them, or nowhere.
+        rename: Segment's properties → Meta's, other than those of ``lines``, in addition to what
+            holds for every event: ``name`` is ``content_name``, ``category`` ``content_category``.
         counts: Whether Meta wants ``num_items``.
     """
 
     spec: str
     meta: str = ""
     aliases: tuple[str, ...] = ()
-    value: tuple[str, ...] = ("value", "revenue")
+    value: tuple[str, ...] = VALUE
     lines: Lines = "none"
     rename: Mapping[str, str] = NOTHING
     counts: bool = False
 
 
 _ORDER = ("revenue", "value", "total")
-_PRICE = ("value", "price")
-_CATEGORY = {"category": "content_category"}
-_PRODUCT = {"name": "content_name"} | _CATEGORY
-_SEARCH = {"query": "search_string"} | _CATEGORY
+_PRICE = (*VALUE, "price")
 
+# The names that hold for every event are added where a catalog takes the rows.
 EVENTS: tuple[EventMapping, ...] = (
-    EventMapping("Products Searched", "Search", (), ("value",), "products", _SEARCH),
+    EventMapping("Products Searched", "Search", (), VALUE, "either", {"query": "search_string"}),
     # Before the list: what Meta calls ViewContent is one product, where nothing says otherwise.
+    EventMapping("Product Viewed", "ViewContent", ("Product Details Viewed",), _PRICE, "self"),
     EventMapping(
-        "Product Viewed", "ViewContent", ("Product Details Viewed",), _PRICE, "self", _PRODUCT
+        "Product List Viewed", "ViewContent", ("Product Category Viewed",), VALUE, "products"
     ),
-    EventMapping(
-        "Product List Viewed",
-        "ViewContent",
-        aliases=("Product Category Viewed",),
-        value=("value",),
-        lines="products",
-        rename=_CATEGORY,
-    ),
-    EventMapping("Product Added", "AddToCart", (), _PRICE, "self", _PRODUCT),
+    EventMapping("Product Added", "AddToCart", (), _PRICE, "self"),
     EventMapping(
         "Product Added to Wishlist",
         "AddToWishlist",
-        aliases=("Added Product to Wishlist",),
-        value=_PRICE,
-        lines="self",
-        rename=_PRODUCT,
+        ("Added Product to Wishlist",),
+        _PRICE,
+        "self",
     ),
-    EventMapping(
-        "Checkout Started", "InitiateCheckout", (), _ORDER, "products", _CATEGORY, counts=True
-    ),
+    EventMapping("Checkout Started", "InitiateCheckout", (), _ORDER, "products", counts=True),
     EventMapping("Payment Info Entered", "AddPaymentInfo", (), _ORDER, "products"),
     EventMapping("Order Completed", "Purchase", (), _ORDER, "products", counts=True),
-    EventMapping("Signed Up", "CompleteRegistration", (), ("value",)),
-    EventMapping("Lead Generated", "Lead", (), ("value",)),
+    EventMapping("Signed Up", "CompleteRegistration"),
+    EventMapping("Lead Generated", "Lead"),
 )
 
 
@@ -108,6 +102,15 @@ def check_mapping(mapping: object) -> EventMapping:
     if row.lines not in LINES:
         raise ConfigError(f"mappings: lines must be {', '.join(LINES)}, got {row.lines!r}")
     return row
+
+
+def add_names(row: EventMapping) -> EventMapping:
+    """Return ``row`` with the names that hold for every event, its own first."""
+    taken = {*row.rename, *row.rename.values()}
+    common = {
+        ours: theirs for ours, theirs in NAMES.items() if ours not in taken and theirs not in taken
+    }
+    return row._replace(rename={**row.rename, **common})
 
 
 def are_texts(values: object) -> bool:

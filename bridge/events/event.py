@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Literal, get_args
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -26,6 +27,7 @@ MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
 MAX_AGE_PHYSICAL_STORE = 62 * DAY
 MAX_AHEAD = 60  # seconds; Meta refuses the future and publishes no tolerance
 MAX_NAME_LENGTH = 100  # characters; Meta publishes no limit
+MAX_NUMBER = 10**200  # of an id; Python writes no number of more than 4300 digits
 MAX_BYTES = 262_144  # of an event as JSON; Meta publishes no limit, a thousand travel together
 
 ActionSource = Literal[
@@ -52,6 +54,8 @@ STANDARD_EVENTS = frozenset(
 
 URL_KEYS = ("event_source_url", "referrer_url")
 
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
 Outcome = Literal["stored", "duplicate", "skipped", "lost", "invalid"]
 
 _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
@@ -59,7 +63,7 @@ _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 _UNIX = re.compile(r"[0-9]{1,15}(?:\.0*)?")
-_ID_TYPES = (int, uuid.UUID)  # other than text
+_WORDS = re.compile(r"[^\W\d_]{2,}[,;.]?[ \t\xa0]+[^\W\d_]{2,}")  # two, as no id has them
 _URL = re.compile(r"https?://[^\x00-\x20\x7f\ud800-\udfff]{1,4096}")
 
 
@@ -150,7 +154,7 @@ class Event(
     """
 
     event_name: str
-    event_time: int
+    event_time: Whole
     event_id: str
     action_source: ActionSource
     user_data: UserData = UserData()
@@ -159,8 +163,8 @@ class Event(
     referrer_url: str | None = None
     opt_out: bool | None = None
     data_processing_options: list[str] | None = None
-    data_processing_options_country: int | None = None
-    data_processing_options_state: int | None = None
+    data_processing_options_country: Whole | None = None
+    data_processing_options_state: Whole | None = None
     app_data: dict[str, Any] | None = None
     messaging_channel: str | None = None
     original_event_data: dict[str, Any] | None = None
@@ -235,8 +239,18 @@ def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -
         raise _invalid(error) from None
     except UnicodeEncodeError:  # in a key that Meta does not define
         raise InvalidEventError("event", "a key holds half a surrogate pair") from None
-    _check(event, now)
+    try:
+        _check(event, now)
+    except TypeError:  # a text of a framework's own kind, such as Markup, is not encoded
+        event = msgspec.convert({key: _to_plain_text(checked[key]) for key in checked}, Event)
+        _check(event, now)
     return event
+
+
+def _to_plain_text(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_to_plain_text(each) for each in value]
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def _invalid(error: msgspec.ValidationError) -> InvalidEventError:
@@ -280,19 +294,57 @@ def read_time(value: object, path: str = "event_time") -> object:
     return value
 
 
+def read_day(now: float) -> date:
+    """Return the day of ``now``, Unix seconds, in UTC: the last on which somebody was born."""
+    return _count_days(int(now // DAY))
+
+
+@lru_cache(2)
+def _count_days(days: int) -> date:
+    return date(1970, 1, 1) + timedelta(days)
+
+
 def read_event_id(value: object, path: str = "event_id") -> str:
     """Return an event's id as text; an order's may be a number.
 
     Raises:
         InvalidEventError: It is no id, or is personal data.
     """
-    text = str(value) if isinstance(value, _ID_TYPES) else value
-    if not isinstance(text, str) or isinstance(value, bool) or not is_event_id(text):
+    text = value if type(value) is str else _spell(value)
+    if isinstance(value, bool) or not is_event_id(text):
         raise InvalidEventError(
             path, "expected 1 to 200 characters of text or a number, no control characters"
         )
     refuse_personal_id(text, path)
     return text
+
+
+def read_user_id(value: object, path: str = "user_id") -> str:
+    """Return the app's own id of a person as text: a text, a whole number or a UUID.
+
+    Any other object would be kept as whatever its ``str()`` is, such as a name with an address.
+
+    Raises:
+        InvalidEventError: It is no id, or is personal data.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | uuid.UUID):
+        raise InvalidEventError(
+            path, f"expected text, a whole number or a UUID, got {type(value).__name__}"
+        )
+    text = _spell(value).strip()
+    if not is_event_id(text):
+        raise InvalidEventError(path, "expected 1 to 200 characters, no control characters")
+    if kind := find_personal_id(text) or (_WORDS.search(text) and "a name or an address"):
+        raise InvalidEventError(path, f"is {kind}; pass your own id, and this as email= or phone=")
+    return text
+
+
+def _spell(value: object) -> str:
+    """Return an id as plain text; ``""`` if it is none."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    is_short = isinstance(value, int) and abs(value) < MAX_NUMBER
+    return str(value) if is_short or isinstance(value, uuid.UUID) else ""
 
 
 def refuse_personal_id(text: str, path: str) -> None:
@@ -340,14 +392,23 @@ def _find_unencodable(event: Event) -> str:
     return "event"
 
 
+def check_not_ahead(seconds: float, now: float, path: str) -> None:
+    """Refuse a time after ``now``, both Unix seconds.
+
+    Raises:
+        InvalidEventError: It is later, by more than clocks differ.
+    """
+    if seconds > now + MAX_AHEAD:
+        ahead = int(seconds - now)
+        raise InvalidEventError(path, f"{ahead} seconds in the future; Meta refuses it")
+
+
 def _check_time(event: Event, now: float) -> None:
     if event.event_time > 100 * now:
         raise InvalidEventError(
             "event_time", f"expected Unix seconds, got {event.event_time}: milliseconds?"
         )
-    if event.event_time > now + MAX_AHEAD:
-        ahead = int(event.event_time - now)
-        raise InvalidEventError("event_time", f"{ahead} seconds in the future; Meta refuses it")
+    check_not_ahead(event.event_time, now, "event_time")
     if event.expires < now:
         days = (event.expires - event.event_time) // DAY
         raise InvalidEventError(

@@ -10,24 +10,28 @@ Python SDK 26 and parameter builder decide, the latter first because the pixel a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import string
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any
+
+import msgspec
 
 from bridge.errors import ConfigError
-from bridge.events.places import COUNTRIES, US_STATES
+from bridge.events.places import COUNTRIES, MONTH_FIRST, STATES, UNDECIDED
 
 # What JavaScript calls white space, so that both twins drop the same characters: Python's ``\s``
-# also has \x1c to \x1f and \x85, and lacks U+FEFF.
+# also has \x1c to \x1f, and lacks U+FEFF. And the line end of mainframes, which nobody types.
 SPACE = (
-    "\t\n\v\f\r \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
+_NEXT_LINE = "\x85"
 _CONTROL = "".join(map(chr, range(32))) + "\x7f"
 _NO_SPACE = dict.fromkeys(map(ord, SPACE))
 _NO_PHONE_SIGNS = dict.fromkeys(map(ord, SPACE + "+()-./"))
@@ -36,20 +40,36 @@ _NO_SPACE_OR_CONTROL = dict.fromkeys(map(ord, SPACE + _CONTROL))
 _ONLY_LETTERS_AND_DIGITS = dict.fromkeys(map(ord, string.punctuation + SPACE + _CONTROL))
 _ONLY_LETTERS = dict.fromkeys(map(ord, string.punctuation + string.digits + SPACE + _CONTROL))
 
+MAX_COUNTRY = 100  # characters of a country's name
+
 SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+# Meta's parameter builder puts a mark behind what it hashed, and behind an IP address.
+MARK = re.compile(r"\.(?:AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8})\Z")
 # What most addresses are like: a look that costs half as much.
 _PLAIN_EMAIL = re.compile(r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9]+\.)+[a-z]+")
-_ATOM = r"[^\s\x00-\x1f\x7f@.,:;<>()\[\]\"\\]+"
-_LABEL = r"[a-z0-9\u0080-\U0010ffff](?:[a-z0-9\u0080-\U0010ffff-]*[a-z0-9\u0080-\U0010ffff])?"
+_ATOM = r"[^\s\x00-\x1f\x7f-\x9f@.,:;<>()\[\]\"\\]+"
+_LETTER = r"\s\x00-/:-`{-\x9f"  # what no label of a domain holds; a hyphen only inside
+_LABEL = rf"[^{_LETTER}](?:(?:-|[^{_LETTER}])*[^{_LETTER}])?"
 _EMAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
+# Of no width, or only for the direction of writing: they come with what is copied from a page.
+_INVISIBLE = re.compile(
+    "[\x80-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
+_DECIMAL_ZERO = re.compile(r"(\+?[0-9]+)\.0+")  # a whole number that a table kept as a float
+# A country code, and behind it in brackets the zero that is dialled only within the country.
+_TRUNK_ZERO = re.compile(r"\(\s*0")
+# Where the zero is part of the number: Italy and its neighbours, Gabon, Congo, Ivory Coast.
+_KEEPS_ZERO = frozenset({"39", "378", "379", "225", "241", "242"})
 _NOT_DIGIT = re.compile(r"[^0-9]+")
 _EXTENSION = re.compile(r"(?:;|(?<=[0-9 .,])(?:ext|x|#)).*", re.DOTALL)
 # What most birth dates are like, day and month and year possible.
 _PLAIN_DATE = re.compile(r"(?:19|[2-9][0-9])[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 _EIGHT_DIGITS = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
+_NO_YEAR_FIRST = re.compile(r"([0-9]{2})([0-9]{2})([0-9]{4})")
 _DATE = re.compile(
-    r"([0-9]{1,4})[^0-9a-z]{1,3}([0-9]{1,2})[^0-9a-z]{1,3}([0-9]{1,4})(?:[^0-9].*)?", re.DOTALL
+    r"([0-9]{1,4})([^0-9a-z]{1,3})([0-9]{1,2})[^0-9a-z]{1,3}([0-9]{1,4})(?:[^0-9].*)?", re.DOTALL
 )
+_NOT_IN_CITY = re.compile(r"[0-9.\s\x00-\x1f\x7f\ufeff()-]")
 _NOT_LATIN = re.compile(r"[^a-z0-9]+")
 _NOT_A_TO_Z = re.compile(r"[^a-z]+")
 
@@ -67,11 +87,23 @@ class RefusedError(Exception):
     """
 
 
-class Options(NamedTuple):
+class Options(msgspec.Struct, frozen=True, gc=False):
     """What a rule may depend on other than the text."""
 
-    region: str | None  # ISO 3166-1 alpha-2; where numbers without a country code are from
-    today: date | None  # the last possible birth date's year is this one's
+    region: str | None = None  # ISO 3166-1 alpha-2: where the app's customers are from
+    today: date | None = None  # the last possible birth date
+    beside: Mapping[Any, object] = {}  # the data that the text is from
+
+    @property
+    def country(self) -> str:
+        """The country that the data names, else the app's, upper case; ``""`` if neither does."""
+        given = self.beside.get("country")
+        given = given[0] if isinstance(given, list | tuple) and given else given
+        named = ""
+        if isinstance(given, str) and len(given) <= MAX_COUNTRY:
+            with contextlib.suppress(RefusedError):
+                named = normalize_country(given.strip(SPACE).lower(), self)
+        return (named or self.region or "").upper()
 
 
 _PLAIN_ID = re.compile(r"[a-z0-9_-]+")
@@ -81,8 +113,9 @@ Rule = Callable[[str, Options], str]  # raises RefusedError
 def hash_external_id(value: str) -> str:
     """Return ``value`` as the pixel hashes an ``external_id``: 64 lower-case hex digits.
 
-    64 hex digits are taken as already hashed and only lower-cased. Anything else loses JavaScript's
-    white space, is lower-cased and hashed: ``"User 42"`` gives the SHA-256 of ``"user42"``. Note:
+    64 hex digits are taken as already hashed and only lower-cased, without the mark of Meta's
+    parameter builder and white space around them. Anything else loses JavaScript's white space, is
+    lower-cased and hashed: ``"User 42"`` gives the SHA-256 of ``"user42"``. Note:
 
     - The pixel also passes 32 hex digits (``uuid4().hex``), unhashed. They are hashed here: give
       the pixel this function's result, never the raw id, and both twins carry the same bytes.
@@ -90,20 +123,32 @@ def hash_external_id(value: str) -> str:
 
     Source: measured with fbevents.js 2.9.184 to 2.9.364.
     """
-    if not value or (len(value) == 64 and SHA256.fullmatch(value)):
-        return value.lower()
+    if not value:
+        return ""
+    if len(value) >= 64 and (digest := read_digest(value)):
+        return digest
     # Most ids are plain, and a table costs more than the hash.
     plain = _PLAIN_ID.fullmatch(value) is not None
     text = value if plain else value.translate(_NO_SPACE).lower() or value
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def read_digest(text: str) -> str | None:
+    """Return the SHA-256 digest that ``text`` is, in lower case; ``None`` if it is none."""
+    bare = MARK.sub("", text.strip(SPACE))
+    return bare.lower() if SHA256.fullmatch(bare) else None
+
+
 def normalize_email(text: str, _: Options) -> str:
     """Return ``text``: Meta wants e-mail addresses trimmed and in lower case, no more.
 
-    Dots and ``+tags`` stay. Source: Meta, "Customer Information Parameters", Email.
+    Dots and ``+tags`` stay; what nobody sees goes. Source: Meta, "Customer Information Parameters",
+    Email.
     """
-    if not _PLAIN_EMAIL.fullmatch(text) and not _EMAIL.fullmatch(text):
+    if _PLAIN_EMAIL.fullmatch(text):
+        return text
+    text = _INVISIBLE.sub("", text).strip(SPACE)
+    if not _EMAIL.fullmatch(text):
         raise RefusedError("expected an e-mail address")
     return text
 
@@ -111,22 +156,67 @@ def normalize_email(text: str, _: Options) -> str:
 def normalize_phone(text: str, options: Options) -> str:
     """Return ``text`` as Meta wants phone numbers: digits only, country code first.
 
-    ``"+1 (650) 555-0100"`` becomes ``"16505550100"``. An extension is not part of it.
+    ``"+1 (650) 555-0100"`` becomes ``"16505550100"``, ``"+49 (0)170 1234567"``
+    ``"491701234567"``. An extension is not part of it. A number without a country code is from the
+    country beside it, else from the app's region; without either one that begins with a zero is
+    refused: its digits would match nobody, or a stranger.
 
     Source: Meta, "Customer Information Parameters", Phone number; 7 to 15 digits: Meta's Python
     SDK's lower bound and E.164's upper one.
     """
-    if options.region is not None:
-        return _phone_in_region(text, options.region.upper())
+    if text[:1] == "+" and options.region is None and "(0" not in text and "( " not in text:
+        return _phone_digits(text)
+    if match := _DECIMAL_ZERO.fullmatch(text):
+        text = match[1]
+    text = _drop_trunk_zero(_to_ascii_digits(text))
+    digits = _NOT_DIGIT.sub("", text)
+    is_abroad = "+" in text[: text.find(digits[:1])] or digits.startswith("00")
+    if is_abroad and options.region is None:
+        return _phone_digits(text)
+    if country := options.country:
+        return _phone_from(country, text, options, is_national=digits.startswith("0"))
+    if digits.startswith("0"):
+        raise RefusedError("no country code: write it with +, or give its country beside it")
     return _phone_digits(text)
+
+
+def _to_ascii_digits(text: str) -> str:
+    if text.isascii():
+        return text
+    return "".join(str(unicodedata.decimal(character, character)) for character in text)
+
+
+def _drop_trunk_zero(text: str) -> str:
+    if (match := _TRUNK_ZERO.search(text)) is None:
+        return text
+    before = text[: match.start()]
+    code = _NOT_DIGIT.sub("", before).lstrip("0")
+    is_trunk = 1 <= len(code) <= 3 and code not in _KEEPS_ZERO
+    return f"{before} {text[match.end() :]}" if is_trunk else text
+
+
+def _phone_from(country: str, text: str, options: Options, *, is_national: bool) -> str:
+    """Return the digits of a number that ``country`` is known of, if the package can read it."""
+    regions = [country] if options.region in (None, country) else [country, options.region.upper()]
+    for region in regions:
+        try:
+            return _phone_in_region(text, region)
+        except ConfigError as error:
+            # The app's own region was checked; a country beside a number is only data.
+            if options.region is not None:
+                raise
+            if is_national:
+                raise RefusedError(str(error)) from None
+            return _phone_digits(text)
+        except RefusedError:
+            continue
+    raise RefusedError("expected a phone number of its country, or one with + and its code")
 
 
 def _phone_digits(text: str) -> str:
     digits = text.translate(_NO_PHONE_SIGNS)
     if not (digits.isdigit() and digits.isascii()):
-        if not text.isascii():
-            text = "".join(str(unicodedata.decimal(character, character)) for character in text)
-        digits = _NOT_DIGIT.sub("", _EXTENSION.sub("", text))
+        digits = _NOT_DIGIT.sub("", _EXTENSION.sub("", _to_ascii_digits(text)))
     digits = digits.lstrip("0")
     if not 7 <= len(digits) <= 15:
         raise RefusedError("expected a phone number of 7 to 15 digits, country code first")
@@ -198,26 +288,63 @@ def build_name_start(length: int) -> Rule:
 
 
 def normalize_birth_date(text: str, options: Options) -> str:
-    """Return ``text`` as YYYYMMDD; month first where it could be either.
+    """Return ``text`` as YYYYMMDD.
 
-    ``"2/16/1997"``, ``"16.02.1997"`` and ``"1997-02-16T00:00:00Z"`` become ``"19970216"``.
+    ``"2/16/1997"``, ``"16.02.1997"``, ``"16021997"`` and ``"1997-02-16T00:00:00Z"`` become
+    ``"19970216"``. Which number is the month, the country says, else the other number if it is
+    over 12, else a slash: Meta's own example is ``2/16/1997``. ``"3.4.1997"`` alone is refused.
 
     Source: Meta, "Customer Information Parameters", Date of birth: year 1900 to now.
     """
-    if options.today is None and _PLAIN_DATE.fullmatch(text):
-        return text
-    if match := _EIGHT_DIGITS.fullmatch(text):
-        year, month, day = map(int, match.groups())
-    elif match := _DATE.fullmatch(text):
-        first, second, third = map(int, match.groups())
-        year, month, day = (first, second, third) if first > 31 else (third, first, second)
-        if month > 12:
+    if not _PLAIN_DATE.fullmatch(text):
+        text = _read_date(text, options)
+    today = options.today
+    if today is not None and int(text[:4]) >= today.year and text > f"{today:%Y%m%d}":
+        raise RefusedError("a birth date in the future")
+    return text
+
+
+def _read_date(text: str, options: Options) -> str:
+    text = text.replace(_NEXT_LINE, "")
+    if match := _DECIMAL_ZERO.fullmatch(text):
+        text = match[1]
+    separator = ""
+    if match := _DATE.fullmatch(text):
+        first, separator, second, third = match[1], match[2], match[3], match[4]
+    else:
+        match = _EIGHT_DIGITS.fullmatch(text)
+        if match is None or not _is_day(match[2], match[3], match[1]):
+            match = _NO_YEAR_FIRST.fullmatch(text)
+        if match is None:
+            raise RefusedError("expected a date such as 1997-02-16")
+        first, second, third = match.groups()
+    if int(first) > 31:
+        year, month, day = first, second, third
+        if int(month) > 12:
             month, day = day, month
     else:
-        raise RefusedError("expected a date such as 1997-02-16")
-    if not 1 <= month <= 12 or not 1 <= day <= 31:
-        raise RefusedError("expected a date such as 1997-02-16")
-    return f"{_checked_year(year, options)}{month:02}{day:02}"
+        year, month, day = third, first, second
+        if int(month) > 12 or (
+            int(day) <= 12 and int(day) != int(month) and _is_day_first(separator, options)
+        ):
+            month, day = day, month
+    if not _is_day(month, day, year):
+        raise RefusedError("expected a date such as 1997-02-16, from 1900 on")
+    return f"{int(year):04}{int(month):02}{int(day):02}"
+
+
+def _is_day(month: str, day: str, year: str) -> bool:
+    return 1 <= int(month) <= 12 and 1 <= int(day) <= 31 and int(year) >= 1900
+
+
+def _is_day_first(separator: str, options: Options) -> bool:
+    """Return whether the day of a date that could be two comes first where it is from."""
+    country = options.country.lower()
+    if country and country not in UNDECIDED:
+        return country not in MONTH_FIRST
+    if "/" not in separator:
+        raise RefusedError("day or month first? write it as 1997-02-16")
+    return False
 
 
 def normalize_birth_year(text: str, options: Options) -> str:
@@ -238,6 +365,7 @@ def build_birth_part(low: int, high: int) -> Rule:
 
 
 def _part(text: str, low: int, high: int, digits: int) -> str:
+    text = text.replace(_NEXT_LINE, "")
     if not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise RefusedError(f"expected a number of at most {digits} digits")
     if not low <= int(text) <= high:
@@ -250,7 +378,7 @@ def normalize_gender(text: str, _: Options) -> str:
 
     Source: Meta, "Customer Information Parameters", Gender; words as in its parameter builder.
     """
-    if gender := _GENDER_OF.get(text.rstrip(".")):
+    if gender := _GENDER_OF.get(text.replace(_NEXT_LINE, "").rstrip(".")):
         return gender
     raise RefusedError("Meta has m and f only")
 
@@ -259,7 +387,7 @@ def normalize_city(text: str, _: Options) -> str:
     """Return ``text``, of it only ``a`` to ``z`` and digits if it has Latin letters.
 
     ``"São Paulo"`` becomes ``"sopaulo"``, as in the pixel and the parameter builder, and ``"東京"``
-    stays ``"東京"``.
+    stays ``"東京"``. See ``spell_city``.
 
     Source: Meta, "Customer Information Parameters", City, which allows UTF-8 and says no more.
     """
@@ -274,28 +402,43 @@ def normalize_city(text: str, _: Options) -> str:
     return other
 
 
-def normalize_state(text: str, _: Options) -> str:
-    """Return a US state's two letters, or another region's name without spaces and digits.
+def spell_city(text: str) -> str:
+    """Return ``text`` as Meta's Python SDK has a city: letters of all alphabets stay.
 
-    ``"California"`` becomes ``"ca"``, ``"Bayern"`` ``"bayern"``.
+    Which of the two forms Meta compares with is not published: a city with accents is sent in both.
+
+    Source: ``facebook_business`` 26, ``serverside/normalize.py``, ``location_excluded_chars``.
+    """
+    return _NOT_IN_CITY.sub("", text)
+
+
+def normalize_state(text: str, _: Options) -> str:
+    """Return a US state's or a Canadian province's two letters, or another region's name.
+
+    ``"California"`` becomes ``"ca"``, ``"Québec"`` ``"qc"``, ``"Bayern"`` ``"bayern"``.
 
     Source: Meta, "Customer Information Parameters", State: two letters in the US, elsewhere "no
-    punctuation, no special characters, and no spaces".
+    punctuation, no special characters, and no spaces"; Canada: its parameter builder and the pixel.
     """
     name = text.translate(_ONLY_LETTERS)
-    return US_STATES.get(name, name)
+    plain = name if name.isascii() else _to_a_z(name)
+    return STATES.get(plain, name)
 
 
 def normalize_zip(text: str, _: Options) -> str:
     """Return ``text`` up to its dash, without spaces, at least two characters.
 
-    ``"94035-1234"`` becomes ``"94035"``, ``"M1 1AE"`` ``"m11ae"``.
+    ``"94035-1234"`` and ``"940351234"`` become ``"94035"``, ``"M1 1AE"`` ``"m11ae"``.
 
     Source: Meta, "Customer Information Parameters", Zip; two characters: its parameter builder.
     """
     code = text.partition("-")[0]
     if not (code.isalnum() and code.isascii()):
+        if match := _DECIMAL_ZERO.fullmatch(code):
+            code = match[1]
         code = code.translate(_NO_SPACE_OR_CONTROL)
+    if len(code) == 9 and code.isascii() and code.isdigit():  # no other country has nine digits
+        code = code[:5]
     if len(code) < 2:
         raise RefusedError("expected two characters or more before a dash")
     return code
@@ -308,10 +451,14 @@ def normalize_country(text: str, _: Options) -> str:
 
     Source: Meta, "Customer Information Parameters", Country.
     """
-    name = text if text in COUNTRIES else _NOT_A_TO_Z.sub("", unicodedata.normalize("NFKD", text))
+    name = text if text in COUNTRIES else _to_a_z(text)
     if code := COUNTRIES.get(name):
         return code
     raise RefusedError("expected a country's ISO 3166-1 code or its name")
+
+
+def _to_a_z(text: str) -> str:
+    return _NOT_A_TO_Z.sub("", unicodedata.normalize("NFKD", text))
 
 
 def check_phone_support(region: str) -> str:

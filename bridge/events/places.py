@@ -1,9 +1,10 @@
-"""Names of countries and US states, and the two letters Meta wants for each: data only.
+"""Names of countries and of states in the US and Canada, with the codes Meta wants: data only.
 
 Names are written as they are looked up: lower-case letters ``a`` to ``z`` without accents, nothing
 between them. An entry is the two-letter code, for a country its three-letter code, then names.
 
-Source: ISO 3166-1 and the US part of ISO 3166-2; everyday and native names are our own additions.
+Source: ISO 3166-1 and the US and Canadian parts of ISO 3166-2; ``xk`` for Kosovo: the European
+Union's, until ISO has one; everyday and native names are our own additions.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ holyseevaticancitystate vatican vaticancity; vc vct saintvincentandthegrenadines
 stvincentandthegrenadines stvincent; ve ven venezuelabolivarianrepublicof
 bolivarianrepublicofvenezuela venezuela; vg vgb virginislandsbritish britishvirginislands; vi vir
 virginislandsus usvirginislands virginislands; vn vnm vietnam; vu vut vanuatu; wf wlf
-wallisandfutuna wallisandfutunaislands; ws wsm samoa; ye yem yemen; yt myt mayotte; za zaf
-southafrica rsa; zm zmb zambia; zw zwe zimbabwe;
+wallisandfutuna wallisandfutunaislands; ws wsm samoa; xk xkx kosovo kosova; ye yem yemen; yt myt
+mayotte; za zaf southafrica rsa; zm zmb zambia; zw zwe zimbabwe;
 """
 
 # States, the federal district and the territories that have a two-letter ANSI code.
@@ -94,6 +95,17 @@ tennessee; tx texas; ut utah; va virginia; vi usvirginislands virginislands virg
 vermont; wa washington; wi wisconsin; wv westvirginia; wy wyoming;
 """
 
+_PROVINCES = """
+ab alberta; bc britishcolumbia colombiebritannique; mb manitoba; nb newbrunswick nouveaubrunswick;
+nl newfoundlandandlabrador newfoundland terreneuveetlabrador terreneuve; ns novascotia
+nouvelleecosse; nt northwestterritories territoiresdunordouest; nu nunavut; on ontario; pe
+princeedwardisland ileduprinceedouard; qc quebec; sk saskatchewan; yt yukon yukonterritory;
+"""
+
+# Where a date without its month's name begins with the month, and where people do both.
+MONTH_FIRST = frozenset({"us", "as", "fm", "gu", "mh", "mp", "pr", "pw", "um", "vi"})
+UNDECIDED = frozenset({"ca", "ph"})
+
 
 def _codes_by_name(entries: str) -> dict[str, str]:
     """Return the code for each name, and for the code itself."""
@@ -106,3 +118,5 @@ def _codes_by_name(entries: str) -> dict[str, str]:
 
 COUNTRIES = _codes_by_name(_COUNTRIES)
 US_STATES = _codes_by_name(_US_STATES)
+PROVINCES = _codes_by_name(_PROVINCES)
+STATES = PROVINCES | US_STATES

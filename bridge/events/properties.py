@@ -6,7 +6,10 @@ refuses is looked at again, value by value, to convert it or to say what is wron
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import math
+import numbers
 import re
 import sys
 import uuid
@@ -19,7 +22,17 @@ import msgspec
 
 from bridge.errors import InvalidEventError
 from bridge.events.money import CURRENCIES, check_currency, read_amount
-from bridge.events.standard import AMOUNT, AMOUNTS, COUNTS, ID, LINE, PROPERTIES, STORE, Kind
+from bridge.events.standard import (
+    AMOUNT,
+    AMOUNTS,
+    COUNTS,
+    ENVELOPE,
+    ID,
+    LINE,
+    PROPERTIES,
+    STORE,
+    Kind,
+)
 
 MAX_DEPTH = 8  # levels of objects and lists
 MAX_KEYS = 200  # keys of one object
@@ -29,28 +42,31 @@ MAX_WHOLE = 2**63 - 1  # few programs read back as it was what has more than 64 
 
 _SPEC_AMOUNTS = (*AMOUNTS, "revenue", "total", "price")
 _SPEC_COUNTS = (*COUNTS, "quantity")
-_LINES = (("contents", "item_price"),)
+_LINES = (("contents", "item_price"), ("contents", "price"))
 _SPEC_LINES = (*_LINES, ("products", "price"))
-_COUNT = re.compile(r"[0-9]{1,9}")
+_COUNT = re.compile(r"([0-9]{1,9})(?:\.0+)?")
+_LISTS = ("content_ids", "contents", "products")
 
-_Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+_Key = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+# An empty text and ``None`` are looked at closely: they count as not given.
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 _Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _Whole = Annotated[int, msgspec.Meta(ge=-MAX_WHOLE - 1, le=MAX_WHOLE)]
 
 
 def _build_plain_type(depth: int) -> Any:
     """Return the type of plain JSON with at most ``depth`` more levels of objects and lists."""
-    scalar = _Text | _Whole | _Finite | bool | None
+    scalar = _Text | _Whole | _Finite | bool
     if depth == 0:
         return scalar
     inner = _build_plain_type(depth - 1)
     items: Any = Annotated[list[inner], msgspec.Meta(max_length=MAX_ITEMS)]  # type: ignore[valid-type]
-    fields: Any = Annotated[dict[_Text, inner], msgspec.Meta(max_length=MAX_KEYS)]  # type: ignore[valid-type]
+    fields: Any = Annotated[dict[_Key, inner], msgspec.Meta(max_length=MAX_KEYS)]  # type: ignore[valid-type]
     return scalar | items | fields
 
 
 _Fields: Any = Annotated[
-    dict[_Text, _build_plain_type(MAX_DEPTH - 1)],  # type: ignore[misc]
+    dict[_Key, _build_plain_type(MAX_DEPTH - 1)],  # type: ignore[misc]
     msgspec.Meta(max_length=MAX_KEYS),
 ]
 # In a struct, whose type msgspec looks through only once.
@@ -68,30 +84,88 @@ _Standard: Any = msgspec.defstruct(
     [
         (key, (list[_Line] if key == "contents" else kind.schema) | None, None)  # type: ignore[valid-type]
         for key, kind in PROPERTIES.items()
-    ],
+    ]
+    # No value is right here: these take a closer look.
+    + [(key, msgspec.UnsetType, msgspec.UNSET) for key in sorted(ENVELOPE)],
 )
 
 
 def copy_plain(value: object, path: str) -> dict[str, Any]:
     """Return a deep copy of the object ``value`` that JSON can carry unchanged.
 
-    A ``Decimal`` becomes a number, a date or UUID its text, an ``order_id`` that is a number text.
+    A dataclass or a pydantic model counts as an object. A ``Decimal`` or a NumPy number becomes a
+    number, a date or UUID its text, an ``order_id`` that is a number text.
 
     Raises:
         InvalidEventError: It is no object, too large or deep, or holds what JSON cannot.
     """
+    return _copy(value, path)[0]
+
+
+def copy_properties(value: object, path: str) -> dict[str, Any]:
+    """Return what ``copy_plain`` returns, without ``None`` and empty texts: they are not given.
+
+    Source: Meta's Python SDK 26 leaves ``None`` out; Graph refuses ``null`` with the whole batch.
+    """
+    plain, is_filled = _copy(value, path)
+    if not is_filled:
+        plain = _keep_given(plain)
+    return plain
+
+
+def read_lists(properties: dict[str, Any], path: str) -> bool:
+    """Replace lists of products that are JSON in a text; return whether there was one.
+
+    A plain copy is changed in place. A text that is no list stays: it is refused by name later.
+    """
+    found = False
+    for key in _LISTS:
+        if isinstance(text := properties.get(key), str):
+            properties[key] = read = _read_list(text, f"{path}.{key}")
+            found = found or isinstance(read, list)
+    return found
+
+
+def _copy(value: object, path: str) -> tuple[dict[str, Any], bool]:
+    """Return a plain copy of the object ``value``, and whether all in it is surely given."""
     try:
         plain: dict[str, Any] = msgspec.convert({"properties": value}, _Plain).properties
         msgspec.json.encode(plain)
-    except (msgspec.ValidationError, UnicodeEncodeError):
-        if not isinstance(value, Mapping):
+        is_filled = True
+    except (ValueError, TypeError, AttributeError):  # msgspec asks NumPy's numbers for keys
+        fields = _read_fields(value)
+        if fields is None:
             kind = type(value).__name__
             raise InvalidEventError(path, f"expected an object, got {kind}") from None
-        plain = _plain_object(value, path, MAX_DEPTH)
+        plain = _plain_object(fields, path, MAX_DEPTH)
+        is_filled = False
     order_id = plain.get("order_id")
     if isinstance(order_id, int) and not isinstance(order_id, bool):
         plain["order_id"] = str(order_id)
-    return plain
+    return plain, is_filled
+
+
+def _keep_given(value: Any, *, is_line: bool = False) -> Any:
+    """Return ``value`` without the keys that hold nothing, and without such items of products."""
+    if isinstance(value, dict):
+        return {
+            key: _keep_given(each, is_line=key in _LISTS)
+            for key, each in value.items()
+            if each is not None and each != ""
+        }
+    if isinstance(value, list):
+        # Elsewhere a list may count by places.
+        return [_keep_given(each) for each in value if not is_line or each not in (None, "")]
+    return value
+
+
+def _read_list(text: str, path: str) -> Any:
+    """Return the list that ``text`` is as JSON; the text itself if it is none."""
+    try:
+        items = msgspec.json.decode(text) if text.lstrip()[:1] == "[" else text
+        return _keep_given(_plain(items, path, MAX_DEPTH - 1), is_line=True)
+    except (msgspec.DecodeError, InvalidEventError, RecursionError):
+        return text
 
 
 def read_numbers(
@@ -126,9 +200,9 @@ def _read_counts(properties: dict[str, Any], path: str, keys: tuple[str, ...]) -
     for key in keys:
         count = properties.get(key)
         if isinstance(count, str):
-            if not _COUNT.fullmatch(count.strip()):
+            if (match := _COUNT.fullmatch(count.strip())) is None:
                 raise InvalidEventError(f"{path}.{key}", "expected a whole number")
-            properties[key] = int(count)
+            properties[key] = int(match[1])
         elif isinstance(count, float) and count.is_integer():
             properties[key] = int(count)
 
@@ -220,26 +294,25 @@ def _plain(value: object, path: str, depth: int) -> Any:
     """
     if type(value) is dict and depth > 0:
         return _plain_object(value, path, depth)
-    if isinstance(value, int) and not -MAX_WHOLE - 1 <= value <= MAX_WHOLE:
-        raise InvalidEventError(path, "expected a number of at most 64 bits")
-    if value is None or isinstance(value, bool | int):
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
             raise InvalidEventError(path, f"expected at most {MAX_TEXT} characters")
         return _whole_text(value)
-    if isinstance(value, float | Decimal):
-        if not math.isfinite(value):
-            raise InvalidEventError(path, "expected a finite number")
-        return float(value)
+    if isinstance(value, numbers.Integral):
+        return _plain_whole(int(value), path)
+    if isinstance(value, numbers.Real | Decimal):
+        return _plain_float(value, path)
     if isinstance(value, date):
-        return value.isoformat()
+        # Another library's date that is none equals nothing.
+        return value.isoformat() if value == value else None
     if isinstance(value, uuid.UUID):
         return str(value)
     if depth == 0:
         raise InvalidEventError(path, f"nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
-        return _plain_object(value, path, depth)
     if isinstance(value, list | tuple):
         if len(value) > MAX_ITEMS:
             raise InvalidEventError(path, f"expected at most {MAX_ITEMS} items, got {len(value)}")
@@ -247,12 +320,57 @@ def _plain(value: object, path: str, depth: int) -> Any:
             item if _is_plain(item) else _plain(item, f"{path}[{i}]", depth - 1)
             for i, item in enumerate(value)
         ]
+    if (fields := _read_fields(value)) is not None:
+        return _plain_object(fields, path, depth)
+    # An array or a flag of NumPy's, and of those that follow it.
+    if (items := _list_items(value)) is not value:
+        return _plain(items, path, depth)
     raise InvalidEventError(path, f"expected a JSON value, got {type(value).__name__}")
 
 
+def _plain_whole(value: int, path: str) -> int:
+    if not -MAX_WHOLE - 1 <= value <= MAX_WHOLE:
+        raise InvalidEventError(path, "expected a number of at most 64 bits")
+    return value
+
+
+def _plain_float(value: Any, path: str) -> float:
+    try:
+        number = float(value)
+    except (ArithmeticError, ValueError):  # a signalling NaN, or a fraction that is too large
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidEventError(path, "expected a finite number")
+    return number
+
+
+def _read_fields(value: object) -> Mapping[Any, object] | None:
+    """Return the fields of an object: a mapping, a dataclass, a model; ``None`` if it is none."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, type):
+        return None
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, msgspec.Struct):
+        return {key: getattr(value, key) for key in value.__struct_fields__}
+    for name in ("model_dump", "_asdict"):  # pydantic's, and a named tuple's
+        if callable(dump := getattr(value, name, None)) and isinstance(found := dump(), Mapping):
+            return found
+    return None
+
+
+def _list_items(value: object) -> object:
+    """Return what an array holds as plain Python; ``value`` itself if it does not say."""
+    to_list = getattr(value, "tolist", None)
+    items = to_list() if callable(to_list) and not isinstance(value, type) else value
+    return items if isinstance(items, list | str | int | float | date) else value
+
+
 def _whole_text(text: str) -> str:
-    """Return ``text`` with a question mark for each half surrogate pair: UTF-8 holds none."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    """Return ``text`` as plain text, with a question mark for each half surrogate pair."""
+    plain = str.__str__(text)  # of a template's own kind of text, or of an enum: its characters
+    return plain if plain.isascii() else plain.encode("utf-8", "replace").decode()
 
 
 def _is_plain(value: Any) -> bool:

@@ -8,6 +8,7 @@ others is written in its ``Entrance``. Pure.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
@@ -23,9 +24,11 @@ from bridge.events.properties import (
     are_right,
     check_properties,
     copy_plain,
+    copy_properties,
+    read_lists,
     read_numbers,
 )
-from bridge.events.standard import DETAILS
+from bridge.events.standard import DETAILS, ENVELOPE
 from bridge.events.tripwire import Found, Tripwire
 from bridge.events.urls import MAX_READ, PRIVATE_PARAMETERS, clean_url
 from bridge.events.user_data import OnDropped, log_dropped, read_user_data
@@ -38,6 +41,8 @@ _TEXTS = frozenset(
 )
 _NAMES = {*_TEXTS, "event_name"}
 _PLAIN_KEYS = {"auditing_token": "auditing"}  # its name would make it a secret
+_log = logging.getLogger("bridge.events")
+
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 OnRemoved = Callable[[object, str, Sequence[Found]], None]
@@ -126,7 +131,7 @@ class EventReader:
             entrance: Where it comes in.
             on_removed: Called if personal data was removed.
             on_dropped: Called if user data was left out.
-            today: Birth dates of a later year are left out.
+            today: Later birth dates are left out.
 
         Returns:
             Its keys in Meta's words, without ``user_data``; its user data, hashed; and how its name
@@ -171,6 +176,8 @@ class EventReader:
         is_purchase = name == "Purchase"
         if row is None and are_right(plain, is_purchase=is_purchase):
             return Reading(name, plain, "", plain)
+        if read_lists(plain, path):
+            self.clean(name, plain, path, on_removed)
         if drops:
             plain = _keep_right(plain, path, is_purchase=is_purchase)
         else:
@@ -182,6 +189,8 @@ class EventReader:
             meta_name, custom_data = self.catalog.to_meta(spec_name, plain)
         if spec_name or checks_custom or name in STANDARD_EVENTS:
             check_properties(custom_data, is_purchase=meta_name == "Purchase")
+        if not spec_name:
+            custom_data = _leave_envelope(custom_data, path, is_told=not drops)
         return Reading(meta_name, custom_data, spec_name, plain)
 
     def copy(
@@ -198,7 +207,7 @@ class EventReader:
         """
         if given is None:
             return {}
-        plain = _copy_what_is_plain(given, path) if drops else copy_plain(given, path)
+        plain = _copy_what_is_plain(given, path) if drops else copy_properties(given, path)
         self.clean(name, plain, path, on_removed)
         return plain
 
@@ -213,7 +222,8 @@ class EventReader:
         for path in _TEXTS & fields.keys():
             self._refuse_personal(fields[path], path)
         for path in DETAILS.keys() & fields:
-            plain = copy_plain(fields[path], path)
+            given = copy_plain(fields[path], path)
+            plain = {key: each for key, each in given.items() if each is not None}
             own = {key: plain.pop(key) for key in [*plain] if key not in DETAILS[path]}
             self.clean(fields.get("event_name"), own, path, on_removed)
             for key, value in plain.items():
@@ -251,17 +261,31 @@ class EventReader:
         return clean_url(encoded, self._private_parameters, max_address=MAX_READ)
 
 
+def _leave_envelope(given: dict[str, Any], path: str, *, is_told: bool) -> dict[str, Any]:
+    """Return ``custom_data`` without what belongs to the event itself.
+
+    A track message has no other place for it.
+    """
+    if path == TRACK_MESSAGE.path or ENVELOPE.isdisjoint(given):
+        return given
+    if is_told:
+        found = ", ".join(sorted(ENVELOPE.intersection(given)))
+        words = "belong to the event itself and are left out; pass them beside its properties"
+        _log.warning("custom_data: %s %s", found, words)
+    return {key: value for key, value in given.items() if key not in ENVELOPE}
+
+
 def _copy_what_is_plain(given: object, path: str) -> dict[str, Any]:
     """Return a plain copy of ``given`` without the properties that cannot be copied."""
     try:
-        return copy_plain(given, path)
+        return copy_properties(given, path)
     except InvalidEventError:
         if not isinstance(given, Mapping) or len(given) > MAX_KEYS:
             raise
     plain: dict[str, Any] = {}
     for key, value in given.items():
         try:
-            plain |= copy_plain({key: value}, path)
+            plain |= copy_properties({key: value}, path)
         except InvalidEventError:
             continue
     return plain

@@ -119,6 +119,14 @@ STORE: dict[str, Kind] = {  # of store_data
         ),
     ),
 }
+# Not of what an event is about but of the event itself; Segment has no other place for them.
+ENVELOPE = frozenset(
+    """
+    action_source client_ip_address client_user_agent custom_data data_processing_options
+    data_processing_options_country data_processing_options_state event_id event_name
+    event_source_url event_time external_id fbc fbp opt_out referrer_url test_event_code user_data
+    """.split()
+)
 AMOUNTS = ("value", "net_revenue", "predicted_ltv")
 COUNTS = ("num_items",)
 

@@ -13,16 +13,18 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import logging
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from bridge.errors import InvalidEventError
 from bridge.events.normalizers import (
-    SHA256,
+    MARK,
     SPACE,
     Options,
     RefusedError,
@@ -40,18 +42,19 @@ from bridge.events.normalizers import (
     normalize_phone,
     normalize_state,
     normalize_zip,
+    read_digest,
+    spell_city,
 )
 from bridge.events.personal_values import holds_email
 
 MAX_TEXT = 1000  # characters; nothing longer is an e-mail address, a name or an id
 MAX_ITEMS = 20  # values of one key
+MAX_FLOAT = 2**53  # beyond, a float is perhaps not the number that was written
 MAX_USER_AGENT = 1024  # characters; the rest is cut off
 
 _log = logging.getLogger("bridge.events")
 
 _HAS_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# Meta's parameter builder puts a mark behind what it hashed, and behind an IP address.
-_MARK = re.compile(r"\.(?:AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8})\Z")
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 _SHA256_OF_NOTHING = sha256(b"").hexdigest()
 _LEAD_ID = re.compile(r"[1-9][0-9]{14,16}")
@@ -125,8 +128,9 @@ class _Field(NamedTuple):
 
 
 _LISTS = (list, tuple)
-_NO_OPTIONS = Options(None, None)
+_NO_OPTIONS = Options()
 _NOT_UNICODE = "not valid Unicode"
+_NOTHING_LEFT = "nothing is left after removing punctuation and spaces"
 _SHORTEST_DIGEST = 32  # characters: MD5's, which is refused
 
 
@@ -152,9 +156,9 @@ def read_user_data(
             ``external_id``, a date for ``db``. Values already hashed pass, in lower case. ``None``
             and blank text count as not given.
         default_region: ISO 3166-1 alpha-2 code of the country that phone numbers without a
-            country code are from. Needs ``phonenumbers``: see ``rules.check_phone_support``.
-            Without it, Meta's rule alone applies: digits, leading zeros dropped.
-        today: Refuse birth dates of a later year than this date's.
+            country code are from, where ``raw`` names no country. Needs ``phonenumbers``: see
+            ``check_phone_support``.
+        today: Refuse later birth dates.
         on_dropped: Called for each key of which values are left out, with its name, how many of how
             many, and the reason, which does not hold them. Logs by default.
 
@@ -166,7 +170,9 @@ def read_user_data(
     """
     if not isinstance(raw, Mapping):
         raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
-    options = Options(default_region, today) if default_region or today else _NO_OPTIONS
+    options = _NO_OPTIONS
+    if default_region or today or "country" in raw:
+        options = Options(default_region, today, raw)
     values: dict[str, Any] = {}
     for name, value in raw.items():
         field = _FIELDS.get(name)
@@ -180,7 +186,10 @@ def read_user_data(
                 text = value.strip(SPACE)
                 if not text:
                     continue
-                results = [_sha256(rule(text.lower(), options))]
+                normal = rule(text.lower(), options)
+                if not normal:
+                    raise RefusedError(_NOTHING_LEFT)
+                results = [sha256(normal.encode()).hexdigest()]
             elif many and isinstance(value, _LISTS):
                 results = _read_list(name, field, value, options, on_dropped)
             else:
@@ -188,6 +197,9 @@ def read_user_data(
                 results = [] if result is None else [result]
         except RefusedError as refused:
             on_dropped(name, 1, 1, str(refused))
+            continue
+        except UnicodeEncodeError:
+            on_dropped(name, 1, 1, _NOT_UNICODE)
             continue
         if not results:
             continue
@@ -197,6 +209,11 @@ def read_user_data(
             values[key] = list(dict.fromkeys(values[key] + results))[:MAX_ITEMS]
         else:
             values[key] = results
+    if "ct" in values:
+        for name in ("ct", "city"):
+            city = raw.get(name)
+            if city is not None and not (type(city) is str and city.isascii()):
+                values["ct"] = _add_spelled(city, values["ct"])
     return values
 
 
@@ -204,9 +221,25 @@ def _unknown(name: object) -> InvalidEventError:
     if not isinstance(name, str):
         return InvalidEventError("user_data", f"expected text as keys, got {type(name).__name__}")
     name = "".join(character if character.isprintable() else "?" for character in name[:50])
-    close = difflib.get_close_matches(name.lower(), _FIELDS, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else "your own keys go into custom_data"
+    close = _suggest(name)
+    hint = f"did you mean {close!r}?" if close else "your own keys go into custom_data"
     return InvalidEventError(f"user_data.{name}", f"Meta has no such key; {hint}")
+
+
+def _suggest(name: str) -> str | None:
+    """Return the key that somebody who wrote ``name`` may mean."""
+    words = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()).strip("_")
+    for shorter in (words, words.removeprefix("user_").removeprefix("customer_")):
+        if close := _MEANT.get(shorter.replace("_", "")):
+            return close
+    close_ones = difflib.get_close_matches(words, _FIELDS, n=1, cutoff=0.75)
+    if close_ones:
+        return close_ones[0]
+    # Else a key that is a part of it: what is longest says most.
+    parts = [key for key in _FIELDS if len(key) > 2 and f"_{key}_" in f"_{words}_"]
+    if parts:
+        return max(parts, key=len)
+    return next(iter(difflib.get_close_matches(words, _FIELDS, n=1, cutoff=0.5)), None)
 
 
 def _read_list(
@@ -230,6 +263,23 @@ def _read_list(
     return results
 
 
+def _add_spelled(cities: object, digests: list[str]) -> list[str]:
+    """Return ``digests`` and those of the other form of ``cities`` that are not ASCII.
+
+    See ``spell_city``.
+    """
+    given = cities if isinstance(cities, _LISTS) else [cities]
+    texts = [str.__str__(each) for each in given[:MAX_ITEMS] if isinstance(each, str)]
+    foreign = [text for text in texts if not text.isascii() and len(text) <= MAX_TEXT]
+    spelled = [spell_city(text.lower()) for text in foreign if _is_unicode(text)]
+    added = [_sha256(text) for text in spelled if text]
+    return list(dict.fromkeys(digests + added))[:MAX_ITEMS]
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 # Readers: a value → what is sent.
 
 
@@ -237,14 +287,16 @@ def _text(value: object, also: tuple[type, ...], longest: int = MAX_TEXT) -> str
     """Return ``value`` as text of bounded length, or refuse its type."""
     if isinstance(value, str):
         text = str.__str__(value)  # an enum's value, not its name
-    elif value is None:
+        if "\x85" in text:  # a line end of mainframes, which no field holds
+            text = text.replace("\x85", "")
+    elif value is None or _is_missing(value):
         return ""
-    elif isinstance(value, bool) or not isinstance(value, also):
-        raise RefusedError(f"expected text, got {type(value).__name__}")
-    elif isinstance(value, int):
-        if not 0 <= value < 10**40:
+    elif int in also and (number := _whole(value)) is not None:
+        if not 0 <= number < 10**40:
             raise RefusedError("expected a number of 0 or more, at most 40 digits")
-        text = str(int(value))
+        text = str(number)
+    elif isinstance(value, bool | int) or not isinstance(value, also):
+        raise RefusedError(f"expected text, got {type(value).__name__}")
     else:
         text = str(value)
     if len(text) > longest:
@@ -252,9 +304,27 @@ def _text(value: object, also: tuple[type, ...], longest: int = MAX_TEXT) -> str
     return text
 
 
+def _is_missing(value: object) -> bool:
+    """Return whether ``value`` is what a table of pandas has where it has nothing."""
+    return isinstance(value, float | date) and value != value
+
+
+def _whole(value: object) -> int | None:
+    """Return the whole number that ``value`` is, of any type; ``None`` if it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == value.to_integral_value() else None
+    if not isinstance(value, numbers.Real) or not abs(number := float(value)) <= MAX_FLOAT:
+        return None
+    return int(number) if number.is_integer() else None
+
+
 def _sha256(text: str) -> str:
     if not text:
-        raise RefusedError("nothing is left after removing punctuation and spaces")
+        raise RefusedError(_NOTHING_LEFT)
     try:
         return sha256(text.encode()).hexdigest()
     except UnicodeEncodeError:
@@ -286,12 +356,10 @@ def _digest(text: str) -> str | None:
     """Return the digest that ``text`` is, if it is one, without the parameter builder's mark."""
     if _MD5.fullmatch(text):
         raise RefusedError("an MD5 digest; Meta takes SHA-256 only")
-    text = _MARK.sub("", text)
-    if not SHA256.fullmatch(text):
-        return None
-    if text.lower() == _SHA256_OF_NOTHING:
+    digest = read_digest(text)
+    if digest == _SHA256_OF_NOTHING:
         raise RefusedError("the digest of an empty text")
-    return text.lower()
+    return digest
 
 
 def _read_external_id(value: object, _: Options) -> str | None:
@@ -335,7 +403,7 @@ def _read_ip(value: object, _: Options) -> str | None:
     if not text:
         return None
     try:
-        address = ipaddress.ip_address(_MARK.sub("", text))
+        address = ipaddress.ip_address(MARK.sub("", text))
     except ValueError:
         raise RefusedError("expected one IPv4 or IPv6 address") from None
     if isinstance(address, ipaddress.IPv6Address):
@@ -395,5 +463,27 @@ for _keys, _rule, _also in _HASHED:
     _field = _Field(_keys.split()[0], _hashed(_rule, _also), many=True, rule=_rule)
     _FIELDS |= dict.fromkeys(_keys.split(), _field)
 _FIELDS |= {key: _Field(key, read, many=False) for keys, read in _PLAIN for key in keys.split()}
+# What others call it, without what separates words.
+_MEANT = {
+    word: key
+    for key, words in {
+        "email": "mail emailaddress mailaddress useremail emails",
+        "phone": "tel telephone phonenumber mobile mobilephone mobilenumber cell cellphone msisdn",
+        "first_name": "givenname forename fname name firstnames",
+        "last_name": "familyname surname lname",
+        "date_of_birth": "dob birthdate bday born",
+        "gender": "sex",
+        "city": "town locality",
+        "state": "province region county",
+        "zip": "postcode plz",
+        "country": "countrycode nation",
+        "external_id": "id userid customerid uid clientid",
+        "client_ip_address": "ip ipaddress clientip userip remoteaddr",
+        "client_user_agent": "useragent ua browser",
+        "fbc": "fbclid clickid",
+        "fbp": "browserid",
+    }.items()
+    for word in words.split()
+}
 USER_DATA_KEYS = frozenset(_FIELDS)
 """Every key that ``read_user_data`` takes: Meta's and the readable ones."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from bridge.destinations.messages import read_traits
 from bridge.events.normalizers import SHA256
 from bridge.events.properties import copy_plain
-from bridge.events.reader import Entrance, EventReader
+from bridge.events.reader import SERVER_EVENT, Entrance, EventReader
+from bridge.events.standard import ENVELOPE
 from bridge.events.tripwire import Found
 from bridge.explain.remarks import Remark, read_object
 
-_DAY_OR_MONTH = re.compile(r"\s*([0-9]{1,2})[./ -]([0-9]{1,2})[./ -][0-9]{4}\s*")
+_DAY_OR_MONTH = re.compile(r"\s*([0-9]{1,2})/([0-9]{1,2})/[0-9]{4}\s*")
 _EIGHT_DIGITS = re.compile(r"[0-9]{8}")
 _NATIONAL = re.compile(r"[\s(]*0(?!0)")
 
@@ -30,6 +32,7 @@ class Draft:
         event: A server event of Meta's or a track message of Segment's.
         name_key: The key of its name.
         entrance: Which of the two it is.
+        today: Later birth dates are left out.
 
     Attributes:
         fields: Its keys: no personal data in its properties, user data and traits hashed.
@@ -41,9 +44,17 @@ class Draft:
     """
 
     def __init__(
-        self, reader: EventReader, event: Mapping[str, Any], name_key: str, entrance: Entrance
+        self,
+        reader: EventReader,
+        event: Mapping[str, Any],
+        name_key: str,
+        entrance: Entrance,
+        *,
+        today: date,
     ) -> None:
         self._reader = reader
+        self._today = today
+        self._country: object = None  # of the person whose traits are read
         self.fields = fields = {key: value for key, value in event.items() if value is not None}
         self.given: dict[str, Any] = {}
         self.remarks: list[Remark] = []
@@ -56,6 +67,8 @@ class Draft:
         name, path = fields.get(name_key), entrance.path
         if (raw := fields.get(path)) is not None:
             given = reader.copy(name, raw, path, self._note_removed)
+            if entrance is SERVER_EVENT:
+                self._leave_envelope(given)
             reading = reader.read(name, given, entrance, self._note_removed)
             self.remarks += _compare(given, reading.properties, path)
             self.given = given if reading.spec_name else {}
@@ -69,40 +82,48 @@ class Draft:
             self._hash_traits(traits)
             fields["context"] = {**context, "traits": traits}
 
+    def _leave_envelope(self, given: dict[str, Any]) -> None:
+        """Remove from properties what belongs to the event itself."""
+        for key in sorted(ENVELOPE.intersection(given)):
+            del given[key]
+            words = "belongs to the event itself, and is left out: pass it beside its properties"
+            self.remarks.append(Remark("warning", "envelope_key", f"custom_data.{key}", words))
+
     def _note_removed(self, name: object, path: str, found: Sequence[Found]) -> None:
         for each in found:
             words = f"looks personal ({each.kind}) and is removed"
             self.remarks.append(Remark("warning", "personal_removed", f"{path}.{each.path}", words))
 
-    def hash(self, raw: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    def hash(
+        self, raw: Mapping[str, Any], places: Mapping[str, str], country: object = None
+    ) -> dict[str, Any]:
         """Return user data hashed, with remarks on what is left out or may be read wrongly.
 
-        ``places`` says where in the event each key of ``raw`` is.
+        ``places`` says where in the event each key of ``raw`` is; ``country`` is the one beside.
         """
+        beside = {"country": country} if country and "country" not in raw else {}
 
         def note_dropped(key: str, dropped: int, given: int, reason: str) -> None:
-            self.remarks.append(Remark("warning", "user_data_dropped", places[key], reason))
+            if key in places:
+                self.remarks.append(Remark("warning", "user_data_dropped", places[key], reason))
 
-        hashed = self._reader.read_user_data(raw, on_dropped=note_dropped)
+        hashed = self._reader.read_user_data(
+            {**raw, **beside}, on_dropped=note_dropped, today=self._today
+        )
+        if beside:
+            hashed.pop("country", None)
+        has_country = bool(self._reader.phone_region or country or raw.get("country"))
         for key, value in raw.items():
             for text in value if isinstance(value, list) else [value]:
-                self.remarks.extend(self._check_format(key, str(text), places[key]))
+                if not has_country and isinstance(text, str):
+                    self.remarks.extend(_check_format(key, text, places[key]))
         return hashed
-
-    def _check_format(self, key: str, text: str, path: str) -> Iterator[Remark]:
-        if key in ("ph", "phone") and self._reader.phone_region is None and _NATIONAL.match(text):
-            words = "has no country code, and matches nobody: set phone_region, or write it with +"
-            yield Remark("warning", "phone_without_country", path, words)
-        if key in ("db", "birthday", "date_of_birth") and (match := _DAY_OR_MONTH.fullmatch(text)):
-            first, second = int(match[1]), int(match[2])
-            if first != second and max(first, second) <= 12:
-                words = "is read with the month first; write YYYY-MM-DD to be sure"
-                yield Remark("warning", "birthday_ambiguous", path, words)
 
     def _hash_traits(self, traits: dict[str, Any]) -> None:
         """Put digests in the place of personal ``traits``, with remarks on what becomes of each."""
         address = traits.get("address")
         parts = address if isinstance(address, dict) else {}
+        self._country = read_traits(traits)[0].get("country")
         for name in [*traits]:
             if traits[name] is not parts:
                 self._hash_trait(traits, name, {name: traits[name]}, name)
@@ -119,15 +140,28 @@ class Draft:
         if owner[name] is None:
             return
         path = f"context.traits.{path}"
-        person, rest = read_traits(alone)
+        person, _, left_out = read_traits(alone)
         for key, value in person.items():
-            hashed = self.hash({key: value}, {key: path})
+            hashed = self.hash({key: value}, {key: path}, self._country)
             owner[name] = hashed.get(key)
             if key in hashed:
                 self.remarks.extend(_check_trait(key, value, path))
-        if not person and not rest:
+        if left_out:
+            del owner[name]
             words = "is personal, and Meta takes no digest of it: it is removed"
             self.remarks.append(Remark("warning", "personal_removed", path, words))
+
+
+def _check_format(key: str, text: str, path: str) -> Iterator[Remark]:
+    """Yield what may be read wrongly where nothing says which country it is from."""
+    if key in ("ph", "phone") and _NATIONAL.match(text):
+        words = "has no country code, and matches nobody: set phone_region, or write it with +"
+        yield Remark("warning", "phone_without_country", path, words)
+    if key in ("db", "birthday", "date_of_birth") and (match := _DAY_OR_MONTH.fullmatch(text)):
+        first, second = int(match[1]), int(match[2])
+        if first != second and max(first, second) <= 12:
+            words = "is read with the month first; write YYYY-MM-DD to be sure"
+            yield Remark("warning", "birthday_ambiguous", path, words)
 
 
 def _compare(before: Any, after: Any, path: str) -> Iterator[Remark]:
@@ -138,6 +172,8 @@ def _compare(before: Any, after: Any, path: str) -> Iterator[Remark]:
     elif isinstance(before, list):
         for i, value in enumerate(before):
             yield from _compare(value, after[i], f"{path}[{i}]")
+    elif isinstance(before, str) and isinstance(after, list):
+        yield Remark("info", "converted", path, "a text of JSON becomes the list that it is")
     elif before != after or type(before) is not type(after):
         if path.endswith(".currency"):
             words = f"{before!r} becomes {after!r}: Segment's destination takes no other spelling"

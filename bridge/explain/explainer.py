@@ -24,7 +24,9 @@ from bridge.destinations.messages import PAGE_VIEW, read_traits
 from bridge.destinations.segment import Segment
 from bridge.enrichment import Enricher
 from bridge.errors import InvalidEventError
+from bridge.events.event import read_day
 from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, EventReader
+from bridge.events.standard import ENVELOPE
 from bridge.explain.drafts import Draft
 from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
 from bridge.sandbox.segment_actions import build_event
@@ -45,8 +47,6 @@ EXAMPLE = Sealed(
     ),
     page_url="https://shop.example.com/",
 )
-
-_ENVELOPE = ("event_id", "action_source", "fbp", "fbc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +99,12 @@ class Explainer:
         """
         if not isinstance(event, Mapping):
             raise InvalidEventError("event", f"expected an object, got {type(event).__name__}")
+        today = read_day(now)
         if "event_name" in event:
-            draft = Draft(self._reader, event, "event_name", SERVER_EVENT)
+            draft = Draft(self._reader, event, "event_name", SERVER_EVENT, today=today)
             meta, message = self._follow_event(draft, visitor, now)
         elif "event" in event:
-            draft = Draft(self._reader, event, "event", TRACK_MESSAGE)
+            draft = Draft(self._reader, event, "event", TRACK_MESSAGE, today=today)
             meta, message = self._follow_message(draft, visitor, now)
         else:
             raise InvalidEventError("event", "expected event_name (Meta) or event (Segment)")
@@ -136,25 +137,29 @@ class Explainer:
         given = {
             "event_name": PAGE_VIEW if message["type"] == "page" else message["event"],
             "event_id": envelope.get("event_id"),
-            "event_time": _read_time(message["timestamp"]),
+            "event_time": datetime.fromisoformat(message["timestamp"]),
             "action_source": envelope.get("action_source"),
             "event_source_url": page.get("url"),
             "referrer_url": page.get("referrer"),
-            "custom_data": {key: properties[key] for key in properties if key not in _ENVELOPE},
+            "custom_data": {key: properties[key] for key in properties if key not in ENVELOPE},
             "user_data": self._read_person(draft),
         }
-        event, _ = self._enricher.complete(given, visitor, now=now)
+        # Segment takes an older one as well.
+        told = given["event_time"].timestamp()
+        event, _ = self._enricher.complete(given, visitor, now=min(now, told))
+        if event.expires < now:
+            words = "older than the days Meta accepts: Segment gets it, and Meta refuses it"
+            draft.remarks.append(Remark("error", "too_old", "timestamp", words))
         return msgspec.to_builtins(event), message
 
     def _read_person(self, draft: Draft) -> dict[str, Any]:
         """Return the user data in a message, hashed; the visitor's own is added later."""
-        properties = read_object(draft.fields, "properties")
         context = read_object(draft.fields, "context")
-        person, _ = read_traits(read_object(context, "traits"))
+        properties = read_object(draft.fields, "properties")
+        person, _, _ = read_traits(read_object(context, "traits"))
         id_key = "userId" if draft.fields.get("userId") else "anonymousId"
         given = {
-            "fbp": ("properties.fbp", properties.get("fbp")),
-            "fbc": ("properties.fbc", properties.get("fbc")),
+            **{key: _find_id(key, properties, context) for key in ("fbp", "fbc")},
             "client_ip_address": ("context.ip", context.get("ip")),
             "client_user_agent": ("context.userAgent", context.get("userAgent")),
             "external_id": (id_key, draft.fields.get(id_key)),
@@ -164,6 +169,15 @@ class Explainer:
         return person | draft.hash(raw, places)
 
 
+def _find_id(
+    key: str, properties: Mapping[str, Any], context: Mapping[str, Any]
+) -> tuple[str, Any]:
+    """Return the place and the value of a browser's id in a message."""
+    if not properties.get(key) and context.get(key):
+        return f"context.{key}", context[key]
+    return f"properties.{key}", properties.get(key)
+
+
 def _describe_visitor(visitor: Visitor) -> Iterator[Remark]:
     if visitor.identity is EXAMPLE.identity:
         words = "no visitor is given: addresses and ids are made up"
@@ -171,13 +185,3 @@ def _describe_visitor(visitor: Visitor) -> Iterator[Remark]:
     if visitor.skip_reason is not None:
         words = f"no events of this visitor are sent: {visitor.skip_reason}"
         yield Remark("error", "not_sent", "", words)
-
-
-def _read_time(value: object) -> datetime:
-    try:
-        read = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError:
-        raise InvalidEventError("timestamp", "expected ISO 8601 with a zone") from None
-    if read.tzinfo is None:
-        raise InvalidEventError("timestamp", "expected ISO 8601 with a zone")
-    return read

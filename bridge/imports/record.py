@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from bridge.errors import InvalidEventError
-from bridge.events.event import Event, UserData, parse_event
+from bridge.events.event import Event, UserData, parse_event, read_day
 from bridge.events.reader import SERVER_EVENT, EventReader, OnRemoved, Reading
 from bridge.events.user_data import OnDropped
 from bridge.imports.action_sources import check_source
@@ -63,7 +62,7 @@ class RecordReader:
             SERVER_EVENT,
             self.on_removed,
             on_dropped=self.on_dropped,
-            today=datetime.fromtimestamp(now, UTC).date(),
+            today=read_day(now),
         )
         has_id = "event_id" in fields
         if not has_id:

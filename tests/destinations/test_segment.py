@@ -518,7 +518,9 @@ def read_ids(data: dict[str, Any]) -> set[str]:
     """Every product's id in what goes out, under whatever key of either language."""
     found = {str(told) for told in data.get("content_ids") or ()}
     found |= {
-        str(told) for key in ("product_id", "sku", "id") if (told := data.get(key)) is not None
+        str(told)
+        for key in ("product_id", "sku", "id")
+        if (told := data.get(key)) is not None and not isinstance(told, dict | list)
     }
     for key in ("contents", "products"):
         for line in data.get(key) or ():
@@ -548,7 +550,7 @@ async def test_any_properties_go_out_in_both_languages_or_are_refused(bridge: Br
         sent = message["properties"]
         assert sent["event_id"] == "1001"
         custom_data = event.get("custom_data", {})
-        if (order_id := properties.get("order_id")) is not None:
+        if (order_id := properties.get("order_id")) not in (None, ""):
             assert custom_data["order_id"] == sent["order_id"] == sane(str(order_id))
         if name in STANDARD_EVENTS and properties.keys() & {"products", "product_id", "sku", "id"}:
             return  # the app's own, whatever it is; see the test below

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ async def test_golden_is_completed_as_a_tracked_one_is(
         ({"context": "x"}, "context"),
         ({"context": {"traits": "x"}}, "context.traits"),
         ({"context": {"when": object()}}, "context.when"),
-        ({"properties": {"event_id": ""}}, "properties.event_id"),
+        ({"properties": {"event_id": " \n"}}, "properties.event_id"),
         ({"properties": {"event_id": []}}, "properties.event_id"),
         ({"properties": {"event_id": "ada@example.com"}}, "properties.event_id"),
         ({"properties": {"action_source": "web"}}, "properties.action_source"),
@@ -93,6 +94,67 @@ async def test_ids_are_text_and_empty_ones_are_none(visitor: Visitor) -> None:
     message = enrich({"event": "x", "userId": "", "anonymousId": ""}, visitor=visitor)
     assert message["userId"] == "42"
     assert message["anonymousId"] == ENVELOPE["segment"]["anonymousId"]
+
+
+@pytest.mark.parametrize("given", ["context", "properties"])
+async def test_browsers_ids_of_the_caller_hold_in_both_places(visitor: Visitor, given: str) -> None:
+    own = {"fbp": "fb.1.1795000000000.42", "fbc": "fb.1.1795000000000.Own"}
+    bridge = Bridge.of(visitor)
+    event = {"event": "Lead", given: own}
+    message = bridge.enrich(event, visitor=visitor)
+    for place in ("context", "properties"):
+        assert {key: message[place][key] for key in own} == own
+    explanation = bridge.explain(event, visitor=visitor)
+    assert {key: explanation.meta["user_data"][key] for key in own} == own
+    one = bridge.enrich({"event": "Lead", given: {"fbc": own["fbc"]}}, visitor=visitor)
+    assert one["context"]["fbp"] == one["properties"]["fbp"] == visitor.user_data.fbp
+    assert one["context"]["fbc"] == one["properties"]["fbc"] == own["fbc"]
+
+
+@pytest.mark.parametrize("key", ["postalCode", "postal_code", "zip", "zipCode", "zip_code"])
+async def test_postal_code_is_read_however_it_is_spelled(visitor: Visitor, key: str) -> None:
+    event = {"event": "Lead", "context": {"traits": {"address": {key: "94035-1234"}}}}
+    message = Bridge.of(visitor).enrich(event, visitor=visitor)
+    digest = hashlib.sha256(b"94035").hexdigest()
+    assert message["context"]["traits"]["address"]["postalCode"] == digest
+    assert (
+        key in ("postalCode", "postal_code") or key not in message["context"]["traits"]["address"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("traits", "told"),
+    [
+        ({"name": "Ada Lovelace"}, "name"),
+        ({"age": 36, "avatar": "https://x/a.png"}, "age, avatar"),
+        ({"address": {"street": "Main St 5", "city": "Bern"}}, "address.street"),
+        ({"address": {"Main St 5": 1}}, "address.<key>"),
+        ({"address": "Main St 5, Bern"}, "address"),
+        ({"phone": {"home": "0170 1"}}, "user_data.ph"),
+        ({"birthday": "Main"}, "user_data.db"),
+    ],
+    ids=str,
+)
+async def test_trait_that_cannot_be_used_is_one_line_in_the_log(
+    visitor: Visitor, caplog: pytest.LogCaptureFixture, traits: dict[str, Any], told: str
+) -> None:
+    event = {"event": "Lead", "context": {"traits": traits}}
+    message = Bridge.of(visitor).enrich(event, visitor=visitor)
+    [record] = caplog.records
+    assert told in record.getMessage()
+    for secret in ("Lovelace", "Main", "a.png", "0170"):
+        assert secret not in record.getMessage()
+        assert secret not in str(message)
+
+
+@pytest.mark.parametrize("nothing", [None, "", {}], ids=repr)
+async def test_trait_that_holds_nothing_is_not_told(
+    visitor: Visitor, caplog: pytest.LogCaptureFixture, nothing: object
+) -> None:
+    traits = {"name": nothing or None, "address": nothing, "age": None, "plan": "pro"}
+    event = {"event": "Lead", "context": {"traits": traits}}
+    assert Bridge.of(visitor).enrich(event, visitor=visitor)["context"]["traits"]["plan"] == "pro"
+    assert caplog.records == []
 
 
 async def test_time_is_told_with_its_zone(visitor: Visitor) -> None:

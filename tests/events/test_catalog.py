@@ -18,7 +18,8 @@ from bridge.destinations.group import Destinations
 from bridge.enrichment import Enricher
 from bridge.events.catalog import EVENTS, Catalog, EventMapping
 from bridge.events.event import STANDARD_EVENTS, Event
-from bridge.events.reader import EventReader
+from bridge.events.reader import BROWSER_REPORT, SERVER_EVENT, Entrance, EventReader
+from bridge.events.standard import ENVELOPE as OF_THE_EVENT
 from bridge.outbox import SQLiteOutbox
 from tests.factories import NOW, make_bridge, make_meta
 from tests.goldens import CASES, ENVELOPE, build_event, build_message, make_golden_visitor
@@ -485,8 +486,9 @@ def test_table_for_the_script_agrees_with_the_rows() -> None:
     assert table["lines"] == 1
     assert len(table["rows"]) == len(EVENTS) + 1
     for (names, *rest), row in zip(table["rows"], [*EVENTS, own], strict=True):
-        lines = ("none", "self", "products").index(row.lines)
-        assert rest == [row.meta, [*row.value], lines, dict(row.rename), int(row.counts)]
+        lines = {"none": 0, "self": 1, "either": 1, "products": 2}[row.lines]
+        rename = {**row.rename, "name": "content_name", "category": "content_category"}
+        assert rest == [row.meta, [*row.value], lines, rename, int(row.counts)]
         for name in names:
             assert name == "".join(name.lower().split())
             assert catalog.to_meta(name, {}).name == row.meta
@@ -494,6 +496,73 @@ def test_table_for_the_script_agrees_with_the_rows() -> None:
     assert len(names) == len(set(names))
     for spec in SPEC_TO_META:
         assert "".join(spec.lower().split()) in names
+
+
+EVERY = [*(row.spec for row in EVENTS), "Plan Bought"]
+OWN = Catalog([EventMapping("Plan Bought", "Subscribe")])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_revenue_is_a_value_on_every_event(name: str) -> None:
+    told = {"revenue": 5, "currency": "EUR"}
+    assert OWN.to_meta(name, told).properties == {"value": 5, "currency": "EUR"}
+    reading = EventReader(OWN).read(name, {**told, "revenue": "5,50"}, SERVER_EVENT, print)
+    assert reading.custom_data == {"value": 5.5, "currency": "EUR"}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_name_and_category_mean_the_same_on_every_event(name: str) -> None:
+    said = OWN.to_meta(name, {"name": "Fern", "category": "Plants"}).properties
+    group = {
+        key: said.pop(key) for key in ("contents", "content_ids", "content_type") if key in said
+    }
+    assert said == {"content_name": "Fern", "content_category": "Plants"}
+    assert any(group) is (name == "Product List Viewed")
+    back = OWN.to_spec(OWN.to_meta(name, {}).name, said, said=name).properties
+    assert back == {"name": "Fern", "category": "Plants"}
+
+
+def test_apps_own_words_come_before_those_of_every_event() -> None:
+    own = EventMapping("Plan Bought", "Subscribe", rename={"plan": "content_name", "name": "coach"})
+    said = Catalog([own]).to_meta("Plan Bought", {"plan": "Gold", "name": "Mo", "category": "x"})
+    assert said.properties == {"content_name": "Gold", "coach": "Mo", "content_category": "x"}
+
+
+@pytest.mark.parametrize("key", ["product_id", "sku"])
+def test_search_of_one_product_has_contents(key: str) -> None:
+    said = catalog.to_meta("Products Searched", {"query": "fern", key: "a", "price": 5}).properties
+    assert said == {
+        "search_string": "fern",
+        "content_type": "product",
+        "content_ids": ["a"],
+        "contents": [{"id": "a", "quantity": 1, "item_price": 5}],
+    }
+    listed = {"query": "fern", "products": [{key: "a"}, {key: "b"}]}
+    assert catalog.to_meta("Products Searched", listed).properties["content_ids"] == ["a", "b"]
+    assert catalog.to_meta("Products Searched", {"query": "fern"}).properties == {
+        "search_string": "fern"
+    }
+
+
+@pytest.mark.parametrize("entrance", [SERVER_EVENT, BROWSER_REPORT], ids=["server", "page"])
+@pytest.mark.parametrize("name", ["Purchase", "Order Completed", "Quiz Done"])
+@pytest.mark.parametrize("key", sorted(OF_THE_EVENT))
+def test_what_belongs_to_the_event_never_ends_in_its_custom_data(
+    key: str, name: str, entrance: Entrance
+) -> None:
+    given = {"value": 5, "currency": "EUR", "mine": 1, key: "1"}
+    reading = EventReader(catalog).read(name, given, entrance, lambda *found: None)
+    assert reading.custom_data == {"value": 5, "currency": "EUR", "mine": 1}
+
+
+def test_what_belongs_to_the_event_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    given = {"event_id": "1", "fbp": "fb.1.1.2"}
+    EventReader(catalog).read("Lead", given, SERVER_EVENT, lambda *found: None)
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "custom_data: event_id, fbp belong to the event itself and are left out; pass them beside"
+        " its properties"
+    )
 
 
 def test_own_row_in_place_of_product_lists_breaks_no_view() -> None:

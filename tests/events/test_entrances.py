@@ -256,7 +256,7 @@ def test_number_of_more_than_64_bits_is_refused(entrance: Entrance) -> None:
     ("properties", "field"),
     [
         ({"order_id": " "}, "order_id"),
-        ({"content_type": ""}, "content_type"),
+        ({"content_type": " "}, "content_type"),
         ({"num_items": -1}, "num_items"),
         ({"content_ids": ["a", " "]}, "content_ids[1]"),
         ({"contents": [{"id": "a", "quantity": -1}]}, "contents[0].quantity"),

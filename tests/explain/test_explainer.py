@@ -21,7 +21,7 @@ import bridge
 from bridge import Bridge, BridgeMiddleware, InvalidEventError, Visitor
 from bridge.destinations import Segment
 from bridge.events.catalog import Catalog, EventMapping
-from bridge.events.event import UserData
+from bridge.events.event import DAY, UserData
 from bridge.explain.explainer import EXAMPLE, Explanation
 from bridge.sandbox.segment_actions import build_event
 from bridge.sandbox.segment_fields import Declined
@@ -448,6 +448,20 @@ REMARKS: list[tuple[str, str, str, dict[str, Any], dict[str, Any]]] = [
         {"event_name": "Lead", "user_data": {"birthday": "02/03/1990"}},
         {},
     ),
+    (
+        "envelope_key",
+        "warning",
+        "custom_data.fbp",
+        {"event_name": "Lead", "custom_data": {"fbp": "fb.1.1795000000000.1"}},
+        {},
+    ),
+    (
+        "too_old",
+        "error",
+        "timestamp",
+        {"event": "Lead", "timestamp": datetime.fromtimestamp(time.time() - 8 * DAY, UTC)},
+        {},
+    ),
     ("not_sent", "error", "", {"event_name": "Lead"}, {"of": {"ignored": "bot"}}),
 ]
 
@@ -464,6 +478,32 @@ def test_remark_is_made(
     found = [remark for remark in explanation.warnings if remark.code == code]
     assert [(remark.level, remark.path) for remark in found] == [(level, path)]
     assert found[0].words
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event_name": "Lead", "custom_data": {"fbp": "fb.1.1.1", "external_id": "42"}},
+        {"event": "Lead", "properties": {"fbp": "fb.1.1795000000000.1", "external_id": "42"}},
+        {"event": "Lead", "context": {"traits": {"name": "Ada", "address": {"street": "X 5"}}}},
+        {"event": "Lead", "context": {"traits": {"name": "Ada", "address": "X 5", "age": 5}}},
+        {"event_name": "Lead", "user_data": {"phone": "0170 1234567", "birthday": "3.4.1990"}},
+        {"event": "Lead", "context": {"traits": {"phone": "0170 1234567", "birthday": "soon"}}},
+    ],
+    ids=str,
+)
+def test_nothing_is_logged(event: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    assert explain(event).meta
+    assert caplog.records == []
+
+
+def test_country_beside_a_phone_counts_as_for_the_event() -> None:
+    national = hashlib.sha256(b"491701234567").hexdigest()
+    traits = {"phone": "0170 1234567", "birthday": "3.4.1990", "address": {"country": "Germany"}}
+    explanation = explain({"event": "Lead", "context": {"traits": traits}})
+    assert explanation.meta["user_data"]["ph"] == [national]
+    assert explanation.meta["user_data"]["db"] == [hashlib.sha256(b"19900403").hexdigest()]
+    assert "user_data_dropped" not in list_codes(explanation)
 
 
 def test_every_remark_has_its_row() -> None:

@@ -21,7 +21,7 @@ from bridge import ConfigError, InvalidEventError, OutboxError, OutboxFullError
 from bridge.destinations.group import Destinations
 from bridge.events.catalog import Catalog, EventMapping
 from bridge.events.event import DAY, Event
-from bridge.events.reader import EventReader
+from bridge.events.reader import SERVER_EVENT, EventReader
 from bridge.imports import Importer, ProgressFile, Rejects, Source
 from bridge.imports.lines import MAX_LINE, Line, LineReader
 from bridge.imports.record import RecordReader
@@ -122,6 +122,34 @@ def test_time_is_unix_seconds_or_iso_with_an_offset(event_time: object) -> None:
 def test_amount_as_text_is_a_number(amount: str) -> None:
     event = read({**SALE, "custom_data": {"value": amount, "currency": "EUR"}})
     assert event.custom_data["value"] == 12.5
+
+
+@pytest.mark.parametrize(("text", "amount"), [("12,50", 12.5), ("1.208,44", 1208.44)])
+@pytest.mark.parametrize("name", ["Purchase", "Order Completed"])
+def test_import_reads_the_amounts_that_track_reads(name: str, text: str, amount: float) -> None:
+    line = {"id": "a", "item_price": text, "price": text}
+    cells = {
+        "event_name": name,
+        "event_time": str(int(NOW)),
+        "action_source": "physical_store",
+        "email": "mary@example.com",
+        **dict.fromkeys(("value", "net_revenue", "predicted_ltv"), text),
+        "currency": "EUR",
+        "contents": json.dumps([line]),
+        "num_items": "2.0",
+    }
+    table = Table("\t".join(cells).encode(), ignore_columns=False)
+    row = "\t".join(f'"{each.replace(chr(34), chr(34) * 2)}"' for each in cells.values())
+    read_row = read(row.encode(), table).custom_data
+    assert read_row == {
+        **dict.fromkeys(("value", "net_revenue", "predicted_ltv"), amount),
+        "currency": "EUR",
+        "contents": [{"id": "a", "item_price": amount, "price": amount}],
+        "num_items": 2,
+    }
+    given = {key: cells[key] for key in read_row} | {"contents": [line]}
+    tracked = EventReader().read(name, given, SERVER_EVENT, lambda *found: None).custom_data
+    assert read_row == tracked
 
 
 def test_event_in_segments_words_becomes_metas_by_the_apps_catalog() -> None:

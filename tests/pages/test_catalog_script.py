@@ -9,7 +9,8 @@ from playwright.async_api import BrowserContext
 
 from bridge.browser.script import Script
 from bridge.events.catalog import Catalog, EventMapping
-from bridge.events.properties import copy_plain, read_numbers
+from bridge.events.properties import copy_properties, read_numbers
+from bridge.events.standard import ENVELOPE
 from tests.goldens import CASES
 
 SAID = {name: case for name, case in CASES.items() if case.get("said")}
@@ -53,6 +54,8 @@ async def test_goldens_said_in_segments_words(context: BrowserContext) -> None:
         ("Checkout Started", {"products": [{"sku": "a", "quantity": "2"}]}, Catalog()),
         ("Checkout Started", {"contents": [{"id": "a"}], "products": []}, Catalog()),
         ("Signed Up", {"fbp": "x", "event_id": "y", "method": "mail"}, Catalog()),
+        ("Signed Up", {**dict.fromkeys(ENVELOPE, "x"), "name": "", "revenue": 5}, Catalog()),
+        ("Products Searched", {"query": "fern", "sku": "a", "name": "Fern"}, Catalog()),
         ("Order Completed", {"products": [{"sku": "a"}, {"id": 3, "quantity": 4}]},
          Catalog(num_items="lines", product_id=["id", "sku"])),
         ("Membership Bought", {"fee": "5.50", "plan": "gold", "currency": "EUR"},
@@ -65,7 +68,7 @@ async def test_goldens_said_in_segments_words(context: BrowserContext) -> None:
 async def test_script_and_server_agree(
     context: BrowserContext, name: str, properties: dict[str, Any], catalog: Catalog
 ) -> None:
-    plain = copy_plain(properties, "properties")
+    plain = copy_properties(properties, "properties")
     row = catalog.find(name)
     read_numbers(plain, "properties", is_spec=row is not None, also=row.value if row else ())
     expected = catalog.to_meta(name, plain)
