@@ -55,6 +55,7 @@ from bridge.events.event import (
     read_user_id,
 )
 from bridge.events.normalizers import check_phone_support
+from bridge.events.personal_values import find_personal_id
 from bridge.events.reader import EventReader
 from bridge.events.tripwire import Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters

@@ -116,7 +116,7 @@ async def test_browser_repeats_nothing(bridge: Bridge, outbox: SQLiteOutbox) -> 
 
 async def test_segment_takes_the_servers_message_too(outbox: SQLiteOutbox) -> None:
     segment = Segment("key", url="http://127.0.0.1:9", pixel_id="1")
-    bridge = make_bridge(outbox, destinations=[segment])
+    bridge = make_bridge(outbox, destinations=[segment], run_sender=False)
     client = browse(bridge)
     await report(client, "1")
     await client.get("/buy?order=1")

@@ -187,7 +187,7 @@ class EventReader:
         if row is not None and translates:
             spec_name = str(name)
             meta_name, custom_data = self.catalog.to_meta(spec_name, plain)
-        if spec_name or checks_custom or name in STANDARD_EVENTS:
+        if spec_name or checks_custom or (isinstance(name, str) and name in STANDARD_EVENTS):
             check_properties(custom_data, is_purchase=meta_name == "Purchase")
         if not spec_name:
             custom_data = _leave_envelope(custom_data, path, is_told=not drops)

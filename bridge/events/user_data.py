@@ -316,7 +316,10 @@ def _whole(value: object) -> int | None:
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, Decimal):
-        return int(value) if value.is_finite() and value == value.to_integral_value() else None
+        is_whole = (
+            value.is_finite() and value.adjusted() <= 40 and value == value.to_integral_value()
+        )
+        return int(value) if is_whole else None
     if not isinstance(value, numbers.Real) or not abs(number := float(value)) <= MAX_FLOAT:
         return None
     return int(number) if number.is_integer() else None

@@ -1,0 +1,15 @@
+"""A short run with new dice each time; a finding names its seed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tests.fuzz import calls
+
+SECONDS = 15
+
+
+async def test_hostile_values_are_refused_or_sent(tmp_path: Path) -> None:
+    seed, url = random.randrange(2**32), f"sqlite:///{tmp_path}/bridge.db"
+    assert await calls.run(seed, SECONDS, 10**9, url, print) > 1000
