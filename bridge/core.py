@@ -448,18 +448,12 @@ class Bridge:
         destinations = self.destinations.pick(to)
         if type(name) is str and name not in self._known_names:
             self._check_name(name)
-        now = time.time()
         try:
-            event, context = self._enricher.complete(given, visitor, now=now)
+            event, context = self._enricher.complete(given, visitor, now=time.time())
             context = context._replace(
                 reaches_meta=destinations.reach_meta, test_event_code=test_event_code
             )
-            deliveries = destinations.build_deliveries(
-                event, context, due=now, has_given_id=event_id is not None
-            )
         except InvalidEventError as error:
-            if self._on_invalid == "raise":
-                raise
             return await self._bury_invalid(name, event_id, error, visitor, destinations)
         if await self._skips(event, visitor):
             return event
@@ -475,8 +469,13 @@ class Bridge:
         hold = self._browser_hold if twin else 0.0
         is_new: bool | None = False
         try:
-            if hold:
-                deliveries = [replace(each, due=now + hold) for each in deliveries]
+            now = time.time()
+            try:
+                deliveries = destinations.build_deliveries(
+                    event, context, due=now + hold, has_given_id=event_id is not None
+                )
+            except InvalidEventError as error:
+                return await self._bury_invalid(name, event_id, error, visitor, destinations)
             is_new = await self._intake.put(
                 deliveries, now, connection=connection, may_lose=connection is None
             )
@@ -565,7 +564,12 @@ class Bridge:
         """Keep a mistaken event as a dead letter with the reason; nothing of its content.
 
         It has expired: nobody can send it again as it is.
+
+        Raises:
+            InvalidEventError: ``error`` itself, unless it shall only be logged.
         """
+        if self._on_invalid == "raise":
+            raise error
         now = time.time()
         is_named = is_event_name(name) and not find_personal_id(str(name))
         has_id = is_event_id(event_id) and not find_personal_id(str(event_id))
@@ -575,7 +579,7 @@ class Bridge:
             event_id=str(event_id) if has_id else new_uuid(),
             action_source="other",
         )
-        reason = _describe_mistake(error)
+        reason = str(error)
         self.counters["invalid_events"] += 1
         shown = escape_unprintable(event.event_name)
         event.settle("invalid", reason)
@@ -673,13 +677,6 @@ def _read_paths(paths: str | Iterable[str]) -> list[str]:
         if not path.startswith("/"):
             raise ConfigError(f"exclude_paths must be like ['/static'], got {path!r}")
     return listed
-
-
-def _describe_mistake(error: InvalidEventError) -> str:
-    """Return an error's text; a field that could be personal itself is not named."""
-    is_ours = re.fullmatch(r"[A-Za-z_]+(?:[.\[\]0-9A-Za-z_]*)", error.field[:100])
-    is_personal = find_personal_id(error.field) or re.search(r"[0-9]{4}|@", error.field)
-    return f"{error.field if is_ours and not is_personal else '(a key)'}: {error.reason}"
 
 
 def _read_hosts(hosts: str | Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,17 @@ What is expected is a value, not an exception: see the verdicts in ``bridge.dest
 
 from __future__ import annotations
 
+import re
+
+# One step of a path as programmers write keys, with the places in lists behind it.
+_STEP = re.compile(r"(?!.*[0-9]{6})[A-Za-z_$][A-Za-z0-9_$-]{0,63}(?:\[[0-9]{1,6}\])*", re.ASCII)
+MAX_STEPS = 12
+
+
+def _show_path(path: str) -> str:
+    steps = path[:1000].split(".")[:MAX_STEPS]
+    return ".".join(step if _STEP.fullmatch(step) else "<key>" for step in steps)
+
 
 class BridgeError(Exception):
     """Base of every exception of this package."""
@@ -27,15 +38,16 @@ class InvalidEventError(BridgeError, ValueError):
     """An event that its API would refuse.
 
     Attributes:
-        field: Path of the field at fault, such as ``custom_data.value``.
+        field: Path of the field at fault, such as ``custom_data.value``. A key that no programmer
+            chose may be personal itself, and is shown as ``<key>``.
         reason: What was expected there and what came, without the value itself where it may be
             personal.
     """
 
     def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
+        self.field = _show_path(field)
         self.reason = reason
+        super().__init__(f"{self.field}: {reason}")
 
 
 class InvalidTokenError(BridgeError, ValueError):

@@ -791,6 +791,57 @@ async def test_mistake_is_a_dead_letter_where_it_shall_not_raise(
     assert (counts.waiting, counts.dead) == (1, 0)
 
 
+def read_files(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("bridge.db*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "event_id", "properties"),
+    [
+        ("ada@example.com bought", "1", {}),
+        ("Purchase", "ada@example.com", {}),
+        ("Purchase", "+49 170 7654321", {}),
+        ("Purchase", "2", {"ada@example.com": object()}),
+        ([], "3", {}),
+        (None, "4", {}),
+    ],
+)
+async def test_mistake_leaves_nothing_personal_in_logs_and_on_disk(
+    outbox: SQLiteOutbox,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: Any,
+    event_id: str,
+    properties: Any,
+) -> None:
+    bridge = make_bridge(outbox, run_sender=False, on_invalid="log")
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    event = await track(name, properties, event_id=event_id, visitor=visitor)
+    assert event.outcome == "invalid"
+    stored = read_files(tmp_path)
+    for secret in ("ada@example.com", "7654321"):
+        assert secret not in caplog.text
+        assert secret.encode() not in stored
+
+
+async def test_mistake_cannot_be_sent_again_as_it_is(outbox: SQLiteOutbox) -> None:
+    bridge = make_bridge(outbox, run_sender=False, on_invalid="log")
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    await track("Purchase", event_id="A-1", visitor=visitor)
+    [dead] = await outbox.list_dead()
+    assert dead.delivery.expires <= unix_now() + 1
+
+
+async def test_pixel_gets_no_copy_of_what_does_not_go_to_meta(outbox: SQLiteOutbox) -> None:
+    destinations = [make_meta(), Segment("key")]
+    bridge = make_bridge(outbox, destinations=destinations, run_sender=False)
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    await track("Lead", visitor=visitor, to="segment")
+    assert visitor.twins == []
+    await track("Lead", visitor=visitor, to="meta")
+    assert len(visitor.twins) == 1
+
+
 async def test_mistyped_standard_name_is_told_once(
     outbox: SQLiteOutbox, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -318,10 +318,10 @@ def test_unknown_key_raises_and_suggests_the_closest(key: str, hint: str) -> Non
     assert caught.value.reason == f"Meta has no such key; {hint}"
 
 
-def test_unknown_key_is_shortened_and_cleaned_in_the_message() -> None:
+def test_key_that_no_programmer_chose_is_not_shown() -> None:
     with pytest.raises(InvalidEventError) as caught:
         build_user_data({"\r\n\ud800" + "x" * 10_000: 1})
-    assert caught.value.field == "user_data.???" + "x" * 47
+    assert caught.value.field == "user_data.<key>"
 
 
 @pytest.mark.parametrize("raw", [{7: "x"}, {None: "x"}, ["em"], "em", None], ids=repr)
