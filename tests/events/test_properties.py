@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+import numpy
 import pydantic
 import pytest
 from hypothesis import given
@@ -219,7 +220,6 @@ async def test_object_may_be_the_properties(outbox: SQLiteOutbox, order: Any) ->
 
 
 def test_numpys_values_go_as_json() -> None:
-    numpy = pytest.importorskip("numpy")
     given = {
         "value": numpy.float32(0.5),
         "currency": numpy.str_("EUR"),
