@@ -98,7 +98,12 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
         is_choice: Whether they hold a choice of the visitor's, which must not get lost.
     """
     headers = message["headers"] = list(message.get("headers", ()))
-    caching = [pair for pair in headers if _is_about_caching(pair[0].lower())]
+    # Every CDN has a ``...-Cache-Control`` of its own.
+    caching = [
+        pair
+        for pair in headers
+        if (name := pair[0].lower()).endswith(b"cache-control") or name in _OTHER_CACHE_HEADERS
+    ]
     if is_choice:
         # The response is this visitor's alone.
         headers[:] = [pair for pair in headers if pair not in caching]
@@ -108,11 +113,6 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
     elif not caching or not _UNSHARED & _read_directives(caching, b"cache-control"):
         headers.append((b"cache-control", b"private"))
     headers += [(b"set-cookie", line) for line in lines]
-
-
-def _is_about_caching(name: bytes) -> bool:
-    """Return whether a cache reads the header: every CDN has a ``...-Cache-Control`` of its own."""
-    return name.endswith(b"cache-control") or name in _OTHER_CACHE_HEADERS
 
 
 def _is_shared(caching: list[tuple[bytes, bytes]]) -> bool:
