@@ -367,12 +367,15 @@
     }
   }
 
+  // The lock is held until another process sees that the cookie is gone: that takes a moment.
+  const fireAlone = () => new Promise((done) => setTimeout(done, 500, fireTwins()))
+
   // In one tab at a time, where the browser has locks: two must not read the same cookie.
   const checkTwins = () => {
     checkRefusal()
     // A sandboxed frame may not even read its cookies; it never becomes active.
     if (!active || !document.cookie.includes('_bridge_t_')) return
-    if (navigator.locks) navigator.locks.request('_bridge', fireTwins)
+    if (navigator.locks) navigator.locks.request('_bridge', fireAlone)
     else fireTwins()
   }
 
