@@ -31,7 +31,7 @@
   const PIXEL_URL = 'https://connect.facebook.net/en_US/fbevents.js'
   const pixelIds = ['__PIXEL_IDS__'] // ours, written here for the same reason
   const QUEUE_PREFIX = '_bridge.q.' // localStorage: a key for each event, so tabs never overwrite
-  const FIRED_KEY = '_bridge.fired'
+  const FIRED_KEY = '_bridge.t'
   const MAX_FIRED = 50 // twins whose ids are kept
   const MAX_QUEUED = 100 // events
   const MAX_QUEUED_AGE = 48 * 3600e3 // ms
@@ -41,6 +41,7 @@
   const STATE_TIMEOUT = 5e3 // ms until a hit that was not seen counts as unknown
   const FLUSH_DELAY = 50 // ms, to send several reports in one request
   const RETRY_DELAY = 10e3 // ms
+  const TWIN_LOCK = 500 // ms
   const MAX_DELAY = 1e9 // ms; beyond 2^31 a timer fires at once
   // URL-encoded characters of custom data, page address and referrer in one hit. With the rest of
   // it, a hit stays below 2048; above, the pixel uses a transport that dies on navigation.
@@ -331,7 +332,7 @@
     let room = Math.max(HIT_ROOM - taken, MIN_DATA_ROOM)
     for (const key of new Set([...KEPT_FIRST.split(' '), ...Object.keys(data)])) {
       const length = attempt(
-        () => encodeURIComponent(`&cd[${key}]=${JSON.stringify(data[key])}`).length,
+        () => encodeURIComponent('&cd[]=' + key + JSON.stringify(data[key])).length,
       )
       // Without a length it is not JSON: neither copy could carry it.
       if (data[key] == null || !length || length > room) continue
@@ -357,26 +358,24 @@
     if (!active) return
     for (const [name, twin] of readCookies('_bridge_t_')) {
       setCookie(name, '', 0)
-      if (!twin || wasFired(`${twin.n} ${twin.i}`)) continue
+      if (!twin || wasFired(twin.n + twin.i)) continue
       if (twin.u)
-        request('twin?u=' + twin.u).then(
-          (answer) => answer.ok && fireTwin(twin),
-          () => {},
-        )
+        request('twin?u=' + twin.u)
+          .then((answer) => answer.ok && fireTwin(twin))
+          .catch(() => {})
       else fireTwin(twin)
     }
   }
 
   // The lock is held until another process sees that the cookie is gone: that takes a moment.
-  const fireAlone = () => new Promise((done) => setTimeout(done, 500, fireTwins()))
+  const fireAlone = () => new Promise((done) => setTimeout(done, TWIN_LOCK, fireTwins()))
 
   // In one tab at a time, where the browser has locks: two must not read the same cookie.
   const checkTwins = () => {
     checkRefusal()
     // A sandboxed frame may not even read its cookies; it never becomes active.
     if (!active || !document.cookie.includes('_bridge_t_')) return
-    if (navigator.locks) navigator.locks.request('_bridge', fireAlone)
-    else fireTwins()
+    navigator.locks?.request('_bridge', fireAlone) ?? fireTwins()
   }
 
   /** @param {Twin} twin */
@@ -499,12 +498,7 @@
   /** @param {string} name @param {string} id @param {unknown} data @param {Moment} moment */
   const record = (name, id, data, moment) => {
     /** @type {QueuedEvent} */
-    const event = {
-      event_name: name,
-      event_id: id,
-      custom_data: data,
-      ...moment,
-    }
+    const event = { event_name: name, event_id: id, custom_data: data, ...moment }
     const key = QUEUE_PREFIX + name + id // pages use one id for several events
     attempt(() => {
       const text = JSON.stringify(event)
@@ -684,7 +678,7 @@
    * @returns the consent that now holds, in the browser and on the server
    */
   const consent = async (choice) => {
-    if (choice && !/^(granted|limited|denied)$/.test(choice))
+    if (choice && !['granted', 'limited', 'denied'].includes(choice))
       throw Error(choice + ': expected granted, limited or denied')
     const number = choice ? ++choiceCount : choiceCount
     if (choice) setCookie('_bridge_c', '', 0) // an old refusal may be on another domain
