@@ -38,8 +38,10 @@ from bridge.browser.reports import (
 from bridge.browser.words import CopyState
 from bridge.core import Bridge
 from bridge.delivery.health import Health
+from bridge.destinations.group import read_browser
 from bridge.errors import InvalidEventError, OutboxError
 from bridge.events.reader import BROWSER_REPORT
+from bridge.outbox.base import build_subjects
 from bridge.visitor.visitor import Visitor
 
 SCRIPT_MAX_AGE = 300  # seconds, for the address that stays the same when the script changes
@@ -227,15 +229,14 @@ class Endpoints:
         bridge._sender.wake()
 
     async def _release(self, acks: list[Ack], visitor: Visitor) -> None:
-        """Let held server copies go: their browser copy was fired, or could not be.
+        """Let held server copies of this browser go: theirs was fired, or could not be.
 
-        A visitor who denied releases nothing.
+        A visitor of whom nothing may be known releases nothing.
         """
         bridge = self._bridge
-        if visitor.consent == "denied":
-            return
+        browser = build_subjects(read_browser(visitor.identity), ())
         for ack in acks:
-            if await bridge.outbox.release(ack.event_name, ack.event_id, time.time()):
+            if await bridge.outbox.release(ack.event_name, ack.event_id, browser, time.time()):
                 bridge._sender.wake()
             if visitor.skip_reason is None:
                 self._count_copy(ack.state)

@@ -12,11 +12,13 @@ from starlette.types import ASGIApp
 from bridge import Bridge, Visitor
 from bridge.destinations import Meta
 from bridge.outbox import Delivery, Outbox
+from bridge.outbox.base import build_subjects
 from bridge.visitor.capture import Capture
 from bridge.visitor.connection import SiteRules
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_795_000_000.0
+BROWSER = build_subjects("a browser of the tests", ())
 CLIENT = ("93.184.216.34", 50_000)
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 NAVIGATION = {
@@ -68,6 +70,7 @@ def make_delivery(event_id: str = "1", **changes: Any) -> Delivery:
         "body": b'{"event_id":"%s"}' % event_id.encode(),
         "due": NOW,
         "expires": NOW + 1000,
+        "subjects": BROWSER,
         **changes,
     }
     return Delivery(**values)

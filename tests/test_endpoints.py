@@ -25,8 +25,6 @@ from tests.factories import (
     SECRET,
     make_bridge,
     make_client,
-    make_scope,
-    make_visitor,
     unix_now,
 )
 
@@ -211,12 +209,11 @@ async def test_refused_event_is_named_and_leaves_the_others(
 async def test_acknowledgement_releases_what_was_held(
     client: httpx.AsyncClient, bridge: Bridge, outbox: SQLiteOutbox, state: str
 ) -> None:
-    visitor = make_visitor(bridge, make_scope())
-    await bridge.track("Lead", event_id="L-1", visitor=visitor)
+    await client.get("/buy")
     due = await outbox.next_due("meta:1234567890123456")
     assert due is not None
     assert due == pytest.approx(unix_now() + 10, abs=2)
-    ack = {"event_name": "Lead", "event_id": "L-1", "state": state}
+    ack = {"event_name": "AddToCart", "event_id": "A-1", "state": state}
     await client.post(COLLECT, json={"acks": [ack]})
     released = await outbox.next_due("meta:1234567890123456")
     assert released != pytest.approx(due, abs=1)

@@ -78,6 +78,12 @@ async def waiting(outbox: SQLiteOutbox) -> int:
     return sum(each.waiting for each in (await outbox.count(unix_now())).values())
 
 
+async def acknowledge(client: httpx.AsyncClient, *orders: str) -> None:
+    acks = [{"event_name": "Purchase", "event_id": each, "state": "sent"} for each in orders]
+    answer = await client.post(COLLECT, json={"acks": acks}, headers=SCRIPT)
+    assert answer.is_success
+
+
 async def bodies(outbox: SQLiteOutbox, destination: str) -> list[dict[str, str]]:
     claimed = await outbox.claim(destination, 1000, now=time.time() + 60, lease=1)
     return [msgspec.json.decode(each.body) for each in claimed]
@@ -186,23 +192,28 @@ async def test_denial_takes_back_what_waits_and_its_report_releases_nothing(
     session = client.cookies["_bridge"]
     answer = await client.post(CONSENT, json={"state": "denied"}, headers=SCRIPT)
     assert answer.json() == {"c": "denied"}
-    acks = [{"event_name": "Purchase", "event_id": order} for order in "123"]
     client.cookies.set("_bridge", session, domain="shop.example.com")
-    await client.post(COLLECT, json={"acks": acks}, headers=SCRIPT)
+    await acknowledge(client, "1", "2", "3")
     [left] = await outbox.claim(bridge.destinations.names[0], 9, now=time.time() + 60, lease=1)
     assert (left.event_id, left.due > time.time()) == ("3", True)
     assert bridge.counters["withdrawn"] == 2
 
 
-async def test_report_of_a_denied_visitor_releases_nobodys(
+async def test_only_the_browser_of_an_event_ends_its_hold(
     bridge: Bridge, outbox: SQLiteOutbox
 ) -> None:
-    await browse(bridge).get("/buy?order=1")
-    denied = browse(bridge)
+    meta = bridge.destinations.names[0]
+    customer, denied, known, unknown = [browse(bridge) for _ in range(4)]
+    await customer.get("/buy?order=1")
+    due = await outbox.next_due(meta)
     await denied.post(CONSENT, json={"state": "denied"}, headers=SCRIPT)
-    acks = [{"event_name": "Purchase", "event_id": "1"}]
-    await denied.post(COLLECT, json={"acks": acks}, headers=SCRIPT)
-    assert await outbox.release("Purchase", "1", time.time()) == 1
+    await known.get("/log-in?user=7&order=1")
+    for stranger in (denied, known, unknown):
+        await acknowledge(stranger, "1")
+    assert await outbox.next_due(meta) == due
+    await customer.get("/log-in?user=7&order=1")
+    await acknowledge(customer, "1")
+    assert await outbox.next_due(meta) != due
 
 
 @pytest.mark.parametrize("path", ["/deny", "/buy-and-deny?order=9"])

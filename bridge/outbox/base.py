@@ -196,10 +196,11 @@ class Outbox(Protocol):
         """Move to the dead letters; the bodies are kept."""
         ...
 
-    async def release(self, event_name: str, event_id: str, now: float) -> int:
+    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
         """End the hold of an event's deliveries that were never claimed; return how many.
 
-        These are the server's own: what a browser reports is never held.
+        These are the server's own, what a browser reports is never held; and they have one of
+        ``subjects`` as their first: nobody else may end a hold by guessing an order's id.
         """
         ...
 
@@ -242,9 +243,9 @@ class Outbox(Protocol):
         ...
 
     async def withdraw(self, subjects: bytes) -> int:
-        """Delete what waits and has one of ``subjects`` as its first; return how many.
+        """Delete what waits or is dead and has one of ``subjects`` as its first; return how many.
 
-        A claimed one may be on its way; it is not sent again. Nothing keeps the key.
+        A claimed one may be on its way. Nothing keeps the key.
         """
         ...
 

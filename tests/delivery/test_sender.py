@@ -22,6 +22,7 @@ from bridge.destinations import Limits, Meta
 from bridge.events.event import DAY
 from bridge.outbox import Circuit, Counts, Delivery, SQLiteOutbox
 from tests.factories import (
+    BROWSER,
     NAVIGATION,
     make_bridge,
     make_delivery,
@@ -143,7 +144,7 @@ async def test_delivery_waits_until_it_is_due(
     await put(outbox, sender, make_lead("held", due=unix_now() + 500), make_lead("now"))
     [event] = await sandbox.wait_for_server_copies(1)
     assert event["event_id"] == "now"
-    await outbox.release("Lead", "held", unix_now())
+    await outbox.release("Lead", "held", BROWSER, unix_now())
     sender.wake()
     await settled(outbox, delivered=2)
 
@@ -158,7 +159,7 @@ async def test_release_of_what_is_under_way_sends_nothing_twice(
         return (await outbox.next_due(META) or 0.0) > unix_now() + 10
 
     await poll(claimed, "the claim")
-    assert await outbox.release("Lead", "1", unix_now()) == 0
+    assert await outbox.release("Lead", "1", BROWSER, unix_now()) == 0
     sender.wake()
     await settled(outbox, delivered=1)
     assert len(await sandbox.requests()) == 1

@@ -79,13 +79,14 @@ class Model:
             if row is not None and row.state == "waiting":
                 row.delivery = replace(row.delivery, due=due)
 
-    def release(self, event_name: str, event_id: str, now: float) -> int:
+    def release(self, event_name: str, event_id: str, subject: bytes, now: float) -> int:
         held = [
             each.key
             for each in self.waiting()
             if each.key[1:] == (event_name, event_id, False)
             and each.due > now
             and each.attempts == 0
+            and each.subjects.startswith(subject)
         ]
         self.retry(held, now)
         return len(held)
@@ -104,7 +105,11 @@ class Model:
         return len(dead)
 
     def withdraw(self, subject: bytes) -> int:
-        keys = [each.key for each in self.waiting() if each.subjects.startswith(subject)]
+        keys = [
+            key
+            for key, row in self.rows.items()
+            if row.state != "delivered" and row.delivery.subjects.startswith(subject)
+        ]
         for key in keys:
             del self.rows[key]
         return len(keys)

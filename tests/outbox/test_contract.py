@@ -22,7 +22,7 @@ from bridge.outbox.base import (
     Key,
     build_subjects,
 )
-from tests.factories import NOW, make_delivery
+from tests.factories import BROWSER, NOW, make_delivery
 from tests.outbox.conftest import MakeOutbox
 from tests.outbox.model import Model
 
@@ -135,7 +135,7 @@ async def test_any_text_may_stand_in_a_key(outbox: Outbox, text: str) -> None:
     assert await outbox.put([delivery], NOW) == [True]
     assert await outbox.next_due(text) == NOW + 10
     assert await outbox.has(text, text)
-    assert await outbox.release(text, text, NOW) == 1
+    assert await outbox.release(text, text, BROWSER, NOW) == 1
     [claimed] = await claim(outbox, destination=text)
     await outbox.bury([claimed], f"Meta: {text}", NOW)
     [dead] = await outbox.list_dead(destination=text)
@@ -198,7 +198,7 @@ async def test_work_on_keys_that_are_not_held_changes_nothing(outbox: Outbox) ->
     await outbox.ack([strange], NOW)
     await outbox.retry([strange], NOW)
     await outbox.bury([strange], "reason", NOW)
-    assert await outbox.release("Purchase", "strange", NOW) == 0
+    assert await outbox.release("Purchase", "strange", BROWSER, NOW) == 0
     assert await outbox.revive([strange.key], NOW) == await outbox.drop([strange.key]) == 0
     assert await count(outbox) == Counts()
     assert await outbox.put([strange], NOW) == [True]
@@ -315,7 +315,7 @@ async def test_dead_stays_dead_whatever_a_late_worker_says(outbox: Outbox) -> No
     await outbox.retry(late, NOW)
     await outbox.ack(late, NOW)
     await outbox.bury(late, "second", NOW + 2 * LEASE)
-    assert await outbox.release("Purchase", "1", NOW) == 0
+    assert await outbox.release("Purchase", "1", BROWSER, NOW) == 0
     [dead] = await outbox.list_dead()
     assert (dead.reason, dead.buried_at) == ("first", NOW + LEASE)
     assert await count(outbox) == Counts(dead=1)
@@ -342,27 +342,37 @@ async def test_release_ends_a_hold_at_every_destination(make_outbox: MakeOutbox)
     held = [make_delivery(destination=name, due=NOW + 10) for name in ("meta:1", "meta:2")]
     others = [make_delivery("2", due=NOW + 10), make_delivery(event_name="Lead", due=NOW + 10)]
     await here.put([*held, *others], NOW)
-    assert await there.release("Purchase", "1", NOW + 1) == 2
+    assert await there.release("Purchase", "1", BROWSER, NOW + 1) == 2
     assert await there.next_due("meta:1") == NOW + 1
     assert await claim_ids(here, NOW + 1) == ["1"]
     assert len(await claim(here, NOW + 1, destination="meta:2")) == 1
+
+
+async def test_release_leaves_what_another_browser_did_alone(outbox: Outbox) -> None:
+    held = make_delivery(subjects=ADA, due=NOW + 10)
+    await outbox.put([held, make_delivery("nobody's", subjects=b"", due=NOW + 10)], NOW)
+    for stranger in (BOB, ADA[8:], ADA_ELSEWHERE[:8], b""):
+        assert await outbox.release("Purchase", "1", stranger, NOW + 1) == 0
+        assert await outbox.release("Purchase", "nobody's", stranger, NOW + 1) == 0
+    assert await outbox.next_due("meta:1") == NOW + 10
+    assert await outbox.release("Purchase", "1", BOB[:8] + ADA[:8], NOW + 1) == 1
 
 
 async def test_release_leaves_what_was_claimed_alone(make_outbox: MakeOutbox) -> None:
     here, there = make_outbox(), make_outbox()
     await here.put([make_delivery(due=NOW + 10)], NOW)
     claimed = await claim(here, NOW + 10)
-    assert await there.release("Purchase", "1", NOW + 11) == 0
+    assert await there.release("Purchase", "1", BROWSER, NOW + 11) == 0
     assert await claim(there, NOW + 11) == []
     await here.retry(claimed, NOW + 300)
-    assert await there.release("Purchase", "1", NOW + 11) == 0
+    assert await there.release("Purchase", "1", BROWSER, NOW + 11) == 0
     assert await claim(there, NOW + 299) == []
 
 
 async def test_release_of_what_is_due_or_unknown_finds_nothing(outbox: Outbox) -> None:
     await outbox.put([make_delivery(due=NOW)], NOW)
-    assert await outbox.release("Purchase", "1", NOW) == 0
-    assert await outbox.release("Purchase", "2", NOW) == 0
+    assert await outbox.release("Purchase", "1", BROWSER, NOW) == 0
+    assert await outbox.release("Purchase", "2", BROWSER, NOW) == 0
     assert await outbox.next_due("meta:1") == NOW
 
 
@@ -374,7 +384,7 @@ async def test_event_is_stored_until_it_is_dropped_or_forgotten(make_outbox: Mak
     assert not await there.has("Purchase", "1")
     await here.put([make_delivery(due=NOW + 10), make_delivery("dead"), make_delivery("2")], NOW)
     assert await there.has("Purchase", "1")
-    await here.release("Purchase", "1", NOW)
+    await here.release("Purchase", "1", BROWSER, NOW)
     claimed = {each.event_id: each for each in await claim(here)}
     assert await there.has("Purchase", "1")
     await here.retry([claimed["1"]], NOW + 300)
@@ -582,10 +592,10 @@ async def test_browser_report_replaces_no_dead_letter_of_the_server(outbox: Outb
 async def test_only_the_servers_own_event_is_held_and_asked_for(outbox: Outbox) -> None:
     await outbox.put([make_delivery(from_browser=True, due=NOW + 10)], NOW)
     assert not await outbox.has("Purchase", "1")
-    assert await outbox.release("Purchase", "1", NOW + 1) == 0
+    assert await outbox.release("Purchase", "1", BROWSER, NOW + 1) == 0
     await outbox.put([make_delivery(due=NOW + 10)], NOW)
     assert await outbox.has("Purchase", "1")
-    assert await outbox.release("Purchase", "1", NOW + 1) == 1
+    assert await outbox.release("Purchase", "1", BROWSER, NOW + 1) == 1
 
 
 async def test_dead_letters_of_both_births_are_told_apart(outbox: Outbox) -> None:
@@ -671,12 +681,12 @@ async def test_what_waits_for_a_browser_is_withdrawn(make_outbox: MakeOutbox) ->
     await here.retry(await claim(here), NOW + 100)
     await here.put(waiting, NOW)
     assert await there.withdraw(STRANGER) == await there.withdraw(b"") == 0
-    assert await there.withdraw(ADA[:8]) == 4
+    assert await there.withdraw(ADA[:8]) == 5
     assert await there.withdraw(ADA[:8]) == 0
-    assert await there.release("Purchase", "held", NOW) == 0
+    assert await there.release("Purchase", "held", BROWSER, NOW) == 0
     assert sorted(await claim_ids(here, NOW + 500)) == ["bob's", "elsewhere", "nobody's"]
     assert await claim(here, NOW + 500, destination="meta:2") == []
-    assert await count(here) == Counts(waiting=3, delivered=1, dead=1, oldest=NOW)
+    assert await count(here) == Counts(waiting=3, delivered=1, oldest=NOW)
     assert await here.put([make_delivery("delivered")], NOW) == [False]
 
 
@@ -924,8 +934,9 @@ class Comparison:
 
     async def release(self, indexes: list[int]) -> None:
         [_, name, event_id, _] = self.keys(indexes)[0]
-        released = await self.outbox.release(name, event_id, self.now)
-        assert released == self.model.release(name, event_id, self.now)
+        subject = self.subjects(indexes[-1])[:8]
+        released = await self.outbox.release(name, event_id, subject, self.now)
+        assert released == self.model.release(name, event_id, subject, self.now)
 
     async def revive(self, indexes: list[int]) -> None:
         keys = self.keys(indexes)

@@ -26,7 +26,7 @@ from bridge.outbox import PostgresOutbox
 from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.postgres import puts, room, sql
 from bridge.outbox.postgres.rows import build_columns
-from tests.factories import NOW, make_delivery
+from tests.factories import BROWSER, NOW, make_delivery
 from tests.postgres_server import PostgresServer, running_server
 from tests.servers import DEADLINE, find_free_port, poll
 
@@ -513,7 +513,7 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
     ),
     "release": (
         sql.RELEASE,
-        {"event_name": "Purchase", "event_id": "7", "now": NOW},
+        {"event_name": "Purchase", "event_id": "7", "now": NOW, "size": 8, "subjects": [BROWSER]},
         {"bridge_deliveries_held"},
     ),
     "destinations": (

@@ -24,7 +24,7 @@ from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.redis import link
 from bridge.outbox.redis.outbox import RedisOutbox
 from bridge.outbox.redis.records import build_digest
-from tests.factories import NOW, make_delivery
+from tests.factories import BROWSER, NOW, make_delivery
 from tests.redis_server import RedisServer, running_redis_server
 from tests.servers import DEADLINE, find_free_port, poll
 
@@ -92,7 +92,7 @@ async def use_everything(outbox: RedisOutbox) -> None:
     assert await outbox.revive([claimed["revive"].key], NOW) == 1
     assert await outbox.drop([claimed["drop"].key]) == 1
     await outbox.retry([claimed["retry"]], NOW + 5)
-    assert await outbox.release("Purchase", "late", NOW) == 1
+    assert await outbox.release("Purchase", "late", BROWSER, NOW) == 1
     await outbox.save_circuit(Circuit(destination="meta:1", state="closed", since=NOW))
     assert [letter.delivery.event_id for letter in await outbox.list_dead()] == ["bury"]
     assert len(await outbox.find_dead("bury")) == 1
@@ -296,9 +296,9 @@ async def test_release_whose_answer_was_lost_counts_what_it_released(
 ) -> None:
     async with losing_proxy(server.port, nothing) as (url, lost), opened(url) as far:
         await far.put([make_delivery(due=NOW + 10)], NOW)
-        await far.release("Purchase", "unknown", NOW)
+        await far.release("Purchase", "unknown", BROWSER, NOW)
         lost.clear()
-        assert await far.release("Purchase", "1", NOW + 1) == 1
+        assert await far.release("Purchase", "1", BROWSER, NOW + 1) == 1
         assert lost
 
 
@@ -321,7 +321,7 @@ async def test_full_memory_refuses_puts_whole_and_still_delivers(
     await raw.config_set("maxmemory", 1)
     with pytest.raises(OutboxFullError, match="maxmemory"):
         await outbox.put([make_delivery("a"), make_delivery("b")], NOW)
-    assert await outbox.release("Purchase", "5", NOW) == 1
+    assert await outbox.release("Purchase", "5", BROWSER, NOW) == 1
     claimed = await outbox.claim("meta:1", 9, now=NOW + 9, lease=LEASE)
     await outbox.ack(claimed[:4], NOW)
     await outbox.bury(claimed[4:], "no", NOW)
@@ -380,7 +380,7 @@ async def test_user_of_one_prefix_without_config_is_enough(
 async def test_keys_are_in_one_slot(outbox: RedisOutbox, raw: Raw) -> None:
     await use_everything(outbox)
     keys = await raw.keys("*")
-    assert len(keys) == 14
+    assert len(keys) == 15
     assert {key_slot(key) for key in keys} == {key_slot(b"{bridge}")}
 
 
@@ -389,7 +389,7 @@ async def test_prefixes_do_not_see_each_other(outbox: RedisOutbox, server: Redis
         await use_everything(outbox)
         assert await other.count(NOW) == {}
         assert await other.put([make_delivery("ack")], NOW) == [True]
-        assert await other.release("Purchase", "held", NOW) == 0
+        assert await other.release("Purchase", "held", BROWSER, NOW) == 0
         assert await claim(other) == ["ack"]
         assert await other.list_dead() == []
         assert await other.circuits() == {}
@@ -442,7 +442,7 @@ async def test_cluster_is_served_and_outlives_a_kill() -> None:
             assert "after" in await claim(outbox, NOW + LEASE)
             async with Redis.from_url(server.url) as raw:
                 await raw.script_flush()
-            assert await outbox.release("Purchase", "held", NOW) == 1
+            assert await outbox.release("Purchase", "held", BROWSER, NOW) == 1
 
 
 WRONG_KEYS = [
@@ -595,7 +595,7 @@ async def test_delivery_that_cannot_be_written_fails_the_whole_put(
 
 async def test_text_that_no_delivery_can_have_is_not_found(outbox: RedisOutbox) -> None:
     await outbox.put([make_delivery(due=NOW + 1)], NOW)
-    assert await outbox.release("Purchase", "\ud800", NOW) == 0
+    assert await outbox.release("Purchase", "\ud800", BROWSER, NOW) == 0
     assert await outbox.find_dead("\ud800") == []
 
 

@@ -18,6 +18,7 @@ from bridge.outbox.base import (
     FORGET_AT_ONCE,
     LASTING_SECONDS,
     REMEMBERED_SECONDS,
+    SUBJECT_BYTES,
     Circuit,
     Counts,
     DeadLetter,
@@ -169,8 +170,14 @@ class PostgresOutbox(Outbox):
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
         await self._change(sql.BURY, build_keys(deliveries), reason=clean_text(reason), now=now)
 
-    async def release(self, event_name: str, event_id: str, now: float) -> int:
-        values = {"event_name": event_name, "event_id": event_id, "now": now}
+    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+        values = {
+            "event_name": event_name,
+            "event_id": event_id,
+            "subjects": split_subjects(subjects),
+            "size": SUBJECT_BYTES,
+            "now": now,
+        }
         return await self._find_pool().execute(sql.RELEASE, values, TIMEOUT)
 
     async def has(self, event_name: str, event_id: str) -> bool:

@@ -187,6 +187,7 @@ RELEASE = """
 UPDATE bridge_deliveries SET due = %(now)s::float8
 WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND NOT from_browser
   AND due IS NOT NULL AND due > %(now)s::float8 AND attempts = 0
+  AND substring(subjects FROM 1 FOR %(size)s) = ANY (%(subjects)s::bytea[])
 """
 
 # The names of destinations, without reading the whole table: those of waiting deliveries, each
@@ -292,9 +293,8 @@ DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
 WITHDRAW = """
 DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
     SELECT key FROM bridge_deliveries
-    WHERE subjects >= %(first)s AND subjects <= %(last)s AND due IS NOT NULL
-    ORDER BY key FOR UPDATE
-)) AND due IS NOT NULL
+    WHERE subjects >= %(first)s AND subjects <= %(last)s ORDER BY key FOR UPDATE
+)) AND subjects IS NOT NULL
 """
 
 FIND_SUBJECTS = """

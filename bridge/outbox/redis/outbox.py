@@ -179,15 +179,14 @@ class RedisOutbox(Outbox):
         keys = [each.key for each in deliveries]
         await self._change(scripts.BURY, keys, args, of_dead=True)
 
-    async def release(self, event_name: str, event_id: str, now: float) -> int:
+    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
         """As ``Outbox.release``, for the destinations that had deliveries when it was called."""
         names = await self._read_destinations()
         if not names:
             return 0
         digests = [build_digest(Key(name, event_name, event_id)) for name in names]
-        released: int = await self._link.run(
-            scripts.RELEASE, self._list_keys(names), [_score(now), *digests]
-        )
+        args: list[Argument] = [_score(now), *digests, *split_subjects(subjects)]
+        released: int = await self._link.run(scripts.RELEASE, self._list_keys(names), args)
         return released
 
     async def has(self, event_name: str, event_id: str) -> bool:
@@ -253,8 +252,7 @@ class RedisOutbox(Outbox):
         withdrawn = 0
         for each in split_subjects(subjects):
             digests = [member[-DIGEST_BYTES:] for member in await self._list_subjects(each)]
-            erased = await self._erase(digests, dead_too=False)
-            withdrawn += erased.waiting
+            withdrawn += sum(await self._erase(digests))
         return withdrawn
 
     async def erase(self, subjects: bytes) -> Erased:
@@ -267,7 +265,7 @@ class RedisOutbox(Outbox):
                 for member in members
                 if any(part in member[:-DIGEST_BYTES] for part in parts)
             ]
-            erased = await self._erase(found, dead_too=True)
+            erased = await self._erase(found)
             waiting, dead = waiting + erased.waiting, dead + erased.dead
             start = b"(" + members[-1]
         return Erased(waiting, dead)
@@ -287,13 +285,13 @@ class RedisOutbox(Outbox):
         )
         return members
 
-    async def _erase(self, digests: Sequence[bytes], *, dead_too: bool) -> Erased:
+    async def _erase(self, digests: Sequence[bytes]) -> Erased:
         waiting, dead = 0, 0
         for at in range(0, len(digests), _PAGE):
             keys = await self._find_keys(digests[at : at + _PAGE])
             if keys:
                 lanes = _number(key.destination for key in keys)
-                args: list[Argument] = [int(dead_too)]
+                args: list[Argument] = []
                 for key in keys:
                     args += (
                         lanes[key.destination],

@@ -18,6 +18,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from bridge.outbox.base import SUBJECT_BYTES
+
 _CHUNK = 1000  # arguments of one call from Lua; its stack holds about 8000
 
 # ``each`` splits a list into chunks, for commands that take many members.
@@ -35,6 +37,7 @@ for i = 10, #KEYS, 6 do
 end
 
 local REPEATED = ARGV[1] == '1'
+local SUBJECT_BYTES = {SUBJECT_BYTES}
 
 local function each(list, work)
     for i = 1, #list, {_CHUNK} do
@@ -283,18 +286,27 @@ end
 """
 )
 
-# now; then the event's digest in each lane. A repeat counts what the first call released.
+# now, the event's digest in each lane, the first subjects. A repeat counts what the first call
+# released.
 RELEASE = _build_script(
     """
-local released, now = 0, tonumber(ARGV[2])
+local released, now, subjects = 0, tonumber(ARGV[2]), {}
+for i = 3 + #LANES, #ARGV do subjects[ARGV[i]] = true end
+
+local function is_theirs(digest)
+    local record = redis.call('HGET', DELIVERIES, digest) or ''
+    return subjects[read_subjects(record):sub(1, SUBJECT_BYTES)]
+end
+
 for i, lane in ipairs(LANES) do
     local digest = ARGV[i + 2]
     local held = redis.call('ZSCORE', lane.held, digest)
-    if held and tonumber(held) > now then
+    if held and tonumber(held) > now and is_theirs(digest) then
         redis.call('ZREM', lane.held, digest)
         redis.call('ZADD', lane.due, ARGV[2], digest)
         released = released + 1
-    elseif REPEATED and tonumber(redis.call('ZSCORE', lane.due, digest) or -1) == now then
+    elseif REPEATED and tonumber(redis.call('ZSCORE', lane.due, digest) or -1) == now
+            and is_theirs(digest) then
         released = released + 1
     end
 end
@@ -358,17 +370,16 @@ return dropped
 """
 )
 
-# whether dead ones too; then for each key: lane, digest, event digest. How many waited, how many
-# were dead.
+# for each key: lane, digest, event digest. How many waited, how many were dead.
 ERASE = _build_script(
     """
 local waiting, dead = 0, 0
-for i = 3, #ARGV, 3 do
+for i = 2, #ARGV, 3 do
     local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
     if end_wait(lane, digest) then
         delete(digest)
         waiting = waiting + 1
-    elseif ARGV[2] == '1' and end_death(lane, digest, ARGV[i + 2]) then
+    elseif end_death(lane, digest, ARGV[i + 2]) then
         delete(digest)
         dead = dead + 1
     end

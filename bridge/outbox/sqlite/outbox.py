@@ -90,10 +90,9 @@ class SQLiteOutbox(Outbox):
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
         await self._run(lambda file: rows.change(file, rows.BURY, (now, reason), deliveries))
 
-    async def release(self, event_name: str, event_id: str, now: float) -> int:
-        values = {"event_name": event_name, "event_id": event_id, "now": now}
+    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
         return await self._run(
-            lambda file: file.execute(rows.RELEASE, values).rowcount, REQUEST_PATIENCE
+            lambda file: rows.release(file, event_name, event_id, subjects, now), REQUEST_PATIENCE
         )
 
     async def has(self, event_name: str, event_id: str) -> bool:

@@ -14,6 +14,7 @@ from bridge.outbox.base import (
     FORGET_AT_ONCE,
     LASTING_SECONDS,
     REMEMBERED_SECONDS,
+    SUBJECT_BYTES,
     Delivery,
     Erased,
     Key,
@@ -102,7 +103,7 @@ DELETE FROM deliveries WHERE id IN (
 RELEASE = """
 UPDATE deliveries SET due = :now
 WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
-  AND due > :now AND attempts = 0
+  AND due > :now AND attempts = 0 AND substr(subjects, 1, :size) = :subject
 """
 
 HAS = """
@@ -159,7 +160,7 @@ SELECT id, reason FROM deliveries WHERE reason IS NOT NULL AND settled_at < ?
 ORDER BY settled_at LIMIT ?
 """
 OF_BROWSER = """
-SELECT id, reason FROM deliveries WHERE subjects >= ? AND subjects <= ? AND due IS NOT NULL
+SELECT id, reason FROM deliveries WHERE subjects >= ? AND subjects <= ?
 """
 OF_PERSON = "SELECT id, reason FROM deliveries WHERE subjects = ?"
 
@@ -314,6 +315,13 @@ def change(
     return changed
 
 
+def release(file: OutboxFile, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+    """End the hold of an event's deliveries with one of ``subjects`` as first; return how many."""
+    named = {"event_name": event_name, "event_id": event_id, "now": now, "size": SUBJECT_BYTES}
+    values = [{**named, "subject": each} for each in split_subjects(subjects)]
+    return file.executemany(RELEASE, values).rowcount if values else 0
+
+
 def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
     """Delete dead letters; return how many there were."""
     names = [Key(*key)._asdict() for key in keys]
@@ -329,9 +337,9 @@ def drop_old(file: OutboxFile, before: float, limit: int) -> int:
 
 
 def withdraw(file: OutboxFile, subjects: bytes) -> int:
-    """Delete what waits and has one of ``subjects`` as its first; return how many."""
+    """Delete what waits or is dead and has one of ``subjects`` as its first; return how many."""
     ranges = [(each, follow_prefix(each)) for each in split_subjects(subjects)]
-    return sum(_remove(file, OF_BROWSER, each).waiting for each in ranges)
+    return sum(sum(_remove(file, OF_BROWSER, each)) for each in ranges)
 
 
 def find_subjects(file: OutboxFile, subjects: bytes) -> list[bytes]:
