@@ -41,10 +41,12 @@ class Claim:
     Attributes:
         batches: In the order in which they are sent; the first one is in flight.
         leased_until: When other senders may claim them, Unix seconds.
+        is_fresh: Whether nothing of it was sent.
     """
 
     batches: list[Batch]
     leased_until: float
+    is_fresh: bool = True
 
     @property
     def deliveries(self) -> list[Delivery]:

@@ -219,15 +219,25 @@ class Lane:
         batch.deliveries = [each for each in left if most is None or len(each.body) <= most]
 
     async def _keep_lease(self, claim: Claim) -> bool:
-        """Renew the lease if a request might outlive it; return false if it has run out."""
-        now = time.time()
+        """Renew the lease before every request but the first; return false if ``claim`` is over.
+
+        A request takes its time, and meanwhile a visitor may have denied: what no longer waits is
+        not sent. Then the rest is given back, since nobody knows which ones wait.
+        """
+        now, is_fresh = time.time(), claim.is_fresh
+        claim.is_fresh = False
         if now >= claim.leased_until:
             logger.warning("sender %s: a lease ran out; another takes over", self._name)
             return False
-        if claim.leased_until - now < TOTAL_TIMEOUT + SETTLE:
-            await self._outbox.retry(claim.deliveries, now + LEASE)
-            claim.leased_until = now + LEASE
-        return True
+        if is_fresh and claim.leased_until - now >= TOTAL_TIMEOUT + SETTLE:
+            return True
+        deliveries = claim.deliveries
+        claim.leased_until = now + LEASE
+        if await self._outbox.retry(deliveries, claim.leased_until) == len(deliveries):
+            return True
+        await self._outbox.retry(deliveries, now)
+        self.woken.set()
+        return False
 
     async def _settle(self, claim: Claim, verdict: Verdict, began: float) -> None:
         """Settle the first batch of ``claim``, in the outbox and the breaker, by ``verdict``."""

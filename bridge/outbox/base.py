@@ -188,8 +188,8 @@ class Outbox(Protocol):
         """Mark as delivered, drop bodies and subjects, and forget keys that are old enough."""
         ...
 
-    async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
-        """Make claimed deliveries due at ``due``."""
+    async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
+        """Make claimed deliveries due at ``due``; return how many still wait."""
         ...
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:

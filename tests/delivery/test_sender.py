@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,13 @@ async def settled(outbox: SQLiteOutbox, *, delivered: int = 0, dead: int = 0) ->
     await poll(check, f"{delivered} delivered, {dead} dead")
 
 
+async def claimed(outbox: SQLiteOutbox) -> None:
+    async def check() -> bool:
+        return (await outbox.next_due(META) or 0.0) > unix_now() + 10
+
+    await poll(check, "the claim")
+
+
 async def delivered(outbox: SQLiteOutbox, number: int) -> None:
     async def check() -> bool:
         return (await count(outbox)).delivered == number
@@ -154,11 +162,7 @@ async def test_release_of_what_is_under_way_sends_nothing_twice(
 ) -> None:
     await sandbox.fault("events", delay=0.3)
     await put(outbox, sender, make_lead("1"))
-
-    async def claimed() -> bool:
-        return (await outbox.next_due(META) or 0.0) > unix_now() + 10
-
-    await poll(claimed, "the claim")
+    await claimed(outbox)
     assert await outbox.release("Lead", "1", BROWSER, unix_now()) == 0
     sender.wake()
     await settled(outbox, delivered=1)
@@ -285,6 +289,20 @@ async def test_bad_events_are_buried_and_no_other_with_them(
         assert "fbtrace_id A" in letter.reason
         assert f"Lead {letter.delivery.event_id} is a dead letter" in caplog.text
     assert "example.com" not in caplog.text
+
+
+async def test_withdrawn_in_a_refused_batch_is_not_sent_with_the_others(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox
+) -> None:
+    await sandbox.fault("events", delay=0.5)
+    ada = b"the ada\0"
+    leads = make_leads(20, poison=[0])
+    leads[7] = replace(leads[7], subjects=ada)
+    await put(outbox, sender, *leads)
+    await claimed(outbox)
+    assert await outbox.withdraw(ada) == 1
+    await settled(outbox, delivered=18, dead=1)
+    await assert_each_arrived_once(sandbox, [i for i in range(20) if i not in (0, 7)])
 
 
 @pytest.mark.parametrize("status", [500, 401])

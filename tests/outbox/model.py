@@ -73,11 +73,12 @@ class Model:
             if row is not None and row.state == "waiting":
                 row.state, row.reason, row.settled_at = state, reason, now
 
-    def retry(self, keys: Iterable[Key], due: float) -> None:
-        for key in keys:
-            row = self.rows.get(key)
-            if row is not None and row.state == "waiting":
-                row.delivery = replace(row.delivery, due=due)
+    def retry(self, keys: Iterable[Key], due: float) -> int:
+        rows = [self.rows[key] for key in keys if key in self.rows]
+        waiting = [row for row in rows if row.state == "waiting"]
+        for row in waiting:
+            row.delivery = replace(row.delivery, due=due)
+        return len(waiting)
 
     def release(self, event_name: str, event_id: str, subject: bytes, now: float) -> int:
         held = [

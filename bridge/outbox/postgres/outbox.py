@@ -164,8 +164,8 @@ class PostgresOutbox(Outbox):
         acked = await self._change(sql.ACK, build_keys(deliveries), **values)
         self._room.settle(0, -acked)
 
-    async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
-        await self._change(sql.RETRY, build_keys(deliveries), due=due)
+    async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
+        return await self._change(sql.RETRY, build_keys(deliveries), due=due)
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
         await self._change(sql.BURY, build_keys(deliveries), reason=clean_text(reason), now=now)

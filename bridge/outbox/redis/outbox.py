@@ -171,8 +171,9 @@ class RedisOutbox(Outbox):
             )
         await self._link.run(scripts.ACK, self._list_keys(lanes), args)
 
-    async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
-        await self._change(scripts.RETRY, [each.key for each in deliveries], [_score(due)])
+    async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
+        keys = [each.key for each in deliveries]
+        return await self._change(scripts.RETRY, keys, [_score(due)])
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
         args = [_score(now), reason.encode(errors="replace")]

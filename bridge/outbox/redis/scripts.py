@@ -259,6 +259,7 @@ FORGET = _build_script(
 # due; then for each delivery: lane, digest.
 RETRY = _build_script(
     """
+local waiting = 0
 for i = 3, #ARGV, 2 do
     local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
     if redis.call('ZSCORE', lane.due, digest) then
@@ -266,8 +267,10 @@ for i = 3, #ARGV, 2 do
         if redis.call('HEXISTS', ATTEMPTS, digest) == 0 then
             redis.call('ZADD', lane.held, ARGV[2], digest)
         end
+        waiting = waiting + 1
     end
 end
+return waiting
 """
 )
 

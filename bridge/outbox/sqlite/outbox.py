@@ -84,8 +84,8 @@ class SQLiteOutbox(Outbox):
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         await self._run(lambda file: rows.ack_all(file, deliveries, now))
 
-    async def retry(self, deliveries: Sequence[Delivery], due: float) -> None:
-        await self._run(lambda file: rows.change(file, rows.RETRY, (due,), deliveries))
+    async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
+        return await self._run(lambda file: rows.retry(file, deliveries, due))
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
         await self._run(lambda file: rows.change(file, rows.BURY, (now, reason), deliveries))

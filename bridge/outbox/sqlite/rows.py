@@ -301,17 +301,29 @@ def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> Non
 def change(
     file: OutboxFile, update: str, values: tuple[Any, ...], deliveries: Sequence[Delivery]
 ) -> int:
-    """Run the statement ``update`` with ``values`` on those that wait; return how many did.
+    """Settle those that wait by the statement ``update`` with ``values``; return how many did."""
+    return sum(_update(file, update, values, deliveries))
+
+
+def retry(file: OutboxFile, deliveries: Sequence[Delivery], due: float) -> int:
+    """Make those that wait due at ``due``; return how many did."""
+    return _update(file, RETRY, (due,), deliveries)[-1]  # who was found before is found again
+
+
+def _update(
+    file: OutboxFile, update: str, values: tuple[Any, ...], deliveries: Sequence[Delivery]
+) -> list[int]:
+    """Run the statement ``update`` with ``values`` on those that wait; return how many each time.
 
     Each row is looked for at its place first, which takes half the time of searching for its key.
     If any is not there, all are searched for by key.
     """
     names = [_list_key(each) for each in deliveries]
     places = [(*values, *name, each.place) for name, each in zip(names, deliveries, strict=True)]
-    changed = file.executemany(f"{update} {BY_PLACE}", places).rowcount
-    if changed < len(places):
+    changed = [file.executemany(f"{update} {BY_PLACE}", places).rowcount]
+    if changed[0] < len(places):
         rest = [(*values, *name) for name in names]
-        changed += file.executemany(f"{update} {BY_KEY}", rest).rowcount
+        changed.append(file.executemany(f"{update} {BY_KEY}", rest).rowcount)
     return changed
 
 
