@@ -15,21 +15,19 @@ Data flows up in three places only: verdicts (destination → sender → outbox)
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import os
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal, TypedDict, Unpack
 
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
-from bridge.browser.limits import RATE_LIMIT, Buckets, Limits
+from bridge.browser.limits import RATE_LIMIT, Limits
 from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
@@ -37,6 +35,7 @@ from bridge.browser.words import ConsentChoice, ConsentState
 from bridge.delivery.erasure import find_subjects
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
+from bridge.delivery.mistakes import Mistakes, NearMisses, build_placeholder
 from bridge.delivery.sender import DEAD_LETTER_DAYS, Sender
 from bridge.destinations.base import Destination, EncodingContext
 from bridge.destinations.group import Destinations, read_browser
@@ -44,18 +43,13 @@ from bridge.enrichment import Enricher
 from bridge.errors import ConfigError, InvalidEventError, OutboxError, UsageError
 from bridge.events.catalog import Catalog
 from bridge.events.event import (
-    STANDARD_EVENTS,
     ActionSource,
     Event,
     UserData,
-    escape_unprintable,
-    is_event_id,
-    is_event_name,
     read_day,
     read_user_id,
 )
 from bridge.events.normalizers import check_phone_support
-from bridge.events.personal_values import find_personal_id
 from bridge.events.reader import EventReader
 from bridge.events.tripwire import Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters
@@ -63,7 +57,6 @@ from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
 from bridge.outbox.base import Erased, Outbox, build_subjects
 from bridge.outbox.engines import open_outbox
-from bridge.randomness import new_uuid
 from bridge.settings import build_from
 from bridge.visitor.bots import is_robot
 from bridge.visitor.connection import SiteRules
@@ -79,8 +72,6 @@ from bridge.visitor.visits import Visits
 
 logger = logging.getLogger("bridge.core")
 
-MISTAKES = 1000  # dead letters an hour of events that were never valid
-MAX_NAMES = 1000  # event names that are checked once
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
 
 
@@ -145,7 +136,6 @@ class Bridge:
             as ``https://www.example.com`` where we are on ``api.example.com``.
         catalog: Names and parameters of events, Segment's and Meta's; with an app's own rows.
         allow_personal: Properties that look like personal data but are not; see ``Tripwire``.
-
         allowed_hosts: The hosts of the site, such as ``shop.example.com``; ``*.example.com`` for
             all below it. With another ``Host`` a request gets no URL and no cookie domain. By
             default any host counts: name them unless a proxy in front checks it.
@@ -205,8 +195,6 @@ class Bridge:
         if on_invalid not in ("raise", "log"):
             raise ConfigError(f"on_invalid must be raise or log, got {on_invalid!r:.40}")
         self._on_invalid = on_invalid
-        self._known_names = set(STANDARD_EVENTS)
-        self._mistakes = Buckets(MISTAKES / 3600, MISTAKES)
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
         self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
@@ -217,10 +205,12 @@ class Bridge:
             metrics=self._metrics,
             dead_letter_days=dead_letter_days,
         )
+        self._mistakes = Mistakes(self.outbox)
         self._intake = Intake(self.outbox, self._metrics)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
         event_catalog = catalog or Catalog()
+        self._near_misses = NearMisses(event_catalog)
         self._pixel_ids = self.destinations.pixel_ids
         # Where the server knows Segment's names, pages do too.
         knows_segment = catalog is not None or self.destinations.segment is not None
@@ -446,15 +436,14 @@ class Bridge:
             "referrer_url": referrer_url,
         }
         destinations = self.destinations.pick(to)
-        if type(name) is str and name not in self._known_names:
-            self._check_name(name)
+        self._near_misses.note(name)
         try:
             event, context = self._enricher.complete(given, visitor, now=time.time())
             context = context._replace(
                 reaches_meta=destinations.reach_meta, test_event_code=test_event_code
             )
         except InvalidEventError as error:
-            return await self._bury_invalid(name, event_id, error, visitor, destinations)
+            return await self._keep_invalid(name, event_id, error, visitor, destinations)
         if await self._skips(event, visitor):
             return event
         # The caller's transaction may roll back, and may lock what another would write: who the
@@ -475,7 +464,7 @@ class Bridge:
                     event, context, due=now + hold, has_given_id=event_id is not None
                 )
             except InvalidEventError as error:
-                return await self._bury_invalid(name, event_id, error, visitor, destinations)
+                return await self._keep_invalid(name, event_id, error, visitor, destinations)
             is_new = await self._intake.put(
                 deliveries, now, connection=connection, may_lose=connection is None
             )
@@ -543,17 +532,7 @@ class Bridge:
         known = self._event_reader.read_user_data(user_data, today=read_day(time.time()))
         visitor.identify(text, UserData(**known))
 
-    def _check_name(self, name: str) -> None:
-        """Warn once of a custom name that looks like a mistyped standard one."""
-        if self._event_reader.catalog.find(name) is not None:
-            return
-        if len(self._known_names) < MAX_NAMES:
-            self._known_names.add(name)
-        if close := difflib.get_close_matches(name[:50], STANDARD_EVENTS, n=1, cutoff=0.85):
-            shown = escape_unprintable(name[:50])
-            logger.warning("track(%r): a custom event; did you mean %s?", shown, close[0])
-
-    async def _bury_invalid(
+    async def _keep_invalid(
         self,
         name: object,
         event_id: object,
@@ -563,45 +542,18 @@ class Bridge:
     ) -> Event:
         """Keep a mistaken event as a dead letter with the reason; nothing of its content.
 
-        It has expired: nobody can send it again as it is.
-
         Raises:
             InvalidEventError: ``error`` itself, unless it shall only be logged.
         """
         if self._on_invalid == "raise":
             raise error
         now = time.time()
-        is_named = is_event_name(name) and not find_personal_id(str(name))
-        has_id = is_event_id(event_id) and not find_personal_id(str(event_id))
-        event = Event(
-            event_name=str(name) if is_named else "invalid",
-            event_time=int(now),
-            event_id=str(event_id) if has_id else new_uuid(),
-            action_source="other",
-        )
-        reason = str(error)
+        event = build_placeholder(name, event_id, error, now=now)
         self.counters["invalid_events"] += 1
-        shown = escape_unprintable(event.event_name)
-        event.settle("invalid", reason)
-        if visitor.skip_reason is not None:
-            return event
-        logger.error("%s is not sent: %s", shown, reason)
-        if self._mistakes.find_wait("all", 1, now):
-            return event  # one on every page must not fill the outbox
-        self._mistakes.take("all", 1, now)
-        deliveries = [
-            replace(each, expires=now)
-            for each in destinations.build_deliveries(
-                event, EncodingContext(self._event_reader.catalog), due=now + SEAL_MAX_AGE
-            )
-        ]
-        try:
-            # What is known under the same id is right, or dead already, and stays.
-            if not await self.outbox.has(event.event_name, event.event_id):
-                await self.outbox.put(deliveries, now)
-                await self.outbox.bury(deliveries, f"invalid: {reason}", now)
-        except OutboxError as failure:
-            logger.error("%s: the dead letter is not kept: %s", shown, failure)
+        if visitor.skip_reason is None:
+            context = EncodingContext(self._event_reader.catalog)
+            deliveries = destinations.build_deliveries(event, context, due=now)
+            await self._mistakes.bury(event, deliveries, now)
         return event
 
     async def erase(
