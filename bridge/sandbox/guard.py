@@ -61,21 +61,30 @@ class GuardMiddleware:
         origin = headers.get("origin")
         is_navigation = headers.get("sec-fetch-mode") == "navigate" and origin is None
         is_foreign = headers.get("sec-fetch-site") == "cross-site" and not is_navigation
-        if is_foreign or (origin is not None and not self._is_ours(_read_host(origin))):
+        if is_foreign or (origin is not None and not self._is_own_page(_read_host(origin), host)):
             return "pages of other sites may only send a pixel's hits"
         return ""
 
+    def _is_own_page(self, page_host: str, host: str) -> bool:
+        """Return whether a page is the sandbox's or this machine's: an address alone proves none."""
+        address = _read_address(page_host)
+        is_elsewhere = address is not None and not address.is_loopback
+        return page_host == host or (not is_elsewhere and self._is_ours(page_host))
+
     def _is_ours(self, host: str) -> bool:
-        if not host:
+        if _read_address(host) is not None:
+            return True
+        if not _NAME.fullmatch(host):
             return False
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            if not _NAME.fullmatch(host):
-                return False
-            is_local = "." not in host or host.endswith(".localhost")
-            return is_local or host in self._hosts or host.endswith(_STOOD_IN_FOR)
-        return True
+        is_local = "." not in host or host.endswith(".localhost")
+        return is_local or host in self._hosts or host.endswith(_STOOD_IN_FOR)
+
+
+def _read_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def _read_host(url: str) -> str:

@@ -389,6 +389,8 @@ OTHER_SITE: list[dict[str, str]] = [
     {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"},
     {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
     {"origin": "http://127.0.0.1.evil.example:8001", "sec-fetch-site": "same-site"},
+    {"origin": "http://203.0.113.9"},
+    {"origin": "http://[2001:db8::9]:8001"},
 ]
 
 
@@ -427,5 +429,8 @@ async def test_pages_of_shops_may_use_the_pixel(
 async def test_own_pages_may_use_the_api_and_links_lead_here(client: AsyncClient) -> None:
     own = {"origin": "http://localhost:8001", "sec-fetch-site": "same-origin"}
     assert (await client.delete("/api/events", headers=own)).status_code == 200
+    for name in ("192.168.1.5:8001", "[fe80::1]:8001"):
+        on_network = {"host": name, "origin": f"http://{name}"}
+        assert (await client.delete("/api/events", headers=on_network)).status_code == 200
     link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
     assert (await client.get("/", headers=link)).status_code == 200

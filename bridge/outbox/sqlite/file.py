@@ -105,12 +105,14 @@ class OutboxFile(sqlite3.Connection):
         path: Of the file.
         identity: Device and inode of the file that was opened; ``None`` in memory.
         is_tight: Whether the disk had little room left when last measured.
+        has_traces: Whether the -wal file may still hold what ``overwrite`` deletes.
         storing: The one cursor of all puts: creating one would take a tenth of a put's time.
     """
 
     held: int = 0
     path: str = ""
     is_tight: bool = False
+    has_traces: bool = False
     identity: tuple[int, int] | None = None
     storing: sqlite3.Cursor
     _counted_version: int | None = None
@@ -157,10 +159,18 @@ class OutboxFile(sqlite3.Connection):
                 self._checkpoint = pages
         return self._room
 
+    def overwrite(self) -> None:
+        """Have what is deleted from here on overwritten, in the file and in its -wal.
+
+        Source: sqlite.org, "PRAGMA secure_delete", read 2026-11-29.
+        """
+        self.execute("PRAGMA secure_delete = ON").fetchone()
+        self.has_traces, self._cut_at = True, 0.0
+
     def cut_wal(self) -> None:
         """Cut the -wal file back if it outgrew ``MAX_WAL``; waits a moment for readers.
 
-        If the disk is nearly full, it is cut to nothing.
+        If the disk is nearly full, or something was erased, it is cut to nothing.
 
         SQLite starts the file over by itself, but only when nobody is reading: under readers that
         follow each other without a gap it would grow for ever.
@@ -172,9 +182,13 @@ class OutboxFile(sqlite3.Connection):
             size = os.stat(f"{self.path}-wal").st_size
         except OSError:
             return
-        if size > (0 if self.is_tight else MAX_WAL) and time.monotonic() >= self._cut_at:
+        limit = 0 if self.is_tight or self.has_traces else MAX_WAL
+        if size > limit and time.monotonic() >= self._cut_at:
             self._cut_at = time.monotonic() + CUT_WAL
-            self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            [was_busy, *_] = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if self.has_traces and not was_busy:
+                self.execute("PRAGMA secure_delete = OFF").fetchone()
+                self.has_traces = False
 
 
 def read_identity(path: str) -> tuple[int, int] | None:

@@ -363,7 +363,8 @@ def find_subjects(file: OutboxFile, subjects: bytes) -> list[bytes]:
 
 
 def erase(file: OutboxFile, found: Sequence[bytes]) -> Erased:
-    """Delete what waits or is dead and has exactly the subjects that were ``found``."""
+    """Delete what waits or is dead and has exactly the subjects that were ``found``; for good."""
+    file.overwrite()
     removed = [_remove(file, OF_PERSON, (each,)) for each in found]
     return Erased(sum(each.waiting for each in removed), sum(each.dead for each in removed))
 
