@@ -20,6 +20,10 @@ from bridge.errors import ConfigError, OutboxError
 from bridge.outbox import Delivery, Outbox
 
 FAILED = 1  # exit code
+UNTRUSTED = (
+    "none is trusted; behind nginx, a load balancer or a CDN, events carry no client address until"
+    " trusted_proxies (BRIDGE_TRUSTED_PROXIES) names it"
+)
 
 TestEventCode = Annotated[
     str | None,
@@ -44,6 +48,8 @@ def run_check(app: App = None, test_event_code: TestEventCode = None) -> None:
         report.fail("settings", str(error))
         raise typer.Exit(FAILED) from None
     report.good("settings", ", ".join(bridge.destinations.names))
+    if not bridge._visits.rules.trusted_proxies:
+        say(f"- proxies: {UNTRUSTED}")
     asyncio.run(_check(bridge, test_event_code, report))
     if report.failed:
         raise typer.Exit(FAILED)

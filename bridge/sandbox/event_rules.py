@@ -6,6 +6,7 @@ Source: Meta, "Server Event Parameters", "Using the API" and the pages named at 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -57,6 +58,7 @@ ORIGINAL_EVENT_KINDS = {
     **all_of(TEXT, "event_name", "order_id", "event_id"),
     "event_time": INTEGER,
 }
+_NAMED_HOST = re.compile(r"https?://([a-z0-9.-]+\.[a-z][a-z0-9-]*)(?=[:/?#]|$)", re.IGNORECASE)
 REQUIRED = ("event_name", "event_time", "user_data")
 
 
@@ -117,6 +119,14 @@ def _check_website(event: Mapping[str, Any], at: str) -> Iterator[Finding]:
         yield refuse(at, "event_source_url", "is required when action_source is website")
     if "client_user_agent" not in event["user_data"]:
         yield "client_user_agent is missing: Meta's documents require it for website events"
+    if "client_ip_address" not in event["user_data"] and _is_public(event["event_source_url"]):
+        yield "client_ip_address is missing: behind a proxy, trusted_proxies must name it"
+
+
+def _is_public(url: str) -> bool:
+    """Return whether ``url`` is on a host of the internet, whose visitors have an address."""
+    found = _NAMED_HOST.match(url)
+    return found is not None and not found[1].lower().endswith((".localhost", ".local"))
 
 
 def _check_data_processing(event: Mapping[str, Any], at: str) -> Iterator[Finding]:

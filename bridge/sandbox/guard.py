@@ -66,7 +66,7 @@ class GuardMiddleware:
         return ""
 
     def _is_own_page(self, page_host: str, host: str) -> bool:
-        """Return whether a page is the sandbox's or this machine's: an address alone proves none."""
+        """Return whether a page is the sandbox's or this machine's; an address is no proof."""
         address = _read_address(page_host)
         is_elsewhere = address is not None and not address.is_loopback
         return page_host == host or (not is_elsewhere and self._is_ours(page_host))

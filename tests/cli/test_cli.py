@@ -396,7 +396,7 @@ def test_ids_or_all(run: Run) -> None:
 def test_check_sends_nothing_without_a_code(run: Run, settings: dict[str, str]) -> None:
     said = run("check")
     assert said.code == 0
-    assert [line[0] for line in said.out.splitlines()] == ["✓", "✓", "-"]
+    assert [line[0] for line in said.out.splitlines()] == ["✓", "-", "✓", "-"]
     assert "--test-event-code" in said.out
     assert fill(lambda outbox: outbox.count(unix_now())) == {}
 
@@ -407,6 +407,15 @@ def test_check_tells_what_waits_for_no_destination(run: Run, settings: dict[str,
     assert said.code == 0
     [line] = [line for line in said.out.splitlines() if line.startswith("!")]
     assert "1 for meta:99, and no destination of this name is configured" in line
+
+
+@pytest.mark.usefixtures("settings")
+def test_check_tells_of_proxies_unless_one_is_trusted(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "behind nginx" in run("check").out
+    monkeypatch.setenv("BRIDGE_TRUSTED_PROXIES", "10.0.0.0/8")
+    assert "behind nginx" not in run("check").out
 
 
 def test_check_sends_one_test_event(run: Run, settings: dict[str, str]) -> None:
