@@ -6,11 +6,13 @@ keep no answer but the script.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -44,6 +46,7 @@ from bridge.events.reader import BROWSER_REPORT
 from bridge.outbox.base import build_subjects
 from bridge.visitor.visitor import Visitor
 
+MAX_ON_LOOP = 2048  # bytes of an event that is read on the event loop
 SCRIPT_MAX_AGE = 300  # seconds, for the address that stays the same when the script changes
 VERSION_MAX_AGE = 31_536_000  # seconds, for the address with the script's hash
 
@@ -216,9 +219,12 @@ class Endpoints:
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
         bridge = self._bridge
-        event, context = bridge._enricher.complete(
-            fields, visitor, now=time.time(), entrance=BROWSER_REPORT
+        complete = partial(
+            bridge._enricher.complete, fields, visitor, now=time.time(), entrance=BROWSER_REPORT
         )
+        is_long = len(msgspec.json.encode(fields)) > MAX_ON_LOOP
+        # A hostile text costs about a millisecond a kilobyte, which no other visitor shall wait.
+        event, context = await asyncio.to_thread(complete) if is_long else complete()
         if await bridge._skips(event, visitor):
             return
         now = time.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -439,6 +440,29 @@ async def test_malformed_event_is_named_so_that_the_script_forgets_it(
         answer = await client.post(COLLECT, json={"events": [odd, EVENT]})
         assert answer.json()["stored"] == ["e-1"]
         assert [each["event_id"] for each in answer.json()["refused"]] == [""]
+
+
+@pytest.mark.parametrize(("length", "leaves"), [(100, False), (30_000, True)])
+async def test_long_report_is_read_beside_the_event_loop(
+    client: httpx.AsyncClient,
+    bridge: Bridge,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    length: int,
+    leaves: bool,
+) -> None:
+    threads = []
+    complete = bridge._enricher.complete
+
+    def spy(*args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread())
+        return complete(*args, **options)
+
+    monkeypatch.setattr(bridge._enricher, "complete", spy)
+    event = {"event_name": "Search", "event_id": "S-1", "custom_data": {"text": "a" * length}}
+    answer = await client.post(COLLECT, json={"events": [event]})
+    assert answer.json()["stored"] == ["S-1"]
+    assert (threads[0] is not threading.current_thread()) == leaves
 
 
 async def test_body_that_says_it_is_too_large_is_not_read(client: httpx.AsyncClient) -> None:
