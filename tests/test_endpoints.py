@@ -18,6 +18,7 @@ from bridge import Bridge, BridgeMiddleware, OutboxError, track
 from bridge.browser import limits
 from bridge.browser.reports import MAX_BODY
 from bridge.browser.script_cookies import PageSettings
+from bridge.enrichment import Enricher
 from bridge.outbox import SQLiteOutbox
 from bridge.visitor.signing import TwinQuestions
 from tests.factories import (
@@ -444,21 +445,16 @@ async def test_malformed_event_is_named_so_that_the_script_forgets_it(
 
 @pytest.mark.parametrize(("length", "leaves"), [(100, False), (30_000, True)])
 async def test_long_report_is_read_beside_the_event_loop(
-    client: httpx.AsyncClient,
-    bridge: Bridge,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    length: int,
-    leaves: bool,
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, length: int, leaves: bool
 ) -> None:
     threads = []
-    complete = bridge._enricher.complete
+    complete = Enricher.complete
 
     def spy(*args: Any, **options: Any) -> Any:
         threads.append(threading.current_thread())
         return complete(*args, **options)
 
-    monkeypatch.setattr(bridge._enricher, "complete", spy)
+    monkeypatch.setattr(Enricher, "complete", spy)
     event = {"event_name": "Search", "event_id": "S-1", "custom_data": {"text": "a" * length}}
     answer = await client.post(COLLECT, json={"events": [event]})
     assert answer.json()["stored"] == ["S-1"]
