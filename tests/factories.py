@@ -109,3 +109,14 @@ def make_client(app: ASGIApp, **changes: Any) -> httpx.AsyncClient:
 
 def unix_now() -> int:
     return int(time.time())
+
+
+def build_pixel_config(*features: str, pixel_id: str = "1234567890123456") -> str:
+    """A pixel's configuration for the stand-in library, with more features than cookies."""
+    calls = [f"instance.optIn(id, '{each}', true)" for each in ("FirstPartyCookies", *features)]
+    plugin = "; ".join([*calls, "instance.configLoaded(id)"])
+    return f"""(() => {{
+        const id = '{pixel_id}'
+        const plugin = (_fbq, instance) => {{ {plugin} }}
+        fbq.registerPlugin(id, {{ __fbEventsPlugin: 1, plugin }})
+    }})()"""

@@ -46,15 +46,14 @@
 
   /** @type {Pixel[]} */
   const pixels = []
-  /** @type {Set<string>} pixels whose configuration has not come */
+  /** @type {Set<string>} pixels whose configuration has not come, and 'consent' while revoked */
   const locks = new Set()
-  /** @type {Set<string>} pixels that may use cookies by their configuration */
-  const cookieOptIns = new Set()
+  /** @type {Set<string>} features and pixels, as `FirstPartyCookies 42`, by configurations */
+  const optIns = new Set()
   /** @type {Set<string>} pixels, or '*', without cookies by the page's wish */
   const cookieOptOuts = new Set()
   /** @type {Bag} `dpo`, `dpoco` and `dpost` as they go into each hit */
   let dataProcessing = {}
-  let revoked = false
   let initTime = 0
   let watchedUrl = '' // '' until navigations are watched
 
@@ -66,41 +65,69 @@
   // --- the queue -------------------------------------------------------------------------------
 
   /**
-   * Imitates: every call goes through the queue, and one lock holds it back for all pixels while
-   * any configuration is missing. While consent is revoked only `grant` is heard; a `grant` that
-   * already waits behind a `revoke` in the queue is never reached.
+   * Imitates: one lock holds calls back for all pixels while any configuration is missing or
+   * consent is revoked. Consent acts at once all the same; but a `grant` that already waits behind
+   * a `revoke` in the queue is never reached. Called without `this`, a PageView counts as automatic.
+   * @this {any}
    * @param {any[]} call
    */
   function callMethod(...call) {
-    if (revoked && call[0] === 'consent' && call[1] === 'grant') revoked = false
-    else fbq.queue.push(call)
-    drain()
+    perform(call, this == null)
   }
 
-  function drain() {
-    while (fbq.queue.length && !revoked && !locks.size) {
-      const call = Array.from(fbq.queue.shift())
-      const method = methods[String(call[0])]
-      if (!method) {
-        warn('Unknown method ' + String(call[0]))
-        continue
-      }
-      try {
-        method(...call.slice(1))
-      } catch (error) {
-        warn(String(error)) // a page must not break because of its pixel
-      }
+  /** @param {any[]} given @param {boolean} isAutomatic */
+  function perform(given, isAutomatic) {
+    if (locks.size && given[0] !== 'consent') return void fbq.queue.push(given)
+    const isLegacy = given.length === 1 && Array.isArray(given[0])
+    const call = readLegacy(isLegacy ? given[0] : given)
+    const [name, ...args] = call
+    // Imitates: in an array, `track` is `trackCustom`.
+    const method = methods[isLegacy && name === 'track' ? 'trackCustom' : String(name)]
+    if (!method) return warn('Unknown method ' + String(name))
+    try {
+      method(...args, ...(isAutomatic && /^track(Custom)?$/.test(name) ? pad(args) : []))
+    } catch (error) {
+      warn(String(error)) // a page must not break because of its pixel
     }
+  }
+
+  /** @param {any[]} args @returns what makes four of them, the last one true: automatic */
+  function pad(args) {
+    return [...Array(Math.max(3 - args.length, 0)), true]
+  }
+
+  /**
+   * Imitates: `reportX` is `track` of X, and `reportCustomEvent` of what `event` names.
+   * @param {any[]} call
+   */
+  function readLegacy(call) {
+    const [name, params] = call
+    if (typeof name !== 'string' || !name.startsWith('report')) return call
+    const event = name.slice(6)
+    if (event !== 'CustomEvent') return ['track', event, ...call.slice(1)]
+    const isNamed = typeof Object(params).event === 'string'
+    return ['trackCustom', isNamed ? params.event : event, ...call.slice(1)]
+  }
+
+  /** Imitates: the library looks up `window.fbq` at each use, whatever stands there by now. */
+  function drain() {
+    const queue = /** @type {any} */ (window).fbq.queue
+    while (queue && queue.length && !locks.size) perform(Array.from(queue.shift()), false)
   }
 
   /** @type {Record<string, (...args: any[]) => void>} */
   const methods = {
     init: init,
-    track: function (name, params, options) {
+    track: function (name, params, options, isAutomatic) {
       checkName(name)
-      trackAll(name, params, options)
+      // Imitates: Shopify's custom events.
+      const isNamed = name === 'CustomEvent' && typeof Object(params).event === 'string'
+      trackAll(isNamed ? params.event : name, params, options, isAutomatic)
     },
     trackCustom: trackAll,
+    send: function (name, params) {
+      for (const pixel of pixels) fire(pixel, name, params, {}, {})
+    },
     trackSingle: function (id, name, params, options) {
       checkName(name)
       trackOne(id, name, params, options, 1)
@@ -108,11 +135,9 @@
     trackSingleCustom: function (id, name, params, options) {
       trackOne(id, name, params, options, 2)
     },
-    automaticPageView: function () {
-      for (const pixel of pixels) if (!pixel.trackSingleOnly) fire(pixel, 'PageView', {}, {}, {})
-    },
     consent: function (state) {
-      if (state === 'revoke') revoked = true
+      if (state === 'revoke') locks.add('consent')
+      else if (locks.delete('consent')) drain()
     },
     dataProcessingOptions: setDataProcessing,
     set: set,
@@ -188,9 +213,8 @@
   const instance = {
     /** @param {string} id @param {string} feature @param {boolean} on */
     optIn: function (id, feature, on) {
-      if (feature !== 'FirstPartyCookies') return
-      if (on) cookieOptIns.add(String(id))
-      else cookieOptIns.delete(String(id))
+      if (on) optIns.add(feature + ' ' + id)
+      else optIns.delete(feature + ' ' + id)
     },
     /** @param {string} id */
     configLoaded: function (id) {
@@ -256,12 +280,13 @@
    * @param {any} name
    * @param {any} [params]
    * @param {any} [options]
+   * @param {boolean} [isAutomatic]
    */
-  function trackAll(name, params, options) {
+  function trackAll(name, params, options, isAutomatic = false) {
     for (const pixel of pixels) {
       if (pixel.trackSingleOnly) continue
       if (name === 'PageView') {
-        if (pixel.pageViewSent && !fbq.allowDuplicatePageViews) continue
+        if (pixel.pageViewSent && !isAutomatic && !fbq.allowDuplicatePageViews) continue
         pixel.pageViewSent = true
       }
       fire(pixel, name, params, options, {})
@@ -276,7 +301,8 @@
    * @param {number} method
    */
   function trackOne(id, name, params, options, method) {
-    const pixel = findPixel(id)
+    // Imitates: a number is refused here, unlike by init.
+    const pixel = typeof id === 'string' ? findPixel(id) : undefined
     if (!pixel) return warn('trackSingle: pixel ' + String(id) + ' is not initialised.')
     fire(pixel, name, params, options, { tm: method })
   }
@@ -309,12 +335,8 @@
       if (value == null) continue
       hit['cd[' + key + ']'] = typeof value === 'object' ? JSON.stringify(value) : value
     }
-    Object.assign(hit, pixel.hits, {
-      sw: screen.width,
-      sh: screen.height,
-      v: VERSION,
-      r: 'stable',
-    })
+    if (optIns.has('AutomaticMatching ' + pixel.id)) Object.assign(hit, readForms())
+    Object.assign(hit, pixel.hits, describePage())
     const agent = pixel.agent || fbq.agent
     if (agent) hit.a = agent
     hit.ec = pixel.eventCount++
@@ -322,14 +344,91 @@
     if (usesCookies(pixel)) {
       hit.fbp = readBrowserCookie()
       const fbc = readClickCookie()
-      if (fbc) hit.fbc = fbc
+      if (fbc) {
+        hit.fbc = fbc
+        hit.fbcs = keep('multiFbc', fbc)
+      }
     }
     hit.it = initTime
     const eventId = readEventId(options)
     if (eventId !== null) hit.eid = eventId
+    else if (optIns.has('OpenBridge ' + pixel.id) && !extra.es) {
+      // Imitates: a Conversions API Gateway's own id, the same for all hits of one event.
+      hit.eid = 'ob3_plugin-set_' + sha256([name, hit.dl, Math.floor(hit.ts / 10)].join(' '))
+    }
     send(Object.assign(hit, dataProcessing, extra))
     watchNavigation()
   }
+
+  /** Imitates: what every real hit says beside the event, some 400 characters. */
+  function describePage() {
+    const referrer = document.referrer && new URL(document.referrer)
+    const isExternal = referrer && referrer.hostname !== location.hostname
+    return {
+      sw: screen.width,
+      sh: screen.height,
+      v: VERSION,
+      r: 'stable',
+      'pmd[title]': document.title.slice(0, 60),
+      'pmd[locale]': navigator.language,
+      'expv2[0]': 'pl1',
+      'expv2[1]': 'el2',
+      'expv2[2]': 'bc1',
+      'expv2[3]': 'ra0',
+      'expv2[4]': 'rp1',
+      'expv2[5]': 'cd0',
+      plt: performance.now().toFixed(4),
+      ler: keep('lastExternalReferrer', isExternal ? referrer.origin : 'empty'),
+      cdl: 'API_unavailable',
+      cs_est: true,
+      coo: false,
+      tz: new Date().getTimezoneOffset(),
+      rqs: 'async',
+    }
+  }
+
+  /**
+   * Imitates: `multiFbc`, `lastExternalReferrer` and its time stay in localStorage.
+   * @param {string} name @param {string} value
+   */
+  function keep(name, value) {
+    try {
+      localStorage[name] = value
+      if (name === 'lastExternalReferrer') localStorage[name + 'Time'] = Date.now()
+    } catch {
+      // a page without storage
+    }
+    return value
+  }
+
+  /** Imitates: automatic advanced matching reads the fields of forms that were filled in. */
+  function readForms() {
+    /** @type {Bag} */
+    const found = {}
+    for (const field of document.querySelectorAll('input[type=email], input[name*=email]')) {
+      const email = normalize('em', /** @type {HTMLInputElement} */ (field).value)
+      if (email && email.includes('.')) {
+        found['udff[em]'] = sha256(email)
+        found['audff[em]'] = sha256(email)
+      }
+    }
+    return found
+  }
+
+  // Imitates: with automatic configuration a click on a button is an event, without an id.
+  document.addEventListener(
+    'click',
+    function (event) {
+      const button = /** @type {Element} */ (event.target).closest('button, [type=submit]')
+      if (!button || locks.size) return
+      for (const pixel of pixels) {
+        if (!optIns.has('AutomaticSetup ' + pixel.id)) continue
+        const params = { buttonText: button.textContent, buttonFeatures: { classList: '' } }
+        fire(pixel, 'SubscribedButtonClick', params, {}, { tm: 3, es: 'automatic' })
+      }
+    },
+    true,
+  )
 
   /**
    * Imitates: `eventID` or `event_id`, unchanged; an empty one is sent, an array is not; one level
@@ -368,7 +467,7 @@
     if (watchedUrl) return
     watchedUrl = location.href
     window.addEventListener('pageshow', function (event) {
-      if (event.persisted) callMethod('automaticPageView')
+      if (event.persisted) perform(['trackCustom', 'PageView'], true)
     })
     if (fbq.disablePushState === true) return
     const pushState = history.pushState
@@ -388,7 +487,7 @@
   function onNavigation() {
     if (location.href === watchedUrl) return
     watchedUrl = location.href
-    callMethod('automaticPageView')
+    perform(['trackCustom', 'PageView'], true)
   }
 
   // --- sending ---------------------------------------------------------------------------------
@@ -458,7 +557,11 @@
 
   /** @param {Pixel} pixel */
   function usesCookies(pixel) {
-    return pixel.cookies && cookieOptIns.has(pixel.id) && /^https?:$/.test(location.protocol)
+    return (
+      pixel.cookies &&
+      optIns.has('FirstPartyCookies ' + pixel.id) &&
+      /^https?:$/.test(location.protocol)
+    )
   }
 
   /**

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import time
 
 import pytest
 
 from bridge.sandbox import DEFAULT_PIXEL_ID as ID
+from tests.factories import build_pixel_config
 from tests.servers import DEADLINE
 
 from .conftest import OTHER_PIXEL_ID, Stage
@@ -510,3 +512,126 @@ async def test_two_tabs_share_cookies(stage: Stage) -> None:
     await stage.open(INIT + END)
     hits = await asyncio.wait_for(stage.hits("End", "End"), DEADLINE)
     assert hits[1]["fbp"] == first["fbp"]
+
+
+# What a page may say in other words
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "tm"),
+    [
+        ("fbq.push(['track', 'Lead', {a: 1}])", "Lead", None),
+        ("fbq(['track', 'Lead', {a: 1}])", "Lead", None),
+        ("_fbq.push(['trackCustom', 'Lead', {a: 1}])", "Lead", None),
+        ("fbq('reportLead', {a: 1})", "Lead", None),
+        ("fbq('reportCustomEvent', {event: 'Quiz', a: 1})", "Quiz", None),
+        ("fbq('track', 'CustomEvent', {event: 'Quiz', a: 1})", "Quiz", None),
+        ("fbq(['track', 'CustomEvent', {event: 'Quiz', a: 1}])", "CustomEvent", None),
+        ("fbq('send', 'Lead', {a: 1}, {eventID: 'ignored'})", "Lead", None),
+        (f"fbq('trackSingle', '{ID}', 'Lead', {{a: 1}})", "Lead", "1"),
+    ],
+)
+async def test_other_forms_of_a_call_are_hits(
+    stage: Stage, call: str, name: str, tm: str | None
+) -> None:
+    await stage.open(INIT + call + ";" + END)
+    lead, _ = await stage.hits(name, "End")
+    assert (lead["cd[a]"], lead.get("tm"), lead.get("eid")) == ("1", tm, None)
+
+
+async def test_number_names_no_single_pixel(stage: Stage) -> None:
+    await stage.open(INIT + f"fbq('trackSingle', {ID}, 'Lead');" + END)
+    await stage.hits("End")
+
+
+@pytest.mark.parametrize(("this", "sent"), [("null", 2), ("fbq", 1)])
+async def test_view_called_without_this_counts_as_automatic(
+    stage: Stage, this: str, sent: int
+) -> None:
+    await stage.open(INIT + "fbq('track', 'PageView');")
+    await stage.hits("PageView")
+    await stage.page.evaluate(f"fbq.callMethod.call({this}, 'track', 'PageView');" + END)
+    await stage.hits(*["PageView"] * sent, "End")
+
+
+@pytest.mark.parametrize("last", ["revoke", "grant"])
+async def test_consent_acts_at_once_while_the_configuration_is_awaited(
+    stage: Stage, last: str
+) -> None:
+    await stage.client.post("/api/faults", json={"path": "config", "delay": 1})
+    script = """
+        addEventListener('load', () => { window.isLoaded = true }, { once: true })
+        const timer = setInterval(() => {
+            if (!fbq.callMethod) return
+            clearInterval(timer)
+            window.wasEarly = !window.isLoaded
+            fbq('consent', 'revoke'); fbq('consent', 'LAST')
+        })
+    """
+    # Opening waits for the configuration.
+    await stage.open(INIT + "fbq('track', 'Lead');" + script.replace("LAST", last))
+    assert await stage.page.evaluate("window.wasEarly")
+    if last == "revoke":
+        await stage.hits()
+        await stage.page.evaluate("fbq('consent', 'grant')")
+    await stage.hits("Lead")
+
+
+async def test_function_put_in_the_place_of_fbq_is_called(stage: Stage) -> None:
+    await stage.open(
+        INIT + "const old = fbq; window.fbq = Object.assign((...a) => old(...a), old);" + END
+    )
+    await stage.hits("End")
+    assert await stage.page.evaluate("[!!fbq.callMethod, !!old.callMethod]") == [True, False]
+
+
+# What configurations switch on
+
+
+async def opt_in(stage: Stage, *features: str) -> None:
+    fault = {"path": "config", "status": 200, "body": build_pixel_config(*features)}
+    await stage.client.post("/api/faults", json=fault)
+
+
+async def test_gateway_gives_ids_to_events_without_one(stage: Stage) -> None:
+    await opt_in(stage, "OpenBridge")
+    await stage.open(INIT + "fbq('track', 'Lead'); fbq('track', 'Contact', {}, {eventID: 'x'});")
+    lead, contact = await stage.hits("Lead", "Contact")
+    assert re.fullmatch("ob3_plugin-set_[0-9a-f]{64}", lead["eid"])
+    assert contact["eid"] == "x"
+
+
+async def test_fields_of_a_form_go_along(stage: Stage) -> None:
+    await opt_in(stage, "AutomaticMatching")
+    field = "document.body.insertAdjacentHTML('beforeend', '<input type=email>');"
+    await stage.open(INIT + "fbq('track', 'Lead');")
+    await stage.hits("Lead")
+    await stage.page.evaluate(field)
+    await stage.page.fill("input", "Ada@Example.com")
+    await stage.page.evaluate(END)
+    lead, end = await stage.hits("Lead", "End")
+    assert (lead.get("udff[em]"), end["udff[em]"]) == (None, sha256("ada@example.com"))
+
+
+async def test_click_on_a_button_is_an_event_of_the_pixels_own(stage: Stage) -> None:
+    await opt_in(stage, "AutomaticSetup")
+    await stage.open(INIT + "fbq('track', 'Lead');")
+    await stage.hits("Lead")
+    await stage.page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<button>Buy</button>')"
+    )
+    await stage.page.click("button")
+    _, click = await stage.hits("Lead", "SubscribedButtonClick")
+    assert (click["es"], click["tm"], click["cd[buttonText]"]) == ("automatic", "3", "Buy")
+    assert "eid" not in click
+
+
+async def test_library_keeps_things_in_the_storage(stage: Stage) -> None:
+    await stage.open(INIT + END, query="&fbclid=abc")
+    [hit] = await stage.hits("End")
+    assert hit["fbcs"] == hit["fbc"]
+    assert set(await stage.page.evaluate("Object.keys(localStorage)")) >= {
+        "multiFbc",
+        "lastExternalReferrer",
+        "lastExternalReferrerTime",
+    }
