@@ -103,6 +103,7 @@ class BridgeOptions(TypedDict, total=False):
     follow_segment: bool | None
     on_invalid: Literal["raise", "log"]
     dead_letter_days: float
+    advanced_matching: bool
 
 
 class Bridge:
@@ -144,6 +145,8 @@ class Bridge:
         on_invalid: What ``track`` does with an event that Meta would refuse: ``raise``, or in
             production ``log``: one error line, a counter and a dead letter, and the page goes on.
         dead_letter_days: Days after which the sender deletes a dead letter.
+        advanced_matching: Whether server copies of a page's events also carry what the page gave
+            its pixel's ``init``, such as ``em``: hashed by the pixel, in the browser.
 
     Raises:
         ConfigError: A value is wrong; the message says which and why.
@@ -177,6 +180,7 @@ class Bridge:
         follow_segment: bool | None = None,
         on_invalid: Literal["raise", "log"] = "raise",
         dead_letter_days: float = DEAD_LETTER_DAYS,
+        advanced_matching: bool = False,
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
@@ -195,6 +199,7 @@ class Bridge:
         if on_invalid not in ("raise", "log"):
             raise ConfigError(f"on_invalid must be raise or log, got {on_invalid!r:.40}")
         self._on_invalid = on_invalid
+        self._takes_matching = advanced_matching
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
         self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
@@ -215,7 +220,10 @@ class Bridge:
         # Where the server knows Segment's names, pages do too.
         knows_segment = catalog is not None or self.destinations.segment is not None
         table = event_catalog.to_json() if knows_segment else None
-        self._script = Script(prefix, pixel_script_url, self._pixel_ids, table=table)
+        followed = consent.cookie if isinstance(consent, Consent) else None
+        self._script = Script(
+            prefix, pixel_script_url, self._pixel_ids, table=table, consent_cookie=followed or ""
+        )
         self._event_names = EventNames(custom_events)
         self._origins = parse_origins(allowed_origins)
         self._limits = Limits(rate_limit)

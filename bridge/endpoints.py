@@ -44,6 +44,7 @@ from bridge.destinations.group import read_browser
 from bridge.errors import InvalidEventError, OutboxError
 from bridge.events.reader import BROWSER_REPORT
 from bridge.outbox.base import build_subjects
+from bridge.visitor.reported import build_own_data, find_sender
 from bridge.visitor.visitor import Visitor
 
 MAX_ON_LOOP = 2048  # bytes of an event that is read on the event loop
@@ -167,7 +168,10 @@ class Endpoints:
         choice = await self._read_body(request, Choice)
         if choice.url:
             visitor.capture.land(choice.url.encode("utf-8", "replace"))
-        visitor.set_consent(choice.state)
+        if choice.state == "revoked":
+            visitor.revoke()
+        else:
+            visitor.set_consent(choice.state)
         await self._bridge._withdraw(visitor)
         return await self._show_identity(request)
 
@@ -196,31 +200,32 @@ class Endpoints:
         for event in events:
             try:
                 self._bridge._event_names.check(event.event_name)
-                fields = _build_fields(event, visitor)
-                await self._store_one(fields, visitor, event.state)
+                await self._store_one(event, visitor)
             except InvalidEventError as error:
                 refusals.append(Refusal(event.event_id, str(error)))
             else:
                 stored.append(event.event_id)
         return stored
 
-    async def _store_one(
-        self, fields: dict[str, Any], visitor: Visitor, state: CopyState | None
-    ) -> None:
+    async def _store_one(self, reported: BrowserEvent, visitor: Visitor) -> None:
         """Store an event whose browser copy was already fired.
 
-        Args:
-            fields: Keys of a server event, none of them an identifier of the visitor.
-            visitor: Who caused it.
-            state: What became of the browser copy; counted once, however often it is reported.
+        What became of the browser copy is counted once, however often it is reported.
 
         Raises:
             InvalidEventError: Meta would refuse it.
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
         bridge = self._bridge
+        sender = find_sender(reported, visitor)
+        fields = _build_fields(reported, visitor)
+        if reported.external_id or reported.user_data:
+            fields["user_data"] = build_own_data(
+                reported, sender, takes_matching=bridge._takes_matching
+            )
+        destinations = bridge.destinations.pick_pixel(reported.pixel_id)
         complete = partial(
-            bridge._enricher.complete, fields, visitor, now=time.time(), entrance=BROWSER_REPORT
+            bridge._enricher.complete, fields, sender, now=time.time(), entrance=BROWSER_REPORT
         )
         is_long = len(msgspec.json.encode(fields)) > MAX_ON_LOOP
         # A hostile text costs about a millisecond a kilobyte, which no other visitor shall wait.
@@ -229,9 +234,9 @@ class Endpoints:
             return
         now = time.time()
         context = context._replace(from_browser=True)
-        deliveries = bridge.destinations.build_deliveries(event, context, due=now)
-        if await bridge._intake.put(deliveries, now) and state:
-            self._count_copy(state)
+        deliveries = destinations.build_deliveries(event, context, due=now)
+        if await bridge._intake.put(deliveries, now) and reported.state:
+            self._count_copy(reported.state)
         bridge._sender.wake()
 
     async def _release(self, acks: list[Ack], visitor: Visitor) -> None:
@@ -289,7 +294,7 @@ class Endpoints:
 def _build_fields(event: BrowserEvent, visitor: Visitor) -> dict[str, Any]:
     """Return the fields of the server event, with the page's addresses checked."""
     capture = visitor.capture
-    return {
+    fields = {
         "event_name": event.event_name,
         "event_id": event.event_id,
         "event_time": int(time.time() - min(max(event.age_ms, 0), MAX_AGE_MS) / 1000),
@@ -297,6 +302,12 @@ def _build_fields(event: BrowserEvent, visitor: Visitor) -> dict[str, Any]:
         "event_source_url": capture.clean_own_url((event.url or "").encode("utf-8", "replace")),
         "referrer_url": capture.clean_url((event.referrer or "").encode("utf-8", "replace")),
     }
+    # It only lowers: the page's word that its visitor is not limited counts for nothing here.
+    if event.data_processing_options == ["LDU"]:
+        fields["data_processing_options"] = ["LDU"]
+        fields["data_processing_options_country"] = event.data_processing_options_country or 0
+        fields["data_processing_options_state"] = event.data_processing_options_state or 0
+    return fields
 
 
 async def _read_bytes(request: Request) -> bytes | None:

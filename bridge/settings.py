@@ -117,6 +117,8 @@ OPTIONS: tuple[Option, ...] = (
         "What track() does with an event that Meta would refuse: raise, or log and go on."),
     Option("BRIDGE_DEAD_LETTER_DAYS", "Bridge", "dead_letter_days", float, "30",
         "Days after which a dead letter is deleted."),
+    Option("BRIDGE_ADVANCED_MATCHING", "Bridge", "advanced_matching", _parse_switch, "false",
+        "Whether a page's own advanced matching, hashed by its pixel, goes into server copies."),
     Option("BRIDGE_SESSION_MAX_AGE", "Bridge", "session_max_age", int, "7776000 (90 days)",
         "Seconds that a session lasts without being renewed."),
     Option("BRIDGE_PIXEL_SCRIPT_URL", "Bridge", "pixel_script_url", str, "Meta's address",

@@ -19,7 +19,8 @@
    *   custom data, what to ask the server if it may not have stored the event
    * @typedef {'sent' | 'blocked' | 'unknown'} CopyState
    * @typedef {{ event_name: string, event_id: string, custom_data: unknown, url: string,
-   *   referrer: string, at: number, state?: CopyState }} QueuedEvent `at` in Unix ms
+   *   referrer: string, at: number, state?: CopyState, pixel_id?: string, external_id?: string,
+   *   user_data?: Record<string, string>, no_cookies?: true }} QueuedEvent `at` in Unix ms
    * @typedef {{ event_name: string, event_id: string, state: CopyState }} Ack
    * @typedef {{ stored: string[], refused: { event_id: string }[] }} Answer
    * @typedef {any[]} Call the arguments of `fbq`
@@ -30,15 +31,20 @@
   // The server writes the configured address here: a cookie could be forged, and name any script.
   const PIXEL_URL = 'https://connect.facebook.net/en_US/fbevents.js'
   const pixelIds = ['__PIXEL_IDS__'] // ours, written here for the same reason
+  const PREFIX = '__PREFIX__'
+  const BANNER = '__CONSENT_COOKIE__' // the consent banner's cookie, followed without a reload
   const QUEUE_PREFIX = '_bridge.q.' // localStorage: a key for each event, so tabs never overwrite
-  const FIRED_KEY = '_bridge.t'
-  const MAX_FIRED = 50 // twins whose ids are kept
-  const MAX_QUEUED = 100 // events
+  const FIRED_KEY = '_bridge.t' // [key, until when a window has it in Unix ms], newest first
+  const FIRED = 9e15 // ms: for ever
+  const MAX_FIRED = 50 // twins whose keys are kept
+  const MAX_QUEUED = 500 // events
   const MAX_QUEUED_AGE = 48 * 3600e3 // ms
   const MAX_BATCH = 20 // events in one request
   const MAX_REPORT = 20e3 // characters in one request; browsers allow 64 KiB in flight
   const CHOICE_MAX_AGE = 180 * 86400 // s
   const STATE_TIMEOUT = 5e3 // ms until a hit that was not seen counts as unknown
+  const LIBRARY_TIMEOUT = 30e3 // ms until a library that is not there yet will not come
+  const REVOKED_DELAY = 2e3 // ms: consent managers revoke on each page, and grant at once
   const FLUSH_DELAY = 50 // ms, to send several reports in one request
   const RETRY_DELAY = 10e3 // ms
   const TWIN_LOCK = 500 // ms
@@ -49,28 +55,41 @@
   const MIN_DATA_ROOM = 60 // at least this for data: value and currency
   const KEPT_FIRST = 'value currency content_ids content_type order_id'
   const VIEW = 'PageView'
-  const HIT = /\/tr\/?\?/
+  const DATA_USE = 'dataProcessingOptions'
+  const NO_COOKIES = 'firstPartyCookies'
+  const FIRST_SETTINGS = [NO_COOKIES, 'autoConfig']
+  const HIT = /\/tr\/?(\?|$)/
   const LIBRARY = /\/fbevents\.js|\/signals\/config\//
 
-  const element = /** @type {HTMLScriptElement | null} */ (document.currentScript)
   const page_ = /** @type {any} */ (window)
-  if (!element || page_._bridge) return
-  const base = new URL('.', element.src).href
+  if (page_._bridge) return
+  // A module, Rocket Loader or a tag manager leaves no current script, or one without an address.
+  const home = `script[src*="${PREFIX}/bridge."]`
+  const [element] = [document.currentScript, document.querySelector(home)].filter(
+    (each) => /** @type {any} */ (each)?.src,
+  )
+  const base = new URL('.', /** @type {any} */ (element)?.src || location.origin + PREFIX + '/')
+    .href
 
   /** @type {Settings | undefined} */
   let settings
   let active = false // consent is given: before that, nothing is fired, stored or sent
   let paused = false // the page itself revoked consent with `fbq('consent', 'revoke')`
+  /** @type {Record<string, unknown> | undefined} */
+  let pageLimit // Limited Data Use, as the page itself told the pixel
+  let isLimitedByPage = false // on this page or one before
+  let noCookies = false // the page told the pixel so
+  let hasInit = false // the page initialised one of our pixels itself: its views are its own
   let revoked = false // in the pixel; a second revoke would wait behind the first
   let limited = false
   let blocked = false // the pixel cannot work on this page
   let loading = false
-  const address = () => location.href.replace(/#.*/, '') // where the visitor is
-  let view = address()
+  let view = location.href
   let referrer = document.referrer
   const landing = view
   let viewId = '' // event id of this page's PageView
-  let automaticId = '' // event id of the PageView that the pixel is making by itself
+  /** @type {Record<string, string>} */
+  let automatic = {} // ids of the events that the pixel is making by itself, by name
   /** @type {WaitingCall[]} */
   let waitingCalls = [] // until consent is given
   /** @type {string[]} */
@@ -82,12 +101,20 @@
   let batch = MAX_BATCH
   /** @type {Map<string, string>} */
   const unseen = new Map() // ids of events whose hit was not seen yet; a twin's with its name
+  const known = new Set() // ids of all events that have, or need, no further server copy
+  /** @type {Map<string, string>} */
+  const firing = new Map() // ids of twins that this window fires, with their cookies
+  /** @type {Map<string, string>} */
+  const keys = new Map() // of events that a twin may repeat, by id
   /** @type {Ack[]} */
   let acks = []
   let flushTimer = 0
   let flushing = false
   let resumeAt = 0 // Unix ms: nothing is sent before
   let choiceCount = 0 // made on this page so far: only the answer to the last one counts
+  let choosing = 0 // choices under way
+  /** @type {string | undefined} */
+  let seenConsent // the cookies that consent was last read from
 
   /**
    * Do what a browser may forbid, or what text from elsewhere may make fail; ignore the error.
@@ -184,8 +211,11 @@
   }
   /** @type {((...call: Call) => void) | undefined} */
   let library // the pixel's own function, once loaded
+  let holder = pixel // what the library found as `fbq`: a page may have wrapped it by then
+  // Until then the page may say things that must come before our `init`.
+  let early = own && document.readyState === 'loading'
 
-  const states = () => /** @type {any[]} */ (pixel.getState?.().pixels || [])
+  const states = () => /** @type {any[]} */ (holder.getState?.().pixels || [])
 
   const hasSent = () => states().some((state) => state.eventCount)
 
@@ -198,17 +228,23 @@
   /** @param {Call} call */
   const send = (call) => {
     if (blocked) return // nothing would ever empty the queue
-    if (library) library.apply(pixel, call)
+    if (library) library.apply(holder, call)
     else [].push.call(pixel.queue, /** @type {never} */ (call)) // its own `push` is ours
   }
 
   // Called after each script that loads. Wraps once: if others wrap ours, twice would be a loop.
   const wrapLibrary = () => {
-    if (pixel.callMethod && !library) {
-      delete pixel.queue.push
-      library = pixel.callMethod
-      pixel.callMethod = intercept
-    }
+    const found = [pixel, page_.fbq].find((each) => each?.callMethod)
+    if (!found || library) return
+    delete pixel.queue.push
+    library = found.callMethod
+    holder = found
+    pixel.callMethod = found.callMethod = intercept
+    if (found.queue) return
+    // The library looks for calls there, and found none.
+    found.queue = []
+    pixel.queue.splice(0).forEach(send)
+    pixel.queue = found.queue
   }
 
   const loadPixel = () => {
@@ -222,17 +258,45 @@
 
   // With a country or state other than 0 the pixel would silently ignore the option.
   const limitDataUse = () => {
-    if (limited) send(['dataProcessingOptions', []])
+    if (limited && !pageLimit) send([DATA_USE, []])
     limited = settings?.c === 'limited'
-    if (limited) send(['dataProcessingOptions', ['LDU'], 0, 0])
+    if (limited && !pageLimit) send([DATA_USE, ['LDU'], 0, 0])
+  }
+
+  /** @param {Call} call @returns whether to pass it on: a page may limit, and not lift our limit */
+  const noteLimit = ([, options, ...place]) => {
+    const [country = 0, state = 0] = place
+    const isTaken = !place[0] || (place.length > 1 && [0, 1].includes(country))
+    if (options?.[0] === 'LDU' && isTaken && [0, 1000].includes(state)) {
+      pageLimit = {
+        data_processing_options: ['LDU'],
+        data_processing_options_country: country,
+        data_processing_options_state: state,
+      }
+      isLimitedByPage = true
+      tellServer()
+    } else if (limited) return false
+    else pageLimit = undefined
+    return true
+  }
+
+  // What the page told the pixel counts for what is born on the server, too, until the browser is
+  // closed. It only lowers: the server heeds nothing else there.
+  const tellServer = () => {
+    const before = attempt(() => /\b_bridge_l=(\w*)/.exec(document.cookie)?.[1]) || ''
+    isLimitedByPage ||= before === 'limited'
+    const value = paused ? 'pending' : isLimitedByPage ? 'limited' : ''
+    if (settings && value !== before) setCookie('_bridge_l', value, value ? undefined : 0)
   }
 
   // Calls that wait for the library or for a pixel's configuration are taken back: the pixel would
   // never reach a grant behind a waiting revoke.
   const pausePixel = () => {
     for (const call of pixel.queue.splice(0)) {
-      if (call[3]?.eventID === viewId) viewId = ''
-      if (call[0] !== 'consent') handleCall([...call])
+      const id = call[3]?.eventID
+      if (id === viewId) viewId = ''
+      if (firing.has(id)) giveBack(id)
+      else if (call[0] !== 'consent') handleCall([...call], call[0] === 'init' && !hasInit)
     }
     initialised.clear()
     if (!library || revoked || !states().length) return
@@ -250,27 +314,72 @@
   // --- calls of the pixel ---
 
   /**
+   * Return a call in the words of today: the pixel knows older ones, too.
+   * @param {Call} given
+   * @returns {Call}
+   */
+  const readCall = (given) => {
+    const isList = !given[1] && Array.isArray(given[0])
+    let [method, name, ...rest] = isList ? given[0] : given
+    const [, reported] = /^report(\w+)/.exec(method) || []
+    if (reported) {
+      rest.unshift(name)
+      ;[method, name] = ['track', reported]
+    } else if (method === 'send' || (isList && method === 'track'))
+      return ['trackCustom', name, ...rest]
+    if (method === 'track' && name === 'CustomEvent') name = rest[0]?.event || name
+    return [method, name, ...rest]
+  }
+
+  /**
    * Pass a call of `fbq` on to the pixel, the page's or ours, with what we add.
-   * @param {Call} call
+   * @param {Call} given
    * @param {boolean} [ours]
    * @param {Moment} [moment]
    */
-  const handleCall = (call, ours = false, moment = now()) => {
+  const handleCall = (given, ours = false, moment = now()) => {
+    const call = ours ? given : readCall(given)
     const [method, id] = call
     const kind = /^track(Single)?(Custom)?$/.exec(method)
-    if (method === 'consent') {
-      paused = id === 'revoke'
-      revoked ||= !paused
-      if (settings) apply(settings)
-    } else if (!active) {
+    const isInit = method === 'init'
+    if (isInit && !ours && pixelIds.includes(String(id))) hasInit = true
+    if (method === 'consent') handleConsent(id)
+    else if (!active) {
       const isUnwanted = kind && settings?.c === 'denied'
       if (waitingCalls.length < MAX_QUEUED && !isUnwanted) waitingCalls.push([call, ours, moment])
+      if (hasInit) begin()
     } else if (kind) {
       handleEvent(call, kind[1], ours, moment)
-    } else if (method !== 'init' || handleInit(call, String(id))) {
-      // Limited Data Use is the visitor's choice, not the page's.
-      if (!limited || method !== 'dataProcessingOptions') send(call)
+    } else if (isInit ? handleInit(call, String(id)) : method !== DATA_USE || noteLimit(call)) {
+      if (method === 'set' && id === NO_COOKIES) noCookies = `${call[2]}` !== 'true'
+      send(call)
     }
+  }
+
+  // The page has said what must come before our `init`.
+  const begin = () => {
+    if (!early) return
+    early = false
+    if (settings) apply(settings)
+  }
+
+  /** @param {string} action of the page's */
+  const handleConsent = (action) => {
+    const before = paused
+    paused = action === 'revoke' || (paused && action !== 'grant')
+    if (paused === before) {
+      // It may have been revoked before this script came; else it changes nothing.
+      if (action === 'grant' && library) send(['consent', action])
+    } else if (settings) {
+      tellServer()
+      if (!paused && settings.c === 'pending') refresh()
+      else apply(settings)
+    }
+    if (paused && !before)
+      setTimeout(
+        () => paused && request('consent', toBody({ state: 'revoked' })).catch(() => {}),
+        REVOKED_DELAY,
+      )
   }
 
   /** @param {Call} call @param {string} id @returns whether to pass it on */
@@ -296,7 +405,7 @@
     const data = Object(properties) === properties ? properties : {}
     const ownId = options?.eventID ?? options?.event_id
     // For a pixel that is not ours, or with a name or id that the pixel would not accept.
-    const isForeign = single && !pixelIds.includes(String(call[1]))
+    const isForeign = single && !pixelIds.includes(call[1])
     if (isForeign || typeof name !== 'string' || Object(ownId) === ownId) return send(call)
     const isView = name === VIEW && (own || !single)
     if (isView && !ours && (own || !pixel.allowDuplicatePageViews)) {
@@ -305,12 +414,18 @@
       if (viewId) return single || sendViewToNewPixels(data)
     }
     const id = String(ownId || newId())
+    // The page may fire itself what the server tracks: whichever comes first.
+    if (ownId && !ours) {
+      keys.set(id, name + id)
+      if (firing.has(id) || (readMark(name + id) || 0) >= FIRED) return
+    }
     if (isView) {
       viewId = id
       newPixels = []
     }
-    record(name, id, data, moment)
-    const rest = [trim(data), { ...options, eventID: id }]
+    record(name, id, data, moment, single && pixelIds[1] && call[1])
+    // What the page itself says is sent as a whole, by whatever carries it.
+    const rest = [tidy(ours ? trim(data) : data), { ...options, eventID: id }]
     // A page's own pixel would drop a second PageView.
     if (isView && !own && ours) pixelIds.forEach((one) => send(['trackSingle', one, name, ...rest]))
     else send([...start, ...rest])
@@ -319,6 +434,14 @@
   /** @param {unknown} data of a PageView that the other pixels already have */
   const sendViewToNewPixels = (data) =>
     newPixels.splice(0).forEach((id) => send(['trackSingle', id, VIEW, data, { eventID: viewId }]))
+
+  /** @param {any} data @returns it with money as the server copy has it */
+  const tidy = ({ ...data }) => {
+    const { currency, value } = data
+    if (currency?.trim) data.currency = currency.trim().toUpperCase()
+    if (value?.trim?.() && isFinite(value)) data.value = +value
+    return data
+  }
 
   /**
    * Keep what fits one hit, the most useful first. The server copy carries everything; the server
@@ -344,27 +467,59 @@
 
   // --- twins of server-born events ---
 
-  /** @param {string} key @returns whether this browser fired that twin before */
-  const wasFired = (key) =>
+  /** @returns {[key: string, until: number][]} */
+  const readMarks = () => JSON.parse(localStorage[FIRED_KEY] || '[]')
+
+  /** @param {string} key @returns until when a window has that twin; undefined without storage */
+  const readMark = (key) => attempt(() => readMarks().find(([each]) => each === key)?.[1] || 0)
+
+  /** @param {string} key @param {number} until */
+  const mark = (key, until) =>
     attempt(() => {
-      // Without storage, only two tabs at once can fire a twin twice: its cookie is deleted.
-      const fired = /** @type {string[]} */ (JSON.parse(localStorage[FIRED_KEY] || '[]'))
-      const isOld = fired.includes(key)
-      if (!isOld) localStorage[FIRED_KEY] = JSON.stringify([key, ...fired].slice(0, MAX_FIRED))
-      return isOld
+      const others = readMarks().filter(([each]) => each !== key)
+      localStorage[FIRED_KEY] = JSON.stringify([[key, until], ...others].slice(0, MAX_FIRED))
     })
 
+  // A twin's cookie stays until its hit was made, so that another page can fire it if this one is
+  // left before; meanwhile a mark in the storage keeps other windows from it.
   const fireTwins = () => {
     if (!active) return
     for (const [name, twin] of readCookies('_bridge_t_')) {
-      setCookie(name, '', 0)
-      if (!twin || wasFired(twin.n + twin.i)) continue
-      if (twin.u)
-        request('twin?u=' + twin.u)
-          .then((answer) => answer.ok && fireTwin(twin))
-          .catch(() => {})
+      const { n, i, u } = twin || {}
+      const until = twin ? readMark(n + i) : FIRED
+      if (firing.has(i) || (until && until > Date.now() && until < FIRED)) continue
+      // Without storage, only two tabs at once can fire a twin twice.
+      if (until === undefined || until === FIRED || keys.has(i)) setCookie(name, '', 0)
+      if (until === FIRED || keys.has(i)) {
+        if (twin && !unseen.has(i)) acks.push({ event_name: n, event_id: i, state: 'sent' })
+        else if (twin) unseen.set(i, n)
+        continue
+      }
+      firing.set(i, name)
+      keys.set(i, n + i)
+      mark(n + i, Date.now() + LIBRARY_TIMEOUT)
+      if (u)
+        request('twin?u=' + u)
+          .then((answer) => (answer.ok ? fireTwin(twin) : finish(i)))
+          .catch(() => giveBack(i))
       else fireTwin(twin)
     }
+  }
+
+  /** @param {string} id of an event whose hit was made, or will not be */
+  const finish = (id) => {
+    const [name, key] = [firing.get(id), keys.get(id)]
+    if (name) setCookie(name, '', 0)
+    if (key) mark(key, FIRED)
+    firing.delete(id)
+  }
+
+  /** @param {string} id of a twin that another page shall fire */
+  const giveBack = (id) => {
+    mark(keys.get(id) || '', 0)
+    keys.delete(id)
+    firing.delete(id)
+    unseen.delete(id)
   }
 
   // The lock is held until another process sees that the cookie is gone: that takes a moment.
@@ -372,7 +527,7 @@
 
   // In one tab at a time, where the browser has locks: two must not read the same cookie.
   const checkTwins = () => {
-    checkRefusal()
+    followConsent()
     // A sandboxed frame may not even read its cookies; it never becomes active.
     if (!active || !document.cookie.includes('_bridge_t_')) return
     navigator.locks?.request('_bridge', fireAlone) ?? fireTwins()
@@ -380,7 +535,7 @@
 
   /** @param {Twin} twin */
   const fireTwin = ({ n, i, d = {} }) => {
-    if (!active) return
+    if (!active) return giveBack(i)
     watchHit(i, n)
     send(['trackCustom', n, trim(d), { eventID: i }])
   }
@@ -392,21 +547,34 @@
   /** @param {string} id @param {string} twin its name, or '' */
   const watchHit = (id, twin) => {
     unseen.set(id, twin)
+    known.add(id)
     if (blocked) settle(id, 'blocked')
-    setTimeout(() => {
+    const begun = Date.now()
+    const check = () => {
+      if (!unseen.has(id)) return
       // The library may have failed before this script listened for its error.
       if (!library && performance.getEntries().some(({ name }) => isLibrary(name))) block()
+      const isSlow = !library && !blocked && Date.now() - begun < LIBRARY_TIMEOUT
+      if (isSlow) setTimeout(check, STATE_TIMEOUT)
       // With no hit at all, the events wait for a configuration that will not come.
-      settle(id, library && !hasSent() ? 'blocked' : 'unknown')
-    }, STATE_TIMEOUT)
+      else settle(id, library && !hasSent() ? 'blocked' : 'unknown')
+    }
+    setTimeout(check, STATE_TIMEOUT)
   }
 
   /** @param {string} id @param {CopyState} state */
   const settle = (id, state) => {
     const twin = unseen.get(id)
     if (!unseen.delete(id)) return
-    if (twin) acks.push({ event_name: twin, event_id: id, state })
-    queued.forEach((event) => event.event_id === id && (event.state = state))
+    if (twin) {
+      acks.push({ event_name: twin, event_id: id, state })
+      finish(id)
+    }
+    queued.forEach((event, key) => {
+      if (event.event_id !== id) return
+      event.state = state
+      keep(key, event) // other windows leave it alone until then
+    })
     scheduleFlush(FLUSH_DELAY)
   }
 
@@ -424,42 +592,94 @@
   /** @param {any} url */
   const isLibrary = (url) => url === PIXEL_URL || LIBRARY.test(url)
 
-  /** @param {URLSearchParams} hit */
-  const idOf = (hit) => hit.get('eid') || ''
+  /** @param {URLSearchParams | FormData} hit @param {string} name */
+  const read = (hit, name) => String(hit.get(name) || '')
+
+  /** @param {URLSearchParams | FormData} hit @param {string} group such as `ud`, of `ud[em]` */
+  const readGroup = (hit, group) => {
+    /** @type {Record<string, string>} */
+    const found = {}
+    hit.forEach((value, name) => {
+      if (name.startsWith(group + '[')) found[name.slice(group.length + 1, -1)] = String(value)
+    })
+    return found
+  }
 
   /**
-   * Watch a hit that leaves, and give an id to a PageView that the pixel made by itself: after a
-   * return from the back/forward cache, or on any navigation if the page's pixel was there first.
-   * @param {HTMLImageElement} image
-   * @param {string} url
+   * Meet a hit where it leaves, whatever carries it. One that did not come through us gets a server
+   * copy, and an id if it has none: a PageView after a return from the back/forward cache, or on
+   * any navigation if the page's pixel was there first. A gateway's own id is taken over. What the
+   * pixel's automatic configuration makes (`es`) needs none.
+   * @param {URLSearchParams | FormData} hit
+   * @returns {[id: string, isNew: boolean]} whether to add the id
    */
+  const meetHit = (hit) => {
+    const name = read(hit, 'ev')
+    let id = read(hit, 'eid')
+    const isNew = !id
+    if (!active || !pixelIds.includes(read(hit, 'id'))) return [id, false]
+    if (!known.has(id)) {
+      if (hit.has('es')) return [id, false]
+      id ||= automatic[name] ||= newId()
+      setTimeout(() => (automatic = {})) // the hits of all pixels are made in one task
+      if (!known.has(id)) record(name, id, readGroup(hit, 'cd'), now())
+    }
+    finish(id)
+    const matching = readGroup(hit, 'ud') // hashed by the pixel
+    queued.forEach((event) => {
+      if (event.event_id !== id) return
+      if (matching.external_id === event.external_id) delete matching.external_id
+      if (Object.keys(matching)[0]) event.user_data = matching
+    })
+    return [id, isNew]
+  }
+
+  // A second request shows whether the first was blocked.
+  /** @param {string} url @param {string} id */
+  const probe = (url, id) =>
+    unseen.has(id) &&
+    fetch(/** @type {string} */ (url.split('?')[0]), { mode: 'no-cors', credentials: 'omit' }).then(
+      () => settle(id, 'sent'),
+      () => settle(id, 'blocked'),
+    )
+
+  /** @param {HTMLImageElement} image @param {string} url */
   const stampHit = (image, url) => {
     if (!HIT.test(url)) return url
-    const hit = new URL(url).searchParams
-    let id = idOf(hit)
-    if (!id && active && hit.get('ev') === VIEW && pixelIds.includes(hit.get('id') || '')) {
-      if (!automaticId) {
-        automaticId = newId()
-        record(VIEW, automaticId, {}, now())
-        setTimeout(() => (automaticId = '')) // the hits of all pixels are made in one task
-      }
-      id = automaticId
-      url += '&eid=' + id
+    const [id, isNew] = meetHit(new URL(url).searchParams)
+    on(image, 'load', () => settle(id, 'sent'))
+    // Blocked, or answered with something other than an image.
+    on(image, 'error', () => probe(url, id))
+    return isNew ? url + '&eid=' + id : url
+  }
+
+  // The pixel posts long hits by a form into a hidden frame, or as a beacon.
+  const watchLongHits = () => {
+    const { submit } = HTMLFormElement.prototype
+    HTMLFormElement.prototype.submit = function () {
+      attempt(() => {
+        const url = this.getAttribute('action') || ''
+        if (!HIT.test(url)) return
+        const [id, isNew] = meetHit(new FormData(this))
+        const field = document.createElement('input')
+        Object.assign(field, { type: 'hidden', name: 'eid', value: id })
+        if (isNew) this.append(field)
+        on(/** @type {HTMLElement} */ (document.getElementsByName(this.target)[0]), 'load', () =>
+          probe(url, id),
+        )
+      })
+      submit.call(this)
     }
-    if (unseen.has(id)) {
-      on(image, 'load', () => settle(id, 'sent'))
-      // Blocked, or answered with something other than an image: a second request shows which.
-      on(image, 'error', () =>
-        fetch(/** @type {string} */ (url.split('?')[0]), {
-          mode: 'no-cors',
-          credentials: 'omit',
-        }).then(
-          () => settle(id, 'sent'),
-          () => settle(id, 'blocked'),
-        ),
-      )
+    const { sendBeacon } = navigator
+    navigator.sendBeacon = (url, data) => {
+      attempt(() => {
+        if (!HIT.test(String(url)) || !(data instanceof FormData)) return
+        const [id, isNew] = meetHit(data)
+        if (isNew) data.append('eid', id)
+        setTimeout(probe, 0, String(url), id)
+      })
+      return sendBeacon.call(navigator, url, data)
     }
-    return url
   }
 
   const watchHits = () => {
@@ -486,7 +706,7 @@
     on(document, 'securitypolicyviolation', ({ disposition, blockedURI }) => {
       if (disposition !== 'enforce') return
       if (isLibrary(blockedURI)) block()
-      else attempt(() => settle(idOf(new URL(blockedURI).searchParams), 'blocked'))
+      else attempt(() => settle(read(new URL(blockedURI).searchParams, 'eid'), 'blocked'))
     })
   }
 
@@ -495,16 +715,34 @@
 
   // --- events born in the browser ---
 
-  /** @param {string} name @param {string} id @param {unknown} data @param {Moment} moment */
-  const record = (name, id, data, moment) => {
+  // If that fails, it is kept while this page lives.
+  /** @param {string} key @param {QueuedEvent} event */
+  const keep = (key, event) => attempt(() => (localStorage[key] = JSON.stringify(event)))
+
+  /**
+   * @param {string} name
+   * @param {string} id
+   * @param {unknown} data
+   * @param {Moment} moment
+   * @param {string} [pixel] the one of ours that gets it
+   */
+  const record = (name, id, data, moment, pixel) => {
     /** @type {QueuedEvent} */
-    const event = { event_name: name, event_id: id, custom_data: data, ...moment }
-    const key = QUEUE_PREFIX + name + id // pages use one id for several events
+    const event = {
+      event_name: name,
+      event_id: id,
+      custom_data: data,
+      ...moment,
+      ...pageLimit,
+      external_id: settings?.x, // by the time it is sent, somebody else may have logged in
+      pixel_id: pixel || undefined,
+      no_cookies: noCookies || undefined,
+    }
+    const key = QUEUE_PREFIX + name + id + (pixel || '') // pages use one id for several events
     attempt(() => {
-      const text = JSON.stringify(event)
-      if (queued.size >= MAX_QUEUED || text.length > MAX_REPORT) return
+      if (queued.size >= MAX_QUEUED || JSON.stringify(event).length > MAX_REPORT) return
       queued.set(key, event)
-      localStorage[key] = text // if that fails, it is kept while this page lives
+      keep(key, event)
     })
     watchHit(id, '')
   }
@@ -518,7 +756,7 @@
    */
   const track = (name, properties, options) => {
     const id = String(options?.eventID || newId())
-    checkRefusal()
+    followConsent()
     handleCall(['trackCustom', name, properties, { eventID: id }], true, now(options?.url))
     return id
   }
@@ -542,11 +780,19 @@
       for (const key of listKeys(QUEUE_PREFIX)) {
         if (queued.has(key)) continue
         const event = attempt(() => /** @type {QueuedEvent} */ (JSON.parse(localStorage[key])))
-        const isUsable = event && Date.now() - event.at < MAX_QUEUED_AGE && queued.size < MAX_QUEUED
-        if (isUsable) queued.set(key, event)
-        else delete localStorage[key]
+        const age = event ? Date.now() - event.at : MAX_QUEUED_AGE
+        if (!event || age >= MAX_QUEUED_AGE || queued.size >= MAX_QUEUED) delete localStorage[key]
+        // Another window may await its hit.
+        else if (event.state || age > LIBRARY_TIMEOUT) queued.set(key, event)
+        else setTimeout(takeUp, LIBRARY_TIMEOUT)
       }
     })
+
+  const takeUp = () => {
+    if (!active) return
+    loadQueue()
+    scheduleFlush(0)
+  }
 
   // The next report: events whose hit was seen or given up, and acknowledgements of twins.
   const buildReport = () => {
@@ -605,6 +851,13 @@
   }
 
   const reportOnLeave = () => {
+    begin()
+    for (const id of firing.keys()) {
+      const at = pixel.queue.findIndex((/** @type {Call} */ call) => call[3]?.eventID === id)
+      if (at < 0 || !unseen.has(id)) continue
+      pixel.queue.splice(at, 1) // the next page fires it
+      giveBack(id)
+    }
     settleAll('unknown')
     const body = active && buildReport()[0]
     if (body) navigator.sendBeacon(base + 'collect', body) // outlives the page
@@ -614,7 +867,7 @@
 
   const onNavigation = () => {
     const before = view
-    view = address()
+    view = location.href
     if (before === view) return
     referrer = before
     if (!own && !blocked) return // the page's own pixel notices by itself
@@ -631,6 +884,7 @@
       }
     }
     on(window, 'popstate', onNavigation)
+    on(window, 'hashchange', onNavigation)
     on(window, 'pageshow', checkTwins)
     on(window, 'pagehide', reportOnLeave)
     on(window, 'online', () => scheduleFlush((resumeAt = 0)))
@@ -642,23 +896,32 @@
   /** @param {Settings} found */
   const apply = (found) => {
     settings = found
-    active = !paused && found.c !== 'denied' && found.c !== 'pending'
+    seenConsent = readConsent()
+    const isAllowed = found.c !== 'denied' && found.c !== 'pending'
+    if (isAllowed) attempt(loadPixel) // Trusted Types may forbid it
+    if (early && isAllowed) return
+    tellServer()
+    active = !paused && isAllowed
     if (!active) {
       pausePixel()
       if (found.c === 'denied') forgetEvents()
       return
     }
     resumePixel()
-    attempt(loadPixel) // Trusted Types may forbid it
     limitDataUse()
     const isStranger = isLate && !pixelIds.some(stateOf)
+    const calls = waitingCalls.splice(0)
+    // Some settings count only before `init`, others only after it.
+    const isFirst = (/** @type {WaitingCall} */ [[method, key]]) =>
+      method === DATA_USE || (method === 'set' && FIRST_SETTINGS.includes(key))
+    calls.filter(isFirst).forEach((call) => handleCall(...call))
     // The pixel keeps the first user data it gets: a page's own init has more of it.
     for (const id of pixelIds) {
-      if (!waitingCalls.some(([call]) => isInitOf(call, id))) handleCall(['init', id])
+      if (!calls.some(([call]) => isInitOf(call, id))) handleCall(['init', id], true)
     }
     loadQueue()
-    waitingCalls.splice(0).forEach((call) => handleCall(...call))
-    if ((own || isStranger) && !viewId) page()
+    calls.forEach((call) => isFirst(call) || handleCall(...call))
+    if ((own || isStranger) && !viewId && !hasInit) page()
     checkTwins()
     scheduleFlush(0)
   }
@@ -670,7 +933,11 @@
     acks = []
     unseen.clear()
     queued.clear()
-    attempt(() => listKeys('_bridge.').forEach((key) => delete localStorage[key]))
+    firing.clear()
+    for (const [name] of readCookies('_bridge_t_')) setCookie(name, '', 0)
+    // Meta's library keeps its own there, too.
+    for (const prefix of ['_bridge.', 'multiFbc', 'lastExternalReferrer'])
+      attempt(() => listKeys(prefix).forEach((key) => delete localStorage[key]))
   }
 
   /**
@@ -681,6 +948,7 @@
     if (choice && !['granted', 'limited', 'denied'].includes(choice))
       throw Error(choice + ': expected granted, limited or denied')
     const number = choice ? ++choiceCount : choiceCount
+    choosing++
     if (choice) setCookie('_bridge_c', '', 0) // an old refusal may be on another domain
     if (choice === 'denied') refuse()
     await ready
@@ -689,13 +957,19 @@
       const found = await requestJson('consent', body).catch(() => {})
       if (found && number === choiceCount) apply(found)
     }
+    choosing--
     return settings?.c || 'granted'
   }
 
-  /** @param {string} name @param {string} value @param {number} maxAge seconds */
+  /**
+   * @param {string} name
+   * @param {string} value
+   * @param {number} [maxAge] seconds; without it, until the browser is closed
+   */
   const setCookie = (name, value, maxAge) => {
     const domain = settings?.d ? `; Domain=.${settings.d}` : ''
-    document.cookie = `${name}=${value}; Max-Age=${maxAge}; Path=/; SameSite=Lax${domain}`
+    const age = maxAge === undefined ? '' : `; Max-Age=${maxAge}`
+    document.cookie = `${name}=${value}${age}; Path=/; SameSite=Lax${domain}`
   }
 
   // At once, even if the request to the server fails.
@@ -707,9 +981,28 @@
 
   const deny = () => apply({ c: 'denied', d: settings?.d })
 
-  // The visitor may have refused in another tab, or on a page after this one.
-  const checkRefusal = () => {
-    if (active && /\b_bridge_c=denied\b/.test(document.cookie)) deny()
+  const readConsent = () =>
+    attempt(() =>
+      document.cookie
+        .split('; ')
+        .filter((cookie) => ['_bridge_c', BANNER].includes(cookie.split('=')[0] || ' '))
+        .join(),
+    )
+
+  // The visitor may have chosen in another tab, on a page after this one, or in a banner.
+  const followConsent = () => {
+    const found = readConsent()
+    if (!settings || choosing || found === undefined || found === seenConsent) return
+    seenConsent = found
+    if (!found.includes('_bridge_c=denied')) refresh()
+    else if (active) deny()
+  }
+
+  // Ask the server what holds now.
+  const refresh = async () => {
+    const number = choiceCount
+    const found = await requestJson('identity' + location.search).catch(() => {})
+    if (found && number === choiceCount) apply(found)
   }
 
   // --- start ---
@@ -724,11 +1017,19 @@
   waiting.forEach((/** @type {Call} */ call) => handleCall([...call]))
   if (!library) pixel.queue.push = (/** @type {any} */ call) => handleCall([...call])
   watchHits()
+  watchLongHits()
   watchRequests()
   watchViews()
+  on(document, 'DOMContentLoaded', begin)
+  const { cookieStore } = page_
+  if (cookieStore) on(cookieStore, 'change', followConsent)
+  else setInterval(followConsent, 1e3)
 
   const loadSettings = async () => {
-    const found = await readSettings().catch(() => void setTimeout(loadSettings, RETRY_DELAY))
+    const found = await readSettings().catch((error) => {
+      if (error.status) console.warn(`Bridge: ${base} answered ${error.status}`)
+      setTimeout(loadSettings, RETRY_DELAY)
+    })
     // The visitor may have refused meanwhile. Without an answer, nothing is allowed.
     if (found && !settings) apply(found)
   }

@@ -222,9 +222,8 @@ async def test_acknowledgement_releases_what_was_held(
 
 
 IDENTIFIERS = [
-    "user_data",
-    "external_id",
     "fbp",
+    "em",
     "client_ip_address",
     "event_time",
     "action_source",
@@ -378,7 +377,7 @@ async def test_no_answer_is_kept_by_a_cache(
 )
 async def test_robot_gets_no_identity(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
     response = await client.get("/_bridge/identity", headers=headers)
-    assert response.json() == {"c": "denied"}
+    assert response.json() == {"d": "example.com", "c": "denied"}
     assert "set-cookie" not in response.headers
     answer = await client.post(COLLECT, json={"events": [EVENT]}, headers=headers)
     assert answer.json() == {"stored": ["e-1"], "refused": []}

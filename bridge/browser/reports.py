@@ -1,13 +1,14 @@
 """What the script reports: the bodies of collect and consent, read from JSON and bounded.
 
-They hold no identifiers: unexpected keys are refused.
+They name nobody whom the server would take for its visitor: that is read from the signed session
+alone. What they say of a pixel's own ids goes into that event, and no further.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -36,6 +37,11 @@ class BrowserEvent(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         age_ms: Milliseconds since it happened. A browser's time of day may be wrong.
         state: What became of the browser copy.
+        pixel_id: The one pixel that got it, of several.
+        external_id: Ours, as the pixel had it: after a login or a logout it is another.
+        user_data: The pixel's advanced matching, if the page gave it any: hashed by Meta's keys.
+        data_processing_options: With country and state, what the page told the pixel.
+        no_cookies: Whether the page told the pixel to use none.
     """
 
     event_name: str
@@ -45,6 +51,13 @@ class BrowserEvent(msgspec.Struct, forbid_unknown_fields=True):
     referrer: str | None = None
     age_ms: int = 0
     state: CopyState | None = None
+    pixel_id: str | None = None
+    external_id: str | None = None
+    user_data: dict[str, Any] = {}
+    data_processing_options: list[str] | None = None
+    data_processing_options_country: int | None = None
+    data_processing_options_state: int | None = None
+    no_cookies: bool = False
 
 
 class Ack(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,9 +69,12 @@ class Ack(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Choice(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of consent: the visitor's choice, and the page on which the visit began."""
+    """The body of consent: the visitor's choice, and the page on which the visit began.
 
-    state: ConsentChoice
+    ``revoked`` is no choice: the page told the pixel so, and may grant it again.
+    """
+
+    state: ConsentChoice | Literal["revoked"]
     url: str | None = None
     referrer: str | None = None
 

@@ -14,6 +14,7 @@ import base64
 import gzip
 import hashlib
 import html
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def _read_script(name: str) -> bytes:
 SCRIPT = _read_script("bridge")
 CATALOG_SCRIPT = _read_script("catalog")
 _TABLE = b"__BRIDGE_CATALOG__"
-_PIXEL_IDS = re.compile(rb"['\"]__PIXEL_IDS__['\"]")
+_PLACE = re.compile(rb"""['"]__([A-Z_]+)__['"]""")
 
 
 class ScriptTag(str):
@@ -65,6 +66,7 @@ class Script:
             run, or send a page's events to a pixel of its own.
         pixel_ids: The pixels that it initialises.
         table: The catalog as JSON, where pages may use Segment's names; written in too.
+        consent_cookie: The consent banner's cookie, which it follows.
 
     Attributes:
         content: The script.
@@ -80,9 +82,14 @@ class Script:
         pixel_ids: Sequence[str] = (),
         *,
         table: str | None = None,
+        consent_cookie: str = "",
     ) -> None:
-        ids = ",".join(f'"{each}"' for each in pixel_ids)
-        self.content = _PIXEL_IDS.sub(ids.encode(), SCRIPT)
+        values = {
+            b"PIXEL_IDS": json.dumps(list(pixel_ids))[1:-1],
+            b"PREFIX": json.dumps(prefix),
+            b"CONSENT_COOKIE": json.dumps(consent_cookie),
+        }
+        self.content = _PLACE.sub(lambda found: values[found[1]].encode(), SCRIPT)
         self.content = self.content.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())
         if table is not None:
             self.content = CATALOG_SCRIPT.replace(_TABLE, table.encode()) + b"\n" + self.content

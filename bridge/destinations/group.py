@@ -8,7 +8,7 @@ from typing import Any, overload
 from bridge.destinations.base import Destination, EncodingContext
 from bridge.destinations.messages import DataUse, build_data_use
 from bridge.destinations.segment import Segment
-from bridge.errors import ConfigError, UsageError
+from bridge.errors import ConfigError, InvalidEventError, UsageError
 from bridge.events.event import MAX_AGE, Event
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox.base import Delivery, build_subjects
@@ -73,6 +73,18 @@ class Destinations(Sequence[Destination]):
                 if not {each.name, each.name.partition(":")[0]}.isdisjoint(listed)
             ]
         )
+
+    def pick_pixel(self, pixel_id: str | None) -> Destinations:
+        """Return those that an event of one pixel alone goes to; all for ``None``.
+
+        Raises:
+            InvalidEventError: No destination is of this pixel.
+        """
+        if pixel_id is None or self.pixel_ids == (pixel_id,):
+            return self
+        if pixel_id not in self.pixel_ids:
+            raise InvalidEventError("pixel_id", "expected one of this site's pixels")
+        return Destinations([each for each in self._all if each.pixel_id in (None, pixel_id)])
 
     def build_deliveries(
         self,

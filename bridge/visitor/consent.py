@@ -2,7 +2,8 @@
 
 An answer comes from the app's callable, else its header, else its cookie, else from the visitor's
 own choice (``bridge.consent()`` in the browser, ``visitor.set_consent()`` on the server), else from
-the default. Global Privacy Control then lowers it; nothing raises it again.
+the default. Then Global Privacy Control lowers it, and so does what the page told the pixel itself,
+which the script keeps in a cookie; nothing raises it again.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Consent:
         cookie: str | None,
         choice: str | None,
         gpc: bool,
+        lowered: str | None = None,
     ) -> ConsentState:
         """Return what may be done.
 
@@ -96,18 +98,29 @@ class Consent:
             cookie: The configured cookie's value.
             choice: The visitor's own choice, as our cookie has it.
             gpc: Whether Global Privacy Control is on.
+            lowered: What the page itself said to the pixel.
         """
         state = None if self.resolve is None else self._ask_app(self.resolve, scope)
         for value in (header, cookie, choice):
             if state is None and value is not None:
                 state = self._read(value)
-        return self.lower(state or self.default, gpc=gpc)
+        return self.lower(state or self.default, gpc=gpc, lowered=lowered)
 
-    def lower(self, state: ConsentState, *, gpc: bool) -> ConsentState:
-        """Return ``state`` as Global Privacy Control leaves it."""
-        if not gpc or state != "granted" or self.gpc == "ignore":
+    def lower(self, state: ConsentState, *, gpc: bool, lowered: str | None = None) -> ConsentState:
+        """Return ``state`` as Global Privacy Control and the page's own words leave it.
+
+        Args:
+            state: What was decided.
+            gpc: Whether Global Privacy Control is on.
+            lowered: ``limited`` or ``pending``: what ``fbq`` was told by the page.
+        """
+        if lowered == "pending" and state != "denied":
+            return "pending"
+        if state != "granted":
             return state
-        return self.gpc
+        if gpc and self.gpc != "ignore":
+            return self.gpc
+        return "limited" if lowered == "limited" else state
 
     def _ask_app(
         self,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from publicsuffixlist import PublicSuffixList
 
 from bridge.browser.script_cookies import TWIN_COOKIE_PREFIX
-from bridge.visitor.meta_cookies import is_browser_id, mend_time
+from bridge.visitor.meta_cookies import is_browser_id, mend
 
 MAX_AGE = 90 * 86_400  # seconds; the pixel's own lifetime, rolling
 
@@ -18,6 +18,7 @@ SESSION_COOKIE = b"_bridge"
 READABLE_COOKIE = b"_bridge_x"
 CHOICE_COOKIE = b"_bridge_c"
 PAGE_COOKIE = b"_bridge_p"
+LOWERED_COOKIE = b"_bridge_l"
 MAX_HOST_LENGTH = 300  # bytes of a Host header: a name has 253, and a port follows
 MAX_HEADER_LENGTH = 65_536  # bytes of a Cookie header; nothing is read of a longer one
 MAX_SAME_NAME = 4  # cookies of one name that are looked at
@@ -126,7 +127,9 @@ class Cookies:
         choice: Our consent cookie, or ``None``; of several a denial.
         page: Our cookie with the page loaded last, or ``None``.
         ajs_anonymous_id: Segment's anonymous id as analytics.js stored it, or ``None``.
-        fbp, fbc: Meta's cookies if the pixel would accept them, byte for byte.
+        lowered: What the page itself said to the pixel, ``limited`` or ``pending``, or ``None``.
+        fbp, fbc: Meta's cookies if the pixel would accept them, mended where they need it.
+        sent_fbp, sent_fbc: The same, byte for byte.
         twins: The twins still waiting in this browser, each ``name=value``.
     """
 
@@ -136,9 +139,12 @@ class Cookies:
         "fbc",
         "fbp",
         "header",
+        "lowered",
         "other_sessions",
         "page",
         "readable",
+        "sent_fbc",
+        "sent_fbp",
         "session",
         "twins",
     )
@@ -153,8 +159,12 @@ class Cookies:
         self.choice = "denied" if "denied" in choices else next(iter(choices), None)
         self.page = read_cookie(header, PAGE_COOKIE)
         self.ajs_anonymous_id = self._ajs_anonymous_id()
-        self.fbp = self._browser_id(b"_fbp")
-        self.fbc = self._browser_id(b"_fbc")
+        lowered = read_cookie(header, LOWERED_COOKIE) if LOWERED_COOKIE in header else None
+        self.lowered = None if lowered is None else lowered.decode("latin-1")
+        self.sent_fbp = self._browser_id(b"_fbp")
+        self.sent_fbc = self._browser_id(b"_fbc")
+        self.fbp = self.sent_fbp and mend(self.sent_fbp)
+        self.fbc = self.sent_fbc and mend(self.sent_fbc)
         parts = header.split(b";") if TWIN_COOKIE_PREFIX in header else []
         stripped = [part.strip() for part in parts]
         self.twins = [part for part in stripped if part.startswith(TWIN_COOKIE_PREFIX)]
@@ -174,7 +184,7 @@ class Cookies:
 
     def _browser_id(self, name: bytes) -> str | None:
         value = self.text(name)
-        return mend_time(value) if value and is_browser_id(value) else None
+        return value if value and is_browser_id(value) else None
 
 
 # A visitor's header often stays the same from request to request.

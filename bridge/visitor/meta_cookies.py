@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 MAX_LENGTH = 600  # characters of a whole value: a click id of 500 and its frame
 MAX_CLICK_ID_LENGTH = 500  # characters; the pixel ignores longer ones
+MAX_DECODED = 5  # times that a value is percent-decoded
 
 # Two-character appendices are the parameter builder's old language tokens; newer ones have eight.
 _VALUE = re.compile(
@@ -65,10 +66,23 @@ def is_browser_id(value: str) -> bool:
     return len(value) <= MAX_LENGTH and _VALUE.fullmatch(value) is not None
 
 
-def mend_time(value: str) -> str:
-    """Return a ``_fbp`` or ``_fbc`` value with its time in milliseconds, if it is in seconds."""
+def mend(value: str) -> str:
+    """Return a valid ``_fbp`` or ``_fbc`` value as it should have been written.
+
+    Its time is in milliseconds, and nothing in it is percent-encoded: the pixel encodes each ``%``
+    anew whenever it renews a cookie, so that no two copies would carry the same.
+    """
     match = _SECONDS.match(value)
-    return f"{match[0]}000{value[match.end() :]}" if match else value
+    mended = f"{match[0]}000{value[match.end() :]}" if match else value
+    parsed = parse_browser_id(mended) if "%" in mended else None
+    if parsed is None:
+        return mended
+    payload = parsed.payload.encode()
+    for _ in range(MAX_DECODED):
+        payload = unquote_to_bytes(payload)
+    clean = payload.decode("latin-1").replace(".", "__DOT__")
+    decoded = str(parsed._replace(payload=clean))
+    return decoded if is_browser_id(decoded) else mended
 
 
 def new_fbp(index: int, now_ms: int, random: bytes) -> str:
@@ -110,13 +124,24 @@ def renew_fbc(stored: str | None, click_id: str | None, index: int, now_ms: int)
 def read_click_id(query: bytes) -> str | None:
     """Return the first ``fbclid`` of a raw query string, or ``None`` if the pixel would ignore it.
 
-    It is case-sensitive, percent-decoded once, of 1 to 500 characters of ``A-Za-z0-9_.~-``.
+    It is case-sensitive, percent-decoded once, of 1 to 500 characters of ``A-Za-z0-9_.~-``. With a
+    ``brid`` beside it the two are joined, as the pixel joins them.
     """
-    start = query.find(b"fbclid=")
+    click_id = _read_parameter(query, b"fbclid=")
+    if click_id is None or b"brid=" not in query:
+        return click_id
+    bridge_id = _read_parameter(query, b"brid=")
+    joined = click_id if bridge_id is None else f"{click_id}_aem_{bridge_id}"
+    return joined if len(joined) <= MAX_CLICK_ID_LENGTH else None
+
+
+def _read_parameter(query: bytes, name: bytes) -> str | None:
+    start = query.find(name)
     while start > 0 and query[start - 1 : start] != b"&":
-        start = query.find(b"fbclid=", start + 1)
+        start = query.find(name, start + 1)
     if start < 0:
         return None
-    raw = query[start + 7 : start + 7 + 3 * MAX_CLICK_ID_LENGTH + 1].partition(b"&")[0]
+    start += len(name)
+    raw = query[start : start + 3 * MAX_CLICK_ID_LENGTH + 1].partition(b"&")[0]
     text = (unquote_to_bytes(raw) if b"%" in raw else raw).decode("latin-1")
     return text if _CLICK_ID.fullmatch(text) else None

@@ -70,6 +70,7 @@ class Visitor:
     _before_identify: Identity | None = None
     _before_denial: Identity | None = None
     _is_denial_taken = False
+    _is_revoked = False
     _response_started = False
 
     def __init__(self, visits: Visits, source: Capture | Sealed) -> None:
@@ -245,9 +246,10 @@ class Visitor:
     @property
     def page_settings(self) -> PageSettings:
         """What the script must know on this visitor's pages."""
-        if not self.has_identity:
-            return PageSettings(consent="pending" if self.consent == "pending" else "denied")
         domain = self.capture.connection.cookie_domain.domain
+        if not self.has_identity:
+            consent: ConsentState = "pending" if self.consent == "pending" else "denied"
+            return PageSettings(domain=domain, consent=consent)
         return PageSettings(
             external_id=self.identity.external_id, domain=domain, consent=self.consent
         )
@@ -312,7 +314,7 @@ class Visitor:
 
     def take_denied(self) -> list[Identity]:
         """Return, once, what was known of a visitor who denies; nothing of anybody else."""
-        if not self.is_denied or self._is_denial_taken:
+        if not (self.is_denied or self._is_revoked) or self._is_denial_taken:
             return []
         self._is_denial_taken = True
         known = (self._stored, self._before_denial)
@@ -321,6 +323,13 @@ class Visitor:
     def keep_denied(self) -> None:
         """Let ``take_denied`` return it once more: it could not be acted on."""
         self._is_denial_taken = False
+
+    def revoke(self) -> None:
+        """Have what waits taken back: the page revoked the pixel's consent, and may grant it again.
+
+        It says so in a cookie of its own, without which nothing happens here.
+        """
+        self._is_revoked = self.identity is NOBODY and self.consent == "pending"
 
     def set_consent(self, choice: ConsentChoice) -> None:
         """Keep the visitor's choice, for this request and those after it.
@@ -447,8 +456,8 @@ class Visitor:
         if stored is None or (identity is not stored and identity != stored):
             cookies.set_session(self.visits.signer.write(identity))
         for name, value, known in (
-            (b"_fbp", identity.fbp, sent.fbp),
-            (b"_fbc", identity.fbc, sent.fbc),
+            (b"_fbp", identity.fbp, sent.sent_fbp),
+            (b"_fbc", identity.fbc, sent.sent_fbc),
         ):
             if value is not None and value != known:
                 cookies.set_browser_id(name, value)

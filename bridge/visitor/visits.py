@@ -76,15 +76,16 @@ class Visits:
 
     def decide(self, capture: Capture, choice: str | None) -> ConsentState:
         """Return what may be done, with ``choice`` as the visitor's own."""
-        gpc = capture.asks_for_privacy
+        gpc, lowered = capture.asks_for_privacy, capture.cookies.lowered
         if self._is_default and choice is None:
-            return self._consent.lower(self._consent.default, gpc=gpc)
+            return self._consent.lower(self._consent.default, gpc=gpc, lowered=lowered)
         return self._consent.decide(
             capture.scope,
             header=capture.read_header(self._header) if self._header else None,
             cookie=capture.cookies.text(self._cookie) if self._cookie else None,
             choice=choice,
             gpc=gpc,
+            lowered=lowered,
         )
 
     def find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:

@@ -52,13 +52,20 @@ def read_source(tag: str) -> str:
 def test_script_knows_the_library_it_loads_exactly_once() -> None:
     """The configured address and ids are written in their place: in the minified script too."""
     assert SCRIPT.count(PIXEL_SCRIPT_URL.encode()) == 1
-    assert SCRIPT.count(b'["__PIXEL_IDS__"]') == 1
+    for place in (b"PIXEL_IDS", b"PREFIX", b"CONSENT_COOKIE"):
+        assert SCRIPT.count(b'"__%b__"' % place) == 1
 
 
 async def test_script_is_served_with_the_configured_library(client: httpx.AsyncClient) -> None:
     response = await client.get(ADDRESS)
     expected = SCRIPT.replace(PIXEL_SCRIPT_URL.encode(), OWN_LIBRARY.encode())
-    assert response.content == expected.replace(b"__PIXEL_IDS__", b"1234567890123456")
+    for place, value in (
+        (b"PIXEL_IDS", b"1234567890123456"),
+        (b"PREFIX", b"/_bridge"),
+        (b"CONSENT_COOKIE", b""),
+    ):
+        expected = expected.replace(b"__%b__" % place, value)
+    assert response.content == expected
     assert response.headers["content-type"].startswith("text/javascript")
     assert response.headers["cache-control"] == "public, max-age=300"
     assert response.headers["x-content-type-options"] == "nosniff"

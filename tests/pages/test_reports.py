@@ -229,13 +229,13 @@ async def test_queue_is_bounded_and_old_and_damaged_entries_go(scene: Scene) -> 
         f"""() => {{
             localStorage['_bridge.q.old'] = '{old}'
             localStorage['_bridge.q.damaged'] = '{{'
-            for (let n = 0; n < 150; n++) bridge.track('Lead')
+            for (let n = 0; n < 550; n++) bridge.track('Lead')
         }}"""
     )
     await scene.page.reload()
     await scene.ready()
     keys = [key for key in await scene.storage() if key.startswith("_bridge.q.")]
-    assert len(keys) == 100
+    assert len(keys) == 500
     assert not {"_bridge.q.old", "_bridge.q.damaged"} & set(keys)
     await scene.fail_collect()
 
