@@ -20,7 +20,7 @@
    * @typedef {'sent' | 'blocked' | 'unknown'} CopyState
    * @typedef {{ event_name: string, event_id: string, custom_data: unknown, url: string,
    *   referrer: string, at: number, state?: CopyState, pixel_id?: string, external_id?: string,
-   *   user_data?: Record<string, string>, no_cookies?: true }} QueuedEvent `at` in Unix ms
+   *   user_data?: Record<string, string>, no_cookies?: true, kept?: number }} QueuedEvent `at` and `kept` in Unix ms
    * @typedef {{ event_name: string, event_id: string, state: CopyState }} Ack
    * @typedef {{ stored: string[], refused: { event_id: string }[] }} Answer
    * @typedef {any[]} Call the arguments of `fbq`
@@ -240,11 +240,11 @@
     library = found.callMethod
     holder = found
     pixel.callMethod = found.callMethod = intercept
-    if (found.queue) return
+    if (found.queue === pixel.queue) return
     // The library looks for calls there, and found none.
-    found.queue = []
-    pixel.queue.splice(0).forEach(send)
-    pixel.queue = found.queue
+    const calls = pixel.queue.splice(0)
+    pixel.queue = found.queue ||= []
+    calls.forEach(send)
   }
 
   const loadPixel = () => {
@@ -287,6 +287,7 @@
     isLimitedByPage ||= before === 'limited'
     const value = paused ? 'pending' : isLimitedByPage ? 'limited' : ''
     if (settings && value !== before) setCookie('_bridge_l', value, value ? undefined : 0)
+    return before
   }
 
   // Calls that wait for the library or for a pixel's configuration are taken back: the pixel would
@@ -555,7 +556,10 @@
       // The library may have failed before this script listened for its error.
       if (!library && performance.getEntries().some(({ name }) => isLibrary(name))) block()
       const isSlow = !library && !blocked && Date.now() - begun < LIBRARY_TIMEOUT
-      if (isSlow) setTimeout(check, STATE_TIMEOUT)
+      if (isSlow) {
+        setTimeout(check, STATE_TIMEOUT)
+        queued.forEach((event, key) => event.event_id === id && keep(key, event))
+      }
       // With no hit at all, the events wait for a configuration that will not come.
       else settle(id, library && !hasSent() ? 'blocked' : 'unknown')
     }
@@ -626,8 +630,12 @@
     }
     finish(id)
     const matching = readGroup(hit, 'ud') // hashed by the pixel
+    // The page may have limited it before this script came.
+    if (!limited && read(hit, 'dpo'))
+      noteLimit([DATA_USE, ['LDU'], +read(hit, 'dpoco'), +read(hit, 'dpost')])
     queued.forEach((event) => {
       if (event.event_id !== id) return
+      if (hit.get('dpo')) Object.assign(event, pageLimit)
       if (matching.external_id === event.external_id) delete matching.external_id
       if (Object.keys(matching)[0]) event.user_data = matching
     })
@@ -717,7 +725,8 @@
 
   // If that fails, it is kept while this page lives.
   /** @param {string} key @param {QueuedEvent} event */
-  const keep = (key, event) => attempt(() => (localStorage[key] = JSON.stringify(event)))
+  const keep = (key, event) =>
+    attempt(() => (localStorage[key] = JSON.stringify({ ...event, kept: Date.now() })))
 
   /**
    * @param {string} name
@@ -782,9 +791,10 @@
         const event = attempt(() => /** @type {QueuedEvent} */ (JSON.parse(localStorage[key])))
         const age = event ? Date.now() - event.at : MAX_QUEUED_AGE
         if (!event || age >= MAX_QUEUED_AGE || queued.size >= MAX_QUEUED) delete localStorage[key]
-        // Another window may await its hit.
-        else if (event.state || age > LIBRARY_TIMEOUT) queued.set(key, event)
-        else setTimeout(takeUp, LIBRARY_TIMEOUT)
+        // Another window awaits its hit, while it keeps on saying so.
+        else if (event.state || Date.now() - (event.kept || 0) > 2 * STATE_TIMEOUT)
+          queued.set(key, event)
+        else setTimeout(takeUp, 2 * STATE_TIMEOUT)
       }
     })
 
@@ -806,7 +816,7 @@
     }
     const sentAcks = acks.splice(0, MAX_BATCH)
     const body = toBody({
-      events: sent.map(([, { at, ...event }]) => ({
+      events: sent.map(([, { at, kept, ...event }]) => ({
         ...event,
         age_ms: Date.now() - at,
       })),
@@ -899,8 +909,9 @@
     seenConsent = readConsent()
     const isAllowed = found.c !== 'denied' && found.c !== 'pending'
     if (isAllowed) attempt(loadPixel) // Trusted Types may forbid it
-    if (early && isAllowed) return
-    tellServer()
+    if (early && found.c !== 'denied') return
+    // An earlier page revoked, and this one does not.
+    if (tellServer() === 'pending' && !paused && found.c === 'pending') return void refresh()
     active = !paused && isAllowed
     if (!active) {
       pausePixel()

@@ -42,7 +42,8 @@ async def outbox(tmp_path: Path) -> AsyncIterator[SQLiteOutbox]:
 def sandbox_process() -> Iterator[str]:
     """The address of one sandbox process for the whole run."""
     port = find_free_port()
-    with running(["bridge", "sandbox", "--port", str(port)], port):
+    pixels = ["--pixel-id", "1234567890123456", "--pixel-id", "9876543210987654"]
+    with running(["bridge", "sandbox", "--port", str(port), *pixels], port):
         yield f"http://127.0.0.1:{port}"
 
 

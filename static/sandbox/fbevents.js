@@ -14,6 +14,7 @@
   'use strict'
 
   const VERSION = '2.9.325'
+  const LOADED = performance.now().toFixed(4) // ms
   const MAX_URL = 2048 // characters; a hit whose address is as long or longer is posted
   const COOKIE_AGE = 90 * 24 * 3600 * 1000 // ms
   const MAX_CLICK_ID = 500 // characters
@@ -377,7 +378,7 @@
       'expv2[3]': 'ra0',
       'expv2[4]': 'rp1',
       'expv2[5]': 'cd0',
-      plt: performance.now().toFixed(4),
+      plt: LOADED,
       ler: keep('lastExternalReferrer', isExternal ? referrer.origin : 'empty'),
       cdl: 'API_unavailable',
       cs_est: true,

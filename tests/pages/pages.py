@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bridge import Bridge, BridgeMiddleware, current_visitor, track
+from bridge import Bridge, BridgeMiddleware, current_visitor, identify, logout, track
 from bridge.destinations import Meta
 from bridge.visitor.consent import Consent
 from tests.servers import ROOT
@@ -34,7 +34,11 @@ bridge = Bridge(
     pixel_script_url=os.environ.get("PAGES_LIBRARY", f"{SANDBOX}/en_US/fbevents.js"),
     allowed_origins=os.environ.get("PAGES_ORIGINS", "").split(),
     outbox=os.environ["PAGES_OUTBOX"],
-    consent=Consent(default="pending") if "PAGES_ASKS" in os.environ else "granted",
+    consent=Consent(
+        default="pending" if "PAGES_ASKS" in os.environ else "granted",
+        cookie=os.environ.get("PAGES_BANNER"),
+    ),
+    advanced_matching="PAGES_MATCHING" in os.environ,
     browser_hold=float(os.environ["PAGES_HOLD"]),
     custom_events="*",
     follow_segment=True,
@@ -74,6 +78,16 @@ async def take_order(request: Request) -> Response:
         return JSONResponse({"ok": True})
     to = query["to"] if not hops else str(request.url.include_query_params(hops=hops - 1))
     return RedirectResponse(to, 303)
+
+
+async def log_in(request: Request) -> Response:
+    identify(request.query_params["user"])
+    return HTMLResponse("hello")
+
+
+async def log_out(_: Request) -> Response:
+    logout()
+    return HTMLResponse("bye")
 
 
 async def add_fault(request: Request) -> Response:
@@ -130,6 +144,8 @@ pages = Starlette(
     routes=[
         Route("/order", take_order, methods=["GET", "POST"]),
         Route("/shelf/{name}", put_page, methods=["PUT"]),
+        Route("/log-in", log_in),
+        Route("/log-out", log_out),
         Route("/faults", add_fault, methods=["PUT"]),
         Route("/reports", list_reports),
         Route("/htmx.js", give_htmx),

@@ -37,6 +37,23 @@ LATE = """(() => {
 })()"""
 
 
+def assert_pair(action: dict[str, Any]) -> None:
+    """Both copies of ``action`` are there, once, and say the same."""
+    [browser], [server] = action["browser"], action["server"]
+    params, event = browser["params"], server["event"]
+    user_data, custom_data = event["user_data"], event.get("custom_data", {})
+    assert browser["eid"] == event["event_id"] == action["event_id"]
+    assert params["ev"] == event["event_name"]
+    assert browser["external_id"] == user_data["external_id"][0]
+    assert browser["fbp"] == user_data.get("fbp")
+    assert browser["fbc"] == user_data.get("fbc")
+    assert (params.get("dpo") or None) == (event.get("data_processing_options") or [None])[0]
+    assert params.get("cd[currency]") == custom_data.get("currency")
+    assert float(params.get("cd[value]", 0)) == custom_data.get("value", 0)
+    assert (action["counted"], action["merged_by"], action["repeats"]) == (1, "event_id", 0)
+    assert browser["received_at_ms"] <= server["received_at_ms"]
+
+
 @contextmanager
 def running_pages(
     folder: Path,
@@ -46,6 +63,8 @@ def running_pages(
     asks: bool = False,
     hold: str = LONG_HOLD,
     library: str = "/en_US/fbevents.js",
+    banner: str = "",
+    matching: bool = False,
 ) -> Iterator[str]:
     """Run the pages as a process; yield their address."""
     port = find_free_port()
@@ -53,7 +72,9 @@ def running_pages(
         "PAGES_SANDBOX": sandbox_url,
         "PAGES_PIXELS": pixels,
         "PAGES_LIBRARY": sandbox_url + library,
-        **({"PAGES_ASKS": "yes"} if asks else {}),
+        **({"PAGES_ASKS": "yes"} if asks or banner else {}),
+        **({"PAGES_BANNER": banner} if banner else {}),
+        **({"PAGES_MATCHING": "yes"} if matching else {}),
         "PAGES_HOLD": hold,
         "PAGES_OUTBOX": f"sqlite:///{folder}/bridge.db",
     }
@@ -89,6 +110,10 @@ class Scene(Visit):
             """const wait = setTimeout
             window.setTimeout = (work, ms) => wait(work, ms > 2e3 ? ms / 5 : ms)"""
         )
+
+    async def run_at(self, path: str) -> None:
+        """Open a path of the pages that has no HTML."""
+        await self.page.goto(self.url + path)
 
     async def run(self, script: str) -> Any:
         return await self.page.evaluate(script)
