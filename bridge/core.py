@@ -316,7 +316,12 @@ class Bridge:
     # A page
 
     def script_tag(
-        self, *, nonce: str | None = None, integrity: bool = True, origin: str | None = None
+        self,
+        *,
+        nonce: str | None = None,
+        integrity: bool = True,
+        origin: str | None = None,
+        noscript: bool = False,
     ) -> ScriptTag:
         """Return the tag that loads the script, for templates.
 
@@ -329,6 +334,8 @@ class Bridge:
                 pages that a cache keeps longer than you keep a release: they would run no script.
             origin: Where the script is served, if not on the page's own origin, such as
                 ``https://api.example.com``.
+            noscript: Whether visitors without JavaScript load an image, for which the server sends
+                a PageView. It belongs into the page's body.
 
         Raises:
             ConfigError: ``nonce`` or ``origin`` is malformed.
@@ -336,7 +343,7 @@ class Bridge:
         visitor = VISITOR.get()
         root_path = visitor.root_path if visitor and visitor.visits is self._visits else ""
         return self._script.build_tag(
-            root_path=root_path, nonce=nonce, integrity=integrity, origin=origin
+            root_path=root_path, nonce=nonce, integrity=integrity, origin=origin, noscript=noscript
         )
 
     def csp_directives(

@@ -1,4 +1,4 @@
-"""The paths below the prefix: the script, a visitor's settings, consent, collect, twins, health.
+"""The paths below the prefix: script, settings, consent, collect, twins, health, and an image.
 
 No request body holds an identifier: the visitor is read from the signed session alone. Caches may
 keep no answer but the script.
@@ -44,10 +44,15 @@ from bridge.destinations.group import read_browser
 from bridge.errors import InvalidEventError, OutboxError
 from bridge.events.reader import BROWSER_REPORT
 from bridge.outbox.base import build_subjects
+from bridge.randomness import new_uuid
 from bridge.visitor.reported import build_own_data, find_sender
 from bridge.visitor.visitor import Visitor
 
 MAX_ON_LOOP = 2048  # bytes of an event that is read on the event loop
+# A transparent GIF. Source: CompuServe, "Graphics Interchange Format, Version 89a".
+ONE_PIXEL = bytes.fromhex(
+    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
+)
 SCRIPT_MAX_AGE = 300  # seconds, for the address that stays the same when the script changes
 VERSION_MAX_AGE = 31_536_000  # seconds, for the address with the script's hash
 
@@ -74,6 +79,7 @@ class Endpoints:
                 Route("/bridge.js", self._serve_script),
                 Route("/bridge.{version}.js", self._serve_script),
                 Route("/health", self._show_health),
+                Route("/view.gif", self._count_view),
                 self._share(Route("/identity", self._show_identity)),
                 self._share(Route("/twin", self._check_twin)),
                 self._share(Route("/consent", self._choose, methods=["POST"])),
@@ -174,6 +180,19 @@ class Endpoints:
             visitor.set_consent(choice.state)
         await self._bridge._withdraw(visitor)
         return await self._show_identity(request)
+
+    async def _count_view(self, request: Request) -> Response:
+        """Store the PageView of a visitor without JavaScript; answer with an image of one pixel."""
+        visitor: Visitor = request.scope["bridge"]
+        self._refuse_other_sites(request)
+        self._limit(visitor, 1)
+        if visitor.page_url is not None:
+            view = BrowserEvent("PageView", new_uuid(), url=visitor.page_url)
+            try:
+                await self._store_one(view, visitor)
+            except (InvalidEventError, OutboxError) as error:
+                logger.error("view.gif: %s", error)
+        return Response(ONE_PIXEL, headers={"cache-control": "no-store"}, media_type="image/gif")
 
     async def _collect(self, request: Request) -> Response:
         """Store events born in the browser, and release those whose browser copy was fired."""

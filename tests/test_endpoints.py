@@ -665,3 +665,30 @@ async def test_robots_states_are_not_counted(client: httpx.AsyncClient, bridge: 
     }
     await client.post(COLLECT, json=report, headers={"user-agent": "Googlebot/2.1"})
     assert bridge.counters["browser.sent"] == 0
+
+
+# The image for visitors without JavaScript
+
+
+async def test_image_counts_a_view_of_its_page(
+    client: httpx.AsyncClient, bridge: Bridge, outbox: SQLiteOutbox
+) -> None:
+    await client.get("/page", headers=NAVIGATION)
+    headers = {
+        "referer": "https://shop.example.com/page",
+        "sec-fetch-dest": "image",
+        "sec-fetch-mode": "no-cors",
+        "sec-fetch-site": "same-origin",
+    }
+    answer = await client.get("/_bridge/view.gif", headers=headers)
+    assert (answer.headers["content-type"], answer.headers["cache-control"]) == (
+        "image/gif",
+        "no-store",
+    )
+    assert answer.content.startswith(b"GIF89a")
+    assert "set-cookie" not in answer.headers
+    [view] = await outbox.claim("meta:1234567890123456", 9, now=unix_now() + 60, lease=1)
+    body = msgspec.json.decode(view.body)
+    assert (body["event_name"], body["event_source_url"]) == ("PageView", headers["referer"])
+    elsewhere = {**headers, "sec-fetch-site": "cross-site", "referer": "https://evil.example/"}
+    assert (await client.get("/_bridge/view.gif", headers=elsewhere)).status_code == 403

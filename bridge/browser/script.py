@@ -95,7 +95,8 @@ class Script:
             self.content = CATALOG_SCRIPT.replace(_TABLE, table.encode()) + b"\n" + self.content
         self.zipped = gzip.compress(self.content, 9, mtime=0)
         self.version = hashlib.sha256(self.content).hexdigest()[:16]
-        self.path = f"{prefix}/bridge.{self.version}.js"
+        self._prefix, self._name = prefix, f"/bridge.{self.version}.js"
+        self.path = prefix + self._name
         digest = hashlib.sha384(self.content).digest()
         self._integrity = f"sha384-{base64.b64encode(digest).decode()}"
         address = urlsplit(pixel_script_url)
@@ -105,18 +106,27 @@ class Script:
         self._hits = HITS_ORIGIN if real else self._library
 
     def build_tag(
-        self, *, root_path: str, nonce: str | None, integrity: bool, origin: str | None
+        self,
+        *,
+        root_path: str,
+        nonce: str | None,
+        integrity: bool,
+        origin: str | None,
+        noscript: bool,
     ) -> ScriptTag:
         """Return the tag; see ``Bridge.script_tag``."""
         # A visitor may choose the mount's path: it must not start like "//another.host".
         mount = quote(root_path.strip("/"), safe="/%&~")
         base = (f"/{mount}" if mount else "") if origin is None else _check_origin(origin)
-        attributes = f'src="{html.escape(base.rstrip("/") + self.path)}" async'
+        address = html.escape(base.rstrip("/") + self._prefix)
+        # Cloudflare's Rocket Loader would run it late, and without a tag of its own.
+        attributes = f'src="{address}{self._name}" async data-cfasync="false"'
         if integrity:
             attributes += f' integrity="{self._integrity}" crossorigin="anonymous"'
         if nonce is not None:
             attributes += f' nonce="{_check_nonce(nonce)}"'
-        return ScriptTag(f"<script {attributes}></script>")
+        image = f'<noscript><img src="{address}/view.gif" width="1" height="1" alt=""></noscript>'
+        return ScriptTag(f"<script {attributes}></script>{image if noscript else ''}")
 
     def build_csp(
         self, *, nonce: str | None, strict_dynamic: bool, origin: str | None

@@ -153,14 +153,23 @@ async def test_tag_loads_the_script_with_its_integrity(
     assert response.headers["cache-control"] == YEAR
     digest = base64.b64encode(hashlib.sha384(response.content).digest()).decode()
     assert tag == (
-        f'<script src="{bridge._script.path}" async integrity="sha384-{digest}"'
-        ' crossorigin="anonymous"></script>'
+        f'<script src="{bridge._script.path}" async data-cfasync="false"'
+        f' integrity="sha384-{digest}" crossorigin="anonymous"></script>'
     )
 
 
 def test_tag_without_integrity_and_with_a_nonce(bridge: Bridge) -> None:
     tag = bridge.script_tag(integrity=False, nonce="r4nd0m+/-_==")
-    assert tag == f'<script src="{bridge._script.path}" async nonce="r4nd0m+/-_=="></script>'
+    assert tag == (
+        f'<script src="{bridge._script.path}" async data-cfasync="false"'
+        ' nonce="r4nd0m+/-_=="></script>'
+    )
+
+
+def test_tag_for_visitors_without_javascript_has_an_image(bridge: Bridge) -> None:
+    tag = bridge.script_tag(noscript=True)
+    image = '<noscript><img src="/_bridge/view.gif" width="1" height="1" alt=""></noscript>'
+    assert tag == bridge.script_tag() + image
 
 
 @pytest.mark.parametrize("nonce", ["", '"><script>', "a b", "a\r\nb", "x" * 300])
@@ -244,7 +253,7 @@ async def test_tag_follows_the_root_path(bridge: Bridge) -> None:
 @pytest.mark.parametrize("root_path", ["//evil.example", "/\\\\evil.example", "///evil.example/"])
 def test_tag_below_an_odd_mount_stays_on_this_host(root_path: str) -> None:
     tag = Script("/_bridge").build_tag(
-        root_path=root_path, nonce=None, integrity=False, origin=None
+        root_path=root_path, nonce=None, integrity=False, origin=None, noscript=False
     )
     host = urlsplit(urljoin("https://shop.example.com/", read_source(tag).replace("\\", "/")))
     assert host.netloc == "shop.example.com"

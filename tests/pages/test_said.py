@@ -9,7 +9,7 @@ from itertools import count, product
 from typing import Any
 
 import pytest
-from playwright.async_api import Route
+from playwright.async_api import Browser, Route
 
 from tests.factories import build_pixel_config
 from tests.pages.scenes import (
@@ -24,7 +24,7 @@ from tests.pages.scenes import (
     assert_pair,
     running_pages,
 )
-from tests.pages.visits import SHORT_HOLD
+from tests.pages.visits import SHORT_HOLD, open_context
 from tests.servers import Sandbox, poll
 
 ORDERS = count()
@@ -560,8 +560,16 @@ async def test_click_id_with_a_bridge_id_is_joined_as_the_pixel_does(scene: Scen
 
 @pytest.mark.parametrize("value", ["a%252Eb", "a%7Eb"])
 async def test_percent_in_fbc_is_the_same_in_both_copies(scene: Scene, value: str) -> None:
-    cookie = {"name": "_fbc", "value": f"fb.2.1790000000000.{value}", "domain": ".shop.example.com"}
-    await scene.page.context.add_cookies([{**cookie, "path": "/"}])
+    await scene.page.context.add_cookies(
+        [
+            {
+                "name": "_fbc",
+                "value": f"fb.1.1790000000000.{value}",
+                "domain": ".example.com",
+                "path": "/",
+            }
+        ]
+    )
     await scene.show(OURS)
     await scene.run("bridge.track('Lead')")
     for action in await scene.counted(PageView=1, Lead=1):
@@ -576,3 +584,20 @@ async def test_page_that_comes_late_says_the_same(scene: Scene) -> None:
     await scene.run("fbq('track', 'Lead')")
     [lead] = [a for a in await scene.counted(Lead=1) if a["merged"]]
     assert lead["browser"][0]["params"]["dpo"] == "LDU"
+
+
+# Without JavaScript
+
+
+async def test_visitor_without_javascript_has_a_view_of_the_servers(
+    browser: Browser, sandbox: Sandbox, pages: str
+) -> None:
+    async with await open_context(browser, java_script_enabled=False) as context:
+        scene = Scene(await context.new_page(), sandbox, pages)
+        image = '<noscript><img src="/_bridge/view.gif" width="1" height="1" alt=""></noscript>'
+        await scene.show(OURS + "<body>" + image)
+        [view] = await sandbox.wait_for_server_copies(1)
+        assert view["event_name"] == "PageView"
+        assert view["event_source_url"] == scene.page.url
+        cookies = {each["name"]: each["value"] for each in await context.cookies()}
+        assert view["user_data"]["fbp"] == cookies["_fbp"]
