@@ -12,6 +12,11 @@ from tests.servers import DEADLINE
 
 expect.set_options(timeout=DEADLINE * 1000)
 
+LOCAL_HOSTS = [
+    f"MAP {host} 127.0.0.1"
+    for host in ("*.example.com", "*.example.co.uk", "*.test", "*.facebook.net", "*.facebook.com")
+]
+
 # The popups of the address bar are pages of their own: a third of the work of a test, unseen.
 # HttpsUpgrades and the next would turn http into https. The last two are on Playwright's own list,
 # which ours replaces: with them it may lose track of a navigation, and a click waits for its end.

@@ -10,13 +10,8 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from playwright.async_api import Browser, Playwright, async_playwright
 
 from bridge.outbox import SQLiteOutbox
-from tests.chromium import running_chromium
+from tests.chromium import LOCAL_HOSTS, running_chromium
 from tests.servers import Sandbox, find_free_port, running
-
-LOCAL_HOSTS = [
-    f"MAP {host} 127.0.0.1"
-    for host in ("*.example.com", "*.example.co.uk", "*.test", "*.facebook.net", "*.facebook.com")
-]
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,7 @@ def running_pages(
     asks: bool = False,
     hold: str = LONG_HOLD,
     library: str = "/en_US/fbevents.js",
+    library_url: str = "",
     banner: str = "",
     matching: bool = False,
 ) -> Iterator[str]:
@@ -71,7 +72,7 @@ def running_pages(
     environ = {
         "PAGES_SANDBOX": sandbox_url,
         "PAGES_PIXELS": pixels,
-        "PAGES_LIBRARY": sandbox_url + library,
+        "PAGES_LIBRARY": library_url or sandbox_url + library,
         **({"PAGES_ASKS": "yes"} if asks or banner else {}),
         **({"PAGES_BANNER": banner} if banner else {}),
         **({"PAGES_MATCHING": "yes"} if matching else {}),
