@@ -191,7 +191,7 @@ async def test_denial_takes_back_what_waits_and_its_report_releases_nothing(
         await each.get(f"/buy?order={order}")
     session = client.cookies["_bridge"]
     answer = await client.post(CONSENT, json={"state": "denied"}, headers=SCRIPT)
-    assert answer.json() == {"c": "denied"}
+    assert answer.json()["c"] == "denied"
     client.cookies.set("_bridge", session, domain="shop.example.com")
     await acknowledge(client, "1", "2", "3")
     [left] = await outbox.claim(bridge.destinations.names[0], 9, now=time.time() + 60, lease=1)
@@ -276,7 +276,7 @@ async def test_denial_holds_although_the_outbox_is_broken(
 
     monkeypatch.setattr(outbox, "withdraw", fail)
     answer = await client.post(CONSENT, json={"state": "denied"}, headers=SCRIPT)
-    assert answer.json() == {"c": "denied"}
+    assert answer.json()["c"] == "denied"
     assert "_bridge" not in client.cookies
     assert "cannot be taken back: no answer within 5 s" in caplog.text
 
