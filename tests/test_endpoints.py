@@ -692,3 +692,53 @@ async def test_image_counts_a_view_of_its_page(
     assert (body["event_name"], body["event_source_url"]) == ("PageView", headers["referer"])
     elsewhere = {**headers, "sec-fetch-site": "cross-site", "referer": "https://evil.example/"}
     assert (await client.get("/_bridge/view.gif", headers=elsewhere)).status_code == 403
+
+
+# What a page told its pixel
+
+
+@pytest.mark.parametrize(("said", "outcome"), [("pending", "skipped"), ("limited", "stored")])
+async def test_words_of_the_page_hold_for_what_the_server_tracks(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox, said: str, outcome: str
+) -> None:
+    await client.get("/_bridge/identity")
+    client.cookies.set("_bridge_l", said, domain="shop.example.com")
+    await client.get("/buy")
+    events = await stored(outbox)
+    limits = [event.get("data_processing_options") for event in events]
+    assert limits == ([["LDU"]] if outcome == "stored" else [])
+
+
+async def test_revoke_of_a_page_takes_back_what_waits_and_no_other_word_does(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    await client.get("/buy")
+    await client.post("/_bridge/consent", json={"state": "revoked"})  # not said in the cookie
+    assert len(await stored(outbox)) == 1
+    client.cookies.set("_bridge_l", "pending", domain="shop.example.com")
+    await client.post("/_bridge/consent", json={"state": "revoked"})
+    assert await stored(outbox) == []
+    assert client.cookies["_bridge"]  # it may be granted again
+    assert "_bridge_c" not in client.cookies
+
+
+async def test_event_for_a_pixel_of_nobodys_is_refused(client: httpx.AsyncClient) -> None:
+    events = [{**EVENT, "pixel_id": "42"}]
+    answer = (await client.post(COLLECT, json={"events": events})).json()
+    assert answer["stored"] == []
+    assert "pixel_id" in answer["refused"][0]["reason"]
+
+
+async def test_options_of_the_page_are_on_its_event(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    options = {
+        "data_processing_options": ["LDU"],
+        "data_processing_options_country": 1,
+        "data_processing_options_state": 1000,
+    }
+    lifted = {**EVENT, "event_id": "e-2", "data_processing_options": []}
+    await client.post(COLLECT, json={"events": [{**EVENT, **options}, lifted]})
+    limited, other = await stored(outbox)
+    assert {key: limited[key] for key in options} == options
+    assert options.keys().isdisjoint(other)

@@ -34,6 +34,27 @@ def test_app_comes_before_header_before_cookie_before_the_visitors_choice() -> N
 
 
 @pytest.mark.parametrize(
+    ("lowered", "state", "expected"),
+    [
+        ("limited", "granted", "limited"),
+        ("limited", "limited", "limited"),
+        ("limited", "denied", "denied"),
+        ("limited", "pending", "pending"),
+        ("pending", "granted", "pending"),
+        ("pending", "limited", "pending"),
+        ("pending", "denied", "denied"),
+        ("granted", "denied", "denied"),
+        ("nonsense", "granted", "granted"),
+    ],
+)
+def test_what_the_page_told_the_pixel_only_lowers(
+    lowered: str, state: ConsentState, expected: ConsentState
+) -> None:
+    assert decide(Consent(), choice=state, lowered=lowered) == expected
+    assert decide(Consent(default=state), lowered=lowered) == expected
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [
         ("granted", "granted"),

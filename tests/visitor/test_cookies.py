@@ -122,6 +122,12 @@ def test_fbc_changes_only_with_the_click(
         pytest.param(b"fbclid=a%20b", None, id="space"),
         pytest.param(b"fbclid=" + b"x" * 500, "x" * 500, id="500"),
         pytest.param(b"fbclid=" + b"x" * 501, None, id="501"),
+        pytest.param(b"fbclid=NEW&brid=BR", "NEW_aem_BR", id="joined"),
+        pytest.param(b"brid=B.R&a=1&fbclid=NEW", "NEW_aem_B.R", id="in any order"),
+        pytest.param(b"fbclid=NEW&brid=", "NEW", id="empty brid"),
+        pytest.param(b"fbclid=NEW&brid=a%20b", "NEW", id="bad brid"),
+        pytest.param(b"brid=BR", None, id="brid alone"),
+        pytest.param(b"fbclid=NEW&brid=" + b"x" * 495, None, id="too long together"),
         pytest.param(b"", None, id="none"),
     ],
 )
@@ -253,3 +259,17 @@ def test_nothing_is_read_of_an_endless_header() -> None:
 )
 def test_time_in_seconds_is_mended(value: str, mended: str) -> None:
     assert Cookies(f"_fbc={value}".encode()).fbc == mended
+
+
+@pytest.mark.parametrize(
+    ("value", "mended"),
+    [
+        ("fb.1.1790000000000.a%252Eb", "fb.1.1790000000000.a__DOT__b"),
+        ("fb.1.1790000000000.a%7Eb.AQ", "fb.1.1790000000000.a~b.AQ"),
+        ("fb.1.1790000000000.a%20b", "fb.1.1790000000000.a%20b"),  # no cookie could hold it
+        ("fb.1.1790000000000.100%", "fb.1.1790000000000.100%"),
+    ],
+)
+def test_percent_signs_go_but_are_known_to_be_in_the_browser(value: str, mended: str) -> None:
+    cookies = Cookies(f"_fbc={value}".encode())
+    assert (cookies.fbc, cookies.sent_fbc) == (mended, value)
