@@ -37,6 +37,11 @@ LATE = """(() => {
 })()"""
 
 
+def build_snippet(calls: str, library: str) -> str:
+    """Return Meta's snippet, which makes ``calls`` and loads ``library``."""
+    return SNIPPET.replace("LIBRARY", library).replace("CALLS", calls)
+
+
 def assert_pair(action: dict[str, Any]) -> None:
     """Both copies of ``action`` are there, once, and say the same."""
     [browser], [server] = action["browser"], action["server"]
@@ -93,8 +98,7 @@ class Scene(Visit):
         page.on("console", lambda message: self.console.append(message.text))
 
     def snippet(self, calls: str, library: str = "/en_US/fbevents.js") -> str:
-        address = self.sandbox.url + library
-        return SNIPPET.replace("LIBRARY", address).replace("CALLS", calls)
+        return build_snippet(calls, self.sandbox.url + library)
 
     async def place(self, html: str, path: str = "/") -> str:
         """Put HTML on the pages; return its address. It is short: hits with long ones differ."""

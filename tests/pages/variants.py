@@ -26,7 +26,7 @@ import httpx
 from playwright.async_api import Browser, BrowserContext, Route, async_playwright
 
 from tests.chromium import LOCAL_HOSTS, running_chromium
-from tests.pages.scenes import OURS, OURS_ASYNC, SNIPPET, Scene, assert_pair, running_pages
+from tests.pages.scenes import OURS, OURS_ASYNC, Scene, assert_pair, build_snippet, running_pages
 from tests.pages.visits import open_context
 from tests.servers import Sandbox, find_free_port, poll, running
 
@@ -154,7 +154,7 @@ async def run_variant(site: Site, browser: Browser, variant: Variant, run: str) 
     async with await open_context(browser) as context:
         await site.prepare(context)
         scene = Scene(await context.new_page(), site.sandbox, site.url)
-        whole = snippet and SNIPPET.replace("LIBRARY", site.library).replace("CALLS", snippet)
+        whole = snippet and build_snippet(snippet, site.library)
         await scene.show(variant.build(whole))
         await scene.ready()
         await scene.run(later or "")
