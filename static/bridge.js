@@ -250,10 +250,18 @@
   const loadPixel = () => {
     if (!own || loading || !pixelIds.length) return
     loading = true
-    const script = document.createElement('script')
-    script.async = true
-    script.src = PIXEL_URL
-    document.head.append(script)
+    try {
+      const script = document.createElement('script')
+      const policy = page_.trustedTypes?.createPolicy('bridge', {
+        createScriptURL: (/** @type {string} */ url) => url,
+      })
+      script.async = true
+      script.src = policy ? policy.createScriptURL(PIXEL_URL) : PIXEL_URL
+      document.head.append(script)
+    } catch (error) {
+      console.warn(`Bridge: ${error}`) // trusted-types of the page's policy lacks `bridge`
+      block()
+    }
   }
 
   // With a country or state other than 0 the pixel would silently ignore the option.
@@ -908,7 +916,7 @@
     settings = found
     seenConsent = readConsent()
     const isAllowed = found.c !== 'denied' && found.c !== 'pending'
-    if (isAllowed) attempt(loadPixel) // Trusted Types may forbid it
+    if (isAllowed) loadPixel()
     if (early && found.c !== 'denied') return
     // An earlier page revoked, and this one does not.
     if (tellServer() === 'pending' && !paused && found.c === 'pending') return void refresh()

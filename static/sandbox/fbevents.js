@@ -56,6 +56,8 @@
   /** @type {Bag} `dpo`, `dpoco` and `dpost` as they go into each hit */
   let dataProcessing = {}
   let initTime = 0
+  /** @type {any} */
+  let policy = null
   let watchedUrl = '' // '' until navigations are watched
 
   /** @param {string} text */
@@ -197,7 +199,14 @@
     locks.add(id)
     const element = document.createElement('script')
     element.async = true
-    element.src =
+    // Imitates: the library has a policy of its own where the page demands Trusted Types.
+    const types = /** @type {any} */ (window).trustedTypes
+    policy ||=
+      types &&
+      types.createPolicy('connect.facebook.net/fbevents', {
+        createScriptURL: (/** @type {string} */ url) => url,
+      })
+    const url =
       home.origin +
       '/signals/config/' +
       id +
@@ -205,6 +214,7 @@
       VERSION +
       '&r=stable&domain=' +
       encodeURIComponent(location.hostname)
+    element.src = policy ? policy.createScriptURL(url) : url
     const first = document.getElementsByTagName('script')[0]
     if (first && first.parentNode) first.parentNode.insertBefore(element, first)
     else document.head.appendChild(element)

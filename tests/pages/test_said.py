@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from itertools import count, product
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import Browser, Route
@@ -601,3 +603,24 @@ async def test_visitor_without_javascript_has_a_view_of_the_servers(
         assert view["event_source_url"] == scene.page.url
         cookies = {each["name"]: each["value"] for each in await context.cookies()}
         assert view["user_data"]["fbp"] == cookies["_fbp"]
+
+
+# Trusted Types
+
+
+@pytest.mark.parametrize("names", ["", "; trusted-types connect.facebook.net/fbevents"])
+async def test_trusted_types_let_hits_through_or_one_line_says_why(
+    scene: Scene, names: str
+) -> None:
+    policy = {"content-security-policy": "require-trusted-types-for 'script'" + names}
+    query = urlencode({"headers": json.dumps(policy)})
+    await scene.page.goto(f"{await scene.place(OURS)}&{query}")
+    if names:
+        [view] = await scene.sandbox.wait_for_server_copies(1)
+        assert view["event_name"] == "PageView"
+        assert [text for text in scene.console if text.startswith("Bridge: ")][1:] == []
+        assert any('Policy "bridge" disallowed' in text for text in scene.console)
+    else:
+        for action in await scene.counted(PageView=1):
+            assert_pair(action)
+        assert scene.console == []
