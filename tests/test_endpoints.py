@@ -742,3 +742,49 @@ async def test_options_of_the_page_are_on_its_event(
     limited, other = await stored(outbox)
     assert {key: limited[key] for key in options} == options
     assert options.keys().isdisjoint(other)
+
+
+# Browsers without cookies
+
+
+@pytest.mark.parametrize(
+    ("referer", "cookies", "has_ids"),
+    [
+        (
+            "https://shop.example.com/p",
+            {},
+            False,
+        ),  # it refused the page's, or a cache gave the page
+        ("https://shop.example.com/p", {"other": "1"}, True),
+        ("https://elsewhere.example.net/", {}, True),
+        ("", {}, True),
+    ],
+)
+async def test_ids_that_no_browser_holds_are_left_out(
+    client: httpx.AsyncClient,
+    outbox: SQLiteOutbox,
+    referer: str,
+    cookies: dict[str, str],
+    *,
+    has_ids: bool,
+) -> None:
+    for name, value in cookies.items():
+        client.cookies.set(name, value)
+    await client.get("/buy", headers={"referer": referer})
+    [event] = await stored(outbox)
+    assert ("external_id" in event["user_data"]) == has_ids
+    assert ("fbp" in event["user_data"]) == has_ids
+
+
+async def test_one_id_holds_for_a_view_without_cookies(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    ours = (await client.get("/_bridge/identity")).json()["x"]
+    client.cookies.clear()
+    for event_id in ("e-1", "e-2"):
+        event = {**EVENT, "event_id": event_id, "external_id": ours}
+        await client.post(COLLECT, json={"events": [event]})
+        client.cookies.clear()
+    for event in await stored(outbox):
+        assert event["user_data"]["external_id"] == [ours]
+        assert "fbp" not in event["user_data"]

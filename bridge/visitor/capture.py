@@ -213,6 +213,11 @@ class Capture:
         """The ``Referer`` header without its private parts, if it is a URL."""
         return self.clean_url(self.headers.get(b"referer", b""))
 
+    @property
+    def comes_from_own_page(self) -> bool:
+        """Whether the Referer is a page of this site."""
+        return bool(self.referer and self.connection.is_same_site(self.referer.encode()))
+
     @lazy
     def page_url(self) -> str | None:
         """The page the visitor is on.
@@ -222,7 +227,7 @@ class Capture:
         """
         if self.is_page_load:
             return self.url
-        if self.referer and self.connection.is_same_site(self.referer.encode()):
+        if self.comes_from_own_page:
             return self.referer
         return self.url if self.is_navigation else None
 

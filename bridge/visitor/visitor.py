@@ -228,7 +228,8 @@ class Visitor:
         if identity is NOBODY:
             return UserData(**given)
         known = identity.user_data.to_dict() if identity.user_data != NOTHING else {}
-        known["external_id"] = identity.external_ids
+        if not self._is_unheld:
+            known["external_id"] = identity.external_ids
         ip = capture.connection.client_ip if capture else identity.client_ip
         if ip != identity.client_ip:
             ip = prefer_ip(ip, identity.client_ip, identity.client_ip_time, time.time())
@@ -236,12 +237,27 @@ class Visitor:
             known["client_ip_address"] = ip
         if user_agent := (capture and capture.user_agent) or identity.user_agent:
             known["client_user_agent"] = user_agent
-        if identity.fbp:
+        if identity.fbp and not self._is_unheld:
             known["fbp"] = identity.fbp
         if identity.fbc:
             known["fbc"] = identity.fbc
         known.update(given)
         return UserData(**known)
+
+    @property
+    def _is_unheld(self) -> bool:
+        """Whether the ids are new, though the browser comes from a page of ours.
+
+        It refuses cookies, or a cache gave it the page: these ids are not the pixel's.
+        """
+        capture = self._capture
+        return (
+            self._stored is None
+            and capture is not None
+            and self.identity.user_id is None
+            and not capture.cookies.header
+            and capture.comes_from_own_page
+        )
 
     @property
     def page_settings(self) -> PageSettings:
