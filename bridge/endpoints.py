@@ -321,11 +321,11 @@ def _build_fields(event: BrowserEvent, visitor: Visitor) -> dict[str, Any]:
         "event_source_url": capture.clean_own_url((event.url or "").encode("utf-8", "replace")),
         "referrer_url": capture.clean_url((event.referrer or "").encode("utf-8", "replace")),
     }
-    # It only lowers: the page's word that its visitor is not limited counts for nothing here.
-    if event.data_processing_options == ["LDU"]:
-        fields["data_processing_options"] = ["LDU"]
-        fields["data_processing_options_country"] = event.data_processing_options_country or 0
-        fields["data_processing_options_state"] = event.data_processing_options_state or 0
+    if event.data_processing_options is not None:
+        option, country, state = event.data_processing_options
+        fields["data_processing_options"] = [option]
+        fields["data_processing_options_country"] = country
+        fields["data_processing_options_state"] = state
     return fields
 
 

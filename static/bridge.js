@@ -20,7 +20,8 @@
    * @typedef {'sent' | 'blocked' | 'unknown'} CopyState
    * @typedef {{ event_name: string, event_id: string, custom_data: unknown, url: string,
    *   referrer: string, at: number, state?: CopyState, pixel_id?: string, external_id?: string,
-   *   user_data?: Record<string, string>, no_cookies?: true, kept?: number }} QueuedEvent `at` and `kept` in Unix ms
+   *   user_data?: Record<string, string>, no_cookies?: true,
+   *   data_processing_options?: unknown[] }} QueuedEvent `at` in Unix ms
    * @typedef {{ event_name: string, event_id: string, state: CopyState }} Ack
    * @typedef {{ stored: string[], refused: { event_id: string }[] }} Answer
    * @typedef {any[]} Call the arguments of `fbq`
@@ -57,27 +58,25 @@
   const VIEW = 'PageView'
   const DATA_USE = 'dataProcessingOptions'
   const NO_COOKIES = 'firstPartyCookies'
-  const FIRST_SETTINGS = [NO_COOKIES, 'autoConfig']
   const HIT = /\/tr\/?(\?|$)/
   const LIBRARY = /\/fbevents\.js|\/signals\/config\//
 
   const page_ = /** @type {any} */ (window)
   if (page_._bridge) return
   // A module, Rocket Loader or a tag manager leaves no current script, or one without an address.
-  const home = `script[src*="${PREFIX}/bridge."]`
-  const [element] = [document.currentScript, document.querySelector(home)].filter(
-    (each) => /** @type {any} */ (each)?.src,
-  )
-  const base = new URL('.', /** @type {any} */ (element)?.src || location.origin + PREFIX + '/')
-    .href
+  const [{ src = '' }, other] = /** @type {any[]} */ ([
+    document.currentScript || {},
+    document.querySelector(`script[src*="${PREFIX}/bridge."]`),
+  ])
+  const base = new URL('.', src || other?.src || location.origin + PREFIX + '/').href
 
   /** @type {Settings | undefined} */
   let settings
   let active = false // consent is given: before that, nothing is fired, stored or sent
   let paused = false // the page itself revoked consent with `fbq('consent', 'revoke')`
-  /** @type {Record<string, unknown> | undefined} */
+  /** @type {unknown[] | undefined} */
   let pageLimit // Limited Data Use, as the page itself told the pixel
-  let isLimitedByPage = false // on this page or one before
+  let isLimitedByPage = false // on this page, or on one before
   let noCookies = false // the page told the pixel so
   let hasInit = false // the page initialised one of our pixels itself: its views are its own
   let revoked = false // in the pixel; a second revoke would wait behind the first
@@ -88,8 +87,8 @@
   let referrer = document.referrer
   const landing = view
   let viewId = '' // event id of this page's PageView
-  /** @type {Record<string, string>} */
-  let automatic = {} // ids of the events that the pixel is making by itself, by name
+  /** @type {Record<string, string[]>} */
+  let automatic = {} // of an event that the pixel is making by itself: its id, and pixels that sent
   /** @type {WaitingCall[]} */
   let waitingCalls = [] // until consent is given
   /** @type {string[]} */
@@ -99,13 +98,12 @@
   /** @type {Map<string, QueuedEvent>} */
   const queued = new Map() // by their keys in localStorage
   let batch = MAX_BATCH
+  // By an event's name and id, joined: apps give one id to several events.
+  /** @type {Map<string, Ack | undefined>} */
+  const unseen = new Map() // events whose hit was not seen yet; a twin's with what to acknowledge
+  const known = new Set() // events that need no further server copy
   /** @type {Map<string, string>} */
-  const unseen = new Map() // ids of events whose hit was not seen yet; a twin's with its name
-  const known = new Set() // ids of all events that have, or need, no further server copy
-  /** @type {Map<string, string>} */
-  const firing = new Map() // ids of twins that this window fires, with their cookies
-  /** @type {Map<string, string>} */
-  const keys = new Map() // of events that a twin may repeat, by id
+  const firing = new Map() // twins that this window fires, with their cookies
   /** @type {Ack[]} */
   let acks = []
   let flushTimer = 0
@@ -113,6 +111,9 @@
   let resumeAt = 0 // Unix ms: nothing is sent before
   let choiceCount = 0 // made on this page so far: only the answer to the last one counts
   let choosing = 0 // choices under way
+  let asked = 0 // times that the server was asked what holds: only the last answer counts
+  let isLocking = false
+  let takeUpTimer = 0
   /** @type {string | undefined} */
   let seenConsent // the cookies that consent was last read from
 
@@ -178,14 +179,29 @@
     return answer.json()
   }
 
-  const readSettings = async () => {
-    // The cookie may be older than the browser's Global Privacy Control.
+  /** @param {boolean} [isStale] whether the cookie is older than what the visitor chose */
+  const readSettings = async (isStale) => {
+    // It may be older than the browser's Global Privacy Control.
     const gpc = /** @type {any} */ (navigator).globalPrivacyControl
     const found = readCookies('_bridge_x').find(([, value]) => value && (value.c || !gpc))
     // A server on another subdomain has not seen the click id of this page's address.
     return /** @type {Settings} */ (
-      found ? found[1] : await requestJson('identity' + location.search)
+      found && !isStale ? found[1] : await requestJson('identity' + location.search)
     )
+  }
+
+  /**
+   * Learn what holds. Only the last question counts, and none that was asked before a choice.
+   * @param {boolean} [isStale]
+   */
+  const loadSettings = async (isStale) => {
+    const [number, choices] = [++asked, choiceCount]
+    const found = await readSettings(isStale).catch((error) => {
+      if (number === 1 && error.status) console.warn('Bridge:', base, error.status)
+    })
+    if (number !== asked || (settings && choices !== choiceCount)) return
+    if (found) apply(found)
+    else setTimeout(loadSettings, RETRY_DELAY, isStale) // without an answer, nothing is allowed
   }
 
   // --- the pixel ---
@@ -194,9 +210,10 @@
   const intercept = (...call) => handleCall(call)
 
   // Also true where a blocker has put something else in the pixel's place.
-  const own = !page_.fbq?.queue
+  const found = [page_.fbq, page_._fbq].find((each) => each?.queue) // a page may have wrapped it
+  const own = !found
   /** @type {any} */
-  const pixel = own ? intercept : page_.fbq
+  const pixel = found || intercept
   if (own) {
     page_.fbq = Object.assign(pixel, {
       push: pixel,
@@ -274,17 +291,17 @@
   /** @param {Call} call @returns whether to pass it on: a page may limit, and not lift our limit */
   const noteLimit = ([, options, ...place]) => {
     const [country = 0, state = 0] = place
-    const isTaken = !place[0] || (place.length > 1 && [0, 1].includes(country))
-    if (options?.[0] === 'LDU' && isTaken && [0, 1000].includes(state)) {
-      pageLimit = {
-        data_processing_options: ['LDU'],
-        data_processing_options_country: country,
-        data_processing_options_state: state,
-      }
+    const isTaken = /^([01],(0|1000))?$/.test(place.join())
+    if (options?.[0] === 'LDU') {
+      if (!isTaken) return !limited // the pixel ignores it
+      pageLimit = ['LDU', country, state]
       isLimitedByPage = true
-      tellServer()
     } else if (limited) return false
-    else pageLimit = undefined
+    else {
+      pageLimit = undefined
+      isLimitedByPage = false
+    }
+    tellServer()
     return true
   }
 
@@ -292,7 +309,6 @@
   // closed. It only lowers: the server heeds nothing else there.
   const tellServer = () => {
     const before = attempt(() => /\b_bridge_l=(\w*)/.exec(document.cookie)?.[1]) || ''
-    isLimitedByPage ||= before === 'limited'
     const value = paused ? 'pending' : isLimitedByPage ? 'limited' : ''
     if (settings && value !== before) setCookie('_bridge_l', value, value ? undefined : 0)
     return before
@@ -302,10 +318,14 @@
   // never reach a grant behind a waiting revoke.
   const pausePixel = () => {
     for (const call of pixel.queue.splice(0)) {
-      const id = call[3]?.eventID
+      const id = call.at(-1)?.eventID
+      const key = call[/Single/.test(call[0]) ? 2 : 1] + id
       if (id === viewId) viewId = ''
-      if (firing.has(id)) giveBack(id)
-      else if (call[0] !== 'consent') handleCall([...call], call[0] === 'init' && !hasInit)
+      if (firing.has(key)) giveBack(key)
+      else if (call[0] !== 'consent') {
+        forget(key) // it is recorded anew when it is sent
+        handleCall([...call], call[0] === 'init' && !hasInit)
+      }
     }
     initialised.clear()
     if (!library || revoked || !states().length) return
@@ -334,8 +354,7 @@
     if (reported) {
       rest.unshift(name)
       ;[method, name] = ['track', reported]
-    } else if (method === 'send' || (isList && method === 'track'))
-      return ['trackCustom', name, ...rest]
+    } else if (method === 'send' || (isList && method === 'track')) method = 'trackCustom'
     if (method === 'track' && name === 'CustomEvent') name = rest[0]?.event || name
     return [method, name, ...rest]
   }
@@ -351,6 +370,7 @@
     const [method, id] = call
     const kind = /^track(Single)?(Custom)?$/.exec(method)
     const isInit = method === 'init'
+    if (kind) followConsent()
     if (isInit && !ours && pixelIds.includes(String(id))) hasInit = true
     if (method === 'consent') handleConsent(id)
     else if (!active) {
@@ -360,7 +380,8 @@
     } else if (kind) {
       handleEvent(call, kind[1], ours, moment)
     } else if (isInit ? handleInit(call, String(id)) : method !== DATA_USE || noteLimit(call)) {
-      if (method === 'set' && id === NO_COOKIES) noCookies = `${call[2]}` !== 'true'
+      if (method === 'set' && id === NO_COOKIES && (!call[3] || pixelIds.includes(call[3])))
+        noCookies = !/true/.test(call[2])
       send(call)
     }
   }
@@ -381,7 +402,7 @@
       if (action === 'grant' && library) send(['consent', action])
     } else if (settings) {
       tellServer()
-      if (!paused && settings.c === 'pending') refresh()
+      if (!paused && settings.c === 'pending') loadSettings(true)
       else apply(settings)
     }
     if (paused && !before)
@@ -416,25 +437,23 @@
     // For a pixel that is not ours, or with a name or id that the pixel would not accept.
     const isForeign = single && !pixelIds.includes(call[1])
     if (isForeign || typeof name !== 'string' || Object(ownId) === ownId) return send(call)
-    const isView = name === VIEW && (own || !single)
+    const isView = name === VIEW && !single
     if (isView && !ours && (own || !pixel.allowDuplicatePageViews)) {
       // The pixel decides whether to send it; a hit that leaves gets its id in `stampHit`.
       if (isLate) return send(call)
-      if (viewId) return single || sendViewToNewPixels(data)
+      if (viewId) return sendViewToNewPixels(data)
     }
     const id = String(ownId || newId())
     // The page may fire itself what the server tracks: whichever comes first.
-    if (ownId && !ours) {
-      keys.set(id, name + id)
-      if (firing.has(id) || (readMark(name + id) || 0) >= FIRED) return
-    }
+    if (ownId && !ours && (firing.has(name + id) || readMark(name + id) === FIRED)) return
     if (isView) {
       viewId = id
       newPixels = []
     }
     record(name, id, data, moment, single && pixelIds[1] && call[1])
     // What the page itself says is sent as a whole, by whatever carries it.
-    const rest = [tidy(ours ? trim(data) : data), { ...options, eventID: id }]
+    const sent = ours ? trim(data) : data
+    const rest = [attempt(() => tidy(sent)) || sent, { ...options, eventID: id }]
     // A page's own pixel would drop a second PageView.
     if (isView && !own && ours) pixelIds.forEach((one) => send(['trackSingle', one, name, ...rest]))
     else send([...start, ...rest])
@@ -447,8 +466,8 @@
   /** @param {any} data @returns it with money as the server copy has it */
   const tidy = ({ ...data }) => {
     const { currency, value } = data
-    if (currency?.trim) data.currency = currency.trim().toUpperCase()
-    if (value?.trim?.() && isFinite(value)) data.value = +value
+    if (currency) data.currency = currency.trim().toUpperCase()
+    if (/^\s*\d+(\.\d+)?\s*$/.test(value)) data.value = +value
     return data
   }
 
@@ -494,104 +513,126 @@
   const fireTwins = () => {
     if (!active) return
     for (const [name, twin] of readCookies('_bridge_t_')) {
-      const { n, i, u } = twin || {}
-      const until = twin ? readMark(n + i) : FIRED
-      if (firing.has(i) || (until && until > Date.now() && until < FIRED)) continue
+      const { n, i, u } = Object(twin)
+      const key = n + i
+      const until = i ? readMark(key) : FIRED
+      if (firing.has(key) || (until && until > Date.now() && until < FIRED)) continue
+      const isFired = until === FIRED || known.has(key)
       // Without storage, only two tabs at once can fire a twin twice.
-      if (until === undefined || until === FIRED || keys.has(i)) setCookie(name, '', 0)
-      if (until === FIRED || keys.has(i)) {
-        if (twin && !unseen.has(i)) acks.push({ event_name: n, event_id: i, state: 'sent' })
-        else if (twin) unseen.set(i, n)
-        continue
-      }
-      firing.set(i, name)
-      keys.set(i, n + i)
-      mark(n + i, Date.now() + LIBRARY_TIMEOUT)
-      if (u)
-        request('twin?u=' + u)
-          .then((answer) => (answer.ok ? fireTwin(twin) : finish(i)))
-          .catch(() => giveBack(i))
-      else fireTwin(twin)
+      if (isFired || until === undefined) setCookie(name, '', 0)
+      /** @type {Ack} */
+      const ack = { event_name: n, event_id: i, state: 'sent' }
+      if (!isFired) {
+        firing.set(key, name)
+        mark(key, Date.now() + LIBRARY_TIMEOUT)
+        if (u)
+          request('twin?u=' + u)
+            .then((answer) => (answer.ok ? fireTwin(twin) : finish(key)))
+            .catch(() => giveBack(key))
+        else fireTwin(twin)
+      } else if (i && unseen.has(key)) unseen.set(key, ack)
+      else if (i && !known.has(name)) acks.push(ack)
+      known.add(name) // once
     }
   }
 
-  /** @param {string} id of an event whose hit was made, or will not be */
-  const finish = (id) => {
-    const [name, key] = [firing.get(id), keys.get(id)]
-    if (name) setCookie(name, '', 0)
-    if (key) mark(key, FIRED)
-    firing.delete(id)
+  /** @param {string} key of an event whose hit was made, or will not be */
+  const finish = (key) => {
+    const name = firing.get(key)
+    if (!name) return
+    setCookie(name, '', 0)
+    mark(key, FIRED)
+    firing.delete(key)
   }
 
-  /** @param {string} id of a twin that another page shall fire */
-  const giveBack = (id) => {
-    mark(keys.get(id) || '', 0)
-    keys.delete(id)
-    firing.delete(id)
-    unseen.delete(id)
+  /** @param {string} key of a twin that another page shall fire */
+  const giveBack = (key) => {
+    mark(key, 0)
+    firing.delete(key)
+    forget(key)
   }
 
   // The lock is held until another process sees that the cookie is gone: that takes a moment.
-  const fireAlone = () => new Promise((done) => setTimeout(done, TWIN_LOCK, fireTwins()))
+  const fireAlone = () => {
+    fireTwins()
+    return new Promise((done) => setTimeout(done, TWIN_LOCK)).then(fireTwins)
+  }
 
   // In one tab at a time, where the browser has locks: two must not read the same cookie.
   const checkTwins = () => {
     followConsent()
     // A sandboxed frame may not even read its cookies; it never becomes active.
-    if (!active || !document.cookie.includes('_bridge_t_')) return
-    navigator.locks?.request('_bridge', fireAlone) ?? fireTwins()
+    if (!active || isLocking || !document.cookie.includes('_bridge_t_')) return
+    isLocking = true
+    ;(navigator.locks?.request('_bridge', fireAlone) || fireAlone()).finally(
+      () => (isLocking = false),
+    )
   }
 
   /** @param {Twin} twin */
-  const fireTwin = ({ n, i, d = {} }) => {
-    if (!active) return giveBack(i)
-    watchHit(i, n)
-    send(['trackCustom', n, trim(d), { eventID: i }])
+  const fireTwin = ({ n, i, d }) => {
+    if (!active) return giveBack(n + i)
+    watchHit(n, i, { event_name: n, event_id: i, state: 'sent' })
+    send(['trackCustom', n, trim(Object(d)), { eventID: i }])
   }
 
   // --- was the browser copy sent? ---
 
   // Meta merges on external id and fbp only if the browser copy came first. So an event, or that a
   // twin was fired, is reported to the server only once its hit was seen, or will not come.
-  /** @param {string} id @param {string} twin its name, or '' */
-  const watchHit = (id, twin) => {
-    unseen.set(id, twin)
-    known.add(id)
-    if (blocked) settle(id, 'blocked')
+  /** @param {string} name @param {string} id @param {Ack} [ack] a twin's */
+  const watchHit = (name, id, ack) => {
+    const key = name + id
+    unseen.set(key, ack)
+    known.add(key)
+    if (blocked) settle(key, 'blocked')
     const begun = Date.now()
     const check = () => {
-      if (!unseen.has(id)) return
+      if (!unseen.has(key)) return
       // The library may have failed before this script listened for its error.
-      if (!library && performance.getEntries().some(({ name }) => isLibrary(name))) block()
+      const isLoaded = (/** @type {any} */ { name, initiatorType }) =>
+        initiatorType === 'script' && isLibrary(name)
+      if (!library && performance.getEntriesByType('resource').some(isLoaded)) block()
       const isSlow = !library && !blocked && Date.now() - begun < LIBRARY_TIMEOUT
-      if (isSlow) {
-        setTimeout(check, STATE_TIMEOUT)
-        queued.forEach((event, key) => event.event_id === id && keep(key, event))
-      }
+      if (isSlow) setTimeout(check, STATE_TIMEOUT)
       // With no hit at all, the events wait for a configuration that will not come.
-      else settle(id, library && !hasSent() ? 'blocked' : 'unknown')
+      else settle(key, library && !hasSent() ? 'blocked' : 'unknown')
     }
     setTimeout(check, STATE_TIMEOUT)
   }
 
-  /** @param {string} id @param {CopyState} state */
-  const settle = (id, state) => {
-    const twin = unseen.get(id)
-    if (!unseen.delete(id)) return
-    if (twin) {
-      acks.push({ event_name: twin, event_id: id, state })
-      finish(id)
-    }
-    queued.forEach((event, key) => {
-      if (event.event_id !== id) return
+  /** @param {string} key @param {(event: QueuedEvent, place: string) => void} work */
+  const eachOf = (key, work) =>
+    queued.forEach((event, place) => keyOf(event) === key && work(event, place))
+
+  /** @param {QueuedEvent} event */
+  const keyOf = (event) => event.event_name + event.event_id
+
+  /** @param {string} key of an event that is not to be reported */
+  const forget = (key) => {
+    unseen.delete(key)
+    known.delete(key)
+    eachOf(key, (_, place) => {
+      queued.delete(place)
+      attempt(() => delete localStorage[place])
+    })
+  }
+
+  /** @param {string} key @param {CopyState} state */
+  const settle = (key, state) => {
+    const ack = unseen.get(key)
+    if (!unseen.delete(key)) return
+    if (ack) acks.push({ ...ack, state })
+    finish(key)
+    eachOf(key, (event, place) => {
       event.state = state
-      keep(key, event) // other windows leave it alone until then
+      keep(place, event) // other windows leave it alone until then
     })
     scheduleFlush(FLUSH_DELAY)
   }
 
   /** @param {CopyState} state */
-  const settleAll = (state) => unseen.forEach((_, id) => settle(id, state))
+  const settleAll = (state) => unseen.forEach((_, key) => settle(key, state))
 
   const block = () => {
     blocked = true
@@ -606,6 +647,9 @@
 
   /** @param {URLSearchParams | FormData} hit @param {string} name */
   const read = (hit, name) => String(hit.get(name) || '')
+
+  /** @param {URLSearchParams | FormData} hit */
+  const keyIn = (hit) => read(hit, 'ev') + read(hit, 'eid')
 
   /** @param {URLSearchParams | FormData} hit @param {string} group such as `ud`, of `ud[em]` */
   const readGroup = (hit, group) => {
@@ -623,78 +667,79 @@
    * any navigation if the page's pixel was there first. A gateway's own id is taken over. What the
    * pixel's automatic configuration makes (`es`) needs none.
    * @param {URLSearchParams | FormData} hit
-   * @returns {[id: string, isNew: boolean]} whether to add the id
+   * @returns {[key: string, newId: string]} the id to add, if it has none
    */
   const meetHit = (hit) => {
-    const name = read(hit, 'ev')
+    const [name, pixelId] = [read(hit, 'ev'), read(hit, 'id')]
     let id = read(hit, 'eid')
     const isNew = !id
-    if (!active || !pixelIds.includes(read(hit, 'id'))) return [id, false]
-    if (!known.has(id)) {
-      if (hit.has('es')) return [id, false]
-      id ||= automatic[name] ||= newId()
-      setTimeout(() => (automatic = {})) // the hits of all pixels are made in one task
-      if (!known.has(id)) record(name, id, readGroup(hit, 'cd'), now())
+    const isOurs = active && pixelIds.includes(pixelId)
+    if (!isOurs || (hit.has('es') && !known.has(name + id))) return [name + id, '']
+    if (isNew) {
+      // The hits of all pixels are made in one task; a pixel's second is another event's.
+      if (automatic[name]?.includes(pixelId)) delete automatic[name]
+      const sent = (automatic[name] ||= [newId()])
+      sent.push(pixelId)
+      id = /** @type {string} */ (sent[0])
+      setTimeout(() => (automatic = {}))
     }
-    finish(id)
+    const key = name + id
+    if (!known.has(key)) record(name, id, readGroup(hit, 'cd'), now())
+    finish(key)
     const matching = readGroup(hit, 'ud') // hashed by the pixel
     // The page may have limited it before this script came.
     if (!limited && read(hit, 'dpo'))
       noteLimit([DATA_USE, ['LDU'], +read(hit, 'dpoco'), +read(hit, 'dpost')])
-    queued.forEach((event) => {
-      if (event.event_id !== id) return
-      if (hit.get('dpo')) Object.assign(event, pageLimit)
+    eachOf(key, (event) => {
+      if (hit.get('dpo')) event.data_processing_options = pageLimit
       if (matching.external_id === event.external_id) delete matching.external_id
       if (Object.keys(matching)[0]) event.user_data = matching
     })
-    return [id, isNew]
+    return [key, isNew ? id : '']
   }
 
   // A second request shows whether the first was blocked.
-  /** @param {string} url @param {string} id */
-  const probe = (url, id) =>
-    unseen.has(id) &&
+  /** @param {string} url @param {string} key */
+  const probe = (url, key) =>
+    unseen.has(key) &&
     fetch(/** @type {string} */ (url.split('?')[0]), { mode: 'no-cors', credentials: 'omit' }).then(
-      () => settle(id, 'sent'),
-      () => settle(id, 'blocked'),
+      () => settle(key, 'sent'),
+      () => settle(key, 'blocked'),
     )
 
   /** @param {HTMLImageElement} image @param {string} url */
   const stampHit = (image, url) => {
     if (!HIT.test(url)) return url
-    const [id, isNew] = meetHit(new URL(url).searchParams)
-    on(image, 'load', () => settle(id, 'sent'))
+    const [key, id] = meetHit(new URL(url).searchParams)
+    on(image, 'load', () => settle(key, 'sent'))
     // Blocked, or answered with something other than an image.
-    on(image, 'error', () => probe(url, id))
-    return isNew ? url + '&eid=' + id : url
+    on(image, 'error', () => probe(url, key))
+    return id ? url + '&eid=' + id : url
   }
 
   // The pixel posts long hits by a form into a hidden frame, or as a beacon.
   const watchLongHits = () => {
+    /** @param {any} url @param {any} hit a form or its data @param {(id: string) => void} add */
+    const meet = (url, hit, add) =>
+      attempt(() => {
+        if (!HIT.test(url)) return
+        const [key, id] = meetHit(hit.get ? hit : new FormData(hit))
+        if (id) add(id)
+        setTimeout(probe, TWIN_LOCK, url, key)
+      })
     const { submit } = HTMLFormElement.prototype
     HTMLFormElement.prototype.submit = function () {
-      attempt(() => {
-        const url = this.getAttribute('action') || ''
-        if (!HIT.test(url)) return
-        const [id, isNew] = meetHit(new FormData(this))
-        const field = document.createElement('input')
-        Object.assign(field, { type: 'hidden', name: 'eid', value: id })
-        if (isNew) this.append(field)
-        on(/** @type {HTMLElement} */ (document.getElementsByName(this.target)[0]), 'load', () =>
-          probe(url, id),
+      const isHit = /** @type {any} */ (this).ev // its field of this name
+      if (isHit)
+        meet(this.getAttribute('action'), this, (value) =>
+          this.append(Object.assign(document.createElement('input'), { name: 'eid', value })),
         )
-      })
       submit.call(this)
     }
     const { sendBeacon } = navigator
-    navigator.sendBeacon = (url, data) => {
-      attempt(() => {
-        if (!HIT.test(String(url)) || !(data instanceof FormData)) return
-        const [id, isNew] = meetHit(data)
-        if (isNew) data.append('eid', id)
-        setTimeout(probe, 0, String(url), id)
-      })
-      return sendBeacon.call(navigator, url, data)
+    navigator.sendBeacon = (/** @type {[any, any?]} */ ...given) => {
+      meet(given[0], given[1], (id) => given[1].append('eid', id))
+      return sendBeacon.apply(navigator, given)
     }
   }
 
@@ -722,7 +767,7 @@
     on(document, 'securitypolicyviolation', ({ disposition, blockedURI }) => {
       if (disposition !== 'enforce') return
       if (isLibrary(blockedURI)) block()
-      else attempt(() => settle(read(new URL(blockedURI).searchParams, 'eid'), 'blocked'))
+      else attempt(() => settle(keyIn(new URL(blockedURI).searchParams), 'blocked'))
     })
   }
 
@@ -733,8 +778,7 @@
 
   // If that fails, it is kept while this page lives.
   /** @param {string} key @param {QueuedEvent} event */
-  const keep = (key, event) =>
-    attempt(() => (localStorage[key] = JSON.stringify({ ...event, kept: Date.now() })))
+  const keep = (key, event) => attempt(() => (localStorage[key] = JSON.stringify(event)))
 
   /**
    * @param {string} name
@@ -750,7 +794,7 @@
       event_id: id,
       custom_data: data,
       ...moment,
-      ...pageLimit,
+      data_processing_options: pageLimit,
       external_id: settings?.x, // by the time it is sent, somebody else may have logged in
       pixel_id: pixel || undefined,
       no_cookies: noCookies || undefined,
@@ -761,7 +805,7 @@
       queued.set(key, event)
       keep(key, event)
     })
-    watchHit(id, '')
+    watchHit(name, id)
   }
 
   /**
@@ -773,7 +817,6 @@
    */
   const track = (name, properties, options) => {
     const id = String(options?.eventID || newId())
-    followConsent()
     handleCall(['trackCustom', name, properties, { eventID: id }], true, now(options?.url))
     return id
   }
@@ -798,11 +841,14 @@
         if (queued.has(key)) continue
         const event = attempt(() => /** @type {QueuedEvent} */ (JSON.parse(localStorage[key])))
         const age = event ? Date.now() - event.at : MAX_QUEUED_AGE
-        if (!event || age >= MAX_QUEUED_AGE || queued.size >= MAX_QUEUED) delete localStorage[key]
-        // Another window awaits its hit, while it keeps on saying so.
-        else if (event.state || Date.now() - (event.kept || 0) > 2 * STATE_TIMEOUT)
-          queued.set(key, event)
-        else setTimeout(takeUp, 2 * STATE_TIMEOUT)
+        if (!event?.event_id?.trim || age >= MAX_QUEUED_AGE || queued.size >= MAX_QUEUED)
+          delete localStorage[key]
+        // Another window may await its hit.
+        else if (event.state || Math.abs(age) > 2 * STATE_TIMEOUT) queued.set(key, event)
+        else {
+          clearTimeout(takeUpTimer)
+          takeUpTimer = setTimeout(takeUp, 2 * STATE_TIMEOUT)
+        }
       }
     })
 
@@ -817,14 +863,14 @@
     const sent = []
     let room = MAX_REPORT
     for (const entry of queued) {
-      if (unseen.has(entry[1].event_id)) continue
+      if (unseen.has(keyOf(entry[1]))) continue
       room -= JSON.stringify(entry).length
       if (sent[0] && (room < 0 || sent.length >= batch)) break
       sent.push(entry)
     }
     const sentAcks = acks.splice(0, MAX_BATCH)
     const body = toBody({
-      events: sent.map(([, { at, kept, ...event }]) => ({
+      events: sent.map(([, { at, ...event }]) => ({
         ...event,
         age_ms: Date.now() - at,
       })),
@@ -869,12 +915,13 @@
   }
 
   const reportOnLeave = () => {
-    begin()
-    for (const id of firing.keys()) {
-      const at = pixel.queue.findIndex((/** @type {Call} */ call) => call[3]?.eventID === id)
-      if (at < 0 || !unseen.has(id)) continue
+    for (const key of firing.keys()) {
+      const at = pixel.queue.findIndex(
+        (/** @type {Call} */ call) => call[1] + call[3]?.eventID === key,
+      )
+      if (at < 0) continue
       pixel.queue.splice(at, 1) // the next page fires it
-      giveBack(id)
+      giveBack(key)
     }
     settleAll('unknown')
     const body = active && buildReport()[0]
@@ -902,7 +949,6 @@
       }
     }
     on(window, 'popstate', onNavigation)
-    on(window, 'hashchange', onNavigation)
     on(window, 'pageshow', checkTwins)
     on(window, 'pagehide', reportOnLeave)
     on(window, 'online', () => scheduleFlush((resumeAt = 0)))
@@ -919,7 +965,8 @@
     if (isAllowed) loadPixel()
     if (early && found.c !== 'denied') return
     // An earlier page revoked, and this one does not.
-    if (tellServer() === 'pending' && !paused && found.c === 'pending') return void refresh()
+    if (tellServer() === 'pending' && !paused && found.c === 'pending' && asked < 2)
+      return void loadSettings(true)
     active = !paused && isAllowed
     if (!active) {
       pausePixel()
@@ -929,17 +976,12 @@
     resumePixel()
     limitDataUse()
     const isStranger = isLate && !pixelIds.some(stateOf)
-    const calls = waitingCalls.splice(0)
-    // Some settings count only before `init`, others only after it.
-    const isFirst = (/** @type {WaitingCall} */ [[method, key]]) =>
-      method === DATA_USE || (method === 'set' && FIRST_SETTINGS.includes(key))
-    calls.filter(isFirst).forEach((call) => handleCall(...call))
     // The pixel keeps the first user data it gets: a page's own init has more of it.
     for (const id of pixelIds) {
-      if (!calls.some(([call]) => isInitOf(call, id))) handleCall(['init', id], true)
+      if (!waitingCalls.some(([call]) => isInitOf(call, id))) handleCall(['init', id], true)
     }
     loadQueue()
-    calls.forEach((call) => isFirst(call) || handleCall(...call))
+    waitingCalls.splice(0).forEach((call) => handleCall(...call))
     if ((own || isStranger) && !viewId && !hasInit) page()
     checkTwins()
     scheduleFlush(0)
@@ -965,7 +1007,7 @@
    */
   const consent = async (choice) => {
     if (choice && !['granted', 'limited', 'denied'].includes(choice))
-      throw Error(choice + ': expected granted, limited or denied')
+      throw Error(choice + ' is not granted, limited or denied')
     const number = choice ? ++choiceCount : choiceCount
     choosing++
     if (choice) setCookie('_bridge_c', '', 0) // an old refusal may be on another domain
@@ -986,9 +1028,10 @@
    * @param {number} [maxAge] seconds; without it, until the browser is closed
    */
   const setCookie = (name, value, maxAge) => {
-    const domain = settings?.d ? `; Domain=.${settings.d}` : ''
     const age = maxAge === undefined ? '' : `; Max-Age=${maxAge}`
-    document.cookie = `${name}=${value}${age}; Path=/; SameSite=Lax${domain}`
+    const line = `${name}=${value}${age}; Path=/; SameSite=Lax`
+    if (!value) document.cookie = line // wherever it lives
+    document.cookie = line + (settings?.d ? '; Domain=.' + settings.d : '')
   }
 
   // At once, even if the request to the server fails.
@@ -1013,19 +1056,19 @@
     const found = readConsent()
     if (!settings || choosing || found === undefined || found === seenConsent) return
     seenConsent = found
-    if (!found.includes('_bridge_c=denied')) refresh()
-    else if (active) deny()
-  }
-
-  // Ask the server what holds now.
-  const refresh = async () => {
-    const number = choiceCount
-    const found = await requestJson('identity' + location.search).catch(() => {})
-    if (found && number === choiceCount) apply(found)
+    if (found.includes('_bridge_c=denied')) {
+      if (active) deny()
+      return
+    }
+    // Nothing leaves until the answer has come.
+    active = false
+    pausePixel()
+    loadSettings(true)
   }
 
   // --- start ---
 
+  attempt(() => (isLimitedByPage = document.cookie.includes('_bridge_l=limited')))
   wrapLibrary()
   // Hits sent before this script came have no id.
   const isLate = hasSent()
@@ -1044,18 +1087,9 @@
   if (cookieStore) on(cookieStore, 'change', followConsent)
   else setInterval(followConsent, 1e3)
 
-  const loadSettings = async () => {
-    const found = await readSettings().catch((error) => {
-      if (error.status) console.warn(`Bridge: ${base} answered ${error.status}`)
-      setTimeout(loadSettings, RETRY_DELAY)
-    })
-    // The visitor may have refused meanwhile. Without an answer, nothing is allowed.
-    if (found && !settings) apply(found)
-  }
-
   const prerendered = /** @type {any} */ (document).prerendering
   const ready = prerendered
-    ? new Promise((shown) => on(document, 'prerenderingchange', shown)).then(loadSettings)
+    ? new Promise((shown) => on(document, 'prerenderingchange', shown)).then(() => loadSettings())
     : loadSettings()
 
   const before = page_.bridge

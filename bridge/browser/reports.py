@@ -40,7 +40,7 @@ class BrowserEvent(msgspec.Struct, forbid_unknown_fields=True):
         pixel_id: The one pixel that got it, of several.
         external_id: Ours, as the pixel had it: after a login or a logout it is another.
         user_data: The pixel's advanced matching, if the page gave it any: hashed by Meta's keys.
-        data_processing_options: With country and state, what the page told the pixel.
+        data_processing_options: What the page told the pixel: the option, country and state.
         no_cookies: Whether the page told the pixel to use none.
     """
 
@@ -54,9 +54,7 @@ class BrowserEvent(msgspec.Struct, forbid_unknown_fields=True):
     pixel_id: str | None = None
     external_id: str | None = None
     user_data: dict[str, Any] = {}
-    data_processing_options: list[str] | None = None
-    data_processing_options_country: int | None = None
-    data_processing_options_state: int | None = None
+    data_processing_options: tuple[Literal["LDU"], Literal[0, 1], Literal[0, 1000]] | None = None
     no_cookies: bool = False
 
 

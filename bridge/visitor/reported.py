@@ -26,7 +26,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 def find_sender(event: BrowserEvent, visitor: Visitor) -> Visitor:
     """Return who caused ``event``: the visitor, as the page knew them, or nobody in particular."""
-    identity, ours = visitor.identity, event.external_id
+    identity = visitor.identity
+    ours = event.external_id if _is_digest(event.external_id) else None
     if not visitor.has_identity or not (ours or event.no_cookies):
         return visitor
     changes: dict[str, Any] = {"fbp": None, "fbc": None} if event.no_cookies else {}
@@ -64,7 +65,8 @@ def build_own_data(
     keys = MATCHING_KEYS if takes_matching else ()
     data = {key: [given[key]] for key in keys if _is_digest(given.get(key))}
     ids = [given.get("external_id"), event.external_id, *sender.identity.external_ids]
-    data["external_id"] = list(dict.fromkeys(each for each in ids if _is_digest(each)))
+    if found := dict.fromkeys(each for each in ids if _is_digest(each)):
+        data["external_id"] = list(found)
     return data
 
 

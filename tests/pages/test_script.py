@@ -286,7 +286,7 @@ async def test_script_whose_server_does_not_know_it_says_so_once(scene: Scene) -
     await scene.page.goto(f"{await scene.place(OURS)}&{shared}")
 
     async def is_told() -> bool:
-        return any("Bridge: http" in text and "answered 404" in text for text in scene.console)
+        return any("Bridge: http" in text and " 404" in text for text in scene.console)
 
     await poll(is_told, "the line")
     assert sum("Bridge:" in text for text in scene.console) == 1

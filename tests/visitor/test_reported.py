@@ -70,6 +70,11 @@ async def test_event_of_somebody_else_gets_nothing_of_the_visitor(visitor: Visit
     assert visitor.identity.external_id == hash_external_id("7")
 
 
+@pytest.mark.parametrize("ours", ["victim", "A" * 64, STRANGER + "\n", ""])
+async def test_text_that_is_no_digest_is_no_id(visitor: Visitor, ours: str) -> None:
+    assert report(visitor, external_id=ours)["external_id"] == visitor.identity.external_ids
+
+
 @pytest.mark.parametrize("own", [STRANGER, "customer-42", "A" * 64, ["x"], None, 5])
 async def test_pages_own_id_comes_first_if_it_is_a_digest(visitor: Visitor, own: object) -> None:
     ours = visitor.identity.external_ids
