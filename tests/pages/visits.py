@@ -21,7 +21,7 @@ PERSON = (
     "Chrome/156.0.0.{} Safari/537.36"
 )
 NUMBERS = count()
-STEP_DEADLINE = 20.0  # seconds; bounds a step that hangs, not how fast the machine is
+STEP_DEADLINE = 120.0  # seconds; bounds a step that hangs, not how fast the machine is
 
 
 async def open_context(browser: Browser, **options: Any) -> BrowserContext:
