@@ -59,7 +59,7 @@
   const DATA_USE = 'dataProcessingOptions'
   const NO_COOKIES = 'firstPartyCookies'
   const HIT = /\/tr\/?(\?|$)/
-  const LIBRARY = /\/fbevents\.js|\/signals\/config\//
+  const LIBRARY = /\/(fbevents\.js|signals\/config\/)/
 
   const page_ = /** @type {any} */ (window)
   if (page_._bridge) return
@@ -210,7 +210,8 @@
   const intercept = (...call) => handleCall(call)
 
   // Also true where a blocker has put something else in the pixel's place.
-  const found = [page_.fbq, page_._fbq].find((each) => each?.queue) // a page may have wrapped it
+  // A page may have wrapped it; what a blocker has put there has no library beneath.
+  const found = page_.fbq?.queue ? page_.fbq : page_._fbq?.callMethod && page_._fbq
   const own = !found
   /** @type {any} */
   const pixel = found || intercept
@@ -276,7 +277,7 @@
       script.src = policy ? policy.createScriptURL(PIXEL_URL) : PIXEL_URL
       document.head.append(script)
     } catch (error) {
-      console.warn(`Bridge: ${error}`) // trusted-types of the page's policy lacks `bridge`
+      console.warn('Bridge:', error) // trusted-types of the page's policy lacks `bridge`
       block()
     }
   }
@@ -1007,7 +1008,7 @@
    */
   const consent = async (choice) => {
     if (choice && !['granted', 'limited', 'denied'].includes(choice))
-      throw Error(choice + ' is not granted, limited or denied')
+      throw Error(choice + ': not granted, limited or denied')
     const number = choice ? ++choiceCount : choiceCount
     choosing++
     if (choice) setCookie('_bridge_c', '', 0) // an old refusal may be on another domain

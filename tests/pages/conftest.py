@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Playwright
+from playwright.async_api import Browser, BrowserContext, Playwright, Route
 
-from tests.pages.scenes import Scene, running_pages
+from tests.pages.scenes import ID, OTHER_ID, Scene, running_pages
 from tests.pages.town import TLSScene, Town, finding, running_town
 from tests.pages.visits import LONG_HOLD, SHORT_HOLD, Visit, open_context, running_shop
 from tests.servers import Sandbox
@@ -76,6 +77,37 @@ async def scene(open_scene: Any, pages: str) -> Scene:
     found: Scene = await open_scene(pages)
     await found.fail_collect()
     return found
+
+
+@pytest.fixture
+async def slow_scene(scene: Scene) -> Scene:
+    """A window in which a stylesheet is slow: inline scripts below it wait."""
+
+    async def answer(route: Route) -> None:
+        await asyncio.sleep(0.7)
+        await route.fulfill(body="", content_type="text/css")
+
+    await scene.page.route("**/slow.css", answer)
+    return scene
+
+
+@pytest.fixture
+async def banner_scene(
+    open_scene: Any, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Scene]:
+    """A window on pages whose banner keeps its answer in the cookie ``banner``."""
+    with running_pages(tmp_path_factory.mktemp("pages"), sandbox.url, banner="banner") as url:
+        yield await open_scene(url)
+
+
+@pytest.fixture
+async def two_pixels(
+    open_scene: Any, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Scene]:
+    """A window on pages with two pixels of ours."""
+    folder = tmp_path_factory.mktemp("pages")
+    with running_pages(folder, sandbox.url, pixels=f"{ID},{OTHER_ID}", hold=SHORT_HOLD) as url:
+        yield await open_scene(url)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from playwright.async_api import Page
 
 from tests.pages.visits import HOST, LONG_HOLD, Visit
@@ -29,12 +30,32 @@ t.src=v;s=b.getElementsByTagName(e)[0];s.parentNode.insertBefore(t,s)}
 CALLS</script>"""
 INIT = f"fbq('init', '{ID}');"
 VIEW = "fbq('track', 'PageView');"
+REVOKE, GRANT = "fbq('consent', 'revoke');", "fbq('consent', 'grant');"
+STYLE = '<link rel="stylesheet" href="/slow.css">'
 LATE = """(() => {
     const script = document.createElement('script')
     script.src = '/_bridge/bridge.js'
     document.head.append(script)
     return new Promise((resolve) => script.addEventListener('load', resolve))
 })()"""
+
+
+every_place = pytest.mark.parametrize("place", ["first", "last", "async", "deferred"])
+
+
+def build_page(scene: Scene, place: str, calls: str) -> str:
+    """A page whose snippet makes ``calls``, with our tag at a place."""
+    snippet = scene.snippet(calls)
+    return {
+        "first": OURS + snippet,
+        "last": snippet + OURS,
+        "async": OURS_ASYNC + STYLE + snippet,
+        "deferred": OURS.replace(" src", " defer src") + snippet,
+    }[place]
+
+
+async def answer_banner(scene: Scene, answer: str) -> None:
+    await scene.run(f"document.cookie = 'banner={answer}; Path=/'")
 
 
 def build_snippet(calls: str, library: str) -> str:
