@@ -33,7 +33,7 @@
   const PIXEL_URL = 'https://connect.facebook.net/en_US/fbevents.js'
   const pixelIds = ['__PIXEL_IDS__'] // ours, written here for the same reason
   const PREFIX = '__PREFIX__'
-  const BANNER = '__CONSENT_COOKIE__' // the consent banner's cookie, followed without a reload
+  const BANNER = '__CONSENT_COOKIE__' // the banner's cookie and a `=`, followed without a reload
   const QUEUE_PREFIX = '_bridge.q.' // localStorage: a key for each event, so tabs never overwrite
   const FIRED_KEY = '_bridge.t' // [key, until when a window has it in Unix ms], newest first
   const FIRED = 9e15 // ms: for ever
@@ -57,7 +57,6 @@
   const KEPT_FIRST = 'value currency content_ids content_type order_id'
   const VIEW = 'PageView'
   const DATA_USE = 'dataProcessingOptions'
-  const NO_COOKIES = 'firstPartyCookies'
   const HIT = /\/tr\/?(\?|$)/
   const LIBRARY = /\/(fbevents\.js|signals\/config\/)/
 
@@ -113,6 +112,7 @@
   let choosing = 0 // choices under way
   let asked = 0 // times that the server was asked what holds: only the last answer counts
   let isLocking = false
+  let isLeft = false // for another page of this server, that will fire what comes meanwhile
   let takeUpTimer = 0
   /** @type {string | undefined} */
   let seenConsent // the cookies that consent was last read from
@@ -250,6 +250,9 @@
     else [].push.call(pixel.queue, /** @type {never} */ (call)) // its own `push` is ours
   }
 
+  /** @param {Call} call of an event */
+  const keyOfCall = (call) => call[/Single/.test(call[0]) ? 2 : 1] + call.at(-1)?.eventID
+
   // Called after each script that loads. Wraps once: if others wrap ours, twice would be a loop.
   const wrapLibrary = () => {
     const found = [pixel, page_.fbq].find((each) => each?.callMethod)
@@ -306,12 +309,14 @@
     return true
   }
 
+  const readWord = () => attempt(() => /\b_bridge_l=(\w*)/.exec(document.cookie)?.[1]) || ''
+
   // What the page told the pixel counts for what is born on the server, too, until the browser is
   // closed. It only lowers: the server heeds nothing else there.
   const tellServer = () => {
-    const before = attempt(() => /\b_bridge_l=(\w*)/.exec(document.cookie)?.[1]) || ''
-    const value = paused ? 'pending' : isLimitedByPage ? 'limited' : ''
-    if (settings && value !== before) setCookie('_bridge_l', value, value ? undefined : 0)
+    const before = readWord()
+    const value = paused ? 'pending' : (isLimitedByPage ? 'limited' : '') + (noCookies ? '_' : '')
+    if (settings && value !== before) setCookie('_bridge_l', value)
     return before
   }
 
@@ -319,9 +324,8 @@
   // never reach a grant behind a waiting revoke.
   const pausePixel = () => {
     for (const call of pixel.queue.splice(0)) {
-      const id = call.at(-1)?.eventID
-      const key = call[/Single/.test(call[0]) ? 2 : 1] + id
-      if (id === viewId) viewId = ''
+      const key = keyOfCall(call)
+      if (key === VIEW + viewId) viewId = ''
       if (firing.has(key)) giveBack(key)
       else if (call[0] !== 'consent') {
         forget(key) // it is recorded anew when it is sent
@@ -380,11 +384,8 @@
       if (hasInit) begin()
     } else if (kind) {
       handleEvent(call, kind[1], ours, moment)
-    } else if (isInit ? handleInit(call, String(id)) : method !== DATA_USE || noteLimit(call)) {
-      if (method === 'set' && id === NO_COOKIES && (!call[3] || pixelIds.includes(call[3])))
-        noCookies = !/true/.test(call[2])
+    } else if (isInit ? handleInit(call, String(id)) : method !== DATA_USE || noteLimit(call))
       send(call)
-    }
   }
 
   // The page has said what must come before our `init`.
@@ -512,7 +513,7 @@
   // A twin's cookie stays until its hit was made, so that another page can fire it if this one is
   // left before; meanwhile a mark in the storage keeps other windows from it.
   const fireTwins = () => {
-    if (!active) return
+    if (!active || isLeft) return
     for (const [name, twin] of readCookies('_bridge_t_')) {
       const { n, i, u } = Object(twin)
       const key = n + i
@@ -520,7 +521,7 @@
       if (firing.has(key) || (until && until > Date.now() && until < FIRED)) continue
       const isFired = until === FIRED || known.has(key)
       // Without storage, only two tabs at once can fire a twin twice.
-      if (isFired || until === undefined) setCookie(name, '', 0)
+      if (isFired || until === undefined) setCookie(name)
       /** @type {Ack} */
       const ack = { event_name: n, event_id: i, state: 'sent' }
       if (!isFired) {
@@ -528,9 +529,9 @@
         mark(key, Date.now() + LIBRARY_TIMEOUT)
         if (u)
           request('twin?u=' + u)
-            .then((answer) => (answer.ok ? fireTwin(twin) : finish(key)))
+            .then((answer) => (answer.ok ? fireTwin(twin, ack) : finish(key)))
             .catch(() => giveBack(key))
-        else fireTwin(twin)
+        else fireTwin(twin, ack)
       } else if (i && unseen.has(key)) unseen.set(key, ack)
       else if (i && !known.has(name)) acks.push(ack)
       known.add(name) // once
@@ -541,7 +542,7 @@
   const finish = (key) => {
     const name = firing.get(key)
     if (!name) return
-    setCookie(name, '', 0)
+    setCookie(name)
     mark(key, FIRED)
     firing.delete(key)
   }
@@ -570,10 +571,10 @@
     )
   }
 
-  /** @param {Twin} twin */
-  const fireTwin = ({ n, i, d }) => {
+  /** @param {Twin} twin @param {Ack} ack */
+  const fireTwin = ({ n, i, d }, ack) => {
     if (!active) return giveBack(n + i)
-    watchHit(n, i, { event_name: n, event_id: i, state: 'sent' })
+    watchHit(n, i, ack)
     send(['trackCustom', n, trim(Object(d)), { eventID: i }])
   }
 
@@ -691,7 +692,10 @@
     // The page may have limited it before this script came.
     if (!limited && read(hit, 'dpo'))
       noteLimit([DATA_USE, ['LDU'], +read(hit, 'dpoco'), +read(hit, 'dpost')])
+    noCookies = !hit.has('fbp')
+    tellServer()
     eachOf(key, (event) => {
+      event.no_cookies = noCookies || undefined
       if (hit.get('dpo')) event.data_processing_options = pageLimit
       if (matching.external_id === event.external_id) delete matching.external_id
       if (Object.keys(matching)[0]) event.user_data = matching
@@ -916,13 +920,10 @@
   }
 
   const reportOnLeave = () => {
-    for (const key of firing.keys()) {
-      const at = pixel.queue.findIndex(
-        (/** @type {Call} */ call) => call[1] + call[3]?.eventID === key,
-      )
-      if (at < 0) continue
-      pixel.queue.splice(at, 1) // the next page fires it
-      giveBack(key)
+    for (const call of pixel.queue.splice(0)) {
+      const key = keyOfCall(call)
+      if (firing.has(key)) giveBack(key)
+      else send(call)
     }
     settleAll('unknown')
     const body = active && buildReport()[0]
@@ -949,6 +950,14 @@
         onNavigation()
       }
     }
+    // A hit of a page that is being left may be cut off. The page stays if it was a download.
+    page_.navigation?.addEventListener('navigate', (/** @type {any} */ { destination }) => {
+      isLeft = !destination.sameDocument && destination.url.startsWith(location.origin)
+      setTimeout(() => {
+        isLeft = false
+        checkTwins()
+      }, STATE_TIMEOUT)
+    })
     on(window, 'popstate', onNavigation)
     on(window, 'pageshow', checkTwins)
     on(window, 'pagehide', reportOnLeave)
@@ -996,7 +1005,7 @@
     unseen.clear()
     queued.clear()
     firing.clear()
-    for (const [name] of readCookies('_bridge_t_')) setCookie(name, '', 0)
+    for (const [name] of readCookies('_bridge_t_')) setCookie(name)
     // Meta's library keeps its own there, too.
     for (const prefix of ['_bridge.', 'multiFbc', 'lastExternalReferrer'])
       attempt(() => listKeys(prefix).forEach((key) => delete localStorage[key]))
@@ -1008,10 +1017,10 @@
    */
   const consent = async (choice) => {
     if (choice && !['granted', 'limited', 'denied'].includes(choice))
-      throw Error(choice + ': not granted, limited or denied')
+      throw Error('No choice: ' + choice)
     const number = choice ? ++choiceCount : choiceCount
     choosing++
-    if (choice) setCookie('_bridge_c', '', 0) // an old refusal may be on another domain
+    if (choice) setCookie('_bridge_c') // an old refusal may be on another domain
     if (choice === 'denied') refuse()
     await ready
     if (choice) {
@@ -1025,11 +1034,11 @@
 
   /**
    * @param {string} name
-   * @param {string} value
+   * @param {string} [value] without it, the cookie is removed
    * @param {number} [maxAge] seconds; without it, until the browser is closed
    */
-  const setCookie = (name, value, maxAge) => {
-    const age = maxAge === undefined ? '' : `; Max-Age=${maxAge}`
+  const setCookie = (name, value = '', maxAge = 0) => {
+    const age = value && !maxAge ? '' : '; Max-Age=' + maxAge
     const line = `${name}=${value}${age}; Path=/; SameSite=Lax`
     if (!value) document.cookie = line // wherever it lives
     document.cookie = line + (settings?.d ? '; Domain=.' + settings.d : '')
@@ -1038,7 +1047,7 @@
   // At once, even if the request to the server fails.
   const refuse = () => {
     setCookie('_bridge_c', 'denied', CHOICE_MAX_AGE)
-    setCookie('_bridge_x', '', 0)
+    setCookie('_bridge_x')
     deny()
   }
 
@@ -1048,7 +1057,7 @@
     attempt(() =>
       document.cookie
         .split('; ')
-        .filter((cookie) => ['_bridge_c', BANNER].includes(cookie.split('=')[0] || ' '))
+        .filter((cookie) => cookie.startsWith('_bridge_c=') || cookie.startsWith(BANNER))
         .join(),
     )
 
@@ -1069,7 +1078,8 @@
 
   // --- start ---
 
-  attempt(() => (isLimitedByPage = document.cookie.includes('_bridge_l=limited')))
+  isLimitedByPage = /^l/.test(readWord())
+  noCookies = /_$/.test(readWord())
   wrapLibrary()
   // Hits sent before this script came have no id.
   const isLate = hasSent()

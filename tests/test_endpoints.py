@@ -45,7 +45,8 @@ SCRIPT = {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty", "sec-fetch-site":
 
 
 async def buy(request: Request) -> Response:
-    await track("AddToCart", {"value": 5, "currency": "EUR"}, event_id="A-1")
+    event_id = request.query_params.get("id", "A-1")
+    await track("AddToCart", {"value": 5, "currency": "EUR"}, event_id=event_id)
     return Response()
 
 
@@ -707,6 +708,22 @@ async def test_words_of_the_page_hold_for_what_the_server_tracks(
     events = await stored(outbox)
     limits = [event.get("data_processing_options") for event in events]
     assert limits == ([["LDU"]] if outcome == "stored" else [])
+
+
+async def test_ids_that_the_pixel_does_not_send_are_on_no_server_copy(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    await client.get("/_bridge/identity?fbclid=click")
+    client.cookies.set("_bridge_l", "limited_", domain="shop.example.com")
+    for number in range(2):
+        await client.get(f"/buy?fbclid=another&id={number}")
+    client.cookies.set("_bridge_l", "", domain="shop.example.com")
+    await client.get("/buy?id=2")
+    first, second, last = [event["user_data"] for event in await stored(outbox)]
+    for each in (first, second):
+        assert each.keys().isdisjoint({"fbp", "fbc"})
+        assert each["external_id"] == last["external_id"]
+    assert last["fbp"] == client.cookies["_fbp"]
 
 
 async def test_revoke_of_a_page_takes_back_what_waits_and_no_other_word_does(

@@ -87,7 +87,7 @@ class Script:
         values = {
             b"PIXEL_IDS": json.dumps(list(pixel_ids))[1:-1],
             b"PREFIX": json.dumps(prefix),
-            b"CONSENT_COOKIE": json.dumps(consent_cookie),
+            b"CONSENT_COOKIE": json.dumps(consent_cookie + "="),
         }
         self.content = _PLACE.sub(lambda found: values[found[1]].encode(), SCRIPT)
         self.content = self.content.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())

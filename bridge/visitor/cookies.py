@@ -128,6 +128,8 @@ class Cookies:
         page: Our cookie with the page loaded last, or ``None``.
         ajs_anonymous_id: Segment's anonymous id as analytics.js stored it, or ``None``.
         lowered: What the page itself said to the pixel, ``limited`` or ``pending``, or ``None``.
+        uses_browser_ids: Whether the pixel sends ``fbp`` and ``fbc``: a page, or the pixel's
+            settings, may have told it not to.
         fbp, fbc: Meta's cookies if the pixel would accept them, mended where they need it.
         sent_fbp, sent_fbc: The same, byte for byte.
         twins: The twins still waiting in this browser, each ``name=value``.
@@ -147,6 +149,7 @@ class Cookies:
         "sent_fbp",
         "session",
         "twins",
+        "uses_browser_ids",
     )
 
     def __init__(self, header: bytes) -> None:
@@ -160,11 +163,12 @@ class Cookies:
         self.page = read_cookie(header, PAGE_COOKIE)
         self.ajs_anonymous_id = self._ajs_anonymous_id()
         lowered = read_cookie(header, LOWERED_COOKIE) if LOWERED_COOKIE in header else None
-        self.lowered = None if lowered is None else lowered.decode("latin-1")
+        self.uses_browser_ids = lowered is None or not lowered.endswith(b"_")
+        self.lowered = None if lowered is None else lowered.removesuffix(b"_").decode("latin-1")
         self.sent_fbp = self._browser_id(b"_fbp")
         self.sent_fbc = self._browser_id(b"_fbc")
-        self.fbp = self.sent_fbp and mend(self.sent_fbp)
-        self.fbc = self.sent_fbc and mend(self.sent_fbc)
+        sent = (self.sent_fbp, self.sent_fbc) if self.uses_browser_ids else (None, None)
+        self.fbp, self.fbc = (each and mend(each) for each in sent)
         parts = header.split(b";") if TWIN_COOKIE_PREFIX in header else []
         stripped = [part.strip() for part in parts]
         self.twins = [part for part in stripped if part.startswith(TWIN_COOKIE_PREFIX)]

@@ -35,7 +35,9 @@ def update_identity(
     if click_id is not None:
         fbc = renew_fbc(fbc, click_id, index, now_ms)
     random = draw() if stored is None or fbp is None else b""
-    if fbp is None:
+    if not cookies.uses_browser_ids:
+        fbp = fbc = None
+    elif fbp is None:
         fbp = new_fbp(index, now_ms, random[16:])
     if stored is None:
         derived = signer.derive_anonymous_id(cookies.fbp) if cookies.fbp else None

@@ -106,6 +106,24 @@ async def test_page_without_the_pixels_cookies_has_none_in_either_copy(slow_scen
         assert "fbp" not in action["server"][0]["event"]["user_data"]
 
 
+@pytest.mark.parametrize("place", ["first", "last", "deferred"])
+async def test_server_born_event_has_no_ids_that_the_pixel_does_not_send(
+    scene: Scene, place: str
+) -> None:
+    off = f"fbq('set', 'firstPartyCookies', false, '{ID}');"
+    await scene.show(build_page(scene, place, off + INIT + VIEW))
+    await scene.hits("PageView")
+    await scene.page.wait_for_function("document.cookie.includes('_bridge_l=_')")
+    await scene.run("fetch('/order?id=without')")
+    [purchase] = [
+        each
+        for each in await scene.counted(PageView=1, Purchase=1)
+        if each["event_name"] == "Purchase"
+    ]
+    assert_pair(purchase)
+    assert {"fbp", "fbc"}.isdisjoint(purchase["server"][0]["event"]["user_data"])
+
+
 async def test_view_waits_no_longer_than_the_pages_own_snippet(slow_scene: Scene) -> None:
     scene = slow_scene
     await scene.show(OURS + scene.snippet(INIT + VIEW) + STYLE + "<script>1</script>")

@@ -7,7 +7,7 @@ import json
 from urllib.parse import urlencode
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Route
 
 from tests.pages.scenes import (
     INIT,
@@ -35,6 +35,30 @@ async def test_twin_whose_page_is_left_before_the_library_came_is_fired_by_the_n
     # The hit of the first view is lost, as it would be without us.
     actions = await scene.counted(PageView=1, Purchase=1)
     assert all(len(action["browser"]) < 2 for action in actions)
+
+
+async def test_twin_that_comes_while_the_page_is_being_left_is_fired_by_the_next(
+    scene: Scene,
+) -> None:
+    """A form's answer sets the cookie while the old page still lives: its hit could be cut off."""
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    address = await scene.place(OURS)
+
+    async def answer_late(route: Route) -> None:
+        await asyncio.sleep(2)
+        await route.continue_()
+
+    await scene.page.route(f"{address}&next", answer_late)
+    await scene.run(
+        "void setTimeout(() => {"
+        f"location.href = '{address}&next'; setTimeout(fetch, 200, '/order?id=leaving')"
+        "})"
+    )
+    await scene.page.wait_for_url(f"{address}&next")
+    actions = await scene.counted(PageView=2, Purchase=1)
+    [purchase] = [each for each in actions if each["event_name"] == "Purchase"]
+    assert purchase["browser"][0]["params"]["dl"] == f"{address}&next"
 
 
 async def test_twin_waits_for_a_slow_library(scene: Scene) -> None:
