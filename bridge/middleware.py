@@ -45,6 +45,7 @@ class BridgeMiddleware:
         self._endpoints = Endpoints(bridge)
         self._visits = bridge._visits
         self._prefix = f"{bridge._prefix}/"
+        self._has_warned = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle HTTP and lifespan; pass on everything else, WebSockets too."""
@@ -67,8 +68,9 @@ class BridgeMiddleware:
         async def send_with_cookies(message: Message) -> None:
             if message["type"] == "http.response.start":
                 lines = visitor.start_response()
-                if lines:
-                    _add_cookies(message, lines, is_choice=visitor.has_choice)
+                is_carried = lines and _add_cookies(message, lines, is_choice=visitor.has_choice)
+                if visitor.twins and not is_carried:
+                    self._warn_of_cache()
             await send(message)
 
         token = VISITOR.set(visitor)
@@ -88,9 +90,19 @@ class BridgeMiddleware:
             if visitor.is_newly_identified:
                 await self.bridge._send_identity(visitor)
 
+    def _warn_of_cache(self) -> None:
+        """Log once that an event was tracked on a response that has no room for its twin."""
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "track() was called for a response that caches may show to others: its browser copy"
+                " cannot travel, and visitors served by the cache are not counted; track from the"
+                " page with bridge.track(), or send Cache-Control: private"
+            )
 
-def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool) -> None:
-    """Add cookies to a response, unless others may be shown it too.
+
+def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_choice: bool) -> bool:
+    """Add cookies to a response, unless others may be shown it too; return whether they were.
 
     Args:
         message: The response's start.
@@ -109,10 +121,11 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
         headers[:] = [pair for pair in headers if pair not in caching]
         headers.append((b"cache-control", b"private, no-store"))
     elif message["status"] == 304 or (caching and _is_shared(caching)):
-        return
+        return False
     elif not caching or not _UNSHARED & _read_directives(caching, b"cache-control"):
         headers.append((b"cache-control", b"private"))
     headers += [(b"set-cookie", line) for line in lines]
+    return True
 
 
 def _is_shared(caching: list[tuple[bytes, bytes]]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parent.parent
-DEADLINE = 12.0  # seconds after which a wait hangs; far longer than a busy machine needs
+DEADLINE = 120.0  # seconds after which a wait hangs; far longer than a busy machine needs
 POLL = 0.02  # seconds
 
 

@@ -306,6 +306,23 @@ async def test_shared_and_unchanged_responses_carry_no_cookie(
     assert response.headers["cache-control"] == cache_control
 
 
+async def test_event_of_a_page_that_caches_may_keep_is_told_once(
+    open_client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def page(request: Request) -> Response:
+        if request.query_params.get("tracks"):
+            await track("Lead")
+        return Response(headers={"cache-control": "public, max-age=60"})
+
+    client = open_client(Starlette(routes=[Route("/", page)]))
+    await client.get("/")
+    assert not caplog.records
+    for _ in range(2):
+        await client.get("/?tracks=yes")
+    [record] = caplog.records
+    assert "Cache-Control: private" in record.message
+
+
 @pytest.mark.parametrize(
     ("header", "value", "is_shared"),
     [
