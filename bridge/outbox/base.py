@@ -132,6 +132,24 @@ class Erased(NamedTuple):
     dead: int = 0
 
 
+class Figure(NamedTuple):
+    """A number of one day, summed over all processes that share the outbox.
+
+    Attributes:
+        day: Days since 1970-01-01, UTC.
+        destination: Its name; ``""`` for what reached none.
+        event_name: Whose number it is.
+        kind: What was counted.
+        number: How many; some kinds have a unit of their own.
+    """
+
+    day: int
+    destination: str
+    event_name: str
+    kind: str
+    number: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circuit:
     """Whether a destination accepts our requests at all, as the last sender found.
@@ -254,6 +272,24 @@ class Outbox(Protocol):
 
         Reads the subjects of all that is stored, and no bodies.
         """
+        ...
+
+    async def list_waiting(
+        self, *, destination: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[Delivery]:
+        """Return what waits, the next due first, with its bodies; held and claimed ones too."""
+        ...
+
+    async def find(self, event_id: str) -> list[Delivery]:
+        """Return what waits with this event id, whatever its event name or destination."""
+        ...
+
+    async def add_figures(self, figures: Sequence[Figure], *, forget_before: int) -> None:
+        """Add to the stored numbers, all or none; forget those of days before ``forget_before``."""
+        ...
+
+    async def figures(self, since: int, until: int) -> list[Figure]:
+        """Return the numbers of the days from ``since`` to ``until``, both included."""
         ...
 
     async def save_circuit(self, circuit: Circuit) -> None:
