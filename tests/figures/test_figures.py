@@ -99,7 +99,7 @@ async def test_reported_event_has_its_copy(
     found = (await read(outbox))[META, "Lead"]
     assert (found.stored, found.duplicates, found.expected, found.copies) == (
         2,
-        1,
+        0,
         1,
         {"unknown": 1},
     )
