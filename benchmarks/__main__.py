@@ -99,10 +99,9 @@ def _compare_browsing(options: argparse.Namespace, directory: str) -> None:
                 continue
             ratio = cost.median / costs[SESSION].median
             budget = judge(ratio, browse.BUDGETS[title], at_most=True) if peer == BRIDGE else ""
-            print(
-                f"| {title if peer == SESSION else ''} | {peer} "
-                f"| {cost.median:.1f} ({cost.low:.1f} to {cost.high:.1f}) | {ratio:.2f} | {budget} |"
-            )
+            spread = f"{cost.median:.1f} ({cost.low:.1f} to {cost.high:.1f})"
+            name = title if peer == SESSION else ""
+            print(f"| {name} | {peer} | {spread} | {ratio:.2f} | {budget} |")
     print(f"\n{browse.VISITORS:,} visitors in random order. In brackets: quartiles.", flush=True)
 
 
