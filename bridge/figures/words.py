@@ -17,6 +17,7 @@ WITH = "with."  # and the identifier that the server copy carried
 DELAY = "delay."  # and the number of the bucket: from the event to its acceptance
 
 VALUE_UNIT = 10_000
+OTHER = "(other)"  # past a number of names
 NOBODY = ""  # the destination of what reached none
 
 # Meta's keys of what a visitor is found by, in the order in which they help; then what is told of
