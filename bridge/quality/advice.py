@@ -189,7 +189,7 @@ def _advise_of_silence(row: Row) -> str:
     if expected < FEW or 100 * silent / expected <= SILENT:
         return ""
     return (
-        f"of {silent:,} of {expected:,} browser copies nothing was heard: does the page that"
+        f"nothing was heard of {silent:,} of {expected:,} browser copies: does the page that"
         " follows the event carry {{ bridge.script_tag() }}, and does its policy allow"
         " bridge.csp_directives()?"
     )

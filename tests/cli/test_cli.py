@@ -23,41 +23,12 @@ from typing import Any
 
 import pytest
 
-from bridge.cli import main
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox import Circuit, Delivery, SQLiteOutbox
 from bridge.outbox.base import build_subjects
+from tests.cli.commands import META, PIXEL, SETTINGS, TOKEN, Run
 from tests.factories import SECRET, unix_now
 from tests.servers import DEADLINE, POLL, ROOT, Sandbox
-
-PIXEL = "1234567890123456"
-META = f"meta:{PIXEL}"
-TOKEN = "sandbox-token"
-SETTINGS = {
-    "BRIDGE_PIXEL_ID": PIXEL,
-    "BRIDGE_ACCESS_TOKEN": TOKEN,
-    "BRIDGE_SECRET_KEY": SECRET,
-    "BRIDGE_GRAPH_URL": "http://127.0.0.1:9",
-}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and no settings but those of the test."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("BRIDGE_")]:
-        monkeypatch.delenv(name)
-    return tmp_path
-
-
-@pytest.fixture
-def settings(sandbox_process: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of an app beside an empty sandbox."""
-    asyncio.run(Sandbox(sandbox_process).reset())
-    values = {**SETTINGS, "BRIDGE_GRAPH_URL": sandbox_process}
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    return values
 
 
 def make_lead(event_id: str, **changes: Any) -> Delivery:
@@ -111,32 +82,13 @@ def count() -> dict[str, Any]:
     return {"waiting": counts.waiting, "dead": counts.dead} if counts else {}
 
 
-class Said:
-    """What a command wrote, and how it ended."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def call(*argv: str) -> Said:
-        code = main(argv)
-        return Said(code, *capsys.readouterr())
-
-    return call
-
-
-Run = Callable[..., Said]
-
-
 # Everywhere
 
 
 @pytest.mark.parametrize(
     "argv",
     [["check"], ["status"], ["dead"], ["dead", "list"], ["dead", "show"], ["dead", "retry"],
-     ["dead", "drop"], ["erase"], ["worker"], ["import"], ["explain"]],
+     ["dead", "drop"], ["erase"], ["worker"], ["import"], ["explain"], ["quality"], ["doctor"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_command_has_help(run: Run, argv: list[str]) -> None:
