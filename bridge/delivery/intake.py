@@ -64,7 +64,7 @@ class Intake:
                 continue
             if is_new:
                 self._figures.note_stored(destination, event, now, has_copy=destination in copied)
-            else:
+            elif not delivery.from_browser:  # scripts repeat what was not confirmed
                 self._figures.note(destination, event.event_name, DUPLICATE, now)
         return any(stored)
 

@@ -30,7 +30,9 @@ from bridge.figures.words import (
     VALUE,
     VALUE_UNIT,
     WITH,
-    list_identifiers,
+    Presence,
+    list_present,
+    note_presence,
 )
 from bridge.outbox.base import Figure, Outbox
 
@@ -41,10 +43,12 @@ MAX_VALUE = 10**10  # of one event; a higher one is a mistake that would hide al
 
 logger = logging.getLogger("bridge.figures")
 
-# Destination, event name, and the kind; or of a stored one its identifiers, and whether it has a
-# browser copy.
-_Counted = tuple[str, str, str]
-_Stored = tuple[str, str, tuple[str, ...], bool]
+_Counted = tuple[str, str, str]  # destination, event name, kind
+
+
+# What stored server copies have in common, so that each costs one look: destination, event name,
+# whether it has a browser copy, whether its address is IPv6, identifiers, currency.
+_Stored = tuple[str, str, bool, bool, Presence, str]
 
 
 class FigureCounter:
@@ -57,18 +61,19 @@ class FigureCounter:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._task: asyncio.Task[None] | None = None
-        self._day = 0
+        self._day = self._day_ends = 0
         self._names: set[str] = set()
         self._reasons: set[str] = set()
         self._counted: Counter[_Counted] = Counter()
-        self._stored: Counter[_Stored] = Counter()
+        self._stored: dict[_Stored, list[float]] = {}  # how many, and their value
         self._waiting: Counter[tuple[int, _Counted]] = Counter()  # of days before, or not written
 
     def note(
         self, destination: str, event_name: str, kind: str, now: float, number: int = 1
     ) -> None:
         """Count ``number`` of ``kind``, one of ``bridge.figures.words``."""
-        self._turn(now)
+        if now >= self._day_ends:
+            self._turn(now)
         self._counted[destination, _limit(self._names, event_name), kind] += number
 
     def note_stored(self, destination: str, event: Event, now: float, *, has_copy: bool) -> None:
@@ -80,12 +85,20 @@ class FigureCounter:
             now: Unix seconds.
             has_copy: Whether there is a browser copy, fired or still to be fired.
         """
-        self._turn(now)
-        name = _limit(self._names, event.event_name)
-        self._stored[destination, name, list_identifiers(event.user_data), has_copy] += 1
-        units, currency = _read_value(event.custom_data)
-        if units:
-            self._counted[destination, name, VALUE + currency] += units
+        if now >= self._day_ends:
+            self._turn(now)
+        # Plain tuples: a named one takes as long as all the rest.
+        name, user_data = event.event_name, event.user_data
+        value, currency = _read_value(event.custom_data)
+        ip = user_data.client_ip_address
+        has_ipv6 = ip is not None and ":" in ip
+        key = destination, name, has_copy, has_ipv6, note_presence(user_data), currency
+        entry = self._stored.get(key)
+        if entry is None:
+            key = destination, _limit(self._names, name), *key[2:]
+            entry = self._stored.setdefault(key, [0, 0])
+        entry[0] += 1
+        entry[1] += value
 
     def note_skipped(self, event_name: str, reason: str, now: float) -> None:
         """Count an event that nobody may be told of."""
@@ -139,23 +152,25 @@ class FigureCounter:
 
     def _turn(self, now: float) -> None:
         """Begin a new day."""
-        day = int(now // DAY)
-        if day != self._day:
-            self._fold()
-            self._names.clear()
-            self._reasons.clear()
-            self._day = day
+        self._fold()
+        self._names.clear()
+        self._reasons.clear()
+        self._day = int(now // DAY)
+        self._day_ends = (self._day + 1) * DAY
 
     def _fold(self) -> None:
         """Put what was counted today to what is to be written."""
         counted, self._counted = self._counted, Counter()
-        stored, self._stored = self._stored, Counter()
-        for (destination, name, identifiers, has_copy), number in stored.items():
-            kinds = [STORED, *(WITH + each for each in identifiers), *([EXPECTED] * has_copy)]
-            for kind in kinds:
-                counted[destination, name, kind] += number
-        for key, number in counted.items():
-            self._waiting[self._day, key] += number
+        stored, self._stored = self._stored, {}
+        for key, (number, value) in stored.items():
+            destination, name, has_copy, has_ipv6, presence, currency = key
+            present = list_present(presence, has_ipv6=has_ipv6)
+            for kind in (STORED, *(WITH + each for each in present), *([EXPECTED] * has_copy)):
+                counted[destination, name, kind] += int(number)
+            if units := round(value * VALUE_UNIT):
+                counted[destination, name, VALUE + currency] += units
+        for named, total in counted.items():
+            self._waiting[self._day, named] += total
 
 
 def _limit(known: set[str], name: str) -> str:
@@ -167,10 +182,12 @@ def _limit(known: set[str], name: str) -> str:
     return name
 
 
-def _read_value(custom_data: dict[str, Any]) -> tuple[int, str]:
-    """Return an event's value in ten-thousandths and its currency; 0 if it has none."""
-    value, currency = custom_data.get("value"), custom_data.get("currency")
-    if not isinstance(value, int | float) or not isinstance(currency, str):
+def _read_value(custom_data: dict[str, Any]) -> tuple[float, str]:
+    """Return an event's value and its currency; 0 if it has none."""
+    value = custom_data.get("value")
+    if type(value) is not float and type(value) is not int:
         return 0, ""
-    is_right = currency in CURRENCIES and abs(value) < MAX_VALUE
-    return (round(value * VALUE_UNIT), currency) if is_right else (0, "")
+    currency = custom_data.get("currency")
+    if type(currency) is str and currency in CURRENCIES and abs(value) < MAX_VALUE:
+        return value, currency
+    return 0, ""

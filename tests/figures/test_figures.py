@@ -20,7 +20,7 @@ from bridge import Bridge, BridgeMiddleware, OutboxError, identify, track
 from bridge.events.event import DAY, Event, UserData
 from bridge.figures.counter import MAX_NAMES, FigureCounter
 from bridge.figures.summary import Summary, summarize, summarize_days
-from bridge.figures.words import OTHER, list_identifiers
+from bridge.figures.words import OTHER, list_present, note_presence
 from bridge.outbox import Figure, SQLiteOutbox
 from tests.factories import NAVIGATION, NOW, make_bridge, make_client, make_meta
 from tests.servers import Sandbox
@@ -99,7 +99,7 @@ async def test_reported_event_has_its_copy(
     found = (await read(outbox))[META, "Lead"]
     assert (found.stored, found.duplicates, found.expected, found.copies) == (
         2,
-        1,
+        0,
         1,
         {"unknown": 1},
     )
@@ -212,10 +212,22 @@ async def test_value_is_added_up_where_it_is_one(
     assert found.value == value
 
 
-def test_ipv6_is_told_apart() -> None:
-    assert list_identifiers(UserData(client_ip_address="2001:db8::1"))[-1] == "ipv6"
-    assert "ipv6" not in list_identifiers(UserData(client_ip_address="93.184.216.34"))
-    assert list_identifiers(UserData()) == ()
+async def test_ipv6_is_told_apart(outbox: SQLiteOutbox) -> None:
+    counter = FigureCounter(outbox)
+    for ip in ("2001:db8::1", "93.184.216.34"):
+        event = make_event(user_data=UserData(client_ip_address=ip))
+        counter.note_stored(META, event, NOW, has_copy=False)
+    await counter.flush()
+    [found] = summarize(await outbox.figures(TODAY, TODAY))
+    assert found.coverage == {"client_ip_address": 2, "ipv6": 1}
+
+
+def test_identifiers_that_are_there_are_listed() -> None:
+    def find(**values: Any) -> list[str]:
+        return list_present(note_presence(UserData(**values)), has_ipv6=False)
+
+    assert find(client_ip_address="93.184.216.34", em=["a"]) == ["em", "client_ip_address"]
+    assert find() == []
 
 
 def test_delay_is_a_buckets_end() -> None:
