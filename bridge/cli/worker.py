@@ -35,7 +35,6 @@ async def _work(bridge: Bridge, deadline: float) -> None:
     with on_stop(stopped.set):
         # Not bridge.start(), which does nothing if the app's sender is off.
         bridge._sender.start()
-        bridge._metrics.publish()
         bridge._figures.start()
         names = ", ".join(destination.name for destination in bridge.destinations)
         _announce(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")

@@ -463,6 +463,35 @@ def test_worker_delivers_until_it_is_told_to_stop(
     assert sorted(len(action["server"]) for action in actions) == [1] * 20
 
 
+def test_worker_shows_its_metrics(
+    settings: dict[str, str], processes: list[subprocess.Popen[str]], folder: Path
+) -> None:
+    """Where a worker delivers, only a worker knows what was delivered."""
+    (folder / "counted.py").write_text(
+        textwrap.dedent("""
+        from opentelemetry import metrics
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import (
+            ConsoleMetricExporter, PeriodicExportingMetricReader,
+        )
+        from bridge import Bridge
+
+        reader = PeriodicExportingMetricReader(ConsoleMetricExporter())
+        metrics.set_meter_provider(MeterProvider([reader]))
+        bridge = Bridge.from_env()
+        """)
+    )
+    store(make_lead("1"))
+    worker = start("worker", "--app", "counted:bridge")
+    processes.append(worker)
+    assert worker.stdout is not None
+    assert worker.stdout.readline().startswith("delivers")
+    asyncio.run(Sandbox(settings["BRIDGE_GRAPH_URL"]).wait_for_server_copies(1))
+    worker.terminate()
+    said = worker.communicate(timeout=DEADLINE)[0]
+    assert "bridge.events.delivered" in said
+
+
 def test_worker_ends_at_its_deadline(
     settings: dict[str, str], processes: list[subprocess.Popen[str]]
 ) -> None:
