@@ -20,6 +20,7 @@ except ImportError:
 
 from bridge.cli.check import run_check
 from bridge.cli.dead import dead_letters
+from bridge.cli.doctor import run_doctor
 from bridge.cli.erase import erase_person
 from bridge.cli.explain import explain_event
 from bridge.cli.importing import import_events
@@ -39,6 +40,7 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
 )
 commands.command("check")(run_check)
+commands.command("doctor")(run_doctor)
 commands.command("status")(show_status)
 commands.command("quality")(show_quality)
 commands.add_typer(dead_letters, name="dead")

@@ -82,10 +82,15 @@ async def ask(client: httpx.AsyncClient, pixel: Meta) -> Quality | Unanswered:
         if isinstance(answer, Quality):
             return Quality(events=answer.events, is_plain=True)
     if isinstance(answer, Refusal):
-        kind = "fields" if _is_of_fields(answer) else answer.kind
-        remedy = _REMEDIES.get(kind, "ask again later")
-        return Unanswered(kind=kind, reason=answer.reason, remedy=remedy)
+        return explain_refusal(answer)
     return answer
+
+
+def explain_refusal(refusal: Refusal) -> Unanswered:
+    """Return why Graph did not answer, and what to do."""
+    kind = "fields" if _is_of_fields(refusal) else refusal.kind
+    remedy = _REMEDIES.get(kind, "ask again later")
+    return Unanswered(kind=kind, reason=refusal.reason, remedy=remedy)
 
 
 def _is_of_fields(answer: Quality | Unanswered | Refusal) -> bool:
