@@ -259,8 +259,9 @@ async def test_page_that_caches_may_keep_has_no_cookies(app: App) -> None:
     assert "caches may keep it" in found.text
 
 
-async def test_script_that_browsers_may_not_keep(app: App) -> None:
-    app.late = {"cache-control": "no-store"}
+@pytest.mark.parametrize("caching", ["no-store", ""], ids=["no-store", "none"])
+async def test_script_that_browsers_may_not_keep(app: App, caching: str) -> None:
+    app.late = {"cache-control": caching}
     assert "each page loads it again" in wrong(await app.examine())["script"]
 
 
