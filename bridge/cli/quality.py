@@ -19,6 +19,7 @@ from bridge.figures.summary import Summary, summarize
 from bridge.figures.words import IDENTIFIERS
 from bridge.outbox.base import FIGURE_DAYS
 from bridge.quality.advice import Advice, advise
+from bridge.quality.answer import EventQuality
 from bridge.quality.comparison import Comparison, Row, compare
 from bridge.quality.question import Quality, Unanswered, ask_all
 from bridge.quality.thresholds import Thresholds, find_crossed, is_undecided
@@ -141,26 +142,34 @@ def _say_answer(answer: Quality | Unanswered | None) -> None:
 
 
 def _say_events(comparison: Comparison) -> None:
-    columns = ["event", "stored", "delivered", "dead", "p95", "browser copy", "value"]
-    has_meta = any(row.meta for row in comparison.rows)
-    if has_meta:
-        columns += ["EMQ", "covered", "merged", "fresh"]
-    rows = []
-    for row in comparison.rows:
-        ours, meta = row.ours, row.meta
-        numbers = [f"{each:,}" for each in (ours.stored, ours.delivered, ours.dead)]
-        cells = [row.event_name, *numbers, _write_delay(ours), _write_copies(row)]
-        cells.append(", ".join(f"{sum_:,.2f} {name}" for name, sum_ in ours.value.items()) or "-")
-        if has_meta:
-            goal = f" of {meta.goal:g}" if meta and meta.goal is not None else ""
-            cells += [
-                _write(meta.score if meta else None, unit=""),
-                _write(meta.coverage if meta else None) + goal,
-                _write(meta.merged if meta else None),
-                (meta.freshness.replace("_", " ") if meta else "") or "-",
-            ]
-        rows.append(cells)
+    """Write what we did with the events, and what Meta says of them."""
+    rows = [
+        (
+            row.event_name,
+            *(f"{each:,}" for each in (row.ours.stored, row.ours.delivered, row.ours.dead)),
+            _write_delay(row.ours),
+            _write_copies(row),
+            ", ".join(f"{total:,.2f} {name}" for name, total in row.ours.value.items()) or "-",
+        )
+        for row in comparison.rows
+    ]
+    columns = ("event", "stored", "delivered", "dead", "95 % in", "browser copy", "value")
     say_table(columns, rows)
+    metas = [row.meta for row in comparison.rows if row.meta is not None]
+    if metas:
+        say("")
+        say("In Meta's words; per cent of the browser's events")
+        columns = ("event", "EMQ of 10", "covered", "goal", "merged", "fresh", "more conversions")
+        say_table(columns, [_list_words(each) for each in metas])
+
+
+def _list_words(meta: EventQuality) -> tuple[str, ...]:
+    return (
+        meta.event_name,
+        *map(_write, (meta.score, meta.coverage, meta.goal, meta.merged)),
+        meta.freshness.replace("_", " ") or "-",
+        _write(meta.more_conversions),
+    )
 
 
 def _say_coverage(rows: Iterable[Row]) -> None:
@@ -205,8 +214,8 @@ def _say_keys(rows: Iterable[Row]) -> None:
         say_table(columns, table)
 
 
-def _write(value: float | None, *, unit: str = "") -> str:
-    return "-" if value is None else f"{round(value, 1):g}{unit}"
+def _write(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 1):g}"
 
 
 def _write_delay(ours: Summary) -> str:

@@ -1,12 +1,13 @@
 """Advice: what to change, in this project's words, most useful first. Pure.
 
-A rule looks at one event name and says at most one thing. Rules stand in the order of their use:
+A rule looks at one event name and says at most one thing, as a fact, a colon and a remedy; events
+with the same remedy share a line. Rules stand in the order of their use:
 what loses events comes before what merges them, and that before what matches people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -37,17 +38,17 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         destination: Whose figures say so.
-        event_name: Of which events; empty for all.
+        event_names: Of which events, the most frequent first; empty for all.
         text: What is so, and what to change.
     """
 
     destination: str
-    event_name: str = ""
+    event_names: tuple[str, ...] = ()
     text: str
 
     def __str__(self) -> str:
         """Return it as a line."""
-        about = f"{self.destination} {self.event_name}".strip()
+        about = f"{self.destination} {', '.join(self.event_names)}".strip()
         return f"{about}: {self.text}"
 
 
@@ -59,12 +60,23 @@ def advise(comparison: Comparison) -> list[Advice]:
         text = f"Meta's figures are missing: {answer.reason}; {answer.remedy}"
         advice.append(Advice(destination=comparison.destination, text=text))
     for rule in _RULES:
+        remedies: dict[str, dict[str, str]] = {}
         for row in comparison.rows:
-            if text := rule(row):
-                name = row.event_name
-                found = Advice(destination=comparison.destination, event_name=name, text=text)
-                advice.append(found)
+            fact, _, remedy = rule(row).partition(": ")
+            if fact:
+                remedies.setdefault(remedy, {})[row.event_name] = fact
+        for remedy, facts in remedies.items():
+            text = ": ".join(part for part in (_join(facts), remedy) if part)
+            names = tuple(facts)
+            advice.append(Advice(destination=comparison.destination, event_names=names, text=text))
     return advice
+
+
+def _join(facts: Mapping[str, str]) -> str:
+    """Return the facts of several events: one if they are the same, else each with its name."""
+    if len(set(facts.values())) == 1:
+        return next(iter(facts.values()))
+    return "; ".join(f"{fact} ({name})" for name, fact in facts.items())
 
 
 def _advise_of_lost(row: Row) -> str:

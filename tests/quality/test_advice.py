@@ -119,12 +119,23 @@ def test_most_useful_comes_first() -> None:
     first = make_ours("Purchase", coverage={**WELL, "em": 10}, dead=4)
     second = make_ours("Lead", lost=1)
     advice = advise(compare(META, [first, second], None))
-    assert [(each.event_name, each.text[:6]) for each in advice] == [
-        ("Lead", "1 were"),
-        ("Purchase", "4 beca"),
-        ("Purchase", "the e-"),
+    assert [(each.event_names, each.text[:6]) for each in advice] == [
+        (("Lead",), "1 were"),
+        (("Purchase",), "4 beca"),
+        (("Purchase",), "the e-"),
     ]
     assert str(advice[0]).startswith("meta:1 Lead: 1 were lost")
+
+
+def test_events_with_one_remedy_share_a_line() -> None:
+    weak = {**WELL, "client_ip_address": 0}
+    names = ("PageView", "Search")
+    [same] = advise(compare(META, [make_ours(name, coverage=weak) for name in names], None))
+    assert str(same).startswith("meta:1 PageView, Search: the visitor's address is known for 0 %: ")
+    better = make_ours("Lead", stored=50, coverage={**WELL, "client_ip_address": 20})
+    [each] = advise(compare(META, [make_ours("PageView", coverage=weak), better], None))
+    assert "known for 0 % (PageView); " in each.text
+    assert "known for 40 % (Lead): behind a proxy" in each.text
 
 
 def test_missing_figures_are_the_first_advice() -> None:
