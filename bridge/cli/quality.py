@@ -131,8 +131,7 @@ def _say_all(
 def _say_answer(answer: Quality | Unanswered | None) -> None:
     match answer:
         case Unanswered():
-            say(f"Meta's figures are missing: {answer.reason}")
-            say(f"  {answer.remedy}")
+            say("Meta's figures are missing; why, stands below")
         case Quality(events=()):
             say("Meta has no figures on it yet: they need some days of events")
         case Quality(is_plain=True):

@@ -34,7 +34,8 @@ class Markup(msgspec.Struct, frozen=True, kw_only=True):
 def read_markup(html: str, prefix: str) -> Markup:
     """Return what ``html`` says; our script is one below ``prefix``."""
     reader = _Reader(prefix)
-    reader.feed(html)
+    # Marked sections are none of HTML's, and the parser raises for those that it does not know.
+    reader.feed(html.replace("<![", "<!-"))
     return Markup(
         script=reader.script,
         nonce=reader.nonce,
