@@ -206,7 +206,7 @@ class Bridge:
         self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
         self._metrics = Metrics(self.destinations.names, self.counters)
-        self._figures = FigureCounter(self.outbox)
+        self._figures = FigureCounter(self.outbox, self._metrics.add)
         self._sender = Sender(
             self.outbox,
             self.destinations,

@@ -73,7 +73,7 @@ class Endpoints:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         names = [each.name for each in bridge.destinations]
-        self._health = Health(bridge.outbox, names, bridge._metrics.browser)
+        self._health = Health(bridge.outbox, names)
         self._app = Starlette(
             routes=[
                 Route("/bridge.js", self._serve_script),
@@ -277,7 +277,6 @@ class Endpoints:
 
     def _count_copy(self, destinations: Iterable[str], event_name: str, state: CopyState) -> None:
         self._bridge.counters[f"browser.{state}"] += 1
-        self._bridge._metrics.browser.note(state)
         self._bridge._figures.note_copy(destinations, event_name, state)
 
     # Guards

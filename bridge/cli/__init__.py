@@ -20,10 +20,12 @@ except ImportError:
 
 from bridge.cli.check import run_check
 from bridge.cli.dead import dead_letters
+from bridge.cli.doctor import run_doctor
 from bridge.cli.erase import erase_person
 from bridge.cli.explain import explain_event
 from bridge.cli.importing import import_events
 from bridge.cli.process import flush_all, open_closed
+from bridge.cli.quality import show_quality
 from bridge.cli.sandbox import run_sandbox
 from bridge.cli.status import show_status
 from bridge.cli.worker import run_worker
@@ -38,7 +40,9 @@ commands = typer.Typer(
     pretty_exceptions_enable=False,
 )
 commands.command("check")(run_check)
+commands.command("doctor")(run_doctor)
 commands.command("status")(show_status)
+commands.command("quality")(show_quality)
 commands.add_typer(dead_letters, name="dead")
 commands.command("erase")(erase_person)
 commands.command("worker")(run_worker)

@@ -7,6 +7,7 @@ import gzip
 import time
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
@@ -31,9 +32,9 @@ class AnswerError(Exception):
     """The answer cannot be read: it is too large, or has an encoding that we did not ask for."""
 
 
-# A bad address raises various errors: httpx's InvalidURL is not an HTTPError, a port over 65535
-# raises an OverflowError in a group, a label over 63 characters a UnicodeError.
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, AnswerError, ExceptionGroup)
+# What ``fetch`` raises. A bad address raises various errors: httpx's InvalidURL is no HTTPError, a
+# port over 65535 raises an OverflowError in a group, a label over 63 characters a UnicodeError.
+FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, AnswerError, ExceptionGroup)
 
 
 async def exchange(
@@ -53,15 +54,15 @@ async def send(client: httpx.AsyncClient, destination: Destination, request: Req
             if destination.limits.accepts_gzip and len(request.content) >= MIN_GZIP:
                 content = await asyncio.to_thread(gzip.compress, request.content, GZIP_LEVEL)
                 headers = {**request.headers, "content-encoding": "gzip"}
-                request = Request(url=request.url, content=content, headers=headers)
-            answer = await _post_again(client, request)
-    except _FAILURES as error:
+                request = replace(request, content=content, headers=headers)
+            answer = await _fetch_again(client, request)
+    except FAILURES as error:
         detail = f": {error}" if isinstance(error, AnswerError) else ""
         return Retry(f"{type(error).__name__} at {request.url}{detail}")
     return destination.read_response(*answer)
 
 
-async def _post_again(
+async def _fetch_again(
     client: httpx.AsyncClient, request: Request
 ) -> tuple[int, httpx.Headers, bytes]:
     """Post; once more, and at once, if the connection had been closed while it was idle.
@@ -72,42 +73,45 @@ async def _post_again(
     before any answer. The events keep their ids, so what arrived twice counts once.
     """
     try:
-        return await _post(client, request)
+        return await fetch(client, request)
     except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-        return await _post(client, request)
+        return await fetch(client, request)
 
 
-async def _post(client: httpx.AsyncClient, request: Request) -> tuple[int, httpx.Headers, bytes]:
-    """Return status, headers and body of the answer.
+async def fetch(
+    client: httpx.AsyncClient, request: Request, *, max_bytes: int = MAX_ANSWER
+) -> tuple[int, httpx.Headers, bytes]:
+    """Return status, headers and body of the answer to ``request``.
 
     Raises:
-        AnswerError: The body is over 64 KiB, or has an encoding that we did not ask for.
+        AnswerError: The body is over ``max_bytes``, or has an encoding that we did not ask for.
     """
     # Ask for an uncompressed answer, and unpack by hand if it is compressed all the same: httpx
     # unpacks without a limit, and a few kilobytes may be a bomb.
     headers = {**request.headers, "accept-encoding": "identity"}
     async with client.stream(
-        "POST", request.url, content=request.content, headers=headers
+        request.method, request.url, content=request.content, headers=headers
     ) as response:
         content = bytearray()
         async for chunk in response.aiter_raw():
             content += chunk
-            if len(content) > MAX_ANSWER:
-                raise AnswerError(f"more than {MAX_ANSWER} bytes")
+            if len(content) > max_bytes:
+                raise AnswerError(f"more than {max_bytes} bytes")
         encoding = response.headers.get("content-encoding", "").strip().lower()
-        return response.status_code, response.headers, _decompress(encoding, bytes(content))
+        plain = _decompress(encoding, bytes(content), max_bytes)
+        return response.status_code, response.headers, plain
 
 
-def _decompress(encoding: str, content: bytes) -> bytes:
+def _decompress(encoding: str, content: bytes, max_bytes: int) -> bytes:
     if encoding in ("", "identity"):
         return content
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise AnswerError(f"content-encoding {encoding[:20]!r}")
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     try:
-        plain = unpacker.decompress(content, MAX_ANSWER)
+        plain = unpacker.decompress(content, max_bytes)
     except zlib.error as error:
         raise AnswerError(f"not {encoding}") from error
     if not unpacker.eof:
-        raise AnswerError(f"cut off, or more than {MAX_ANSWER} bytes unpacked")
+        raise AnswerError(f"cut off, or more than {max_bytes} bytes unpacked")
     return plain

@@ -1,5 +1,7 @@
 """Health: what a readiness probe may see of the outbox and the destinations.
 
+All of it comes from the outbox, so that each process of each machine says the same.
+
 Anybody may ask, so the answer has nothing that a competitor or an attacker could use: no totals of
 what was delivered, and none of Meta's words, which may quote a token. Pixel ids are public: each
 page contains them.
@@ -13,16 +15,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import msgspec
 
-from bridge.delivery.metrics import BrowserCopies
+from bridge.browser.words import CopyState
 from bridge.delivery.orphans import find_orphans
 from bridge.destinations.base import FAULTS
 from bridge.errors import OutboxError
-from bridge.outbox.base import Circuit, CircuitState, Counts, Outbox
+from bridge.events.event import DAY
+from bridge.figures.summary import summarize
+from bridge.outbox.base import Circuit, CircuitState, Counts, Figure, Outbox
 
 CACHE_SECONDS = 1.5  # for which an answer is given again, however often somebody asks
 DEADLINE = 2.0  # seconds that reading the outbox may take
@@ -75,7 +80,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             for a destination that is not configured (another app may share the outbox);
             ``failing`` if the outbox is broken.
         unconfigured: What waits for destinations that were removed or renamed, if anything.
-        browser: Shares of the last browser copies, 0 to 1: ``sent``, ``blocked``, ``unknown``.
+        browser: Shares of the browser copies of today and yesterday (UTC), 0 to 1: ``sent``,
+            ``blocked``, ``unknown``; ``None`` if scripts reported none.
     """
 
     status: Literal["ok", "degraded", "failing"]
@@ -91,9 +97,8 @@ FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
 class Health:
     """Reads the outbox for probes: once at a time, and at most every 1.5 seconds."""
 
-    def __init__(self, outbox: Outbox, destinations: Sequence[str], browser: BrowserCopies) -> None:
+    def __init__(self, outbox: Outbox, destinations: Sequence[str]) -> None:
         self._outbox = outbox
-        self._browser = browser
         self._destinations = tuple(destinations)
         self._reading: asyncio.Task[Report] | None = None
         self._asked_at = 0.0
@@ -114,6 +119,8 @@ class Health:
             now = time.time()
             counts = await self._outbox.count(now)
             circuits = await self._outbox.circuits()
+            today = int(now // DAY)
+            figures = await self._outbox.figures(today - 1, today)
         except OutboxError as error:
             logger.error("health: %s", error)
             return FAILING
@@ -132,11 +139,22 @@ class Health:
             status="ok" if well else "degraded",
             outbox=OutboxHealth(True),
             destinations=destinations,
-            browser=self._browser.read_shares(),
+            browser=_read_shares(figures),
             unconfigured=Unconfigured(waiting=waiting, oldest_seconds=age)
             if waiting
             else msgspec.UNSET,
         )
+
+
+def _read_shares(figures: Iterable[Figure]) -> dict[str, float] | None:
+    """Return the share of each state of browser copies; ``None`` if there are none."""
+    copies: Counter[str] = Counter()
+    for summary in summarize(figures):
+        copies.update(summary.copies)
+    total = sum(copies[state] for state in get_args(CopyState))
+    if not total:
+        return None
+    return {state: round(copies[state] / total, 3) for state in get_args(CopyState)}
 
 
 def _describe(counts: Counts, circuit: Circuit | None, now: float) -> DestinationHealth:

@@ -201,7 +201,8 @@ class Sender:
     async def _measure(self) -> None:
         """Count the outbox, for the gauges."""
         now = time.time()
-        self.metrics.set_depths(await self._outbox.count(now), now)
+        counts = await self._outbox.count(now)
+        self.metrics.set_depths(counts, await self._outbox.circuits(), now)
 
     async def _drop_old(self) -> None:
         """Delete dead letters that nobody revived in time."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bridge.events.catalog import NOTHING, Catalog, Translated
 from bridge.events.event import Event
@@ -18,17 +18,19 @@ from bridge.visitor.identity import Identity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP POST, ready to send.
+    """One HTTP request, ready to send.
 
     Attributes:
         url: Holds no secret.
         content: The body. It may hold the access token, so it is never shown.
-        headers: Values by lower-case name.
+        headers: Values by lower-case name; never shown either.
+        method: ``POST`` for what sends events.
     """
 
     url: str
     content: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    method: Literal["GET", "POST"] = "POST"
 
 
 class EncodingContext(NamedTuple):

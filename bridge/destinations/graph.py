@@ -70,6 +70,21 @@ class _GraphError(NamedTuple):
         return f"{number}: {words} (fbtrace_id {trace})"
 
 
+class Refusal(NamedTuple):
+    """Why Graph does not answer a question.
+
+    Attributes:
+        kind: ``token``, ``permission``, ``account``, ``limit`` and so on; ``event`` is an invalid
+            parameter.
+        code: Graph's error code.
+        reason: Code and Meta's words, without the token.
+    """
+
+    kind: str
+    code: int
+    reason: str
+
+
 class Usage(NamedTuple):
     """What Meta's usage headers say.
 
@@ -106,6 +121,19 @@ def read_answer(status: int, headers: Mapping[str, str], content: bytes, *, secr
     if status == 200 and received is not None:
         return Accepted(_slow_down(usage), received)
     return Retry(f"HTTP {status} without events_received", after)
+
+
+def read_refusal(status: int, content: bytes, *, secret: str) -> Refusal | None:
+    """Return the error in an answer of Graph; ``None`` if it holds none. Never raises."""
+    try:
+        answer = json.loads(content.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        return None
+    found = _read_error(error)
+    return Refusal(_classify(found, status), found.code, found.describe(secret))
 
 
 def _read_error(error: dict[str, Any]) -> _GraphError:

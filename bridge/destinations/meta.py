@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.datastructures import Secret
@@ -22,7 +23,7 @@ from bridge.destinations.base import (
     Request,
     Verdict,
 )
-from bridge.destinations.graph import read_answer
+from bridge.destinations.graph import Refusal, read_answer, read_refusal
 from bridge.destinations.http import check_base_url, describe
 from bridge.errors import ConfigError, UsageError
 from bridge.events.event import Event, UserData
@@ -80,7 +81,9 @@ class Meta(Destination):
             )
         self.name = f"meta:{self.pixel_id}"
         self._access_token = str(access_token).strip()
-        self._url = f"{graph_url.rstrip('/')}/{api_version}/{self.pixel_id}/events"
+        base = f"{graph_url.rstrip('/')}/{api_version}"
+        self._url = f"{base}/{self.pixel_id}/events"
+        self._quality_url = f"{base}/dataset_quality"
         self._parameters = {"access_token": self._access_token}
         if test_event_code:
             self._parameters["test_event_code"] = test_event_code
@@ -132,6 +135,20 @@ class Meta(Destination):
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
         """Return what Meta's answer means for the whole request."""
         return read_answer(status, headers, content, secret=self._access_token)
+
+    def build_quality_request(self, fields: str) -> Request:
+        """Return the GET of Meta's own figures on this dataset; its token is in a header."""
+        query = urlencode({"dataset_id": self.pixel_id, "fields": fields})
+        return Request(
+            url=f"{self._quality_url}?{query}",
+            content=b"",
+            headers={"authorization": f"Bearer {self._access_token}"},
+            method="GET",
+        )
+
+    def read_refusal(self, status: int, content: bytes) -> Refusal | None:
+        """Return why Graph does not answer a question; ``None`` if it does."""
+        return read_refusal(status, content, secret=self._access_token)
 
     def build_check(self, now: float, test_event_code: str | None) -> Check:
         """Return a request with one test event, if there is a test event code."""

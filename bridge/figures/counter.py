@@ -11,7 +11,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from typing import Any
 
@@ -56,10 +56,14 @@ class FigureCounter:
 
     Args:
         outbox: Keeps the figures of all processes.
+        tell: Called with what was counted, every ten seconds.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(
+        self, outbox: Outbox, tell: Callable[[Mapping[_Counted, int]], None] | None = None
+    ) -> None:
         self._outbox = outbox
+        self._tell = tell
         self._task: asyncio.Task[None] | None = None
         self._day = self._day_ends = 0
         self._names: set[str] = set()
@@ -169,6 +173,8 @@ class FigureCounter:
                 counted[destination, name, kind] += int(number)
             if units := round(value * VALUE_UNIT):
                 counted[destination, name, VALUE + currency] += units
+        if self._tell is not None and counted:
+            self._tell(counted)
         for named, total in counted.items():
             self._waiting[self._day, named] += total
 

@@ -21,7 +21,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from bridge.errors import ConfigError, OutboxFullError
 
@@ -309,6 +309,29 @@ class Outbox(Protocol):
 
     async def close(self) -> None:
         """Close the engine's connections; the next call opens them again. Nothing is deleted."""
+        ...
+
+
+class Weakness(NamedTuple):
+    """A setting with which an engine loses what was stored, or shows it to others.
+
+    Attributes:
+        text: What is so.
+        remedy: What to change.
+        is_serious: Whether the outbox's promise is broken; else it may be meant so.
+    """
+
+    text: str
+    remedy: str
+    is_serious: bool
+
+
+@runtime_checkable
+class Inspected(Protocol):
+    """An outbox that knows whether its engine is set up to keep what is stored."""
+
+    async def find_weaknesses(self) -> list[Weakness]:
+        """Return what is weak, where that can be known; raises ``OutboxError`` as an outbox."""
         ...
 
 

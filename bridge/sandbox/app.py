@@ -23,6 +23,7 @@ from bridge.sandbox.faults import Fault, FaultMiddleware, Faults
 from bridge.sandbox.graph import MAX_BODY_BYTES, Accepted, judge, parse_body
 from bridge.sandbox.guard import GuardMiddleware
 from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
+from bridge.sandbox.quality import Shortfall, answer_quality
 from bridge.sandbox.refusal import Refusal
 from bridge.sandbox.segment import BATCHES, MAX_BATCH_BYTES, TYPES
 from bridge.sandbox.segment_source import Source
@@ -99,6 +100,29 @@ class Sandbox:
                 return Refusal(message=f"Param {field} is refused on demand", field=field)
         return verdict
 
+    async def show_quality(self, request: Request) -> Response:
+        """Answer with the figures of a dataset, as Meta's Dataset Quality API does."""
+        fault: Fault | None = request.scope.get("sandbox.fault")
+        shortfall = Shortfall()
+        if fault is not None:
+            shortfall = Shortfall(
+                unknown=frozenset(fault.unknown),
+                without=frozenset(fault.without),
+                as_text=fault.as_text,
+            )
+        answer = answer_quality(
+            request.path_params["version"],
+            request.query_params,
+            _read_token(request, {}),
+            self.ledger.list_actions(),
+            pixel_ids=self.pixel_ids,
+            access_token=self.access_token,
+            shortfall=shortfall,
+        )
+        if isinstance(answer, Refusal):
+            return _json(answer.to_json("A" + secrets.token_urlsafe(16)), answer.status)
+        return _json(answer)
+
     async def receive_messages(self, request: Request) -> Response:
         """Accept one message or a batch of them, as Segment's HTTP Tracking API does."""
         body = await _read_body(request, MAX_BATCH_BYTES)
@@ -118,7 +142,10 @@ class Sandbox:
             except ValueError:
                 self.ledger.count("malformed_hits")
         if request.method in ("GET", "POST") and params:
-            copy = parse_hit(params, request.method, request.headers, time.time())
+            client_ip = request.client.host if request.client else None
+            copy = parse_hit(
+                params, request.method, request.headers, time.time(), client_ip=client_ip
+            )
             if copy is None:
                 self.ledger.count("malformed_hits")
             else:
@@ -217,6 +244,7 @@ def create_app(
             Route("/api/stream", sandbox.stream),
             Route("/api/faults", sandbox.change_faults, methods=["GET", "POST", "DELETE"]),
             *(Route(path, sandbox.receive_messages, methods=["POST"]) for path in calls),
+            Route("/{version}/dataset_quality", sandbox.show_quality, methods=["GET"]),
             Route("/{version}/{pixel_id}/events", sandbox.receive_events, methods=["POST"]),
         ],
         middleware=[

@@ -49,7 +49,12 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_hit(
-    params: Mapping[str, str], method: str, headers: Mapping[str, str], now: float
+    params: Mapping[str, str],
+    method: str,
+    headers: Mapping[str, str],
+    now: float,
+    *,
+    client_ip: str | None = None,
 ) -> Copy | None:
     """Return the browser copy in a hit's parameters, or ``None`` if it names no pixel or event."""
     if not params.get("id") or not params.get("ev"):
@@ -68,6 +73,7 @@ def parse_hit(
         "method": method,
         "user_agent": headers.get("user-agent"),
         "referer": headers.get("referer"),
+        "client_ip": client_ip,
         "params": dict(params),
     }
     return Copy(

@@ -10,6 +10,8 @@ from msgspec import Meta
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bridge.sandbox.refusal import Refusal
+
 POLL = 0.1  # seconds between looks at whether the client or the server is leaving
 MAX_PAD = 64 * 1024 * 1024  # bytes
 DEFAULT_BODIES = {
@@ -17,14 +19,22 @@ DEFAULT_BODIES = {
     b'"code":2,"is_transient":true,"fbtrace_id":"sandbox-fault"}}',
     "segment": b'{"success":false}',
 }
+# Graph's words by its codes.
+_CODES = {
+    4: "Application request limit reached",
+    10: "Application does not have permission for this action",
+    190: "Error validating access token: The session is invalid because it was changed",
+    200: "Permissions error",
+}
+DEFAULT_BODIES["quality"] = DEFAULT_BODIES["events"]
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A failure of the next requests.
 
     Attributes:
-        path: Which requests: the Graph endpoint, the pixel's hits, the library, its configuration,
-            Segment's calls.
+        path: Which requests: the Graph endpoint, its figures of quality, the pixel's hits, the
+            library, its configuration, Segment's calls.
         times: How many requests fail; ``None`` until cleared.
         status, headers, body: The answer instead of the real one; 500 if no other field is set.
         delay: Seconds to wait before anything else.
@@ -35,10 +45,14 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         trickle: Seconds between the bytes of the real answer's body.
         add_headers: Headers added to those of the real answer.
         refuse: The event that Graph refuses the batch for, by index or by event id.
+        code: Graph's error code in the answer instead of the real one, such as 10, 190 or 200.
+        unknown: Fields of quality that the dataset does not know.
+        without: Blocks that the figures of quality lack.
+        as_text: Whether numbers of quality come as text.
         after: Do the work first, then fail: the answer is lost, not the request.
     """
 
-    path: Literal["events", "tr", "fbevents", "config", "segment"]
+    path: Literal["events", "quality", "tr", "fbevents", "config", "segment"]
     times: Annotated[int, Meta(ge=1)] | None = 1
     status: Annotated[int, Meta(ge=200, le=599)] | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
@@ -51,18 +65,32 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     trickle: Annotated[float, Meta(ge=0)] = 0.0
     add_headers: dict[str, str] = msgspec.field(default_factory=dict)
     refuse: int | str | None = None
+    code: int | None = None
+    unknown: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    as_text: bool = False
     after: bool = False
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for fields that do not go together."""
         if self.refuse is not None and self.path != "events":
             raise ValueError(f"refuse is for the path events, got {self.path}")
+        if self.code is not None and self.path not in ("events", "quality"):
+            raise ValueError(f"code is for the paths events and quality, got {self.path}")
+        if self.falls_short and self.path != "quality":
+            raise ValueError(f"unknown, without and as_text are for quality, got {self.path}")
 
     @property
     def answers(self) -> bool:
         """Whether it gives an answer of its own instead of the real one."""
-        others = self.delay or self.changes or self.refuse is not None
-        return self.status is not None or self.body is not None or not others
+        others = self.delay or self.changes or self.refuse is not None or self.falls_short
+        own = (self.status, self.body, self.code)
+        return any(each is not None for each in own) or not others
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether the answer says less than it could."""
+        return bool(self.unknown or self.without or self.as_text)
 
     @property
     def changes(self) -> bool:
@@ -117,6 +145,7 @@ class FaultMiddleware:
         if fault.refuse is not None:
             scope["sandbox.refuse"] = fault
         else:
+            scope["sandbox.fault"] = fault
             self.faults.use(fault)
         if fault.delay:
             await asyncio.sleep(fault.delay)
@@ -145,6 +174,8 @@ def name_path(scope: Scope) -> str:
     path = scope["path"]
     if path.endswith("/events") and path.startswith("/v"):
         return "events"
+    if path.endswith("/dataset_quality"):
+        return "quality"
     if path in ("/tr", "/tr/"):
         return "tr"
     if path.endswith("/fbevents.js"):
@@ -204,6 +235,10 @@ async def _discard(message: Message) -> None:
 def _build_answer(fault: Fault) -> Response:
     status = fault.status or (200 if fault.body is not None else 500)
     default = DEFAULT_BODIES.get(fault.path, b"")
+    if fault.code is not None:
+        refusal = Refusal(code=fault.code, message=_CODES.get(fault.code, "Refused on demand"))
+        status = fault.status or refusal.status
+        default = msgspec.json.encode(refusal.to_json("sandbox-fault"))
     body = default if fault.body is None else fault.body.encode()
     headers = {
         "content-type": "application/json" if default else "text/plain",

@@ -102,8 +102,21 @@ def judge(
 
     Source: Meta, "Using the API": if any event is invalid, the entire batch is rejected.
     """
-    refusal = next(_check_call(version, pixel_id, token, pixel_ids, access_token), None)
+    refusal = check_caller(version, pixel_id, token, pixel_ids, access_token)
     return refusal or judge_params(params, now)
+
+
+def check_caller(
+    version: str,
+    pixel_id: str,
+    token: str | None,
+    pixel_ids: Collection[str],
+    access_token: str,
+    *,
+    method: str = "post",
+) -> Refusal | None:
+    """Return why Graph does not listen to this caller; ``None`` if it does."""
+    return next(_check_call(version, pixel_id, token, pixel_ids, access_token, method), None)
 
 
 def judge_params(params: Mapping[str, Any], now: float) -> Accepted | Refusal:
@@ -128,6 +141,7 @@ def _check_call(
     token: str | None,
     pixel_ids: Collection[str],
     access_token: str,
+    method: str,
 ) -> Iterator[Refusal]:
     """Source: Meta, "Graph API: Versioning" and "Graph API: Handling Errors"."""
     match = _VERSION.fullmatch(version)
@@ -147,8 +161,8 @@ def _check_call(
             subcode=33,
             type="GraphMethodException",
             message=(
-                f"Unsupported post request. Object with ID '{pixel_id}' does not exist, cannot be "
-                "loaded due to missing permissions, or does not support this operation"
+                f"Unsupported {method} request. Object with ID '{pixel_id}' does not exist, "
+                "cannot be loaded due to missing permissions, or does not support this operation"
             ),
         )
 

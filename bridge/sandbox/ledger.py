@@ -106,6 +106,10 @@ class Ledger:
         self.version += 1
         self._counters[name] += 1
 
+    def list_actions(self) -> list[Action]:
+        """Return the actions that are kept with their bodies, oldest first."""
+        return list(self._actions)
+
     def report(self, limit: int = MAX_ACTIONS) -> dict[str, Any]:
         """Return everything that is kept, newest first, as the API and the events page show it.
 

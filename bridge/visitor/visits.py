@@ -91,6 +91,11 @@ class Visits:
         self._counters = counters
         self._has_warned = False
 
+    @property
+    def is_granted(self) -> bool:
+        """Whether events of a visitor who has not chosen are sent."""
+        return self._consent.default in SENDING_STATES
+
     def decide(self, capture: Capture, choice: str | None) -> ConsentState:
         """Return what may be done, with ``choice`` as the visitor's own."""
         gpc, lowered = capture.asks_for_privacy, capture.cookies.lowered

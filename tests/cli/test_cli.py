@@ -23,41 +23,12 @@ from typing import Any
 
 import pytest
 
-from bridge.cli import main
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox import Circuit, Delivery, SQLiteOutbox
 from bridge.outbox.base import build_subjects
+from tests.cli.commands import META, PIXEL, SETTINGS, TOKEN, Run
 from tests.factories import SECRET, unix_now
 from tests.servers import DEADLINE, POLL, ROOT, Sandbox
-
-PIXEL = "1234567890123456"
-META = f"meta:{PIXEL}"
-TOKEN = "sandbox-token"
-SETTINGS = {
-    "BRIDGE_PIXEL_ID": PIXEL,
-    "BRIDGE_ACCESS_TOKEN": TOKEN,
-    "BRIDGE_SECRET_KEY": SECRET,
-    "BRIDGE_GRAPH_URL": "http://127.0.0.1:9",
-}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and no settings but those of the test."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("BRIDGE_")]:
-        monkeypatch.delenv(name)
-    return tmp_path
-
-
-@pytest.fixture
-def settings(sandbox_process: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of an app beside an empty sandbox."""
-    asyncio.run(Sandbox(sandbox_process).reset())
-    values = {**SETTINGS, "BRIDGE_GRAPH_URL": sandbox_process}
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    return values
 
 
 def make_lead(event_id: str, **changes: Any) -> Delivery:
@@ -111,32 +82,13 @@ def count() -> dict[str, Any]:
     return {"waiting": counts.waiting, "dead": counts.dead} if counts else {}
 
 
-class Said:
-    """What a command wrote, and how it ended."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    def call(*argv: str) -> Said:
-        code = main(argv)
-        return Said(code, *capsys.readouterr())
-
-    return call
-
-
-Run = Callable[..., Said]
-
-
 # Everywhere
 
 
 @pytest.mark.parametrize(
     "argv",
     [["check"], ["status"], ["dead"], ["dead", "list"], ["dead", "show"], ["dead", "retry"],
-     ["dead", "drop"], ["erase"], ["worker"], ["import"], ["explain"]],
+     ["dead", "drop"], ["erase"], ["worker"], ["import"], ["explain"], ["quality"], ["doctor"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_command_has_help(run: Run, argv: list[str]) -> None:
@@ -509,6 +461,35 @@ def test_worker_delivers_until_it_is_told_to_stop(
         assert err == ""
     actions = asyncio.run(Sandbox(settings["BRIDGE_GRAPH_URL"]).actions())
     assert sorted(len(action["server"]) for action in actions) == [1] * 20
+
+
+def test_worker_shows_its_metrics(
+    settings: dict[str, str], processes: list[subprocess.Popen[str]], folder: Path
+) -> None:
+    """Where a worker delivers, only a worker knows what was delivered."""
+    (folder / "counted.py").write_text(
+        textwrap.dedent("""
+        from opentelemetry import metrics
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import (
+            ConsoleMetricExporter, PeriodicExportingMetricReader,
+        )
+        from bridge import Bridge
+
+        reader = PeriodicExportingMetricReader(ConsoleMetricExporter())
+        metrics.set_meter_provider(MeterProvider([reader]))
+        bridge = Bridge.from_env()
+        """)
+    )
+    store(make_lead("1"))
+    worker = start("worker", "--app", "counted:bridge")
+    processes.append(worker)
+    assert worker.stdout is not None
+    assert worker.stdout.readline().startswith("delivers")
+    asyncio.run(Sandbox(settings["BRIDGE_GRAPH_URL"]).wait_for_server_copies(1))
+    worker.terminate()
+    said = worker.communicate(timeout=DEADLINE)[0]
+    assert "bridge.events.delivered" in said
 
 
 def test_worker_ends_at_its_deadline(

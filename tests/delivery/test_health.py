@@ -145,6 +145,26 @@ async def test_broken_outbox_fails(
     assert (await client.get(HEALTH)).status_code == 200
 
 
+async def test_every_process_says_the_same_of_browser_copies(tmp_path: Path) -> None:
+    """Two workers on one file: what scripts told the one, the other knows."""
+    workers = [
+        make_bridge(SQLiteOutbox(tmp_path / "shared.db"), run_sender=False) for _ in range(2)
+    ]
+    for state in ("sent", "sent", "blocked"):
+        workers[0]._figures.note_copy([META], "Purchase", state)
+    workers[1]._figures.note_copy([META], "Lead", "unknown")
+    for each in workers:
+        await each._figures.flush()
+    answers = [
+        (await make_client(BridgeMiddleware(Starlette(), bridge=each)).get(HEALTH)).json()
+        for each in workers
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0]["browser"] == {"sent": 0.5, "blocked": 0.25, "unknown": 0.25}
+    for each in workers:
+        await each.stop(deadline=0)
+
+
 async def test_hanging_outbox_fails_and_is_asked_once(
     client: httpx.AsyncClient, outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,12 +10,32 @@ import pytest
 from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
 
 import bridge.delivery.metrics
-from bridge import OutboxError
-from bridge.delivery.metrics import BROWSER, COUNTERS, GAUGES, LATENCY, Metrics
-from bridge.outbox import Counts, Delivery, SQLiteOutbox
-from tests.factories import NAVIGATION, NOW, make_bridge, make_meta, make_scope, make_visitor
+from bridge import BridgeMiddleware, OutboxError
+from bridge.delivery.metrics import (
+    COUNTERS,
+    GAUGES,
+    INSTRUMENTS,
+    LATENCY,
+    MAX_LABELS,
+    Metrics,
+)
+from bridge.figures.words import STORED
+from bridge.outbox import Circuit, Counts, Delivery, SQLiteOutbox
+from tests.factories import (
+    NAVIGATION,
+    NOW,
+    make_bridge,
+    make_client,
+    make_meta,
+    make_scope,
+    make_visitor,
+    unix_now,
+)
 from tests.servers import ROOT, Sandbox, poll
 
 META = "meta:1234567890123456"
@@ -37,20 +57,35 @@ def reader(only_reader: InMemoryMetricReader) -> InMemoryMetricReader:
     return only_reader
 
 
-def collect(reader: InMemoryMetricReader, destination: str) -> dict[str, Any]:
-    """The data points of ``destination`` by instrument; each has that one attribute."""
+ATTRIBUTES = {each.name: set(each.attributes) for each in INSTRUMENTS}
+
+
+def collect_all(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
+    """All data points by instrument; each has the attributes that its instrument promises."""
     data: Any = reader.get_metrics_data()
-    points = {}
+    points: dict[str, list[Any]] = {}
     for resource in data.resource_metrics if data else ():
         for scope in resource.scope_metrics:
-            if scope.scope.name != "bridge":
-                continue
-            for metric in scope.metrics:
+            for metric in scope.metrics if scope.scope.name == "bridge" else ():
+                points[metric.name] = list(metric.data.data_points)
                 for point in metric.data.data_points:
-                    assert set(point.attributes) == {"destination"}
-                    if point.attributes["destination"] == destination:
-                        points[metric.name] = point
+                    assert set(point.attributes) == ATTRIBUTES[metric.name], metric.name
     return points
+
+
+def collect(reader: InMemoryMetricReader, destination: str) -> dict[str, Any]:
+    """The one data point of ``destination`` by instrument, where it has one."""
+    found = {
+        name: [each for each in points if each.attributes.get("destination") == destination]
+        for name, points in collect_all(reader).items()
+    }
+    return {name: points[0] for name, points in found.items() if len(points) == 1}
+
+
+def read(reader: InMemoryMetricReader, name: str, *attributes: str) -> dict[Any, float]:
+    """The values of one instrument, by some of its attributes."""
+    points = collect_all(reader)[name]
+    return {tuple(p.attributes[each] for each in attributes): p.value for p in points}
 
 
 async def test_events_are_counted_from_the_call_to_the_answer(
@@ -73,11 +108,11 @@ async def test_events_are_counted_from_the_call_to_the_answer(
     assert points["bridge.events.duplicates"].value == 1
     assert points["bridge.events.delivered"].value == 2
     assert points["bridge.events.retried"].value >= 1
-    assert points["bridge.events.lost"].value == 0
+    assert "bridge.events.lost" not in points
     requests = points["bridge.requests.sent"].value
     assert requests >= 2
-    assert points[LATENCY].count >= requests
-    assert points[LATENCY].explicit_bounds[-1] == 20.0
+    assert points[LATENCY.name].count >= requests
+    assert points[LATENCY.name].explicit_bounds[-1] == 20.0
     assert built.counters["stored"] == 2
 
 
@@ -86,7 +121,7 @@ async def test_depth_and_age_are_read_from_the_outbox(reader: InMemoryMetricRead
     metrics.publish()
     metrics.publish()
     counts = Counts(waiting=5, held=2, delivered=7, dead=1, oldest=NOW - 30)
-    metrics.set_depths({"meta:depth": counts, "meta:foreign": counts}, NOW)
+    metrics.set_depths({"meta:depth": counts, "meta:foreign": counts}, {}, NOW)
     points = collect(reader, "meta:depth")
     values = {name: points[name].value for name in GAUGES}
     assert values == {
@@ -95,7 +130,8 @@ async def test_depth_and_age_are_read_from_the_outbox(reader: InMemoryMetricRead
         "bridge.outbox.dead": 1,
         "bridge.outbox.oldest_age": 30.0,
     }
-    assert {name for name, _, _ in COUNTERS.values()} <= set(points)
+    assert {each.name for each in COUNTERS.values()} <= set(points)
+    assert points["bridge.circuit.state"].value == 0
     assert collect(reader, "meta:foreign") == {}
 
 
@@ -121,8 +157,11 @@ async def test_two_bridges_of_one_destination_are_counted_together(
     both = [Metrics(["meta:shared"]), Metrics(["meta:shared"])]
     for metrics in both:
         metrics.publish()
-        metrics.counters["meta:shared"]["stored"] += 3
-    assert collect(reader, "meta:shared")["bridge.events.stored"].value == 6
+        metrics.add({("meta:shared", "Lead", STORED): 3})
+        metrics.counters["meta:shared"]["retried"] += 2
+    points = collect(reader, "meta:shared")
+    assert points["bridge.events.stored"].value == 6
+    assert points["bridge.events.retried"].value == 4
 
 
 class _BrokenOutbox(SQLiteOutbox):
@@ -166,37 +205,70 @@ async def test_open_circuit_and_split_are_counted(
     assert collect(reader, "meta:5")["bridge.events.paused"].value == 1
 
 
-async def test_browser_copies_are_shown_by_state(reader: InMemoryMetricReader) -> None:
-    both = [Metrics(["meta:browser"]), Metrics(["meta:browser"])]
-    for metrics in both:
-        metrics.publish()
-        metrics.browser.note("sent")
-    both[0].browser.note("blocked")
-    data: Any = reader.get_metrics_data()
-    [found] = [
-        metric
-        for resource in data.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-        if metric.name == BROWSER[0]
-    ]
-    points = {point.attributes["state"]: point.value for point in found.data.data_points}
-    assert points == {"sent": 2, "blocked": 1}
+async def test_events_are_told_apart_by_name_reason_identifier_and_state(
+    outbox: SQLiteOutbox, reader: InMemoryMetricReader
+) -> None:
+    built = make_bridge(outbox, destinations=[make_meta(pixel_id="8")], run_sender=False)
+    app = Starlette(routes=[Route("/", lambda request: Response())])
+    built.start()
+    client = make_client(BridgeMiddleware(app, bridge=built))
+    robot = make_visitor(built, make_scope("/", headers={"user-agent": "Googlebot/2.1"}))
+    visitor = make_visitor(built, make_scope("/", headers=NAVIGATION))
+    await built.track("Lead", visitor=robot)
+    for name in ("Lead", "Lead", "Rare"):
+        await built.track(name, visitor=visitor)
+    event = {"event_name": "Lead", "event_id": "b", "state": "blocked"}
+    await client.get("/")
+    await client.post("/_bridge/collect", json={"events": [event]})
+    await built.stop(deadline=0)
+    stored = read(reader, "bridge.events.stored", "event_name")
+    assert stored == {("Lead",): 3, ("Rare",): 1}
+    assert read(reader, "bridge.events.skipped", "event_name", "reason") == {("Lead", "bot"): 1}
+    assert read(reader, "bridge.requests.ignored", "reason") == {("bot",): 1}
+    identified = read(reader, "bridge.events.identified", "event_name", "identifier")
+    assert identified["Lead", "client_ip_address"] == 3
+    assert ("Lead", "em") not in identified
+    copies = read(reader, "bridge.browser.copies", "destination", "event_name", "state")
+    assert copies == {("meta:8", "Lead", "blocked"): 1}
 
 
-def test_shares_are_of_the_last_thousand() -> None:
-    copies = Metrics([]).browser
-    assert copies.read_shares() is None
-    for state in ("blocked",) * 500 + ("sent",) * 999 + ("unknown",):
-        copies.note(state)
-    assert copies.read_shares() == {"sent": 0.999, "blocked": 0.0, "unknown": 0.001}
-    assert copies.counters["blocked"] == 500
+async def test_names_and_reasons_are_bounded(reader: InMemoryMetricReader) -> None:
+    metrics = Metrics(["meta:names"])
+    metrics.publish()
+    for i in range(2000):
+        metrics.add({("meta:names", f"Custom{i}", STORED): 1, ("", "Lead", f"skipped.why{i}"): 1})
+        metrics.totals[f"ignored_requests.because{i}"] += 1
+    metrics.add({("meta:names", "Purchase", STORED): 7})
+    stored = read(reader, "bridge.events.stored", "event_name")
+    assert len(stored) == MAX_LABELS + 2
+    assert stored[("Purchase",)] == 7
+    assert stored[("(other)",)] == 2000 - MAX_LABELS
+    assert len(read(reader, "bridge.events.skipped", "reason")) == MAX_LABELS + 1
+    assert list(read(reader, "bridge.requests.ignored", "reason")) == [("(other)",)]
+
+
+@pytest.mark.parametrize(("state", "value"), [("open", 2), ("half_open", 1), ("closed", 0)])
+async def test_circuit_is_shown_as_the_outbox_has_it(
+    outbox: SQLiteOutbox, reader: InMemoryMetricReader, state: Any, value: int
+) -> None:
+    await outbox.save_circuit(
+        Circuit(destination="meta:79", state=state, since=1.0, until=unix_now() + 900)
+    )
+    built = make_bridge(outbox, destinations=[make_meta(pixel_id="79")])
+    built.start()
+
+    async def measured() -> bool:
+        return bool(built._metrics.depths)
+
+    await poll(measured, "the first look")
+    await built.stop(deadline=0)
+    assert collect(reader, "meta:79")["bridge.circuit.state"].value == value
 
 
 def test_nothing_happens_where_opentelemetry_is_not_installed() -> None:
     code = (
         "import sys; sys.modules['opentelemetry'] = None\n"
-        "from bridge.delivery.metrics import Metrics\n"
+        "from bridge.delivery.metrics import INSTRUMENTS, MAX_LABELS, Metrics\n"
         "metrics = Metrics(['a']); metrics.publish(); metrics.record_latency('a', 1.0)\n"
         "metrics.counters['a']['stored'] += 1\n"
         "print(metrics.is_published, metrics.counters['a']['stored'])"

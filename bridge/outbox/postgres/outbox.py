@@ -28,6 +28,7 @@ from bridge.outbox.base import (
     Figure,
     Key,
     Outbox,
+    Weakness,
     build_full_error,
     check_capacity,
     follow_prefix,
@@ -284,6 +285,19 @@ class PostgresOutbox(Outbox):
 
     async def circuits(self) -> Mapping[str, Circuit]:
         return read_circuits(await self._find_pool().fetch(sql.CIRCUITS))
+
+    async def find_weaknesses(self) -> list[Weakness]:
+        pool = self._find_pool()
+        rows = await pool.fetch(sql.DURABILITY)
+        return [
+            Weakness(
+                f"{pool.name}: {name} is off: a crash of its machine loses committed events"
+                f"{' and may break the tables' if name != 'synchronous_commit' else ''}",
+                f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();",
+                True,
+            )
+            for [name] in rows
+        ]
 
     async def close(self) -> None:
         pool = self._pools.pop((os.getpid(), asyncio.get_running_loop()), None)

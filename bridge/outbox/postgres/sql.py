@@ -363,3 +363,11 @@ SET state = excluded.state, reason = excluded.reason, since = excluded.since, un
 """
 
 CIRCUITS = "SELECT destination, state, reason, since, until FROM bridge_circuits"
+
+# Settings of this session with which a commit is not on disk. Source: PostgreSQL 17, "Reliability",
+# "Write Ahead Log": the other values of synchronous_commit flush the local disk.
+DURABILITY = """
+SELECT name FROM pg_settings
+WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'
+ORDER BY name
+"""

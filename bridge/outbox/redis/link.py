@@ -149,23 +149,33 @@ class RedisLink:
         return Redis.from_pool(ConnectionPool.from_url(self._url, **options))
 
     async def _check_durability(self) -> None:
-        """Log once which settings make the server forget; managed servers may hide them."""
+        """Log once which settings make the server forget."""
         if self._is_checked:
             return
         self._is_checked = True
+        weak = [
+            f"{key} is {value}, should be {wanted}"
+            for key, value, wanted in await self.find_weak_settings()
+        ]
+        if weak:
+            _log.warning("outbox %s may lose accepted events: %s", self.name, "; ".join(weak))
+
+    async def find_weak_settings(self) -> list[tuple[str, str, str]]:
+        """Return key, value and what it should be of each setting that makes the server forget.
+
+        Managed servers may hide them: then none is returned.
+        """
         try:
             async with asyncio.timeout(TIMEOUT), (client := self._open()).slots:
                 answer = await client.redis.config_get(*_DURABLE)
         except _FAILURES:
-            return
-        weak = [
-            f"{key} is {answer[key]}, should be {wanted}"
+            return []
+        return [
+            (key, value, wanted)
             for key, wanted in _DURABLE.items()
             # volatile-* evicts only keys with a time to live, and ours have none.
-            if not (answer.get(key) or wanted).startswith((wanted, "volatile-"))
+            if (value := answer.get(key)) and not value.startswith((wanted, "volatile-"))
         ]
-        if weak:
-            _log.warning("outbox %s may lose accepted events: %s", self.name, "; ".join(weak))
 
     def _explain(self, error: BaseException) -> OutboxError:
         text = str(error) or type(error).__name__

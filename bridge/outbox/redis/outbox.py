@@ -61,6 +61,7 @@ from bridge.outbox.base import (
     Figure,
     Key,
     Outbox,
+    Weakness,
     build_full_error,
     check_capacity,
     follow_prefix,
@@ -90,6 +91,14 @@ _SHARED = (
 )  # fmt: skip
 _PARTS = ("due", "held", "stored", "delivered", "given", "dead")
 _PAGE = 1000  # entries that are read at once
+
+
+# What each setting loses, if it is not as it should be.
+_FORGOTTEN = {
+    "appendonly": "a restart of the server loses what was stored since its last snapshot",
+    "appendfsync": "a power cut loses the last second, or more",
+    "maxmemory-policy": "a full memory deletes waiting events",
+}
 
 
 class RedisOutbox(Outbox):
@@ -394,6 +403,17 @@ class RedisOutbox(Outbox):
             else:
                 circuits[circuit.destination] = circuit
         return circuits
+
+    async def find_weaknesses(self) -> list[Weakness]:
+        return [
+            Weakness(
+                f"{self._link.name}: {key} is {value}: {_FORGOTTEN[key]}",
+                f"CONFIG SET {key} {wanted}, and in redis.conf: {key} {wanted}",
+                # With everysec a power cut costs the last second, which may be meant so.
+                value != "everysec",
+            )
+            for key, value, wanted in await self._link.find_weak_settings()
+        ]
 
     async def close(self) -> None:
         await self._link.close()

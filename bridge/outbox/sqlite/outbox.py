@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bridge.errors import OutboxError
 from bridge.outbox.base import (
     CAPACITY,
     REMEMBERED_SECONDS,
@@ -29,6 +30,7 @@ from bridge.outbox.base import (
     Figure,
     Key,
     Outbox,
+    Weakness,
     check_capacity,
     read_circuits,
     read_dead,
@@ -36,6 +38,7 @@ from bridge.outbox.base import (
 )
 from bridge.outbox.sqlite import rows
 from bridge.outbox.sqlite.file import OutboxFile, build_error
+from bridge.outbox.sqlite.place import inspect_file
 from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 
 REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked file
@@ -162,6 +165,15 @@ class SQLiteOutbox(Outbox):
 
     async def circuits(self) -> Mapping[str, Circuit]:
         return read_circuits(await self._fetch(rows.CIRCUITS))
+
+    async def find_weaknesses(self) -> list[Weakness]:
+        if self._path == ":memory:":
+            text = "the outbox is in memory: the end of the process loses what waits"
+            return [Weakness(text, "set BRIDGE_OUTBOX_URL=sqlite:///bridge.db", True)]
+        try:
+            return await asyncio.to_thread(inspect_file, self._path)
+        except OSError as error:
+            raise OutboxError(f"outbox {self._path}: {error.strerror}") from error
 
     async def close(self) -> None:
         """As ``Outbox.close``; both threads finish what is queued before."""

@@ -1,0 +1,87 @@
+"""A page's HTML, as far as it concerns us: our tag, the page's own pixel, its policy. Pure."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import msgspec
+
+_SCRIPT = re.compile(r"/bridge(?:\.[0-9a-f]{16})?\.js(?:[?#]|$)")
+_PIXEL = re.compile(r"fbevents\.js|\bfbq\s*\(\s*['\"]init['\"]")
+
+
+class Markup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a page's HTML says.
+
+    Attributes:
+        script: The address in our tag, as written; empty without a tag.
+        nonce: Of our tag.
+        is_async: Whether our tag is ``async`` or ``defer``.
+        has_pixel: Whether the page has Meta's snippet itself.
+        pixel_first: Whether that stands before our tag.
+        policies: In ``meta`` elements.
+    """
+
+    script: str = ""
+    nonce: str | None = None
+    is_async: bool = False
+    has_pixel: bool = False
+    pixel_first: bool = False
+    policies: tuple[str, ...] = ()
+
+
+def read_markup(html: str, prefix: str) -> Markup:
+    """Return what ``html`` says; our script is one below ``prefix``."""
+    reader = _Reader(prefix)
+    # Marked sections are none of HTML's, and the parser raises for those that it does not know.
+    reader.feed(html.replace("<![", "<!-"))
+    return Markup(
+        script=reader.script,
+        nonce=reader.nonce,
+        is_async=reader.is_async,
+        has_pixel=reader.has_pixel,
+        pixel_first=reader.pixel_first,
+        policies=tuple(reader.policies),
+    )
+
+
+class _Reader(HTMLParser):
+    def __init__(self, prefix: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.script = ""
+        self.nonce: str | None = None
+        self.is_async = self.has_pixel = self.pixel_first = False
+        self.policies: list[str] = []
+        self._prefix = prefix
+        self._in_script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "script":
+            self._in_script = True
+            self._read_script(values)
+        is_policy = (values.get("http-equiv") or "").lower() == "content-security-policy"
+        if tag == "meta" and is_policy:
+            self.policies.append(values.get("content") or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._in_script = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script and _PIXEL.search(data):
+            self._note_pixel()
+
+    def _read_script(self, values: dict[str, str | None]) -> None:
+        address = (values.get("src") or "").strip()
+        if not self.script and f"{self._prefix}/" in address and _SCRIPT.search(address):
+            self.script = address
+            self.nonce = values.get("nonce")
+            self.is_async = not {"async", "defer"}.isdisjoint(values)
+        elif _PIXEL.search(address):
+            self._note_pixel()
+
+    def _note_pixel(self) -> None:
+        self.pixel_first = self.pixel_first or not self.script
+        self.has_pixel = True

@@ -1,0 +1,298 @@
+"""The running app as a visitor's browser sees it: what its answers say of our set-up. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+
+from bridge.browser.script import Script
+from bridge.doctor.finding import Finding, bad, good, note, warning
+from bridge.doctor.markup import Markup
+from bridge.doctor.policy import find_missing, parse_policies
+from bridge.visitor.cookies import SESSION_COOKIE, find_cookie_domain
+from bridge.visitor.identity import Identity, SessionSigner
+
+TAG = "{{ bridge.script_tag() }}"
+DOCS = 'README, "The script tag"'
+_YEAR = re.compile(r"max-age=(\d{1,10})")
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer of the app.
+
+    Attributes:
+        url: Of the page that came in the end, redirects followed.
+        status: HTTP's.
+        headers: By lower-case name; several of one name joined by commas.
+        cookies: Values of ``Set-Cookie``.
+        content: The body, cut at a limit.
+        received_at: Unix seconds, by our clock.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    cookies: tuple[str, ...] = ()
+    content: bytes = b""
+    received_at: float = 0.0
+
+    @property
+    def is_https(self) -> bool:
+        """Whether it came over TLS."""
+        return self.url.startswith("https://")
+
+    @property
+    def host(self) -> str:
+        """The page's host, lower-case."""
+        return (urlsplit(self.url).hostname or "").lower()
+
+
+def find_script(page: Answer, markup: Markup) -> str:
+    """Return the address of our script on the page; empty without a tag."""
+    return urljoin(page.url, markup.script) if markup.script else ""
+
+
+def look_at_tag(page: Answer, markup: Markup) -> Iterator[Finding]:
+    """Yield whether the page has our tag, and where."""
+    if page.status != 200:
+        yield warning("page", f"{page.url} answers {page.status}", "give --url of a page it serves")
+    if not markup.script:
+        yield bad(
+            "script tag",
+            f"{page.url} has none: its visitors have no browser copies",
+            f"put {TAG} into the <head> of your base template, ahead of any pixel",
+        )
+        return
+    yield good("script tag", markup.script)
+    if markup.pixel_first:
+        text = "the page's own pixel comes first: its PageView may go out without an event id"
+        yield warning("script tag", text, f"move {TAG} ahead of Meta's snippet")
+
+
+def look_at_script(answer: Answer, script: Script) -> Iterator[Finding]:
+    """Yield whether our script is served as it should be."""
+    media_type = answer.headers.get("content-type", "none").partition(";")[0].strip()
+    if answer.status != 200 or media_type not in ("text/javascript", "application/javascript"):
+        yield bad(
+            "script",
+            f"{answer.url} answers {answer.status} with {media_type}",
+            "add BridgeMiddleware outside of all others, and let your proxy pass the path below"
+            " the prefix to the app",
+        )
+        return
+    if answer.content != script.content:
+        yield warning(
+            "script",
+            "it is not the one that these settings make: another release, pixel, prefix or catalog",
+            "restart the app, empty the CDN's cache, or give --app of the app that runs there",
+        )
+    else:
+        yield good("script", f"served, {len(answer.content):,} bytes")
+    age = _YEAR.search(answer.headers.get("cache-control", ""))
+    if age is None or "no-store" in answer.headers.get("cache-control", ""):
+        yield warning(
+            "script",
+            "browsers may not keep it: each page loads it again",
+            "let your proxy pass its Cache-Control, and remove headers that it adds there",
+        )
+
+
+def look_at_policy(
+    page: Answer, markup: Markup, needed: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    """Yield whether the page's policy allows what the script does."""
+    policies = parse_policies([page.headers.get("content-security-policy", ""), *markup.policies])
+    if not policies:
+        yield good("policy", "the page has no Content-Security-Policy")
+        return
+    missing = find_missing(policies, needed, page.url, nonce=markup.nonce)
+    if not missing:
+        yield good("policy", "it allows the script, the pixel and their requests")
+    for directive, sources in missing.items():
+        yield bad(
+            "policy",
+            f"{directive} does not allow {' '.join(sources)}",
+            f"add to {directive}: {' '.join(sources)} (bridge.csp_directives() has all)",
+        )
+
+
+def read_session(cookies: Iterable[str]) -> str | None:
+    """Return the value of our session cookie."""
+    name = SESSION_COOKIE.decode()
+    for line in cookies:
+        key, _, value = line.partition(";")[0].partition("=")
+        if key.strip() == name:
+            return value.strip()
+    return None
+
+
+def look_at_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
+    """Yield whether the page sets our cookies, and as the browser keeps them."""
+    line = next((each for each in page.cookies if _is_session(each)), None)
+    if line is None:
+        yield from _explain_no_cookies(page, is_granted=is_granted)
+        return
+    attributes = {
+        key.strip().lower(): value.strip()
+        for key, _, value in (part.partition("=") for part in line.split(";")[1:])
+    }
+    problems = False
+    if page.is_https and "secure" not in attributes:
+        problems = True
+        yield bad(
+            "cookies",
+            "they are not Secure on https: the app believes that it is asked over http",
+            "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address, and let the"
+            " proxy send X-Forwarded-Proto",
+        )
+    if not page.is_https and not _is_local(page.host):
+        yield warning("cookies", f"{page.url} is not https: anybody between may read them",
+                      "redirect http to https")  # fmt: skip
+    domain = attributes.get("domain", "").lstrip(".").lower()
+    wanted = find_cookie_domain(page.host).domain
+    if domain and not f".{page.host}".endswith(f".{domain}"):
+        problems = True
+        yield bad(
+            "cookies",
+            f"their domain is {domain}, and the page is on {page.host}: browsers drop them",
+            "let your proxy pass the Host header (nginx: proxy_set_header Host $host), or set"
+            " cookie_domain",
+        )
+    elif wanted and domain != wanted:
+        problems = True
+        yield warning(
+            "cookies",
+            f"they hold for {domain or page.host} alone, not for all of {wanted}",
+            "let your proxy pass the Host header, or leave cookie_domain out",
+        )
+    if not problems:
+        secure = "Secure, " if "secure" in attributes else ""
+        yield good("cookies", f"{secure}for {domain or page.host}")
+
+
+def _explain_no_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
+    caching = page.headers.get("cache-control", "")
+    if not is_granted:
+        yield note("cookies", "none before the visitor agrees: consent is not granted by default")
+    elif "public" in caching or "s-maxage" in caching:
+        text = f"none on this page: caches may keep it (Cache-Control: {caching}); the script asks"
+        yield note("cookies", text, "choose a page that is not cached with --url, to look further")
+    else:
+        yield bad(
+            "cookies",
+            "a new visitor gets none of ours",
+            "add BridgeMiddleware to the app, take the path out of exclude_paths, and let the"
+            " proxy or CDN pass Set-Cookie",
+        )
+
+
+def look_at_caching(first: Answer, second: Answer) -> Iterator[Finding]:
+    """Yield whether a cache shows one visitor's answer to another."""
+    caching = first.headers.get("cache-control", "").lower()
+    cookies = [read_session(each.cookies) for each in (first, second)]
+    if cookies[0] is None:
+        return
+    if cookies[0] == cookies[1]:
+        yield bad(
+            "caching",
+            "two new visitors got one session: a cache keeps pages with their cookies, and all"
+            " visitors become one",
+            "let the CDN bypass answers with Set-Cookie, or Cache-Control: private",
+        )
+    elif "public" in caching or "s-maxage" in caching:
+        yield bad(
+            "caching",
+            f"Cache-Control: {caching} on a page with cookies: something behind Bridge adds it",
+            "set Cache-Control in the app, where the middleware sees it, and not in the proxy",
+        )
+    else:
+        yield good("caching", "each new visitor gets a session of their own")
+
+
+def look_at_address(
+    page: Answer, signer: SessionSigner, *, trusts_proxies: bool, reaches_out: bool
+) -> Iterator[Finding]:
+    """Yield whether the app sees its visitors' addresses: the session that we got holds ours.
+
+    Args:
+        page: An answer to a new visitor.
+        signer: Of these settings.
+        trusts_proxies: Whether ``trusted_proxies`` is set.
+        reaches_out: Whether our way there leads over public addresses, so that we have one.
+    """
+    identity = _read_identity(page, signer)
+    if identity is None:
+        if read_session(page.cookies) is not None:
+            yield bad(
+                "secret key",
+                "the session is signed with another secret_key than that of these settings",
+                "give all processes and machines the same BRIDGE_SECRET_KEY",
+            )
+        return
+    if identity.client_ip:
+        yield good("client address", "the app sees a visitor's public address")
+    elif not reaches_out:
+        yield note(
+            "client address",
+            "asked from the same network, so that it cannot be told whether visitors' are seen",
+            "run doctor --url from another network" if not trusts_proxies else "",
+        )
+    else:
+        yield bad(
+            "client address",
+            "the app sees a proxy's instead of ours: events carry no client_ip_address",
+            "check trusted_proxies and client_ip_header"
+            if trusts_proxies
+            else "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address or network",
+        )
+
+
+def look_at_forgery(page: Answer, signer: SessionSigner, forged: str) -> Iterator[Finding]:
+    """Yield whether the app believed the address ``forged`` that we wrote into our own request."""
+    identity = _read_identity(page, signer)
+    if identity is not None and identity.client_ip == forged:
+        yield bad(
+            "client address",
+            "it believes what a browser writes into the header: anybody can choose an address",
+            "narrow trusted_proxies to your own proxies, and let the outer one replace the header",
+        )
+
+
+def look_at_health(answer: Answer) -> Iterator[Finding]:
+    """Yield whether the app's own health is well."""
+    try:
+        report = msgspec.json.decode(answer.content, type=dict[str, object])
+        status = report.get("status")
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        status = None
+    if answer.status in (401, 403, 404) and status is None:
+        text = f"{answer.url} answers {answer.status}: not for everybody, or no middleware there"
+        yield note("health", text)
+    elif status == "ok":
+        yield good("health", "the running app says ok")
+    else:
+        yield bad(
+            "health",
+            f"the running app says {status or f'nothing readable, {answer.status}'}",
+            "pixel-bridge status shows which destination, and why",
+        )
+
+
+def _is_session(line: str) -> bool:
+    return read_session([line]) is not None
+
+
+def _read_identity(page: Answer, signer: SessionSigner) -> Identity | None:
+    value = read_session(page.cookies)
+    return None if value is None else signer.read(value.encode(), page.received_at)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

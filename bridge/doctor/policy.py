@@ -1,0 +1,97 @@
+"""A page's Content-Security-Policy: whether it lets our script, the pixel and their requests. Pure.
+
+Source: W3C, "Content Security Policy Level 3", 6.7.2 matching of URLs against sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+Policy = dict[str, list[str]]
+"""Directive → its sources, lower-case."""
+
+_SCRIPT_FALLBACKS = ("script-src-elem", "script-src", "default-src")
+_FALLBACKS = {"script-src": _SCRIPT_FALLBACKS}
+
+
+def parse_policies(texts: Iterable[str]) -> list[Policy]:
+    """Return each policy in headers or ``meta`` elements; a header may hold several."""
+    policies = []
+    for text in texts:
+        for part in text.split(","):
+            policy: Policy = {}
+            for directive in part.split(";"):
+                name, *sources = directive.split()[:200] or [""]
+                if name:
+                    policy.setdefault(name.lower(), sources)
+            if policy:
+                policies.append(policy)
+    return policies
+
+
+def find_missing(
+    policies: Sequence[Policy],
+    needed: Mapping[str, Sequence[str]],
+    page_url: str,
+    *,
+    nonce: str | None,
+) -> dict[str, list[str]]:
+    """Return by directive which of the ``needed`` sources a policy does not allow.
+
+    Args:
+        policies: All that hold for the page; each must allow everything.
+        needed: As ``Bridge.csp_directives()`` returns it.
+        page_url: Where the page is, which is what ``'self'`` means.
+        nonce: Of our script's tag.
+    """
+    missing: dict[str, list[str]] = {}
+    for policy in policies:
+        for directive, sources in needed.items():
+            given = _find_sources(policy, directive)
+            if given is None or (directive == "script-src" and _trusts_nonce(given, nonce)):
+                continue
+            for source in sources:
+                wanted = _origin(page_url) if source == "'self'" else source
+                if not any(_allows(each, wanted, page_url) for each in given):
+                    missing.setdefault(directive, []).append(source)
+    return {name: list(dict.fromkeys(sources)) for name, sources in missing.items()}
+
+
+def _find_sources(policy: Policy, directive: str) -> list[str] | None:
+    for name in _FALLBACKS.get(directive, (directive, "default-src")):
+        if name in policy:
+            return policy[name]
+    return None
+
+
+def _trusts_nonce(given: Sequence[str], nonce: str | None) -> bool:
+    """Return whether our script runs by its nonce, and what it loads by ``'strict-dynamic'``."""
+    return bool(nonce) and f"'nonce-{nonce}'" in given and "'strict-dynamic'" in given
+
+
+def _allows(source: str, wanted: str, page_url: str) -> bool:
+    """Return whether one source expression matches the origin ``wanted``."""
+    source, target = source.lower(), urlsplit(wanted)
+    if source == "'self'":
+        return wanted == _origin(page_url)
+    if source == "*":
+        return target.scheme in ("http", "https")
+    if source.endswith(":"):
+        return target.scheme in (source[:-1], "https" if source == "http:" else "")
+    scheme, separator, rest = source.rpartition("://")
+    own = scheme if separator else urlsplit(page_url).scheme
+    if target.scheme != own and not (own == "http" and target.scheme == "https"):
+        return False
+    host, _, port = rest.partition("/")[0].partition(":")
+    theirs = target.hostname or ""
+    matches = theirs.endswith(host[1:]) if host.startswith("*.") else host == theirs
+    standard = "443" if target.scheme == "https" else "80"
+    wanted_port = target.netloc.rpartition(":")[2] if ":" in target.netloc else standard
+    # A source without a port means the standard one of its scheme.
+    return matches and port in ("*", wanted_port, "" if wanted_port == standard else "*")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
