@@ -19,6 +19,7 @@ from bridge.sandbox.copies import OTHER, Copy, Side
 
 WINDOW = 48 * 3600  # seconds, from the first copy
 NEIGHBOURS = 20  # actions looked at before and after one, for the closest
+SAME_VISIT = 1800  # seconds around a server copy in which its visitor's pixel is looked for
 
 
 class Action(msgspec.Struct, kw_only=True):
@@ -93,17 +94,52 @@ def find_mismatches(browser: Copy, server: Copy) -> list[str]:
     return names
 
 
+def list_persons(copy: Copy) -> frozenset[str]:
+    """Return the external ids and the fbp of a copy's visitor."""
+    return copy.external_ids | ({copy.fbp} if copy.fbp else frozenset())
+
+
 class Explainer:
     """Explains why an action is not merged, by looking at the others."""
 
     def __init__(self, actions: Iterable[Action]) -> None:
         self._by_event_id: defaultdict[str, list[Action]] = defaultdict(list)
         self._alone: defaultdict[tuple[str, Side], list[Action]] = defaultdict(list)
+        self._hits: defaultdict[str, list[float]] = defaultdict(list)
         for action in sorted(actions, key=lambda action: action.first_at):
             if action.event_id:
                 self._by_event_id[action.event_id].append(action)
             if action.side:
                 self._alone[action.event_name, action.side].append(action)
+            for copy in action.copies["browser"]:
+                for person in list_persons(copy):
+                    self._hits[person].append(copy.received_at)
+        for times in self._hits.values():
+            times.sort()
+
+    def expects_browser(self, action: Action) -> bool:
+        """Return whether an action has a browser copy, or lacks one that it could have.
+
+        None can come for what did not happen on a website. Nor is one expected if the visitor's
+        pixel fired before and after this action, in the same visit: no blocker is at work, so the
+        event was not born in a browser's request; a webhook's is an example. A browser copy of the
+        same visitor and name that is alone, too, is rather its twin with another id.
+        """
+        if action.side != "server" or not action.copies["server"]:
+            return True
+        [copy, *_] = action.copies["server"]
+        if copy.detail["event"].get("action_source", "website") != "website":
+            return False
+        persons = list_persons(copy)
+        if any(
+            persons & list_persons(lone.copies["browser"][0])
+            for lone in self._list_near(action, self._alone.get((action.event_name, "browser"), ()))
+            if lone.copies["browser"] and abs(lone.first_at - action.first_at) <= SAME_VISIT
+        ):
+            return True
+        return not any(
+            _surround(self._hits.get(person, ()), copy.received_at) for person in persons
+        )
 
     def explain(self, action: Action) -> str | None:
         """Return the reason in plain words, ``None`` if the action is merged."""
@@ -117,15 +153,19 @@ class Explainer:
             if twin is not action and twin.counts[other]:
                 return _explain_same_id(action, twin, other)
         closest = self._find_closest(action, self._alone.get((action.event_name, other), ()))
+        if not self.expects_browser(action):
+            return _explain_none(action)
         if closest is None:
             return f"no {other} copy"
         return _explain_other_id(action, closest, other)
 
-    def _find_closest(self, action: Action, others: Sequence[Action]) -> Action | None:
+    def _list_near(self, action: Action, others: Sequence[Action]) -> Sequence[Action]:
         here = bisect_left(others, action.first_at, key=lambda other: other.first_at)
-        near = others[max(here - NEIGHBOURS, 0) : here + NEIGHBOURS]
+        return others[max(here - NEIGHBOURS, 0) : here + NEIGHBOURS]
+
+    def _find_closest(self, action: Action, others: Sequence[Action]) -> Action | None:
         return min(
-            near,
+            self._list_near(action, others),
             key=lambda other: (
                 other.pixel_id != action.pixel_id,
                 abs(other.first_at - action.first_at),
@@ -141,6 +181,26 @@ def _explain_same_id(action: Action, twin: Action, other: Side) -> str:
         return f"different pixel: {other} copy with this event id went to pixel {twin.pixel_id}"
     hours = abs(twin.first_at - action.first_at) / 3600
     return f"{other} copy with this event id came {hours:.0f} h apart: Meta merges within 48 h"
+
+
+def _explain_none(action: Action) -> str:
+    source = action.copies["server"][0].detail["event"].get("action_source", "website")
+    if source != "website":
+        return f"none expected: {source} has no browser"
+    return (
+        "webhook: none expected, for this visitor's pixel works; if a page tracked it, its browser"
+        " copy was lost"
+    )
+
+
+def _surround(times: Sequence[float], moment: float) -> bool:
+    """Return whether sorted ``times`` has one before and one after ``moment``, in one visit."""
+    here = bisect_left(times, moment)
+    return (
+        0 < here < len(times)
+        and moment - times[here - 1] <= SAME_VISIT
+        and times[here] - moment <= SAME_VISIT
+    )
 
 
 def _explain_other_id(action: Action, closest: Action, other: Side) -> str:
