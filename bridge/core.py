@@ -55,6 +55,8 @@ from bridge.events.tripwire import Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters
 from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
+from bridge.figures.counter import FigureCounter
+from bridge.figures.words import DEAD
 from bridge.outbox.base import Erased, Outbox, build_subjects
 from bridge.outbox.engines import open_outbox
 from bridge.settings import build_from
@@ -204,14 +206,16 @@ class Bridge:
         self.destinations = Destinations(destinations)
         self.counters: Counter[str] = Counter()
         self._metrics = Metrics(self.destinations.names, self.counters)
+        self._figures = FigureCounter(self.outbox)
         self._sender = Sender(
             self.outbox,
             self.destinations,
             metrics=self._metrics,
+            figures=self._figures,
             dead_letter_days=dead_letter_days,
         )
         self._mistakes = Mistakes(self.outbox)
-        self._intake = Intake(self.outbox, self._metrics)
+        self._intake = Intake(self.outbox, self._metrics, self._figures)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
         event_catalog = catalog or Catalog()
@@ -304,12 +308,14 @@ class Bridge:
         if self._loop is not loop:
             self._loop = loop
             self._metrics.publish()
+            self._figures.start()
             if self._run_sender:
                 self._sender.start()
 
     async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
         await self._sender.stop(deadline)
+        await self._figures.stop()
         await self.outbox.close()
         self._loop = None
 
@@ -481,7 +487,12 @@ class Bridge:
             except InvalidEventError as error:
                 return await self._keep_invalid(name, event_id, error, visitor, destinations)
             is_new = await self._intake.put(
-                deliveries, now, connection=connection, may_lose=connection is None
+                deliveries,
+                now,
+                connection=connection,
+                may_lose=connection is None,
+                event=event,
+                copied=destinations.pixel_names if twin else (),
             )
         finally:
             if twin is not None and is_new is False and twin in visitor.twins:
@@ -569,6 +580,8 @@ class Bridge:
             context = EncodingContext(self._event_reader.catalog)
             deliveries = destinations.build_deliveries(event, context, due=now)
             await self._mistakes.bury(event, deliveries, now)
+            for each in deliveries:
+                self._figures.note(each.destination, event.event_name, DEAD, now)
         return event
 
     async def erase(
@@ -618,6 +631,7 @@ class Bridge:
         if reason is None:
             return False
         self.counters[f"skipped_events.{reason}"] += 1
+        self._figures.note_skipped(event.event_name, reason, time.time())
         event.settle("skipped", reason)
         return True
 

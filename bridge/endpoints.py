@@ -11,7 +11,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -254,8 +254,9 @@ class Endpoints:
         now = time.time()
         context = context._replace(from_browser=True)
         deliveries = destinations.build_deliveries(event, context, due=now)
-        if await bridge._intake.put(deliveries, now) and reported.state:
-            self._count_copy(reported.state)
+        names = destinations.pixel_names if reported.state else ()
+        if await bridge._intake.put(deliveries, now, event=event, copied=names) and reported.state:
+            self._count_copy(names, event.event_name, reported.state)
         bridge._sender.wake()
 
     async def _release(self, acks: list[Ack], visitor: Visitor) -> None:
@@ -268,12 +269,16 @@ class Endpoints:
         for ack in acks:
             if await bridge.outbox.release(ack.event_name, ack.event_id, browser, time.time()):
                 bridge._sender.wake()
+                # Only what was held is known to have a browser copy, and is counted once.
+                names = bridge.destinations.pixel_names
+                bridge._figures.note_copy(names, ack.event_name, ack.state)
             if visitor.skip_reason is None:
-                self._count_copy(ack.state)
+                self._count_copy((), ack.event_name, ack.state)
 
-    def _count_copy(self, state: CopyState) -> None:
+    def _count_copy(self, destinations: Iterable[str], event_name: str, state: CopyState) -> None:
         self._bridge.counters[f"browser.{state}"] += 1
         self._bridge._metrics.browser.note(state)
+        self._bridge._figures.note_copy(destinations, event_name, state)
 
     # Guards
 

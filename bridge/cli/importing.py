@@ -79,6 +79,7 @@ def import_events(
             rejects=rejects,
             action_source=action_source,
             max_waiting=None if no_send else MAX_WAITING,
+            figures=bridge._figures if bridge else None,
         )
         sends = bridge is not None and not no_send
         run = _Run(importer, source, rejects, bridge, sends, open_console(stderr=True))
@@ -148,6 +149,8 @@ class _Run:
         importer = self.importer
         try:
             dead = await importer.count_dead()
+            if self.bridge:
+                self.bridge._figures.start()
             if self.bridge and self.sends:
                 self.bridge._sender.start()
             async with _bar(self.console, self.source, importer):
@@ -158,6 +161,7 @@ class _Run:
         finally:
             if self.bridge:
                 await self.bridge._sender.stop(GRACE)
+                await self.bridge._figures.stop()
                 await self.bridge.outbox.close()
 
     def _say_tally(self) -> None:

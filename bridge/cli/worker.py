@@ -35,10 +35,12 @@ async def _work(bridge: Bridge, deadline: float) -> None:
     with on_stop(stopped.set):
         # Not bridge.start(), which does nothing if the app's sender is off.
         bridge._sender.start()
+        bridge._figures.start()
         names = ", ".join(destination.name for destination in bridge.destinations)
         _announce(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")
         await stopped.wait()
         await bridge._sender.stop(deadline)
+        await bridge._figures.stop()
         _announce(f"stopped; {await _count_waiting(bridge)} wait")
     await bridge.outbox.close()
 

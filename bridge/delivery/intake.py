@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from bridge.delivery.metrics import Metrics
 from bridge.errors import OutboxError
-from bridge.events.event import escape_unprintable
+from bridge.events.event import Event, escape_unprintable
+from bridge.figures.counter import FigureCounter
+from bridge.figures.words import DUPLICATE, LOST
 from bridge.outbox.base import Delivery, Outbox
 
 logger = logging.getLogger("bridge.delivery")
@@ -16,9 +19,10 @@ logger = logging.getLogger("bridge.delivery")
 class Intake:
     """Stores deliveries, and counts ``stored``, ``duplicates`` and ``lost``."""
 
-    def __init__(self, outbox: Outbox, metrics: Metrics) -> None:
+    def __init__(self, outbox: Outbox, metrics: Metrics, figures: FigureCounter) -> None:
         self._outbox = outbox
         self._metrics = metrics
+        self._figures = figures
 
     async def put(
         self,
@@ -27,11 +31,21 @@ class Intake:
         *,
         connection: Any = None,
         may_lose: bool = False,
+        event: Event | None = None,
+        copied: Collection[str] = (),
     ) -> bool | None:
         """Store the deliveries of one event; whether any is new, ``None`` if they are lost.
 
         With ``may_lose`` a broken outbox costs the event, logged and counted, and not the page
         that tracks it. The browser copy is then all that is left.
+
+        Args:
+            deliveries: Of one event.
+            now: Unix seconds.
+            connection: As for ``Outbox.put``.
+            may_lose: Whether a broken outbox raises nothing.
+            event: What they carry, if it is one of the app's own; it is counted by its name.
+            copied: The destinations that a browser copy reaches, too.
 
         Raises:
             OutboxError: They could not be stored, and may not be lost.
@@ -41,15 +55,23 @@ class Intake:
         except OutboxError as error:
             if not may_lose:
                 raise
-            self._lose(deliveries, error)
+            self._lose(deliveries, error, now)
             return None
         for delivery, is_new in zip(deliveries, stored, strict=True):
-            self._metrics.count(delivery.destination, "stored" if is_new else "duplicates")
+            destination = delivery.destination
+            self._metrics.count(destination, "stored" if is_new else "duplicates")
+            if event is None:
+                continue
+            if is_new:
+                self._figures.note_stored(destination, event, now, has_copy=destination in copied)
+            elif not delivery.from_browser:  # scripts repeat what was not confirmed
+                self._figures.note(destination, event.event_name, DUPLICATE, now)
         return any(stored)
 
-    def _lose(self, deliveries: list[Delivery], error: OutboxError) -> None:
+    def _lose(self, deliveries: list[Delivery], error: OutboxError, now: float) -> None:
         self._metrics.totals["lost"] += 1  # the event, however many copies it has
         for delivery in deliveries:
             self._metrics.counters[delivery.destination]["lost"] += 1
+            self._figures.note(delivery.destination, delivery.event_name, LOST, now)
         shown = map(escape_unprintable, (deliveries[0].event_name, deliveries[0].event_id))
         logger.error("%s %s is lost: %s", *shown, error)

@@ -22,6 +22,8 @@ from bridge.delivery.metrics import Metrics
 from bridge.destinations.base import Accepted, Destination, Paused, Rejected, Retry, Verdict
 from bridge.errors import OutboxError
 from bridge.events.event import escape_unprintable
+from bridge.figures.counter import FigureCounter
+from bridge.figures.words import DEAD, DELIVERED
 from bridge.outbox.base import Delivery, Outbox
 
 LEASE = 30.0  # seconds that a claim holds: longer than a request, and soon over after a crash
@@ -49,6 +51,7 @@ class Lane:
         outbox: Outbox,
         destination: Destination,
         metrics: Metrics,
+        figures: FigureCounter,
         concurrency: int,
     ) -> None:
         self.woken = asyncio.Event()
@@ -57,6 +60,7 @@ class Lane:
         self._destination = destination
         self._name = destination.name
         self._metrics = metrics
+        self._figures = figures
         self._concurrency = concurrency
         self._max_bytes: int | None = None
         if destination.limits.max_content is not None:
@@ -296,6 +300,10 @@ class Lane:
                 await asyncio.sleep(ACK_RETRY)
         claim.batches.pop(0)
         self._metrics.count(self._name, "delivered", len(batch.deliveries))
+        for each in batch.deliveries:
+            self._figures.note(self._name, each.event_name, DELIVERED, now)
+            if (happened := self._destination.read_time(each.body)) is not None:
+                self._figures.note_delay(self._name, each.event_name, now - happened, now)
 
     async def _accept(self, began: float, after: float = 0.0) -> None:
         """Note that the destination works."""
@@ -340,8 +348,11 @@ class Lane:
     async def _bury(self, deliveries: list[Delivery], reason: str) -> None:
         if not deliveries:
             return
-        await self._outbox.bury(deliveries, reason, time.time())
+        now = time.time()
+        await self._outbox.bury(deliveries, reason, now)
         self._metrics.count(self._name, "buried", len(deliveries))
+        for each in deliveries:
+            self._figures.note(self._name, each.event_name, DEAD, now)
         for delivery in deliveries[:MAX_LINES]:
             logger.error(
                 "sender %s: %s %s is a dead letter: %s",

@@ -22,6 +22,7 @@ from bridge.delivery.metrics import Metrics
 from bridge.delivery.orphans import EXPLANATION, bury_orphans, describe_orphans, find_orphans
 from bridge.destinations.base import Destination
 from bridge.errors import ConfigError, OutboxError
+from bridge.figures.counter import FigureCounter
 from bridge.outbox.base import Outbox
 
 CONCURRENCY = 4  # requests in flight to one destination
@@ -49,6 +50,7 @@ class Sender:
         destinations: Where they go. Deliveries to other names are logged once, and buried when they
             are too old.
         metrics: Where it counts what becomes of deliveries. New ones by default.
+        figures: The same by day and event name. A new one by default.
         concurrency: How many requests to one destination may be in flight.
         dead_letter_days: After how many days a dead letter is deleted.
 
@@ -62,6 +64,7 @@ class Sender:
         destinations: Sequence[Destination],
         *,
         metrics: Metrics | None = None,
+        figures: FigureCounter | None = None,
         concurrency: int = CONCURRENCY,
         dead_letter_days: float = DEAD_LETTER_DAYS,
     ) -> None:
@@ -71,6 +74,7 @@ class Sender:
             raise ConfigError(f"concurrency must be 1 to {MAX_CONCURRENCY}, got {concurrency}")
         names = [destination.name for destination in destinations]
         self.metrics = Metrics(names) if metrics is None else metrics
+        self.figures = FigureCounter(outbox) if figures is None else figures
         self._outbox = outbox
         self._destinations = tuple(destinations)
         self._concurrency = concurrency
@@ -85,7 +89,8 @@ class Sender:
     def start(self) -> None:
         """Start to deliver, on the running event loop."""
         self._lanes = [
-            Lane(self._outbox, each, self.metrics, self._concurrency) for each in self._destinations
+            Lane(self._outbox, each, self.metrics, self.figures, self._concurrency)
+            for each in self._destinations
         ]
         places = self._concurrency * len(self._lanes)
         limits = httpx.Limits(

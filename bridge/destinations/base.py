@@ -205,6 +205,10 @@ class Destination(ABC):
         """Return the group of ``body``: bodies of different groups never share a request."""
         return b""
 
+    def read_time(self, body: bytes) -> float | None:
+        """Return when the event in ``body`` happened, Unix seconds; ``None`` if it does not say."""
+        return None
+
     def encode_identity(
         self, known: Identity, before: Identity, now: float
     ) -> Sequence[IdentityMessage]:

@@ -24,6 +24,7 @@ class Destinations(Sequence[Destination]):
     Attributes:
         names: In the same order.
         pixel_ids: The pixels that pages fire, each once.
+        pixel_names: Names of the destinations that are pixels.
         reach_meta: Whether Meta gets the events from us.
         segment: The first Segment source; ``None`` without one.
 
@@ -36,6 +37,7 @@ class Destinations(Sequence[Destination]):
         self.names = [each.name for each in self._all]
         pixel_ids = [each.pixel_id for each in self._all if each.pixel_id is not None]
         self.pixel_ids = tuple(dict.fromkeys(pixel_ids))
+        self.pixel_names = tuple(each.name for each in self._all if each.pixel_id is not None)
         self.reach_meta = any(each.reaches_meta for each in self._all)
         self.segment = next((each for each in self._all if isinstance(each, Segment)), None)
 

@@ -13,6 +13,7 @@ Alias", "Handling duplicate data"; Facebook Conversions API destinations, read 2
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ from bridge.visitor.identity import Identity
 
 MAX_MESSAGE = 32_000  # bytes; "32 KB" in the documents, by the strictest reading
 PAGE_VIEW = "PageView"
+_TIMESTAMP = re.compile(rb'"timestamp":"([0-9T:.+Z-]{10,40})"')
 
 # Both spellings where Segment's cloud and browser destinations differ.
 TRAITS: dict[str, tuple[str, ...]] = {
@@ -82,6 +84,15 @@ def build_data_use(data_use: DataUse | None, *, is_mapped: bool = False) -> dict
 def format_time(seconds: float) -> str:
     """Return Unix seconds as ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def read_timestamp(body: bytes) -> float | None:
+    """Return the ``timestamp`` of an encoded message, Unix seconds; ``None`` without one."""
+    found = _TIMESTAMP.search(body)
+    try:
+        return datetime.fromisoformat(found[1].decode()).timestamp() if found else None
+    except ValueError:
+        return None
 
 
 def build_ids(identity: Identity | None, user_data: UserData, fallback: str) -> dict[str, str]:

@@ -34,6 +34,7 @@ API_VERSION = "v26.0"
 CHECK_EVENT = "PixelBridgeCheck"
 
 
+_TIME = re.compile(rb'"event_time":([0-9]{1,12})[,}]')
 _CODE = re.compile(rb"[A-Za-z0-9_-]{1,40}(?=\{)")  # a test event code before its event
 
 
@@ -110,6 +111,11 @@ class Meta(Destination):
         """Return the event's own test event code, or nothing."""
         found = None if body[:1] == b"{" else _CODE.match(body)
         return found[0] if found else b""
+
+    def read_time(self, body: bytes) -> float | None:
+        """Return ``event_time``."""
+        found = _TIME.search(body)
+        return float(found[1]) if found else None
 
     def build_request(self, bodies: Sequence[bytes], now: float = 0.0) -> Request:
         """Return the POST that carries ``bodies``, at most 1000 of one group."""

@@ -46,6 +46,7 @@ from bridge.destinations.messages import (
     encode_message,
     format_time,
     read_data_use,
+    read_timestamp,
 )
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events.event import Event
@@ -172,6 +173,10 @@ class Segment(Destination):
             IdentityMessage(each["type"], each["messageId"], msgspec.json.encode(each | switches))
             for each in messages
         ]
+
+    def read_time(self, body: bytes) -> float | None:
+        """Return the message's ``timestamp``."""
+        return read_timestamp(body)
 
     def build_request(self, bodies: Sequence[bytes], now: float) -> Request:
         """Return the POST that carries ``bodies``, at most 2500.

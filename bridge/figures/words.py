@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import attrgetter
+
 from bridge.events.event import UserData
 
 STORED = "stored"  # server copies stored for delivery
@@ -17,6 +20,7 @@ WITH = "with."  # and the identifier that the server copy carried
 DELAY = "delay."  # and the number of the bucket: from the event to its acceptance
 
 VALUE_UNIT = 10_000
+OTHER = "(other)"  # past a number of names
 NOBODY = ""  # the destination of what reached none
 
 # Meta's keys of what a visitor is found by, in the order in which they help; then what is told of
@@ -47,8 +51,17 @@ DELAY_BUCKETS = (
 )  # fmt: skip
 
 
-def list_identifiers(user_data: UserData) -> tuple[str, ...]:
-    """Return which of ``IDENTIFIERS`` are in ``user_data``."""
-    ip = user_data.client_ip_address
-    found = [key for key in IDENTIFIERS if key != "ipv6" and getattr(user_data, key)]
-    return (*found, "ipv6") if ip and ":" in ip else tuple(found)
+_read_all = attrgetter(*(key for key in IDENTIFIERS if key != "ipv6"))
+
+Presence = tuple[bool, ...]
+
+
+def note_presence(user_data: UserData) -> Presence:
+    """Return for each of Meta's keys in ``IDENTIFIERS`` whether it is there; cheap."""
+    return tuple(map(bool, _read_all(user_data)))
+
+
+def list_present(presence: Presence, *, has_ipv6: bool) -> list[str]:
+    """Return those of ``IDENTIFIERS`` that are there."""
+    found = compress((key for key in IDENTIFIERS if key != "ipv6"), presence)
+    return [*found, *(["ipv6"] * has_ipv6)]

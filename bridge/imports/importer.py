@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations
 from bridge.errors import InvalidEventError
+from bridge.events.event import Event
 from bridge.events.reader import EventReader
 from bridge.events.tripwire import Found
+from bridge.figures.counter import FigureCounter
+from bridge.figures.words import DUPLICATE
 from bridge.imports.lines import Line
 from bridge.imports.progress import Progress, ProgressFile, Tally
 from bridge.imports.record import RecordReader
@@ -37,6 +40,7 @@ class _Batch:
 
     place: Place  # where the source goes on after them
     deliveries: list[Delivery] = field(default_factory=list)  # event by event
+    carried: list[Event] = field(default_factory=list)  # by each of them
     events: int = 0
     rejections: list[Rejection] = field(default_factory=list)
 
@@ -53,6 +57,7 @@ class Importer:
         rejects: Where rejected lines go.
         action_source: Where events happened, if their line does not say.
         max_waiting: Pause while more deliveries wait; ``None`` if nobody delivers meanwhile.
+        figures: Counts what is stored.
 
     Attributes:
         progress: How far it came.
@@ -76,6 +81,7 @@ class Importer:
         rejects: Rejects,
         action_source: str | None = None,
         max_waiting: int | None = MAX_WAITING,
+        figures: FigureCounter | None = None,
     ) -> None:
         self._source = source
         self._destinations = destinations
@@ -86,6 +92,7 @@ class Importer:
         self._progress_file = progress_file
         self._rejects = rejects
         self._max_waiting = max_waiting
+        self._figures = figures
         self._room = 0  # deliveries that may be stored before the next look
         self._stopped = asyncio.Event()
         self.reasons: Counter[tuple[str, str]] = Counter()
@@ -194,9 +201,11 @@ class Importer:
             if self._destinations is not None:
                 name, properties = reading.spec_name, reading.properties
                 context = self._context._replace(name=name, properties=properties)
-                batch.deliveries += self._destinations.build_deliveries(
+                built = self._destinations.build_deliveries(
                     event, context, due=now, has_given_id=has_id
                 )
+                batch.deliveries += built
+                batch.carried += [event] * len(built)
             batch.events += 1
         except InvalidEventError as error:
             rejection = build_rejection(line, error)
@@ -217,6 +226,7 @@ class Importer:
         if self._outbox is not None:
             stored = await self._outbox.put(batch.deliveries, now)
             width = len(self._names)
+            self._count_stored(batch, stored, now)
             new = sum(any(stored[i : i + width]) for i in range(0, len(stored), width))
             self._room -= len(stored)
         self.tally.lines += batch.events + len(batch.rejections)
@@ -225,6 +235,15 @@ class Importer:
         self.tally.rejected += len(batch.rejections)
         self.progress.rejected_bytes, self.progress.stored_at = self._rejects.length, now
         await asyncio.to_thread(self._save, batch.place)
+
+    def _count_stored(self, batch: _Batch, stored: Sequence[bool], now: float) -> None:
+        if self._figures is None:
+            return
+        for delivery, event, is_new in zip(batch.deliveries, batch.carried, stored, strict=True):
+            if is_new:
+                self._figures.note_stored(delivery.destination, event, now, has_copy=False)
+            else:
+                self._figures.note(delivery.destination, event.event_name, DUPLICATE, now)
 
     async def _wait_for_room(self, wanted: int) -> None:
         """Wait while too many deliveries wait; they are counted again when the count is used up."""

@@ -6,7 +6,7 @@ not installed by default.
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Erased, Key, Outbox
+from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery, Erased, Figure, Key, Outbox
 from bridge.outbox.engines import load_engine, open_outbox
 from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
@@ -20,6 +20,7 @@ __all__ = [
     "DeadLetter",
     "Delivery",
     "Erased",
+    "Figure",
     "Key",
     "Outbox",
     "SQLiteOutbox",

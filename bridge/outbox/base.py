@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Literal, NamedTuple, Protocol
 
 from bridge.errors import ConfigError, OutboxFullError
@@ -29,6 +30,7 @@ LASTING_SECONDS = 90 * 86_400  # of a delivered key whose id the app gave
 SUBJECT_BYTES = 8  # of one subject
 MAX_SUBJECTS = 31  # of one delivery; their length fits into a byte
 FORGET_AT_ONCE = 2000  # delivered keys that one ack deletes at most
+FIGURE_DAYS = 90  # for which figures are kept
 CAPACITY = 2_000_000  # deliveries that wait or are dead, unless the outbox is given another limit
 
 CircuitState = Literal["closed", "open", "half_open"]
@@ -280,12 +282,17 @@ class Outbox(Protocol):
         """Return what waits, the next due first, with its bodies; held and claimed ones too."""
         ...
 
-    async def find(self, event_id: str) -> list[Delivery]:
-        """Return what waits with this event id, whatever its event name or destination."""
+    async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
+        """Return what waits with this event id and one of these names, for any destination."""
         ...
 
-    async def add_figures(self, figures: Sequence[Figure], *, forget_before: int) -> None:
-        """Add to the stored numbers, all or none; forget those of days before ``forget_before``."""
+    async def add_figures(self, figures: Sequence[Figure], today: int) -> None:
+        """Add to the stored numbers, all or none; forget those older than 90 days.
+
+        Args:
+            figures: Of any days.
+            today: Days since 1970-01-01, UTC.
+        """
         ...
 
     async def figures(self, since: int, until: int) -> list[Figure]:
@@ -348,6 +355,12 @@ def digest_texts(texts: Iterable[str], size: int) -> bytes:
 def digest_key(key: Key, size: int) -> bytes:
     """Return ``size`` bytes that stand for ``key``."""
     return digest_texts((*key[:3], "browser") if key.from_browser else key[:3], size)
+
+
+def list_keys(event_id: str, event_names: Iterable[str], destinations: Iterable[str]) -> list[Key]:
+    """Return every key that an event of one id and some names may have."""
+    pairs = product(destinations, dict.fromkeys(event_names), (False, True))
+    return [Key(name, event, event_id, from_browser) for name, event, from_browser in pairs]
 
 
 def build_subjects(browser: str | None, people: Iterable[str]) -> bytes:

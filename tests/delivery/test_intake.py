@@ -11,6 +11,7 @@ from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations
 from bridge.events.catalog import Catalog
 from bridge.events.event import UserData, parse_event
+from bridge.figures.counter import FigureCounter
 from bridge.outbox import SQLiteOutbox
 from tests.factories import make_meta, unix_now
 
@@ -20,7 +21,7 @@ async def test_event_that_is_lost_cannot_rearrange_the_log(
 ) -> None:
     outbox, counters = SQLiteOutbox(tmp_path), Counter[str]()  # a directory
     destinations = Destinations([make_meta()])
-    intake = Intake(outbox, Metrics(destinations.names, counters))
+    intake = Intake(outbox, Metrics(destinations.names, counters), FigureCounter(outbox))
     fields = {"event_name": "A\u202eB", "event_id": "a\u2028b", "action_source": "other"}
     event = parse_event({**fields, "event_time": unix_now()}, UserData(), now=unix_now())
     context = EncodingContext(Catalog())

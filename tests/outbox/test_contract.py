@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import string
+import time
 from dataclasses import replace
 from itertools import count as count_up
 from typing import Any
@@ -19,6 +20,7 @@ from bridge.outbox.base import (
     LASTING_SECONDS,
     REMEMBERED_SECONDS,
     Erased,
+    Figure,
     Key,
     build_subjects,
 )
@@ -988,3 +990,61 @@ async def test_any_steps_end_as_in_the_model(outbox: Outbox, steps: list[Any]) -
         else:
             await getattr(comparison, name)(*arguments)
     await comparison.check()
+
+
+# What a dashboard reads
+
+
+async def test_waiting_ones_are_listed_the_next_due_first(outbox: Outbox) -> None:
+    await outbox.put([make_delivery("late", due=NOW + 60)], NOW)
+    await outbox.put([make_delivery("next"), make_delivery("far", destination="meta:2")], NOW)
+    await bury(outbox, "dead", destination="meta:3")
+    [claimed] = await claim(outbox)
+    listed = await outbox.list_waiting()
+    assert [each.event_id for each in listed] == ["far", "late", "next"]
+    assert listed[1:] == [make_delivery("late", due=NOW + 60), claimed]
+    assert [each.event_id for each in await outbox.list_waiting(limit=1, offset=1)] == ["late"]
+    assert await outbox.list_waiting(limit=0) == []
+    [far] = await outbox.list_waiting(destination="meta:2")
+    assert far.destination == "meta:2"
+    await outbox.ack([claimed], NOW)
+    assert len(await outbox.list_waiting()) == 2
+
+
+async def test_waiting_one_is_found_by_its_event_id(outbox: Outbox) -> None:
+    own, reported = make_delivery("a"), make_delivery("a", destination="meta:2", from_browser=True)
+    await outbox.put([own, reported, make_delivery("b")], NOW)
+    names = [own.event_name, "Lead", own.event_name]
+    assert sorted(each.destination for each in await outbox.find("a", names)) == [
+        "meta:1",
+        "meta:2",
+    ]
+    assert own in await outbox.find("a", names)
+    assert await outbox.find("a", ["Lead"]) == await outbox.find("c", names) == []
+    await outbox.ack(await claim(outbox), NOW)
+    assert [each.destination for each in await outbox.find("a", names)] == ["meta:2"]
+
+
+async def test_figures_are_added_up_by_day(outbox: Outbox) -> None:
+    today = int(time.time() // 86_400)
+    stored = Figure(today - 1, "meta:1", "Purchase", "stored", 2)
+    value = Figure(today - 1, "meta:1", "Größe \u2028'", "value.EUR", 10**15)
+    other_day = Figure(today, "", "Purchase", "skipped.bot", 1)
+    await outbox.add_figures([], today)
+    await asyncio.gather(
+        outbox.add_figures([stored, value, other_day], today),
+        outbox.add_figures([value, stored], today),
+    )
+    doubled = {stored._replace(number=4), value._replace(number=2 * 10**15)}
+    assert set(await outbox.figures(today - 1, today - 1)) == doubled
+    assert set(await outbox.figures(today - 9, today + 9)) == doubled | {other_day}
+    assert await outbox.figures(today + 1, today + 9) == []
+
+
+async def test_figures_of_more_than_90_days_before_are_forgotten(outbox: Outbox) -> None:
+    today = int(time.time() // 86_400)
+    days = (today - 92, today - 90, today)
+    for _ in range(2):
+        await outbox.add_figures([Figure(day, "meta:1", "Lead", "dead", 1) for day in days], today)
+    await outbox.add_figures([], today)
+    assert {each.day for each in await outbox.figures(today - 99, today)} == set(days[1:])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from bridge.errors import ConfigError
 from bridge.outbox.base import (
     CAPACITY,
+    FIGURE_DAYS,
     FORGET_AT_ONCE,
     LASTING_SECONDS,
     REMEMBERED_SECONDS,
@@ -24,11 +25,13 @@ from bridge.outbox.base import (
     DeadLetter,
     Delivery,
     Erased,
+    Figure,
     Key,
     Outbox,
     build_full_error,
     check_capacity,
     follow_prefix,
+    list_keys,
     read_circuits,
     read_dead,
     split_subjects,
@@ -243,6 +246,37 @@ class PostgresOutbox(Outbox):
         ]
         self._room.settle(0, -waiting - dead)
         return Erased(waiting, dead)
+
+    async def list_waiting(
+        self, *, destination: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[Delivery]:
+        page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
+        return [Delivery(*row) for row in await self._find_pool().fetch(sql.LIST_WAITING, page)]
+
+    async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
+        pool = self._find_pool()
+        destinations = [name for [name] in await pool.fetch_from_index(sql.DESTINATIONS)]
+        keys = list_keys(event_id, event_names, destinations)
+        rows = await pool.fetch(sql.FIND_WAITING, {"keys": [digest_key(each) for each in keys]})
+        return [Delivery(*row) for row in rows]
+
+    async def add_figures(self, figures: Sequence[Figure], today: int) -> None:
+        days, destinations, names, kinds, numbers = (
+            zip(*figures, strict=True) if figures else [()] * 5
+        )
+        values = {
+            "days": list(days),
+            "destinations": list(destinations),
+            "names": [clean_text(name) for name in names],
+            "kinds": list(kinds),
+            "numbers": list(numbers),
+            "oldest": today - FIGURE_DAYS,
+        }
+        await self._find_pool().execute(sql.ADD_FIGURES, values)
+
+    async def figures(self, since: int, until: int) -> list[Figure]:
+        values = {"since": since, "until": until}
+        return [Figure(*row) for row in await self._find_pool().fetch(sql.FIGURES, values)]
 
     async def save_circuit(self, circuit: Circuit) -> None:
         values = {**asdict(circuit), "reason": clean_text(circuit.reason)}

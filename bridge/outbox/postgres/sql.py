@@ -16,13 +16,13 @@ and tried, 2026-11-24.
 
 from __future__ import annotations
 
-TABLES = ("bridge_deliveries", "bridge_circuits")
+TABLES = ("bridge_deliveries", "bridge_circuits", "bridge_figures")
 
 # Any number will do, as long as every process uses the same.
 _LOCK = int.from_bytes(b"bridge", "big")
 
 # A database administrator runs this if the application's role may not create tables. The role needs
-# SELECT, INSERT, UPDATE and DELETE on both. Running it again is harmless.
+# SELECT, INSERT, UPDATE and DELETE on all of them. Running it again is harmless.
 SCHEMA = f"""
 SELECT pg_advisory_xact_lock({_LOCK});
 CREATE TABLE IF NOT EXISTS bridge_deliveries (
@@ -65,12 +65,21 @@ CREATE TABLE IF NOT EXISTS bridge_circuits (
     since double precision NOT NULL,
     until double precision NOT NULL
 );
+CREATE TABLE IF NOT EXISTS bridge_figures (
+    day integer NOT NULL,
+    destination text NOT NULL,
+    event_name text NOT NULL,
+    kind text NOT NULL,
+    number bigint NOT NULL,
+    PRIMARY KEY (day, destination, event_name, kind)
+);
 """
 
-# The schema that holds both tables, quoted; no row if one is missing.
+# The schema that holds the tables, quoted; no row if one is missing.
 FIND_TABLES = """
 SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE pg_class.oid = to_regclass('bridge_deliveries') AND to_regclass('bridge_circuits') IS NOT NULL
+  AND to_regclass('bridge_figures') IS NOT NULL
 """
 
 # Keys that wait are neither written nor locked: a caller who tracks an order again in a long
@@ -314,6 +323,37 @@ DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
 """
 ERASE_WAITING = _ERASE.replace("{state}", "due IS NOT NULL")
 ERASE_DEAD = _ERASE.replace("{state}", "reason IS NOT NULL")
+
+# In the order of a Delivery's fields.
+_WAITING = """
+SELECT destination, event_name, event_id, body, due, expires, attempts,
+       from_browser, has_given_id, coalesce(subjects, '')
+FROM bridge_deliveries WHERE due IS NOT NULL
+"""
+LIST_WAITING = f"""{_WAITING}
+AND (%(destination)s::text IS NULL OR destination = %(destination)s)
+ORDER BY due, stored_at LIMIT %(limit)s OFFSET %(offset)s
+"""
+FIND_WAITING = f"""{_WAITING}
+AND key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) ORDER BY due, stored_at
+"""
+
+# Rows are locked in one order, as in every other transaction.
+ADD_FIGURES = """
+WITH forgotten AS (DELETE FROM bridge_figures WHERE day < %(oldest)s)
+INSERT INTO bridge_figures AS stored
+SELECT * FROM unnest(
+    %(days)s::integer[], %(destinations)s::text[], %(names)s::text[], %(kinds)s::text[],
+    %(numbers)s::bigint[]
+) AS given (day, destination, event_name, kind, number)
+ORDER BY day, destination, event_name, kind
+ON CONFLICT (day, destination, event_name, kind)
+DO UPDATE SET number = stored.number + excluded.number
+"""
+FIGURES = """
+SELECT day, destination, event_name, kind, number FROM bridge_figures
+WHERE day BETWEEN %(since)s AND %(until)s ORDER BY day, destination, event_name
+"""
 
 SAVE_CIRCUIT = """
 INSERT INTO bridge_circuits (destination, state, reason, since, until)

@@ -3,9 +3,9 @@
 ``track()`` is as durable as the server's settings. With ``appendonly yes`` and ``appendfsync
 always`` a crash loses nothing, with ``everysec`` the last second, with the server's defaults
 everything since the last snapshot. ``maxmemory-policy`` must be ``noeviction``, or one that begins
-with ``volatile-``: these spare keys without a time to live, as all keys here are. A server with
-weaker settings is logged once. A replica that takes over may lack the newest deliveries: this
-outbox does not WAIT for replicas.
+with ``volatile-``: these spare keys without a time to live, as all keys here are but those of
+figures. A server with weaker settings is logged once. A replica that takes over may lack the newest
+deliveries: this outbox does not WAIT for replicas.
 
 Every change is one Lua script, so deliveries are never half stored or half settled. A delivery is
 stored under a digest of its key. Those that wait are sorted by ``due``, so a claim reads only what
@@ -28,6 +28,7 @@ it takes.
     {bridge}:given:NAME          zset  the same, for 90 days, of those whose id the app gave
     {bridge}:dead:NAME           zset  digest by when it was buried
     {bridge}:circuits            hash  destination → its circuit, JSON
+    {bridge}:figures:DAY         hash  destination, event name and kind, JSON → number; for 90 days
 
 The braces keep all keys in one slot of a cluster.
 
@@ -48,6 +49,7 @@ import msgspec
 from bridge.errors import ConfigError, OutboxError
 from bridge.outbox.base import (
     CAPACITY,
+    FIGURE_DAYS,
     FORGET_AT_ONCE,
     LASTING_SECONDS,
     REMEMBERED_SECONDS,
@@ -56,11 +58,13 @@ from bridge.outbox.base import (
     DeadLetter,
     Delivery,
     Erased,
+    Figure,
     Key,
     Outbox,
     build_full_error,
     check_capacity,
     follow_prefix,
+    list_keys,
     refuse_connection,
     split_subjects,
 )
@@ -311,6 +315,68 @@ class RedisOutbox(Outbox):
             with suppress(ValueError):
                 keys.append(parse_record(digest, record or b"", due=0.0, attempts=0).key)
         return keys
+
+    async def list_waiting(
+        self, *, destination: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[Delivery]:
+        """As ``Outbox.list_waiting``; those that cannot be read are left out."""
+        names = await self._read_destinations() if destination is None else [destination]
+        start, end = max(0, offset), max(0, offset) + max(0, limit)
+        found: list[tuple[float, bytes]] = []
+        for name in names if end > start else []:
+            key = self._build_key(f"due:{name}")
+            flat = await self._link.execute("ZRANGE", key, 0, end - 1, "WITHSCORES")
+            found += zip(map(float, flat[1::2]), flat[::2], strict=True)
+        return await self._read_waiting(sorted(found)[start:end])
+
+    async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
+        found: list[tuple[float, bytes]] = []
+        keys = list_keys(event_id, event_names, await self._read_destinations())
+        digests = [build_digest(key) for key in keys]
+        records = await self._read_records(digests)
+        for key, digest, record in zip(keys, digests, records, strict=True):
+            if record is not None:
+                lane = self._build_key(f"due:{key.destination}")
+                due = await self._link.execute("ZSCORE", lane, digest)
+                found += [] if due is None else [(float(due), digest)]
+        return await self._read_waiting(sorted(found))
+
+    async def _read_waiting(self, found: Sequence[tuple[float, bytes]]) -> list[Delivery]:
+        """Return the deliveries with these dues and digests."""
+        digests = [digest for _, digest in found]
+        if not digests:
+            return []
+        records = await self._read_records(digests)
+        counts = await self._link.execute("HMGET", self._build_key("attempts"), *digests)
+        waiting = []
+        for (due, digest), record, count in zip(found, records, counts, strict=True):
+            with suppress(ValueError):
+                attempts = int(count or 0)
+                waiting.append(parse_record(digest, record or b"", due=due, attempts=attempts))
+        return waiting
+
+    async def add_figures(self, figures: Sequence[Figure], today: int) -> None:
+        """As ``Outbox.add_figures``; all or none of one day."""
+        days: dict[int, list[Argument]] = {}
+        for day, *names, number in figures:
+            days.setdefault(day, []).extend((msgspec.json.encode(names), number))
+        for day, pairs in days.items():
+            end = (day + FIGURE_DAYS + 1) * 86_400
+            args = [os.urandom(TOKEN_BYTES), end, *pairs]
+            await self._link.run(scripts.ADD_FIGURES, [self._build_day(day)], args)
+
+    async def figures(self, since: int, until: int) -> list[Figure]:
+        figures = []
+        for day in range(since, until + 1):
+            found = await self._link.execute("HGETALL", self._build_day(day))
+            found.pop(scripts.TOKEN_FIELD, None)
+            for field, number in found.items():
+                names = msgspec.json.decode(field, type=tuple[str, str, str])
+                figures.append(Figure(day, *names, int(number)))
+        return sorted(figures)
+
+    def _build_day(self, day: int) -> bytes:
+        return self._build_key(f"figures:{day}")
 
     async def save_circuit(self, circuit: Circuit) -> None:
         args = [circuit.destination.encode(), msgspec.json.encode(circuit)]

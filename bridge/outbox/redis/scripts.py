@@ -109,9 +109,14 @@ class Script:
     sha: str
 
 
-def _build_script(body: str, flags: Literal["", "no-writes", "allow-oom"] = "allow-oom") -> Script:
+def _build_script(
+    body: str,
+    flags: Literal["", "no-writes", "allow-oom"] = "allow-oom",
+    *,
+    prelude: str = _PRELUDE,
+) -> Script:
     shebang = f"#!lua flags={flags}" if flags else "#!lua"
-    text = f"{shebang}\n{_PRELUDE}{body}"
+    text = f"{shebang}\n{prelude}{body}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -436,3 +441,18 @@ return dead_letters(digests)
 
 # destination, circuit.
 SAVE_CIRCUIT = _build_script("redis.call('HSET', CIRCUITS, ARGV[2], ARGV[3])")
+
+TOKEN_FIELD = b"token"
+
+# Its one key is that of a day. Token, when the key ends; then fields and numbers to add. A repeated
+# call adds nothing if the first one did.
+ADD_FIGURES = _build_script(
+    """
+if ARGV[1] == '1' and redis.call('HGET', KEYS[1], 'token') == ARGV[2] then return end
+redis.call('HSET', KEYS[1], 'token', ARGV[2])
+for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('EXPIREAT', KEYS[1], ARGV[3])
+""",
+    flags="",
+    prelude="",
+)

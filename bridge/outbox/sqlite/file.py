@@ -18,7 +18,7 @@ from bridge.errors import OutboxError, OutboxFullError
 from bridge.files import open_private
 from bridge.outbox.sqlite.disk import DiskRoom, measure_room
 
-SCHEMA_VERSION = 4  # in the file itself; raise it whenever the tables change
+SCHEMA_VERSION = 5  # in the file itself; raise it whenever the tables change
 LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread repeats attempts
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; it may grow further while somebody reads
 # A row that is stored, claimed and delivered changes its pages three times. The longer the pages
@@ -62,6 +62,14 @@ CREATE TABLE circuits (
     since REAL NOT NULL,
     until REAL NOT NULL
 ) STRICT;
+CREATE TABLE figures (
+    day INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    event_name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (day, destination, event_name, kind)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX deliveries_due ON deliveries (destination, due, attempts, stored_at)
     WHERE due IS NOT NULL;
 CREATE INDEX deliveries_subjects ON deliveries (subjects) WHERE subjects IS NOT NULL;
@@ -267,7 +275,8 @@ def _prepare(file: OutboxFile, path: str) -> None:
 
 def _create_tables(file: OutboxFile, path: str) -> None:
     taken = file.execute(
-        "SELECT name FROM sqlite_schema WHERE name IN ('deliveries', 'bodies', 'circuits')"
+        "SELECT name FROM sqlite_schema"
+        " WHERE name IN ('deliveries', 'bodies', 'circuits', 'figures')"
     ).fetchone()
     if taken is not None:
         raise OutboxError(

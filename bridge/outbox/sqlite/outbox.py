@@ -12,8 +12,9 @@ what waits.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from bridge.outbox.base import (
     DeadLetter,
     Delivery,
     Erased,
+    Figure,
     Key,
     Outbox,
     check_capacity,
@@ -137,6 +139,22 @@ class SQLiteOutbox(Outbox):
         """As ``Outbox.erase``; reads a million subjects in 0.2 s, without delaying writers."""
         found = await self._read(lambda file: rows.find_subjects(file, subjects))
         return await self._run(lambda file: rows.erase(file, found))
+
+    async def list_waiting(
+        self, *, destination: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[Delivery]:
+        page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
+        return [Delivery(*row) for row in await self._fetch(rows.LIST_WAITING, page)]
+
+    async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
+        names = json.dumps(list(event_names))
+        return [Delivery(*row) for row in await self._fetch(rows.FIND_WAITING, (event_id, names))]
+
+    async def add_figures(self, figures: Sequence[Figure], today: int) -> None:
+        await self._run(lambda file: rows.add_figures(file, figures, today), REQUEST_PATIENCE)
+
+    async def figures(self, since: int, until: int) -> list[Figure]:
+        return [Figure(*row) for row in await self._fetch(rows.FIGURES, (since, until))]
 
     async def save_circuit(self, circuit: Circuit) -> None:
         row = (circuit.destination, circuit.state, circuit.reason, circuit.since, circuit.until)

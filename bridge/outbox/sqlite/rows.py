@@ -11,12 +11,14 @@ from typing import Any
 
 from bridge.errors import OutboxFullError
 from bridge.outbox.base import (
+    FIGURE_DAYS,
     FORGET_AT_ONCE,
     LASTING_SECONDS,
     REMEMBERED_SECONDS,
     SUBJECT_BYTES,
     Delivery,
     Erased,
+    Figure,
     Key,
     build_full_error,
     follow_prefix,
@@ -166,6 +168,28 @@ OF_PERSON = "SELECT id, reason FROM deliveries WHERE subjects = ?"
 
 # Reads one index from its beginning to its end.
 FIND_SUBJECTS = "SELECT DISTINCT subjects FROM deliveries WHERE subjects IS NOT NULL AND {}"
+
+# In the order of a Delivery's fields.
+_WAITING = """
+SELECT destination, event_name, event_id, body, due, expires, attempts,
+       from_browser, has_given_id, coalesce(subjects, x''), id
+FROM deliveries CROSS JOIN bodies USING (id) WHERE due IS NOT NULL
+"""
+LIST_WAITING = f"""
+{_WAITING} AND (:destination IS NULL OR destination = :destination)
+ORDER BY due, id LIMIT :limit OFFSET :offset
+"""
+FIND_WAITING = f"""
+{_WAITING} AND event_id = ? AND event_name IN (SELECT value FROM json_each(?))
+ORDER BY due, id
+"""  # noqa: S608 - of constants
+
+_ADD_FIGURE = """
+INSERT INTO figures VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET number = number + excluded.number
+"""
+_FORGET_FIGURES = "DELETE FROM figures WHERE day < ?"
+FIGURES = "SELECT * FROM figures WHERE day BETWEEN ? AND ? ORDER BY day, destination, event_name"
 
 SAVE_CIRCUIT = "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?)"
 CIRCUITS = "SELECT destination, state, reason, since, until FROM circuits"
@@ -332,6 +356,12 @@ def release(file: OutboxFile, event_name: str, event_id: str, subjects: bytes, n
     named = {"event_name": event_name, "event_id": event_id, "now": now, "size": SUBJECT_BYTES}
     values = [{**named, "subject": each} for each in split_subjects(subjects)]
     return file.executemany(RELEASE, values).rowcount if values else 0
+
+
+def add_figures(file: OutboxFile, figures: Sequence[Figure], today: int) -> None:
+    """Add to the stored numbers; forget old ones."""
+    file.executemany(_ADD_FIGURE, figures)
+    file.execute(_FORGET_FIGURES, (today - FIGURE_DAYS,))
 
 
 def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:

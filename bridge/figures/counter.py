@@ -1,0 +1,193 @@
+"""What this process counts, added to the outbox's figures every ten seconds.
+
+A count costs a dictionary entry, nothing per person is kept, and a crash costs ten seconds of it.
+Names come from browsers, too: past a number a day they are counted together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from contextvars import Context
+from typing import Any
+
+from bridge.errors import OutboxError
+from bridge.events.event import DAY, Event
+from bridge.events.money import CURRENCIES
+from bridge.figures.words import (
+    COPY,
+    DELAY,
+    DELAY_BUCKETS,
+    EXPECTED,
+    NOBODY,
+    OTHER,
+    SKIPPED,
+    STORED,
+    VALUE,
+    VALUE_UNIT,
+    WITH,
+    Presence,
+    list_present,
+    note_presence,
+)
+from bridge.outbox.base import Figure, Outbox
+
+EVERY = 10.0  # seconds between writes
+MAX_NAMES = 200  # event names, and reasons, of one day and process
+MAX_REASON = 60  # characters
+MAX_VALUE = 10**10  # of one event; a higher one is a mistake that would hide all others
+
+logger = logging.getLogger("bridge.figures")
+
+_Counted = tuple[str, str, str]  # destination, event name, kind
+
+
+# What stored server copies have in common, so that each costs one look: destination, event name,
+# whether it has a browser copy, whether its address is IPv6, identifiers, currency.
+_Stored = tuple[str, str, bool, bool, Presence, str]
+
+
+class FigureCounter:
+    """Counts what happens in this process.
+
+    Args:
+        outbox: Keeps the figures of all processes.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._task: asyncio.Task[None] | None = None
+        self._day = self._day_ends = 0
+        self._names: set[str] = set()
+        self._reasons: set[str] = set()
+        self._counted: Counter[_Counted] = Counter()
+        self._stored: dict[_Stored, list[float]] = {}  # how many, and their value
+        self._waiting: Counter[tuple[int, _Counted]] = Counter()  # of days before, or not written
+
+    def note(
+        self, destination: str, event_name: str, kind: str, now: float, number: int = 1
+    ) -> None:
+        """Count ``number`` of ``kind``, one of ``bridge.figures.words``."""
+        if now >= self._day_ends:
+            self._turn(now)
+        self._counted[destination, _limit(self._names, event_name), kind] += number
+
+    def note_stored(self, destination: str, event: Event, now: float, *, has_copy: bool) -> None:
+        """Count a server copy that was stored.
+
+        Args:
+            destination: Where it goes.
+            event: Complete.
+            now: Unix seconds.
+            has_copy: Whether there is a browser copy, fired or still to be fired.
+        """
+        if now >= self._day_ends:
+            self._turn(now)
+        # Plain tuples: a named one takes as long as all the rest.
+        name, user_data = event.event_name, event.user_data
+        value, currency = _read_value(event.custom_data)
+        ip = user_data.client_ip_address
+        has_ipv6 = ip is not None and ":" in ip
+        key = destination, name, has_copy, has_ipv6, note_presence(user_data), currency
+        entry = self._stored.get(key)
+        if entry is None:
+            key = destination, _limit(self._names, name), *key[2:]
+            entry = self._stored.setdefault(key, [0, 0])
+        entry[0] += 1
+        entry[1] += value
+
+    def note_skipped(self, event_name: str, reason: str, now: float) -> None:
+        """Count an event that nobody may be told of."""
+        kind = SKIPPED + _limit(self._reasons, reason[:MAX_REASON])
+        self.note(NOBODY, event_name, kind, now)
+
+    def note_copy(self, destinations: Iterable[str], event_name: str, state: str) -> None:
+        """Count what a script saw of a browser copy."""
+        now = time.time()
+        for each in destinations:
+            self.note(each, event_name, COPY + state, now)
+
+    def note_delay(self, destination: str, event_name: str, seconds: float, now: float) -> None:
+        """Count how long it took from an event to its acceptance."""
+        bucket = bisect_left(DELAY_BUCKETS, max(0.0, seconds))
+        self.note(destination, event_name, f"{DELAY}{bucket}", now)
+
+    def start(self) -> None:
+        """Write every ten seconds, on the running event loop; again is harmless."""
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.get_loop() is not loop:
+            # An empty context: a request may be what starts it.
+            self._task = loop.create_task(self._run(), context=Context())
+
+    async def stop(self) -> None:
+        """Write what is left."""
+        task, self._task = self._task, None
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            task.cancel()
+        await self.flush()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what was counted; if the outbox is broken, keep it for the next time."""
+        self._fold()
+        taken, self._waiting = self._waiting, Counter()
+        if not taken:
+            return
+        figures = [Figure(day, *key, number) for (day, key), number in taken.items()]
+        try:
+            await self._outbox.add_figures(figures, int(time.time() // DAY))
+        except OutboxError as error:
+            logger.debug("figures: %s", error)
+            self._waiting.update(taken)
+        except Exception:
+            logger.exception("figures: unexpected error")
+
+    def _turn(self, now: float) -> None:
+        """Begin a new day."""
+        self._fold()
+        self._names.clear()
+        self._reasons.clear()
+        self._day = int(now // DAY)
+        self._day_ends = (self._day + 1) * DAY
+
+    def _fold(self) -> None:
+        """Put what was counted today to what is to be written."""
+        counted, self._counted = self._counted, Counter()
+        stored, self._stored = self._stored, {}
+        for key, (number, value) in stored.items():
+            destination, name, has_copy, has_ipv6, presence, currency = key
+            present = list_present(presence, has_ipv6=has_ipv6)
+            for kind in (STORED, *(WITH + each for each in present), *([EXPECTED] * has_copy)):
+                counted[destination, name, kind] += int(number)
+            if units := round(value * VALUE_UNIT):
+                counted[destination, name, VALUE + currency] += units
+        for named, total in counted.items():
+            self._waiting[self._day, named] += total
+
+
+def _limit(known: set[str], name: str) -> str:
+    """Return ``name``, or what stands for all that come after the first ones of a day."""
+    if name not in known:
+        if len(known) >= MAX_NAMES:
+            return OTHER
+        known.add(name)
+    return name
+
+
+def _read_value(custom_data: dict[str, Any]) -> tuple[float, str]:
+    """Return an event's value and its currency; 0 if it has none."""
+    value = custom_data.get("value")
+    if type(value) is not float and type(value) is not int:
+        return 0, ""
+    currency = custom_data.get("currency")
+    if type(currency) is str and currency in CURRENCIES and abs(value) < MAX_VALUE:
+        return value, currency
+    return 0, ""
