@@ -54,6 +54,10 @@ export function keepFilters(form, changed) {
 
 /** @param {HTMLSelectElement} select @param {string} value */
 function choose(select, value) {
+  if (!value) {
+    select.selectedIndex = 0
+    return
+  }
   if (![...select.options].some((option) => option.value === value)) addOption(select, value)
   select.value = value
 }

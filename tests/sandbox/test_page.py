@@ -74,9 +74,9 @@ async def desk(browser: Browser, port: int) -> AsyncIterator[Desk]:
 
 
 async def test_newcomer_gets_lines_to_copy(desk: Desk, port: int) -> None:
-    lines = await desk.page.locator("#lines").inner_text()
-    assert f"export BRIDGE_GRAPH_URL=http://127.0.0.1:{port}\n" in lines
-    assert "export BRIDGE_ACCESS_TOKEN=sandbox-token\n" in lines
+    lines = desk.page.locator("#lines")
+    await expect(lines).to_contain_text(f"export BRIDGE_GRAPH_URL=http://127.0.0.1:{port}\n")
+    await expect(lines).to_contain_text("export BRIDGE_ACCESS_TOKEN=sandbox-token\n")
     await desk.page.locator("#copy-lines").click()
     await expect(desk.page.locator("#copy-lines")).not_to_have_text("Copy")
 
