@@ -19,7 +19,7 @@ from bridge.sandbox.copies import OTHER, Copy, Side
 
 WINDOW = 48 * 3600  # seconds, from the first copy
 NEIGHBOURS = 20  # actions looked at before and after one, for the closest
-SAME_VISIT = 1800  # seconds around a server copy in which its visitor's pixel is looked for
+SAME_VISIT = 1800  # seconds within which two actions of a visitor are of one visit
 
 
 class Action(msgspec.Struct, kw_only=True):
@@ -94,9 +94,13 @@ def find_mismatches(browser: Copy, server: Copy) -> list[str]:
     return names
 
 
-def list_persons(copy: Copy) -> frozenset[str]:
-    """Return the external ids and the fbp of a copy's visitor."""
-    return copy.external_ids | ({copy.fbp} if copy.fbp else frozenset())
+def list_persons(action: Action) -> set[str]:
+    """Return the external ids and fbps of an action's visitor."""
+    persons: set[str] = set()
+    for copies in action.copies.values():
+        for copy in copies:
+            persons |= copy.external_ids | ({copy.fbp} if copy.fbp else set())
+    return persons
 
 
 class Explainer:
@@ -105,40 +109,40 @@ class Explainer:
     def __init__(self, actions: Iterable[Action]) -> None:
         self._by_event_id: defaultdict[str, list[Action]] = defaultdict(list)
         self._alone: defaultdict[tuple[str, Side], list[Action]] = defaultdict(list)
-        self._hits: defaultdict[str, list[float]] = defaultdict(list)
+        self._visits: defaultdict[str, list[Action]] = defaultdict(list)
         for action in sorted(actions, key=lambda action: action.first_at):
             if action.event_id:
                 self._by_event_id[action.event_id].append(action)
             if action.side:
                 self._alone[action.event_name, action.side].append(action)
-            for copy in action.copies["browser"]:
-                for person in list_persons(copy):
-                    self._hits[person].append(copy.received_at)
-        for times in self._hits.values():
-            times.sort()
+            for person in list_persons(action):
+                self._visits[person].append(action)
 
     def expects_browser(self, action: Action) -> bool:
         """Return whether an action has a browser copy, or lacks one that it could have.
 
-        None can come for what did not happen on a website. Nor is one expected if the visitor's
-        pixel fired before and after this action, in the same visit: no blocker is at work, so the
-        event was not born in a browser's request; a webhook's is an example. A browser copy of the
-        same visitor and name that is alone, too, is rather its twin with another id.
+        None can come for what did not happen on a website. Nor is one expected if what the same
+        visitor did just before and just after has one: no blocker is at work, so this event was not
+        born in a browser's request; a webhook's is an example. But a page was viewed in a browser,
+        and a browser copy of the same visitor and name that is alone, too, is rather its twin with
+        another id.
         """
         if action.side != "server" or not action.copies["server"]:
             return True
-        [copy, *_] = action.copies["server"]
-        if copy.detail["event"].get("action_source", "website") != "website":
+        event = action.copies["server"][0].detail["event"]
+        if event.get("action_source", "website") != "website":
             return False
-        persons = list_persons(copy)
-        if any(
-            persons & list_persons(lone.copies["browser"][0])
-            for lone in self._list_near(action, self._alone.get((action.event_name, "browser"), ()))
-            if lone.copies["browser"] and abs(lone.first_at - action.first_at) <= SAME_VISIT
-        ):
-            return True
-        return not any(
-            _surround(self._hits.get(person, ()), copy.received_at) for person in persons
+        persons = list_persons(action)
+        return (
+            action.event_name == "PageView"
+            or any(
+                persons & list_persons(lone)
+                for lone in self._list_near(
+                    action, self._alone.get((action.event_name, "browser"), ())
+                )
+                if abs(lone.first_at - action.first_at) <= SAME_VISIT
+            )
+            or not any(_is_surrounded(action, self._visits[person]) for person in persons)
         )
 
     def explain(self, action: Action) -> str | None:
@@ -193,13 +197,14 @@ def _explain_none(action: Action) -> str:
     )
 
 
-def _surround(times: Sequence[float], moment: float) -> bool:
-    """Return whether sorted ``times`` has one before and one after ``moment``, in one visit."""
-    here = bisect_left(times, moment)
-    return (
-        0 < here < len(times)
-        and moment - times[here - 1] <= SAME_VISIT
-        and times[here] - moment <= SAME_VISIT
+def _is_surrounded(action: Action, visit: Sequence[Action]) -> bool:
+    """Return whether the actions next to this one in a visit both have a browser copy."""
+    here = bisect_left(visit, action.first_at, key=lambda other: other.first_at)
+    while visit[here] is not action:
+        here += 1
+    return 0 < here < len(visit) - 1 and all(
+        near.counts["browser"] and abs(near.first_at - action.first_at) <= SAME_VISIT
+        for near in (visit[here - 1], visit[here + 1])
     )
 
 

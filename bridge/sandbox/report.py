@@ -94,7 +94,7 @@ def _search(
             and search.source in ("", each["source"])
             and search.state in ("", each["state"])
             and (each["problems"] or not search.problems)
-            and (not search.visitor or persons & _list_persons(action))
+            and (not search.visitor or persons & list_persons(action))
             and (not search.q or asked.is_in(action))
         ):
             yield each
@@ -117,7 +117,7 @@ class _Asked:
             ids += [copy.event_id or "", str(_read_custom_data(copy).get("order_id", ""))]
         return (
             any(self._text in each.lower() for each in ids)
-            or bool(self._exact & _list_persons(action))
+            or bool(self._exact & list_persons(action))
             or any(self._exact & set(_list_hashes(copy)) for copy in action.copies["server"])
         )
 
@@ -179,19 +179,11 @@ def _list_copies(action: Action) -> list[Copy]:
     return [*action.copies["browser"], *action.copies["server"]]
 
 
-def _list_persons(action: Action) -> set[str]:
-    """Return external ids and fbps of an action's visitor."""
-    persons: set[str] = set()
-    for copy in _list_copies(action):
-        persons |= list_persons(copy)
-    return persons
-
-
 def _find_person(actions: Iterable[Action], key: str) -> set[str]:
     """Return the keys by which the visitor ``key`` is known: also those that came along with it."""
     keys = {key, *hash_external_ids([key])}
     found = set(keys)
-    for persons in map(_list_persons, actions):
+    for persons in map(list_persons, actions):
         if keys & persons:
             found |= persons
     return found

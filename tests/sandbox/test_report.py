@@ -74,8 +74,12 @@ def test_coverage_and_summary_count_server_copies() -> None:
         ([hit("View", "0", 1), hit("Buy", "other", 4), server("Buy", "1", 5), hit("View", "2", 9)],
          "server_only"),
         ([hit("View", "0", 1), server("Buy", "1", 5), hit("View", "2", 9000)], "server_only"),
+        ([hit("View", "0", 1), server("Add", "3", 4), server("Buy", "1", 5), hit("View", "2", 9)],
+         "server_only"),
+        ([hit("View", "0", 1), server("PageView", "1", 5), hit("View", "2", 9)], "server_only"),
     ],
-    ids=["till", "blocked", "blocked-since", "webhook", "of-another", "other-id", "later"],
+    ids=["till", "blocked", "blocked-since", "webhook", "of-another", "other-id", "later",
+         "blocked-for-a-while", "page"],
 )  # fmt: skip
 def test_missing_browser_copy_is_told_from_one_that_cannot_be(
     copies: list[Copy], state: str
