@@ -5,6 +5,7 @@ Delivered events keep no body in the outbox, so there is nothing to list of them
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -73,7 +74,8 @@ async def list_stored(
         seen = 0
         async for page in pages:
             seen += len(page)
-            found += [each for each in map(_describe_at(now), page) if _matches(each, search)]
+            # Large bodies take their time, which no visitor of this process shall wait.
+            found += await asyncio.to_thread(_choose, page, search, now)
             if seen >= SCANNED:
                 looked_at_all = False
                 break
@@ -274,6 +276,12 @@ def _describe_at(now: float) -> Callable[[DeadLetter | Delivery], dict[str, Any]
         }
 
     return describe
+
+
+def _choose(
+    page: Sequence[DeadLetter | Delivery], search: Search, now: float
+) -> list[dict[str, Any]]:
+    return [each for each in map(_describe_at(now), page) if _matches(each, search)]
 
 
 def _open(stored: DeadLetter | Delivery) -> dict[str, Any]:

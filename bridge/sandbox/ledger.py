@@ -23,6 +23,7 @@ MAX_KEYS = 200_000  # event ids kept beyond that
 MAX_COPIES = 20  # copies kept per action and side
 MAX_NAMES = 500  # event names counted by themselves; the rest together
 MAX_REQUESTS = 200  # requests to Graph kept in the log
+MAX_BLAMED = 20  # of them those that keep the event they were refused for
 
 _Person = tuple[str, str, str, str]  # pixel id, event name, "external_id" or "fbp", value
 
@@ -50,6 +51,7 @@ class Ledger:
         self._by_id: OrderedDict[tuple[str, str, str], Action] = OrderedDict()
         self._by_person: defaultdict[_Person, list[Action]] = defaultdict(list)
         self._requests: deque[dict[str, Any]] = deque(maxlen=MAX_REQUESTS)
+        self._blamed: deque[dict[str, Any]] = deque()
         self._counters: Counter[str] = Counter()
         self._names: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
@@ -84,21 +86,24 @@ class Ledger:
         if refusal:
             self._counters["refused_requests"] += 1
             self._counters["refused_events"] += len(events)
-        self._requests.appendleft(
-            {
-                "number": self._counters["requests"],
-                "received_at_ms": int(now * 1000),
-                "pixel_id": pixel_id,
-                "status": refusal.status if refusal else 200,
-                "events": len(events),
-                "code": refusal and refusal.code,
-                "subcode": refusal and refusal.subcode,
-                "message": refusal and refusal.message,
-                "field": refusal and refusal.field,
-                "remedy": refusal and find_remedy(refusal),
-                "event": refusal and find_blamed(refusal, events),
-            }
-        )
+        request = {
+            "number": self._counters["requests"],
+            "received_at_ms": int(now * 1000),
+            "pixel_id": pixel_id,
+            "status": refusal.status if refusal else 200,
+            "events": len(events),
+            "code": refusal and refusal.code,
+            "subcode": refusal and refusal.subcode,
+            "message": refusal and refusal.message,
+            "field": refusal and refusal.field,
+            "remedy": refusal and find_remedy(refusal),
+            "event": refusal and find_blamed(refusal, events),
+        }
+        self._requests.appendleft(request)
+        if request["event"] is not None:
+            self._blamed.append(request)
+            if len(self._blamed) > MAX_BLAMED:
+                self._blamed.popleft()["event"] = None
 
     def add_message(self, message: Message, delivery: Delivery | None, now: float) -> None:
         """Record a message to Segment, and what its destination made of it."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.sandbox.copies import Copy, Side, build_server_copy, hash_external_ids, parse_hit
-from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
+from bridge.sandbox.ledger import MAX_ACTIONS, MAX_BLAMED, Ledger
 from bridge.sandbox.refusal import Refusal
 
 HOUR = 3600.0
@@ -251,6 +251,14 @@ def test_refused_request_is_logged_and_counted() -> None:
         "event": {"event_id": "x"},
     }
     assert report["counters"]["refused_events"] == 3
+
+
+def test_only_the_newest_refusals_keep_their_event() -> None:
+    ledger = Ledger()
+    for number in range(MAX_BLAMED + 2):
+        ledger.add_request("1", [{"event_id": str(number)}], Refusal(message="no"), 1.5)
+    events = [request["event"] for request in ledger.report()["requests"]]
+    assert events[MAX_BLAMED - 1 :] == [{"event_id": "2"}, None, None]
 
 
 def test_hit_becomes_a_copy() -> None:
