@@ -101,6 +101,7 @@ function showLines({ pixel_ids, access_token }) {
   find('lines').textContent = [
     `export BRIDGE_PIXEL_ID=${pixel}`,
     `export BRIDGE_ACCESS_TOKEN=${access_token || '…  # the one given to --access-token'}`,
+    "export BRIDGE_SECRET_KEY=$(python -c 'import secrets; print(secrets.token_hex(32))')",
     `export BRIDGE_GRAPH_URL=${location.origin}`,
     `export BRIDGE_PIXEL_SCRIPT_URL=${location.origin}/en_US/fbevents.js`,
   ].join('\n')

@@ -26,7 +26,7 @@ const buildSteps = (show) => [
   },
   {
     title: 'Block the pixel',
-    text: 'As every third visitor does. Then reload the shop and put a plant into the cart: the server copies come alone.',
+    text: 'A blocker does the same. Then reload the shop and put a plant into the cart: the server copies come alone.',
     isDone: (action) => action.server.length > 0 && !action.browser.length,
     act: ['Block the pixel', blockPixel],
   },
