@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 
-from benchmarks import claiming, delivery, events, importing, in_process, over_http, storing
+from benchmarks import browse, claiming, delivery, events, importing, in_process, over_http, storing
 from benchmarks.engines import SQLITE, run_servers
 from benchmarks.peers import BARE, BRIDGE, CASES, SESSION, Case
 from benchmarks.report import judge, show
@@ -86,6 +86,25 @@ def _compare_requests(options: argparse.Namespace, directory: str) -> None:
     print(f"\n{_describe(costs, turns)}", flush=True)
 
 
+def _compare_browsing(options: argparse.Namespace, directory: str) -> None:
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        found = runner.run(browse.run())
+    print(
+        "| Page | With | µs over the bare route | ÷ `SessionMiddleware` | Bridge's budget |"
+        "\n|---|---|--:|--:|---|"
+    )
+    for title, costs in found.items():
+        for peer, cost in costs.items():
+            if peer == BARE:
+                continue
+            ratio = cost.median / costs[SESSION].median
+            budget = judge(ratio, browse.BUDGETS[title], at_most=True) if peer == BRIDGE else ""
+            spread = f"{cost.median:.1f} ({cost.low:.1f} to {cost.high:.1f})"
+            name = title if peer == SESSION else ""
+            print(f"| {name} | {peer} | {spread} | {ratio:.2f} | {budget} |")
+    print(f"\n{browse.VISITORS:,} visitors in random order. In brackets: quartiles.", flush=True)
+
+
 def _compare_events(options: argparse.Namespace, directory: str) -> None:
     events.run(directory)
 
@@ -111,6 +130,7 @@ def _compare_import(options: argparse.Namespace, directory: str) -> None:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
+    "browse": _compare_browsing,
     "requests": _compare_requests,
     "events": _compare_events,
     "storing": _compare_storing,

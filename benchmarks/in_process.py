@@ -70,7 +70,8 @@ def make_scope(case: Case, cookie: str) -> dict[str, Any]:
     }
 
 
-async def _receive() -> Message:
+async def receive() -> Message:
+    """Return an empty body."""
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
@@ -85,7 +86,7 @@ async def request(app: ASGIApp, case: Case, browser: Browser) -> tuple[int, set[
     async def keep(message: Any) -> None:
         seen.append(message)
 
-    await app(make_scope(case, browser.cookie_header), _receive, keep)
+    await app(make_scope(case, browser.cookie_header), receive, keep)
     start, body = seen
     lines = [v.decode() for name, v in start["headers"] if name.lower() == b"set-cookie"]
     return start["status"], browser.keep(lines), body["body"].decode()
@@ -135,7 +136,7 @@ async def _time(app: ASGIApp, scopes: list[dict[str, Any]]) -> float:
     gc.collect()
     start = thread_time_ns()
     for scope in scopes:
-        await app(scope, _receive, _drop)
+        await app(scope, receive, _drop)
     return (thread_time_ns() - start) / len(scopes) / 1000
 
 

@@ -26,6 +26,7 @@ from bridge.destinations import Meta
 SECRET = "0123456789abcdef0123456789abcdef"
 HOST = "shop.example.com"
 PAGE, NEXT_PAGE, LANDING = "/product", "/next-product", "/landing"
+QUIET_PAGE = "/about"  # its handler asks nobody who it is
 NEW_CLICK_ID = "IwZXh0bgNhZW0BMABhZGlkAasrC1x9QmVuY2htYXJrQ2xpY2tJZF85ODc2NTQzMjEw"
 CLICK_ID = "IwZXh0bgNhZW0BMABhZGlkAasrC1x9QmVuY2htYXJrQ2xpY2tJZF8wMTIzNDU2Nzg5"
 
@@ -74,6 +75,16 @@ _FOUND_COOKIES = {
 }
 
 
+def build_navigation(referer: str) -> dict[str, str]:
+    """Return the headers of a page that follows another one of the shop."""
+    return {**_NAVIGATION, "sec-fetch-site": "same-origin", "referer": referer}
+
+
+def build_landing() -> dict[str, str]:
+    """Return the headers of a page that follows an ad."""
+    return {**_NAVIGATION, "sec-fetch-site": "cross-site", "referer": "https://l.facebook.com/"}
+
+
 @dataclass(frozen=True)
 class Case:
     """One request, as each peer gets it.
@@ -111,13 +122,13 @@ CASES = (
     Case(
         "Another page loaded",
         NEXT_PAGE,
-        {**_NAVIGATION, "sec-fetch-site": "same-origin", "referer": f"https://{HOST}{PAGE}"},
+        build_navigation(f"https://{HOST}{PAGE}"),
         written={SESSION: {"session"}, BRIDGE: {"_bridge_p"}},
     ),
     Case(
         "Landing of a new visitor with an fbclid",
         LANDING,
-        {**_NAVIGATION, "sec-fetch-site": "cross-site", "referer": "https://l.facebook.com/"},
+        build_landing(),
         query=f"fbclid={CLICK_ID}",
         returning=False,
         written={
@@ -130,7 +141,7 @@ CASES = (
     Case(
         "Landing of a returning visitor with a new fbclid",
         LANDING,
-        {**_NAVIGATION, "sec-fetch-site": "cross-site", "referer": "https://l.facebook.com/"},
+        build_landing(),
         query=f"fbclid={NEW_CLICK_ID}",
         written={SESSION: {"session"}, BUILDER: {"_fbc"}, BRIDGE: {"_bridge", "_bridge_p", "_fbc"}},
         budgets=(1.0, None),
@@ -201,7 +212,12 @@ _Handler = Callable[[Request], Any]
 
 
 def _build_shop(middleware: list[Middleware], show: _Handler, write: _Handler) -> Starlette:
-    routes = [Route(PAGE, show), Route(NEXT_PAGE, write), Route(LANDING, write)]
+    routes = [
+        Route(PAGE, show),
+        Route(NEXT_PAGE, write),
+        Route(LANDING, write),
+        Route(QUIET_PAGE, _show_nothing),
+    ]
     return Starlette(routes=routes, middleware=middleware)
 
 

@@ -31,7 +31,16 @@ from bridge import (
     track_sync,
 )
 from bridge.outbox import SQLiteOutbox
-from tests.factories import CLIENT, USER_AGENT, make_bridge, make_client, make_scope, unix_now
+from bridge.visitor.identity import SessionSigner
+from tests.factories import (
+    CLIENT,
+    NAVIGATION,
+    USER_AGENT,
+    make_bridge,
+    make_client,
+    make_scope,
+    unix_now,
+)
 from tests.servers import DEADLINE
 
 LEAD = {"event_name": "Lead"}
@@ -279,6 +288,51 @@ async def test_form_of_another_site_overwrites_nobody(open_client: Any) -> None:
     assert set_cookies(response) == {}
     assert response.json()["user_data"] == {}
     assert "_bridge" in set_cookies(await client.get("/", headers=headers))
+
+
+async def test_page_of_a_known_browser_costs_no_look_into_its_session(
+    open_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("")
+
+    client = open_client(Starlette(routes=[Route("/{path:path}", page), Route("/lead", show_lead)]))
+    await client.get("/first", headers=NAVIGATION)
+    with monkeypatch.context() as unread:
+        unread.setattr(SessionSigner, "read", None)  # would raise
+        second = await client.get("/second?id=7", headers=NAVIGATION)
+    assert set_cookies(second).keys() == {"_bridge_p"}
+    assert client.cookies["_bridge_p"] == "http://shop.example.com/second?id=7"
+    # Whatever has to be looked at is looked at.
+    landing = await client.get("/third?fbclid=CLICK", headers=NAVIGATION)
+    assert {"_fbc", "_bridge"} <= set_cookies(landing).keys()
+    client.cookies.set("_bridge", "forged", domain="shop.example.com")
+    assert set_cookies(await client.get("/fourth", headers=NAVIGATION)).keys() == {"_bridge_p"}
+    denied = await client.get("/fifth", headers={**NAVIGATION, "cookie": "_bridge_c=denied"})
+    assert set_cookies(denied) == {}
+
+
+async def test_page_after_a_login_is_looked_at_again(open_client: Any) -> None:
+    async def log_in(request: Request) -> Response:
+        identify("42")
+        return PlainTextResponse("")
+
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("")
+
+    async def show_ids(request: Request) -> Response:
+        return JSONResponse(current_visitor().identity.external_ids)
+
+    routes = [Route("/login", log_in, methods=["POST"]), Route("/ids", show_ids)]
+    client = open_client(Starlette(routes=[*routes, Route("/{path:path}", page)]))
+    await client.get("/first", headers=NAVIGATION)
+    await client.get("/second", headers=NAVIGATION)
+    script = {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
+    await client.post("/login", headers=script)
+    # The page has the anonymous one.
+    assert len((await client.get("/ids", headers=script)).json()) == 2
+    await client.get("/third", headers=NAVIGATION)
+    assert len((await client.get("/ids", headers=script)).json()) == 1
 
 
 async def test_middleware_added_twice_meets_one_visitor(outbox: SQLiteOutbox) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ import msgspec
 from bridge.browser.words import ConsentState
 from bridge.events.event import Event
 
-CACHE_SIZE = 4096  # visitors whose encoded settings are kept
 TWIN_COOKIE_PREFIX = b"_bridge_t_"
 TWIN_MAX_AGE = 3600  # seconds; a page without the script, such as a payment's, may come in between
 TWIN_FRAME = 25  # characters of a twin's cookie beside its value
@@ -48,7 +46,6 @@ class PageSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     consent: ConsentState = msgspec.field(name="c", default="granted")
 
 
-@lru_cache(maxsize=CACHE_SIZE)
 def encode_settings(external_id: str, domain: str | None, consent: ConsentState) -> bytes:
     """Return a visitor's settings as the readable cookie's value."""
     settings = PageSettings(external_id=external_id, domain=domain, consent=consent)

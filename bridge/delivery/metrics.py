@@ -31,6 +31,11 @@ COUNTERS = {
     "duplicates": ("bridge.events.duplicates", "{event}", "Events tracked again, so not stored."),
     "lost": ("bridge.events.lost", "{event}", "Events lost because the outbox was broken."),
     "delivered": ("bridge.events.delivered", "{event}", "Server copies that were accepted."),
+    "unconfirmed": (
+        "bridge.events.unconfirmed",
+        "{event}",
+        "Accepted events that the answer did not report.",
+    ),
     "retried": ("bridge.events.retried", "{event}", "Server copies to be sent again."),
     "buried": ("bridge.events.buried", "{event}", "Server copies that became dead letters."),
     "paused": ("bridge.events.paused", "{event}", "Server copies put back by an open circuit."),

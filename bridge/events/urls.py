@@ -48,6 +48,11 @@ _KEPT = frozenset({"fbclid", "gclid", "msclkid", "ttclid"})
 
 # In the value of another parameter, the page to go to next.
 _PARAMETER = re.compile(r"[?&#;]([^=?&#;]{1,64}+)=([^&#;]{0,200})")
+# Values that are too short for a secret, and cannot be a person's by themselves.
+_PLAIN_QUERY = re.compile(
+    r"[A-Za-z_]{1,20}=[A-Za-z0-9_.-]{0,15}(?:&[A-Za-z_]{1,20}=[A-Za-z0-9_.-]{0,15}){0,9}"
+)
+_NAMES = re.compile(r"([A-Za-z_]+)=")
 _SCHEMES = ("https://", "http://")
 
 
@@ -68,7 +73,10 @@ def clean_url(
     """
     if len(raw) > MAX_READ:
         raw = _shorten(raw)
-    address, _, query = raw.decode("latin-1").partition("#")[0].partition("?")
+    text = raw.decode("latin-1")
+    if "#" in text:
+        text = text.partition("#")[0]
+    address, _, query = text.partition("?")
     if len(address) > max_address:
         return None
     clean = _clean_address(address) if len(address) <= MAX_CACHED else _read_address(address)
@@ -78,11 +86,23 @@ def clean_url(
         clean = clean[: clean.rfind("/", 0, max_address) + 1]
     if not query:
         return clean
+    if _is_harmless(query, private):
+        return f"{clean}?{query}"
     if " " in query or not (query.isascii() and query.isprintable()):
         return None
     most = MAX_LENGTH if len(clean) < MAX_LENGTH else max_address
     kept = _clean_query(query, private, most - len(clean) - 1)
     return f"{clean}?{kept}" if kept else clean
+
+
+def _is_harmless(query: str, private: frozenset[str]) -> bool:
+    """Return whether ``query`` is one of those, the most, that can leave as they are; cheap."""
+    if _PLAIN_QUERY.fullmatch(query) is None or "eyJ" in query:
+        return False
+    for name in _NAMES.findall(query):  # noqa: SIM110 - a generator costs as much as all the rest
+        if _judge_name(name, private) is not None:
+            return False
+    return True
 
 
 def _shorten(raw: bytes) -> bytes:

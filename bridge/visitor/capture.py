@@ -13,7 +13,7 @@ from typing import Any, Literal
 from bridge.events.urls import MAX_LENGTH, clean_url
 from bridge.lazy import lazy
 from bridge.visitor.connection import FORWARDED, FORWARDED_FOR, Connection, SiteRules
-from bridge.visitor.cookies import read_cookies
+from bridge.visitor.cookies import Cookies
 from bridge.visitor.meta_cookies import read_click_id
 
 MAX_USER_AGENT_LENGTH = 512  # characters
@@ -62,8 +62,6 @@ class Capture:
         root_path: Where the app is mounted.
         path: The path below the app's mount.
         headers: The request's headers, lower-case names.
-        cookies: The ``Cookie`` header, as far as it is ours to read.
-        is_navigation: Whether the browser will show the response as a page.
     """
 
     def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
@@ -71,7 +69,6 @@ class Capture:
         headers: dict[bytes, bytes] = dict(raw)
         if len(headers) != len(raw):
             headers = _join(raw)
-        mode = headers.get(b"sec-fetch-mode")
         self.method: str = scope["method"]
         self.scope = scope
         # Read now: a router writes its own mounts into the same scope.
@@ -80,12 +77,25 @@ class Capture:
         if self.root_path:
             self.path = self.path.removeprefix(self.root_path)
         self.headers = headers
-        self.cookies = read_cookies(headers.get(b"cookie", b""))
-        if mode is None:
-            self.is_navigation = b"text/html" in headers.get(b"accept", b"")
-        else:
-            self.is_navigation = mode == b"navigate"
         self._rules = rules
+
+    @lazy
+    def cookies(self) -> Cookies:
+        """The ``Cookie`` header, as far as it is ours to read."""
+        return Cookies(self.headers.get(b"cookie", b""))
+
+    @lazy
+    def is_navigation(self) -> bool:
+        """Whether the browser will show the response as a page."""
+        mode = self.headers.get(b"sec-fetch-mode")
+        if mode is None:
+            return b"text/html" in self.headers.get(b"accept", b"")
+        return mode == b"navigate"
+
+    @lazy
+    def is_page_load(self) -> bool:
+        """Whether the response begins a new page: a form's POST ends one."""
+        return self.is_navigation and self.method in ("GET", "HEAD")
 
     @lazy
     def connection(self) -> Connection:
@@ -144,11 +154,6 @@ class Capture:
     # What is asked for
 
     @property
-    def is_page_load(self) -> bool:
-        """Whether the response begins a new page: not a form's POST, which ends one."""
-        return self.is_navigation and self.method in ("GET", "HEAD")
-
-    @property
     def may_set_cookies(self) -> bool:
         """Whether the response may set cookies: a page or a fetch, not an image or a style.
 
@@ -192,15 +197,17 @@ class Capture:
             return None
         return self.clean_url(b"%b://%b/" % (connection.scheme.encode(), connection.authority))
 
-    @property
+    @lazy
     def raw_url(self) -> bytes:
         """The URL asked for, as it came."""
-        raw = self.scope.get("raw_path") or self.scope["path"].encode("utf-8", "replace")
-        query = self.scope.get("query_string", b"")
-        connection = self.connection
-        scheme = connection.scheme.encode()
-        target = b"%b?%b" % (raw.partition(b"?")[0], query) if query else raw.partition(b"?")[0]
-        return b"%b://%b%b" % (scheme, connection.authority, target)
+        scope, connection = self.scope, self.connection
+        path = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
+        if b"?" in path:
+            path = path.partition(b"?")[0]
+        scheme = b"https" if connection.scheme == "https" else b"http"
+        if query := scope.get("query_string"):
+            return b"%b://%b%b?%b" % (scheme, connection.authority, path, query)
+        return b"%b://%b%b" % (scheme, connection.authority, path)
 
     @property
     def last_page_url(self) -> str | None:

@@ -9,7 +9,13 @@ from ipaddress import IPv4Address, ip_network
 from typing import Any, Literal
 
 from bridge.events.urls import PRIVATE_PARAMETERS
-from bridge.visitor.cookies import CookieDomain, find_cookie_domain, parse_host
+from bridge.lazy import lazy
+from bridge.visitor.cookies import (
+    MAX_HOST_LENGTH,
+    CookieDomain,
+    find_cookie_domain,
+    parse_host,
+)
 from bridge.visitor.ip import (
     IPAddress,
     IPNetwork,
@@ -54,12 +60,6 @@ class SiteRules:
         return host.endswith(tuple(each for each in self.allowed_hosts if each[0] == "."))
 
 
-@lru_cache(maxsize=4096)
-def _read_public_ip(text: str) -> str | None:
-    address = parse_ip(text)
-    return str(address) if is_public(address) else None
-
-
 class Connection:
     """One request's connection.
 
@@ -69,15 +69,12 @@ class Connection:
         rules: Which proxies to believe.
 
     Attributes:
-        client_ip: The visitor's public address; private and documentation addresses are ``None``.
         scheme: The scheme as the visitor saw it.
         authority: Host and port as the visitor saw them; unchecked if ``host`` is ``None``.
         host: The host as the visitor saw it: lower-case, no port; ``None`` if it is malformed, or
             not one of ``allowed_hosts``.
         cookie_domain: Where this visitor's cookies live.
     """
-
-    __slots__ = ("authority", "client_ip", "cookie_domain", "host", "scheme")
 
     def __init__(
         self,
@@ -86,21 +83,33 @@ class Connection:
         rules: SiteRules,
     ) -> None:
         client = scope.get("client")
-        peer = str(client[0]) if client else ""
-        address = parse_ip(peer) if rules.trusted_proxies else None
-        if address is not None and is_trusted(address, rules.trusted_proxies):
-            proxies = _Proxies(headers, rules)
-            self.client_ip = proxies.find_client(address)
-            scheme = proxies.scheme or scope.get("scheme", "http")
-            authority = proxies.authority
-        else:
-            self.client_ip = _read_public_ip(peer)
-            scheme, authority = scope.get("scheme", "http"), None
+        self._peer = str(client[0]) if client else ""
+        self._proxies: _Proxies | None = None
+        scheme = scope.get("scheme", "http")
+        self.authority = headers.get(b"host", b"")
+        if rules.trusted_proxies:
+            address = parse_ip(self._peer)
+            if is_trusted(address, rules.trusted_proxies):
+                self._proxies = proxies = _Proxies(headers, rules)
+                scheme = proxies.scheme or scheme
+                if proxies.authority is not None:
+                    self.authority = proxies.authority
         self.scheme: Literal["http", "https"] = "https" if scheme == "https" else "http"
-        self.authority = headers.get(b"host", b"") if authority is None else authority
-        host = parse_host(self.authority)
-        self.host = host if host and rules.allows(host) else None
-        self.cookie_domain = _place_cookies(self.host, rules.cookie_domain)
+        self.host, self.cookie_domain = _read_place(self.authority[: MAX_HOST_LENGTH + 1], rules)
+
+    @lazy
+    def client_ip(self) -> str | None:
+        """The visitor's public address; private and documentation addresses are ``None``."""
+        address = parse_ip(self._peer)
+        if self._proxies is not None:
+            address = self._proxies.find_client(address)
+        return str(address) if is_public(address) else None
+
+    def is_from(self, ip: str | None) -> bool:
+        """Return whether ``client_ip`` is ``ip``, an address that was seen before."""
+        if self._proxies is None and ip is not None and self._peer == ip:
+            return True  # nothing has to be parsed
+        return self.client_ip == ip
 
     def is_same_site(self, url: bytes) -> bool:
         """Return whether ``url`` is on this request's registrable domain."""
@@ -112,6 +121,14 @@ class Connection:
         return host == self.host or (
             domain is not None and find_cookie_domain(host).domain == domain
         )
+
+
+@lru_cache(maxsize=1024)
+def _read_place(authority: bytes, rules: SiteRules) -> tuple[str | None, CookieDomain]:
+    """Return the host, and where its cookies live."""
+    host = parse_host(authority)
+    host = host if host and rules.allows(host) else None
+    return host, _place_cookies(host, rules.cookie_domain)
 
 
 def _place_cookies(host: str | None, fixed: str | None) -> CookieDomain:
@@ -144,13 +161,13 @@ class _Proxies:
         self.scheme = None if scheme is None else scheme.lower()
         self.authority = None if authority is None else authority.encode("latin-1")
 
-    def find_client(self, peer: IPAddress | None) -> str | None:
+    def find_client(self, peer: IPAddress | None) -> IPAddress | None:
         """Return the address of the nearest hop that is not a trusted proxy."""
         address = walk(peer, self._hops, self._rules.trusted_proxies)
         # Cloudflare's "Pseudo IPv4" writes an address of class E for a client with IPv6.
         if self._ipv6 and isinstance(address, IPv4Address) and address in PSEUDO_IPV4:
             address = parse_ip(self._ipv6)
-        return str(address) if is_public(address) else None
+        return address
 
 
 def _find_last(elements: list[dict[str, str]], parameter: str) -> str | None:

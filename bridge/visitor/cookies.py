@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from publicsuffixlist import PublicSuffixList
 
 from bridge.browser.script_cookies import TWIN_COOKIE_PREFIX
+from bridge.lazy import lazy
 from bridge.visitor.meta_cookies import is_browser_id, mend
 
 MAX_AGE = 90 * 86_400  # seconds; the pixel's own lifetime, rolling
@@ -19,10 +21,18 @@ READABLE_COOKIE = b"_bridge_x"
 CHOICE_COOKIE = b"_bridge_c"
 PAGE_COOKIE = b"_bridge_p"
 LOWERED_COOKIE = b"_bridge_l"
+FBP_COOKIE = b"_fbp"
+FBC_COOKIE = b"_fbc"
+AJS_COOKIE = b"ajs_anonymous_id"  # Segment's
 MAX_HOST_LENGTH = 300  # bytes of a Host header: a name has 253, and a port follows
 MAX_HEADER_LENGTH = 65_536  # bytes of a Cookie header; nothing is read of a longer one
 MAX_SAME_NAME = 4  # cookies of one name that are looked at
-MAX_CACHED_LENGTH = 6000  # bytes of a Cookie header; longer ones are parsed each time
+MAX_COOKIES = 1000  # that are looked at; Chrome keeps 180 of a domain
+
+# Behind a semicolon, and one space at most: a space may be part of another one's value.
+_FIND = re.compile(rb"; ?(_bridge\w*|_fb[pc]|ajs_anonymous_id)=([^;]*)").findall
+_DENIED = b"denied"
+_WITHOUT_IDS = b"_"  # at the end of the page's word
 
 # Read from disk here, since the first use is on the event loop.
 _SUFFIXES = PublicSuffixList()
@@ -86,19 +96,6 @@ def read_cookie(header: bytes, name: bytes) -> bytes | None:
     return None if start < 0 else header[start:end].rstrip()
 
 
-def read_all(header: bytes, name: bytes) -> list[bytes]:
-    """Return the values of the first four cookies called ``name``, which browsers may send.
-
-    Two cookies of one name live on two domains, or at two paths.
-    """
-    values: list[bytes] = []
-    start, end = _find_cookie(header, name + b"=", 0)
-    while start >= 0 and len(values) < MAX_SAME_NAME:
-        values.append(header[start:end].rstrip())
-        start, end = _find_cookie(header, name + b"=", end)
-    return values
-
-
 def _find_cookie(header: bytes, prefix: bytes, at: int) -> tuple[int, int]:
     """Return where the value behind ``prefix`` begins and ends; -1 if there is none from ``at`` on.
 
@@ -117,89 +114,109 @@ def _find_cookie(header: bytes, prefix: bytes, at: int) -> tuple[int, int]:
 
 
 class Cookies:
-    """The cookies of a ``Cookie`` header that we read.
+    """The cookies of a ``Cookie`` header that we read: found in one pass, decoded when asked for.
 
     Attributes:
-        header: The raw header.
+        header: The raw header; empty if it is longer than any browser's.
+        raw: The values of our cookies by name; of several the first.
+        has_repeated: Whether any came twice: from two domains, or two paths.
         session: Our session cookie, or ``None``; of several the first.
-        other_sessions: Further session cookies, set on other domains.
-        readable: Our readable cookie, or ``None``.
-        choice: Our consent cookie, or ``None``; of several a denial.
-        page: Our cookie with the page loaded last, or ``None``.
-        ajs_anonymous_id: Segment's anonymous id as analytics.js stored it, or ``None``.
-        lowered: What the page itself said to the pixel, ``limited`` or ``pending``, or ``None``.
-        uses_browser_ids: Whether the pixel sends ``fbp`` and ``fbc``: a page, or the pixel's
-            settings, may have told it not to.
-        fbp, fbc: Meta's cookies if the pixel would accept them, mended where they need it.
-        sent_fbp, sent_fbc: The same, byte for byte.
-        twins: The twins still waiting in this browser, each ``name=value``.
     """
 
-    __slots__ = (
-        "ajs_anonymous_id",
-        "choice",
-        "fbc",
-        "fbp",
-        "header",
-        "lowered",
-        "other_sessions",
-        "page",
-        "readable",
-        "sent_fbc",
-        "sent_fbp",
-        "session",
-        "twins",
-        "uses_browser_ids",
-    )
-
     def __init__(self, header: bytes) -> None:
-        self.header = header
-        sessions = read_all(header, SESSION_COOKIE)
-        self.session = sessions[0] if sessions else None
-        self.other_sessions = sessions[1:]
-        self.readable = read_cookie(header, READABLE_COOKIE)
-        choices = [value.decode("latin-1") for value in read_all(header, CHOICE_COOKIE)]
-        self.choice = "denied" if "denied" in choices else next(iter(choices), None)
-        self.page = read_cookie(header, PAGE_COOKIE)
-        self.ajs_anonymous_id = self._ajs_anonymous_id()
-        lowered = read_cookie(header, LOWERED_COOKIE) if LOWERED_COOKIE in header else None
-        self.uses_browser_ids = lowered is None or not lowered.endswith(b"_")
-        self.lowered = None if lowered is None else lowered.removesuffix(b"_").decode("latin-1")
-        self.sent_fbp = self._browser_id(b"_fbp")
-        self.sent_fbc = self._browser_id(b"_fbc")
-        sent = (self.sent_fbp, self.sent_fbc) if self.uses_browser_ids else (None, None)
-        self.fbp, self.fbc = (each and mend(each) for each in sent)
-        parts = header.split(b";") if TWIN_COOKIE_PREFIX in header else []
-        stripped = [part.strip() for part in parts]
-        self.twins = [part for part in stripped if part.startswith(TWIN_COOKIE_PREFIX)]
+        self.header = header if len(header) <= MAX_HEADER_LENGTH else b""
+        self._found: list[tuple[bytes, bytes]] = _FIND(b";" + self.header)
+        if b" ;" in self.header or self.header[-1:] == b" ":
+            self._found = [(name, value.rstrip()) for name, value in self._found]
+        self.raw = dict(self._found)
+        self.has_repeated = len(self.raw) < len(self._found)
+        if self.has_repeated:  # the first one counts
+            self.raw = dict(reversed(self._found))
+        self.session = self.raw.get(SESSION_COOKIE)
+
+    @property
+    def other_sessions(self) -> list[bytes]:
+        """Further session cookies, set on other domains."""
+        if not self.has_repeated:
+            return []
+        sessions = [value for name, value in self._found if name == SESSION_COOKIE]
+        return sessions[1:MAX_SAME_NAME]
+
+    @property
+    def choice(self) -> str | None:
+        """Our consent cookie, or ``None``; of several a denial."""
+        value = self.raw.get(CHOICE_COOKIE)
+        if value is None:
+            return None
+        return "denied" if (CHOICE_COOKIE, _DENIED) in self._found else value.decode("latin-1")
+
+    @property
+    def twins(self) -> list[bytes]:
+        """The twins still waiting in this browser, each ``name=value``."""
+        if TWIN_COOKIE_PREFIX not in self.header:
+            return []
+        twins = (pair for pair in self._found if pair[0].startswith(TWIN_COOKIE_PREFIX))
+        return [b"%b=%b" % pair for pair in islice(twins, MAX_COOKIES)]
+
+    @property
+    def readable(self) -> bytes | None:
+        """Our readable cookie, or ``None``."""
+        return self.raw.get(READABLE_COOKIE)
+
+    @property
+    def page(self) -> bytes | None:
+        """Our cookie with the page loaded last, or ``None``."""
+        return self.raw.get(PAGE_COOKIE)
+
+    @property
+    def lowered(self) -> str | None:
+        """What the page itself said to the pixel, ``limited`` or ``pending``, or ``None``."""
+        value = self.raw.get(LOWERED_COOKIE)
+        return None if value is None else value.removesuffix(_WITHOUT_IDS).decode("latin-1")
+
+    @property
+    def uses_browser_ids(self) -> bool:
+        """Whether the pixel sends ``fbp`` and ``fbc``: it, or the page, may be set not to."""
+        return not self.raw.get(LOWERED_COOKIE, b"").endswith(_WITHOUT_IDS)
+
+    @lazy
+    def sent_fbp(self) -> str | None:
+        """Meta's cookie byte for byte, if the pixel would accept it."""
+        return self._browser_id(FBP_COOKIE)
+
+    @lazy
+    def sent_fbc(self) -> str | None:
+        """Meta's cookie byte for byte, if the pixel would accept it."""
+        return self._browser_id(FBC_COOKIE)
+
+    @lazy
+    def fbp(self) -> str | None:
+        """``sent_fbp``, mended where it needs it; ``None`` where the pixel sends none."""
+        return mend(self.sent_fbp) if self.sent_fbp and self.uses_browser_ids else None
+
+    @lazy
+    def fbc(self) -> str | None:
+        """``sent_fbc``, mended where it needs it; ``None`` where the pixel sends none."""
+        return mend(self.sent_fbc) if self.sent_fbc and self.uses_browser_ids else None
+
+    @lazy
+    def ajs_anonymous_id(self) -> str | None:
+        """Segment's id: analytics.js writes it bare, its classic version JSON-quoted."""
+        raw = self.raw.get(AJS_COOKIE)
+        if not raw or len(raw) > 50:
+            return None
+        text = raw.decode("latin-1").removeprefix("%22").removesuffix("%22").strip('"')
+        return text if _ANONYMOUS_ID.fullmatch(text) else None
 
     def text(self, name: bytes) -> str | None:
         """Return a cookie's text."""
         value = read_cookie(self.header, name)
         return None if value is None else value.decode("latin-1")
 
-    def _ajs_anonymous_id(self) -> str | None:
-        """Read Segment's id: analytics.js writes it bare, its classic version JSON-quoted."""
-        raw = self.text(b"ajs_anonymous_id")
-        if not raw or len(raw) > 50:
-            return None
-        text = raw.removeprefix("%22").removesuffix("%22").strip('"')
-        return text if _ANONYMOUS_ID.fullmatch(text) else None
-
     def _browser_id(self, name: bytes) -> str | None:
-        value = self.text(name)
-        return value if value and is_browser_id(value) else None
-
-
-# A visitor's header often stays the same from request to request.
-_read_cached = lru_cache(maxsize=2048)(Cookies)
-
-
-def read_cookies(header: bytes) -> Cookies:
-    """Return the cookies of a raw ``Cookie`` header that we read."""
-    if len(header) <= MAX_CACHED_LENGTH:
-        return _read_cached(header)
-    return Cookies(header if len(header) <= MAX_HEADER_LENGTH else b"")
+        value = self.raw.get(name)
+        text = value.decode("latin-1") if value else None
+        return text if text and is_browser_id(text) else None
 
 
 def build_set_cookie(

@@ -70,6 +70,21 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         return hash_external_id(self.user_id or self.anonymous_id)
 
     @lazy
+    def raw_fbp(self) -> bytes | None:
+        """``fbp`` as the browser sends it."""
+        return None if self.fbp is None else self.fbp.encode()
+
+    @lazy
+    def raw_fbc(self) -> bytes | None:
+        """``fbc`` as the browser sends it."""
+        return None if self.fbc is None else self.fbc.encode()
+
+    @lazy
+    def raw_user_agent(self) -> bytes | None:
+        """``user_agent`` as the browser sends it."""
+        return None if self.user_agent is None else self.user_agent.encode()
+
+    @lazy
     def external_ids(self) -> list[str]:
         """What a server copy carries; the one that the page's pixel has comes first."""
         if not self.anonymous_id:
@@ -100,16 +115,19 @@ class SessionSigner:
         self._signer = PurposeSigner(secret_keys, "session")
         self._derivation_key = derive_key(secret_keys[-1], "anonymous-id")
         self._max_age = max_age
+        self._decoder = msgspec.json.Decoder(Identity)
+        self._encoder = msgspec.json.Encoder()
         self._verified = lru_cache(CACHE_SIZE)(self._verify)
 
     def read(self, cookie: bytes, now: float) -> Identity | None:
         """Return the identity in ``cookie``; ``None`` if forged, damaged, oversized or stale."""
         if len(cookie) > MAX_COOKIE_LENGTH:
             return None
-        identity = self._verified(cookie)
-        if identity is None or now - identity.renewed_at > self._max_age:
+        try:
+            identity = self._verified(cookie)
+        except (BadSignature, msgspec.MsgspecError, ValueError):
             return None
-        return identity
+        return identity if now - identity.renewed_at <= self._max_age else None
 
     def read_best(
         self, cookies: Sequence[bytes], domain: str | None, now: float
@@ -122,12 +140,9 @@ class SessionSigner:
         own = (each for each in found if each.domain == domain)
         return next(own, found[0] if found else None)
 
-    def _verify(self, cookie: bytes) -> Identity | None:
-        try:
-            payload = decode_base64url(self._signer.unsign(cookie))
-            return msgspec.json.decode(payload, type=Identity)
-        except (BadSignature, msgspec.MsgspecError, ValueError):
-            return None
+    def _verify(self, cookie: bytes) -> Identity:
+        """Return the identity in ``cookie``; raises, so that what is forged is not remembered."""
+        return self._decoder.decode(decode_base64url(self._signer.unsign(cookie)))
 
     def write(self, identity: Identity) -> bytes:
         """Return ``identity`` as a cookie value of at most 3800 characters."""
@@ -140,7 +155,7 @@ class SessionSigner:
         return value
 
     def _sign(self, identity: Identity) -> bytes:
-        return self._signer.sign(encode_base64url(msgspec.json.encode(identity)))
+        return self._signer.sign(encode_base64url(self._encoder.encode(identity)))
 
     def derive_anonymous_id(self, fbp: str) -> str:
         """Return a UUID that is always the same for ``fbp``: parallel first requests agree."""

@@ -105,18 +105,11 @@ class SetCookies:
         if renew or self._sent.readable != value:
             self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, value, self._attributes.readable))
 
-    def set_page(self, url: str) -> None:
-        """Keep the page's URL until the browser is closed, unless it is kept already.
-
-        It has a cookie of its own: the session would have to be signed anew for each page.
-        """
-        if len(url) > MAX_PAGE_LENGTH:
-            url = url.partition("?")[0]
-        if _NOT_IN_COOKIES.search(url):
-            url = _NOT_IN_COOKIES.sub(lambda found: f"%{ord(found[0]):02X}", url)
-        value = url.encode("ascii")
-        if len(value) <= MAX_PAGE_LENGTH and value != self._sent.page:
-            self.lines.append(b"%b=%b%b" % (PAGE_COOKIE, value, self._attributes.page))
+    def set_page(self, url: str, capture: Capture) -> None:
+        """Keep the page's URL, as ``build_page`` does."""
+        line = build_page(url, capture)
+        if line is not None:
+            self.lines.append(line)
 
     def set_twin(self, twin: Twin) -> None:
         """Send a twin to the script."""
@@ -142,6 +135,23 @@ class SetCookies:
 
     def _clear_at(self, name: bytes, places: Iterable[str | None]) -> None:
         self.lines += [build_set_cookie(name, "", max_age=0, domain=place) for place in places]
+
+
+def build_page(url: str, capture: Capture) -> bytes | None:
+    """Return the line that keeps a page's URL until the browser is closed; ``None`` for no line.
+
+    It has a cookie of its own: the session would have to be signed anew for each page.
+    """
+    if len(url) > MAX_PAGE_LENGTH:
+        url = url.partition("?")[0]
+    if _NOT_IN_COOKIES.search(url):
+        url = _NOT_IN_COOKIES.sub(lambda found: f"%{ord(found[0]):02X}", url)
+    value = url.encode("ascii")
+    if len(value) > MAX_PAGE_LENGTH or value == capture.cookies.page:
+        return None
+    connection = capture.connection
+    attributes = _list_attributes(connection.cookie_domain.domain, connection.scheme == "https")
+    return b"%b=%b%b" % (PAGE_COOKIE, value, attributes.page)
 
 
 @lru_cache(maxsize=256)

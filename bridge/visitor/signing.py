@@ -57,10 +57,28 @@ class PurposeSigner(Signer):
         keys = [derive_key(key, purpose) for key in secret_keys]
         super().__init__(keys, key_derivation="none", digest_method=hashlib.sha256)
         self._mac = hmac.new(keys[-1], digestmod="sha256")
+        self._copy = self._mac.copy
+
+    def unsign(self, signed_value: str | bytes) -> bytes:
+        """Return what was signed; the newest key is tried first, at once.
+
+        Raises:
+            BadSignature: No key of ours signed it.
+        """
+        if isinstance(signed_value, bytes):
+            value, _, signature = signed_value.rpartition(b".")
+            if hmac.compare_digest(signature, self.get_signature(value)):
+                return value
+        return super().unsign(signed_value)
+
+    def sign(self, value: str | bytes) -> bytes:
+        """Return ``value``, a dot and its signature."""
+        raw = value if isinstance(value, bytes) else value.encode()
+        return b"%b.%b" % (raw, self.get_signature(raw))
 
     def get_signature(self, value: str | bytes) -> bytes:
         """Return the signature of ``value``, as URL-safe base64."""
-        mac = self._mac.copy()
+        mac = self._copy()
         mac.update(value if isinstance(value, bytes) else value.encode())
         return encode_base64url(mac.digest())
 
@@ -91,13 +109,15 @@ class TwinQuestions:
             return None
 
 
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
+
+
 def encode_base64url(data: bytes) -> bytes:
     """Return ``data`` as a cookie can hold it: URL-safe base64 without padding.
 
     In a third of the time that ``base64`` takes.
     """
-    text = binascii.b2a_base64(data, newline=False).rstrip(b"=")
-    return text.replace(b"+", b"-").replace(b"/", b"_")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
 def decode_base64url(text: bytes) -> bytes:
@@ -106,5 +126,4 @@ def decode_base64url(text: bytes) -> bytes:
     Raises:
         ValueError: Its length is impossible; characters outside the alphabet are skipped.
     """
-    padding = b"=" * (-len(text) % 4)
-    return binascii.a2b_base64(text.replace(b"-", b"+").replace(b"_", b"/") + padding)
+    return binascii.a2b_base64(text.translate(_FROM_URL) + b"==="[: -len(text) % 4])

@@ -24,13 +24,13 @@ from bridge.errors import NoVisitorError, UsageError
 from bridge.events.event import Event, UserData
 from bridge.randomness import draw, format_uuid
 from bridge.visitor.capture import Capture
-from bridge.visitor.cookies import READABLE_COOKIE
+from bridge.visitor.cookies import PAGE_COOKIE, READABLE_COOKIE
 from bridge.visitor.identity import Identity
 from bridge.visitor.ip import prefer_ip
 from bridge.visitor.meeting import update_identity
 from bridge.visitor.meta_cookies import new_fbp
 from bridge.visitor.seal import Sealed
-from bridge.visitor.set_cookies import SetCookies
+from bridge.visitor.set_cookies import SetCookies, build_page
 from bridge.visitor.visits import SENDING_STATES, Visits
 
 VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
@@ -116,7 +116,10 @@ class Visitor:
                 self._ignored = self.visits.find_ignored(capture, self._stored)
             else:
                 self._stored, self._consent = unchanged
-                self._is_unchanged = True
+                self._is_unchanged = self._is_read = True
+                if self._choice is None and self._identity is None:
+                    self._identity = self._stored
+                    return self._stored
             self._is_read = True
         consent = self.consent  # may ask the app
         with _UPDATING:
@@ -431,8 +434,11 @@ class Visitor:
         self._response_started = True
         capture = self.capture
         if not self.has_choice:
-            if not self._is_read and not capture.may_set_cookies:
-                return []
+            if not self._is_read:
+                if not capture.may_set_cookies:
+                    return []
+                if capture.is_page_load and self.visits.seems_unchanged(capture):
+                    return self._set_page_only(capture)
             is_unchanged = self.identity is self._stored and self._is_unchanged
             if is_unchanged and not self.twins and not capture.is_navigation:
                 return []
@@ -459,10 +465,9 @@ class Visitor:
         # A URL without private parts is stored as it came.
         if not capture.is_page_load or capture.raw_url == capture.cookies.page:
             return []
-        cookies = SetCookies(capture)
-        if capture.page_url:
-            cookies.set_page(capture.page_url)
-        return cookies.lines
+        url = capture.page_url
+        line = build_page(url, capture) if url else None
+        return [] if line is None else [line]
 
     def _set_cookies(self, cookies: SetCookies, identity: Identity) -> None:
         """Set what the browser does not have; renew ``_fbp`` and ``_fbc`` at most daily."""
@@ -483,7 +488,9 @@ class Visitor:
         settings = encode_settings(identity.external_id, domain, self.consent)
         cookies.set_readable(settings, renew=renew)
         if capture.is_page_load and capture.page_url:
-            cookies.set_page(capture.page_url)
+            cookies.set_page(capture.page_url, capture)
+        if identity.is_page_anonymous and not capture.is_page_load:
+            cookies.clear(PAGE_COOKIE)  # the next page is looked at again, whoever asks
         for twin in self.twins:
             cookies.set_twin(twin)
 

@@ -20,6 +20,16 @@ from bridge.visitor.bots import names_robot
 from bridge.visitor.capture import SPECULATION_HEADERS, Capture
 from bridge.visitor.connection import FORWARDED_FOR, SiteRules
 from bridge.visitor.consent import Consent
+from bridge.visitor.cookies import (
+    AJS_COOKIE,
+    CHOICE_COOKIE,
+    FBC_COOKIE,
+    FBP_COOKIE,
+    LOWERED_COOKIE,
+    PAGE_COOKIE,
+    READABLE_COOKIE,
+    SESSION_COOKIE,
+)
 from bridge.visitor.identity import Identity, SessionSigner
 from bridge.visitor.ip import is_public, parse_ip
 from bridge.visitor.seal import Sealer
@@ -27,6 +37,12 @@ from bridge.visitor.signing import TwinQuestions
 
 Ignore = Callable[[HTTPConnection], str | None]
 SENDING_STATES = ("granted", "limited")  # consent under which events are sent
+
+# Cookies of a browser that we know, and what has to be looked at more closely.
+_COMPLETE = frozenset({SESSION_COOKIE, READABLE_COOKIE, FBP_COOKIE, PAGE_COOKIE})
+_SPECIAL_COOKIES = frozenset({LOWERED_COOKIE, AJS_COOKIE})
+_ALLOWING = frozenset({None, b"granted"})
+_SPECIAL_HEADERS = frozenset({*SPECULATION_HEADERS, b"sec-gpc"})
 
 logger = logging.getLogger("bridge.visitor")
 
@@ -71,6 +87,7 @@ class Visits:
         self._is_default = not (consent.resolve or consent.header or consent.cookie)
         self._excluded = tuple({f"{path.rstrip('/')}/" for path in exclude_paths})
         self._ignore = ignore
+        self._is_plain = self._is_default and consent.default == "granted" and ignore is None
         self._counters = counters
         self._has_warned = False
 
@@ -78,7 +95,10 @@ class Visits:
         """Return what may be done, with ``choice`` as the visitor's own."""
         gpc, lowered = capture.asks_for_privacy, capture.cookies.lowered
         if self._is_default and choice is None:
-            return self._consent.lower(self._consent.default, gpc=gpc, lowered=lowered)
+            default = self._consent.default
+            if not gpc and lowered is None:
+                return default
+            return self._consent.lower(default, gpc=gpc, lowered=lowered)
         return self._consent.decide(
             capture.scope,
             header=capture.read_header(self._header) if self._header else None,
@@ -135,6 +155,27 @@ class Visits:
     def _is_excluded(self, path: str) -> bool:
         return f"{path}/".startswith(self._excluded)
 
+    def seems_unchanged(self, capture: Capture) -> bool:
+        """Return whether a page needs no look into the session, since nobody asked who it is.
+
+        The browser has each cookie that it should have, and the page brings no click id. Whether
+        they are right, and how old, is found out by the next request that asks: a report of the
+        page's script, at the latest.
+        """
+        cookies, headers = capture.cookies, capture.headers
+        raw = cookies.raw
+        return (
+            self._is_plain
+            and raw.keys() >= _COMPLETE
+            and not cookies.has_repeated
+            and raw.get(CHOICE_COOKIE) in _ALLOWING
+            and _SPECIAL_COOKIES.isdisjoint(raw)
+            and _SPECIAL_HEADERS.isdisjoint(headers)
+            and b"fbclid=" not in capture.scope.get("query_string", b"")
+            and b"fbclid=" not in headers.get(b"referer", b"")
+            and not (self._excluded and self._is_excluded(capture.path))
+        )
+
     def read_unchanged(self, capture: Capture) -> tuple[Identity, ConsentState] | None:
         """Return the session's identity and the consent, if both hold as they are.
 
@@ -143,39 +184,50 @@ class Visits:
         be looked at in full.
         """
         cookies, headers = capture.cookies, capture.headers
-        if cookies.session is None or cookies.other_sessions or self._ignore is not None:
+        raw, now = cookies.raw, time.time()
+        session = raw.get(SESSION_COOKIE)
+        if session is None or cookies.has_repeated or self._ignore is not None:
             return None
-        now = time.time()
-        stored = self.signer.read(cookies.session, now)
+        stored = self.signer.read(session, now)
         if (
             stored is None
-            or cookies.fbp != stored.fbp
-            or cookies.fbc != stored.fbc
+            or raw.get(FBP_COOKIE) != stored.raw_fbp
+            or raw.get(FBC_COOKIE) != stored.raw_fbc
+            or LOWERED_COOKIE in raw
             or now - stored.renewed_at >= DAY
             or b"fbclid=" in capture.scope.get("query_string", b"")
             or b"fbclid=" in headers.get(b"referer", b"")
             or not SPECULATION_HEADERS.isdisjoint(headers)
-            or (cookies.ajs_anonymous_id is not None and self._differs(capture, stored))
+            or (AJS_COOKIE in raw and self._differs(capture, stored))
             or (self._excluded and self._is_excluded(capture.path))
         ):
             return None
-        consent = self.decide(capture, cookies.choice)
-        if consent not in SENDING_STATES:
-            return None
+        if self._is_plain and CHOICE_COOKIE not in raw and b"sec-gpc" not in headers:
+            consent: ConsentState = "granted"
+        else:
+            consent = self.decide(capture, cookies.choice)
+            if consent not in SENDING_STATES:
+                return None
         is_navigation = capture.is_navigation
-        if is_navigation and (capture.user_agent != stored.user_agent or stored.is_page_anonymous):
+        if is_navigation and (
+            stored.is_page_anonymous
+            # As it came, before it is read: it seldom changes.
+            or (
+                headers.get(b"user-agent") != stored.raw_user_agent
+                and capture.user_agent != stored.user_agent
+            )
+        ):
             return None
+        domain = stored.domain
         if is_navigation or self.rules.trusted_proxies or _has_ipv6(capture.scope):
             connection = capture.connection
-            ip, domain = connection.client_ip, connection.cookie_domain.domain
-            is_ipv6 = ip is not None and ":" in ip
-            if ip != stored.client_ip and (is_navigation or is_ipv6):
+            domain, known = connection.cookie_domain.domain, stored.client_ip
+            if not connection.is_from(known):
+                if is_navigation or ":" in (connection.client_ip or ""):
+                    return None
+            elif known and ":" in known and now - stored.client_ip_time >= DAY // 2:
                 return None
-            if is_ipv6 and now - stored.client_ip_time >= DAY // 2:
-                return None
-        else:
-            domain = stored.domain
-        if cookies.readable != encode_settings(stored.external_id, domain, consent):
+        if raw.get(READABLE_COOKIE) != _encode_settings(stored, domain, consent):
             return None
         return stored, consent
 
@@ -183,6 +235,16 @@ class Visits:
     def _differs(capture: Capture, stored: Identity) -> bool:
         """Return whether Segment's anonymous id is another than the session's."""
         return capture.ajs_anonymous_id not in (None, stored.anonymous_id)
+
+
+def _encode_settings(identity: Identity, domain: str | None, consent: ConsentState) -> bytes:
+    """Return the readable cookie's value; it is kept as long as the identity is."""
+    known = identity.__dict__.get("settings")
+    if known is None or known[:2] != (domain, consent):
+        value = encode_settings(identity.external_id, domain, consent)
+        known = identity.__dict__["settings"] = (domain, consent, value)
+    found: bytes = known[2]
+    return found
 
 
 def _has_ipv6(scope: MutableMapping[str, Any]) -> bool:

@@ -114,7 +114,7 @@ async def test_server_born_event_has_no_ids_that_the_pixel_does_not_send(
     await scene.show(build_page(scene, place, off + INIT + VIEW))
     await scene.hits("PageView")
     await scene.page.wait_for_function("document.cookie.includes('_bridge_l=_')")
-    await scene.run("fetch('/order?id=without')")
+    await scene.run(f"fetch('/order?id=without-{place}')")
     [purchase] = [
         each
         for each in await scene.counted(PageView=1, Purchase=1)

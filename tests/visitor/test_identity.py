@@ -137,3 +137,18 @@ def test_page_that_was_loaded_anonymously_keeps_its_external_id_first() -> None:
 def test_repr_shows_nobody() -> None:
     assert "42" not in repr(IDENTITY)
     assert SECRET not in repr(SIGNER)
+
+
+def test_forged_sessions_are_not_remembered() -> None:
+    signer = SessionSigner([SECRET], max_age=MAX_AGE)
+    written = signer.write(IDENTITY)
+    for number in range(10):
+        assert signer.read(b"%d%b" % (number, written), NOW) is None
+    assert signer._verified.cache_info().currsize == 0
+    assert signer.read(written, NOW) is signer.read(written, NOW)
+
+
+def test_session_signed_with_an_older_key_is_read() -> None:
+    written = SessionSigner([OTHER_SECRET], max_age=MAX_AGE).write(IDENTITY)
+    assert SessionSigner([OTHER_SECRET, SECRET], max_age=MAX_AGE).read(written, NOW) == IDENTITY
+    assert SIGNER.read(written, NOW) is None

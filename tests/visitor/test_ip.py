@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import ConfigError
-from bridge.visitor.ip import is_public, parse_forwarded, parse_ip, parse_networks, walk
+from bridge.visitor.ip import _SPECIAL, is_public, parse_forwarded, parse_ip, parse_networks, walk
 
 PROXIES = parse_networks("10.0.0.0/8, fd00::/8")
 
@@ -110,3 +111,36 @@ def test_walk_ends_at_the_first_untrusted_hop(
 ) -> None:
     found = walk(ipaddress.ip_address(peer) if peer else None, hops, PROXIES)
     assert (str(found) if found else None) == expected
+
+
+def test_special_addresses_are_those_of_the_registries() -> None:
+    """As ipaddress has them, but for what came into the registries after Python 3.11."""
+    newer = [*map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "2001::/23"))]
+    newer += map(ipaddress.ip_network, ("2002::/16", "3fff::/20", "5f00::/16"))
+    luck = random.Random(29)
+    for version, bits in ((4, 32), (6, 128)):
+        ends = [end for pair in zip(*_SPECIAL[version], strict=True) for end in pair]
+        near = [number + step for number in ends for step in (-1, 0, 1)]
+        drawn = [luck.getrandbits(bits) for _ in range(5000)]
+        for number in (*near, *drawn):
+            if not 0 <= number < 2**bits:
+                continue
+            address = (ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address)(number)
+            if not any(address in each for each in newer if each.version == version):
+                wanted = address.is_global and not address.is_multicast
+                assert is_public(address) is wanted, address
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.0.9", True),
+        ("192.0.0.11", False),
+        ("2001:3::1", True),
+        ("2001:0:1::1", False),
+        ("2002:5db8:d822::1", False),
+        ("2606:4700::1", True),
+    ],
+)
+def test_what_is_reachable_within_a_special_range_is_public(text: str, expected: bool) -> None:
+    assert is_public(parse_ip(text)) is expected
