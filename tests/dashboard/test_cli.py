@@ -36,11 +36,13 @@ def test_dashboard_serves_this_machine_and_stops(tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert process.stdout is not None
-    url = process.stdout.readline().split()[3]
-    assert url.startswith("http://127.0.0.1:")
-    with httpx.Client(base_url=url, trust_env=False, timeout=DEADLINE) as client:
-        assert client.get("/api/overview").json()["total"]["stored"] == 16
-        assert client.get("/", headers={"host": "evil.example"}).status_code == 403
-    assert stop_process(process) == ""
-    assert process.returncode == 0
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[3]
+        assert url.startswith("http://127.0.0.1:")
+        with httpx.Client(base_url=url, trust_env=False, timeout=DEADLINE) as client:
+            assert client.get("/api/overview").json()["total"]["stored"] == 16
+            assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+    finally:
+        said = stop_process(process)
+    assert (said, process.returncode) == ("", 0)
