@@ -32,6 +32,7 @@ from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
 from bridge.browser.words import ConsentChoice, ConsentState
+from bridge.dashboard.guard import Allow
 from bridge.delivery.erasure import find_subjects
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
@@ -106,6 +107,7 @@ class BridgeOptions(TypedDict, total=False):
     on_invalid: Literal["raise", "log"]
     dead_letter_days: float
     advanced_matching: bool
+    dashboard: Allow | None
 
 
 class Bridge:
@@ -149,6 +151,9 @@ class Bridge:
         dead_letter_days: Days after which the sender deletes a dead letter.
         advanced_matching: Whether server copies of a page's events also carry what the page gave
             its pixel's ``init``, such as ``em``: hashed by the pixel, in the browser.
+        dashboard: Says who may see the dashboard below the prefix, ``True`` or ``False`` for a
+            request, such as ``lambda connection: connection.user.is_admin``; may be a coroutine
+            function. Without it there is none.
 
     Raises:
         ConfigError: A value is wrong; the message says which and why.
@@ -183,6 +188,7 @@ class Bridge:
         on_invalid: Literal["raise", "log"] = "raise",
         dead_letter_days: float = DEAD_LETTER_DAYS,
         advanced_matching: bool = False,
+        dashboard: Allow | None = None,
     ) -> None:
         if not prefix.startswith("/") or prefix.endswith("/") or not prefix.isascii():
             raise ConfigError(f"prefix must be a path like /_bridge, got {prefix!r}")
@@ -200,6 +206,12 @@ class Bridge:
             raise ConfigError(f"cookie_domain must be like example.com, got {cookie_domain!r}")
         if on_invalid not in ("raise", "log"):
             raise ConfigError(f"on_invalid must be raise or log, got {on_invalid!r:.40}")
+        if not (dashboard is None or callable(dashboard)):
+            raise ConfigError(
+                "dashboard must be a function that says who may see it, got"
+                f" {type(dashboard).__name__}"
+            )
+        self._allow_dashboard = dashboard
         self._on_invalid = on_invalid
         self._takes_matching = advanced_matching
         self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
@@ -259,8 +271,11 @@ class Bridge:
             Sealer(keys),
             TwinQuestions(keys),
             consent if isinstance(consent, Consent) else Consent(default=consent),
-            # A health probe is nobody's visit.
-            exclude_paths=[*_read_paths(exclude_paths), f"{prefix}/health"],
+            # A health probe is nobody's visit, nor is a look at the dashboard.
+            exclude_paths=[
+                *_read_paths(exclude_paths),
+                *(f"{prefix}/{path}" for path in ("health", "dashboard")),
+            ],
             ignore=ignore,
             counters=self.counters,
             owner=self,

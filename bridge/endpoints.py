@@ -1,4 +1,4 @@
-"""The paths below the prefix: script, settings, consent, collect, twins, health, and an image.
+"""The paths below the prefix: script, settings, consent, collect, twins, health, dashboard, image.
 
 No request body holds an identifier: the visitor is read from the signed session alone. Caches may
 keep no answer but the script.
@@ -39,6 +39,7 @@ from bridge.browser.reports import (
 )
 from bridge.browser.words import CopyState
 from bridge.core import Bridge
+from bridge.dashboard import Gate, create_app
 from bridge.delivery.health import Health
 from bridge.destinations.group import read_browser
 from bridge.errors import InvalidEventError, OutboxError
@@ -48,6 +49,7 @@ from bridge.randomness import new_uuid
 from bridge.visitor.reported import build_own_data, find_sender
 from bridge.visitor.visitor import Visitor
 
+DASHBOARD = "/dashboard"
 MAX_ON_LOOP = 2048  # bytes of an event that is read on the event loop
 # A transparent GIF. Source: CompuServe, "Graphics Interchange Format, Version 89a".
 ONE_PIXEL = bytes.fromhex(
@@ -88,6 +90,10 @@ class Endpoints:
             exception_handlers={HTTPException: _show_error},
         )
         self._app.router.redirect_slashes = False
+        self._dashboard: Gate | None = None
+        if bridge._allow_dashboard is not None:
+            page = create_app(bridge.outbox, names, metrics=bridge._metrics)
+            self._dashboard = Gate(page, bridge._allow_dashboard)
 
     def _share(self, route: Route) -> Route:
         """Return ``route`` as pages of allowed origins may use it, with cookies (CORS)."""
@@ -105,6 +111,9 @@ class Endpoints:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Answer the request for ``path``, which is relative to the prefix."""
+        if self._dashboard is not None and f"{path}/".startswith(f"{DASHBOARD}/"):
+            await self._dashboard(scope, receive, send, path.removeprefix(DASHBOARD))
+            return
         # A copy: Starlette writes into its scope, and this one belongs to the app around us.
         await self._app({**scope, "path": path, "root_path": ""}, receive, send)
 

@@ -72,7 +72,7 @@ def test_every_option_is_in_the_table_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("kind", "without"),
     [
-        (Bridge, {"destinations", "ignore", "consent", "catalog"}),
+        (Bridge, {"destinations", "ignore", "consent", "catalog", "dashboard"}),
         (Meta, set()),
         (Segment, {"pixel_id", "integrations", "alias", "maps_limits"}),
         (Consent, {"resolve", "meanings"}),

@@ -19,6 +19,7 @@ except ImportError:
     ) from None
 
 from bridge.cli.check import run_check
+from bridge.cli.dashboard import run_dashboard
 from bridge.cli.dead import dead_letters
 from bridge.cli.doctor import run_doctor
 from bridge.cli.erase import erase_person
@@ -43,6 +44,7 @@ commands.command("check")(run_check)
 commands.command("doctor")(run_doctor)
 commands.command("status")(show_status)
 commands.command("quality")(show_quality)
+commands.command("dashboard")(run_dashboard)
 commands.add_typer(dead_letters, name="dead")
 commands.command("erase")(erase_person)
 commands.command("worker")(run_worker)

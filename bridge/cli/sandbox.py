@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import socket
-from types import FrameType
 from typing import Annotated
 
 import typer
 import uvicorn
 
+from bridge.cli.serving import GRACE, listen, serve
 from bridge.sandbox import (
     DEFAULT_ACCESS_TOKEN,
     DEFAULT_PIXEL_ID,
     DEFAULT_WRITE_KEY,
     create_app,
 )
-
-GRACE = 1  # seconds that open requests get when the process has to stop
 
 
 def run_sandbox(
@@ -41,7 +37,7 @@ def run_sandbox(
 ) -> None:
     """Run a stand-in for Meta's and Segment's servers, with a page that shows the events."""
     pixel_ids = pixel_id or [DEFAULT_PIXEL_ID]
-    listener = _listen(host, port)
+    listener = listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     print(f"Sandbox for Meta and Segment: {url}  (events page; stop with Ctrl-C)", flush=True)
     print(f"  pixel id      {', '.join(pixel_ids)}", flush=True)
@@ -63,37 +59,4 @@ def run_sandbox(
         ws="none",
         timeout_graceful_shutdown=GRACE,
     )
-    _serve(config, listener)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that accepts connections, or end the command with a message.
-
-    It accepts them before the server runs: a printed address never refuses one.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        typer.echo(f"cannot listen on {host}, port {port}: {error.strerror}; try --port", err=True)
-        raise typer.Exit(1) from None
-    return listener
-
-
-def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, and then return.
-
-    uvicorn raises the signal again once it has stopped, for handlers that were there before it;
-    without one of ours the process would end by the signal, or with a traceback.
-    """
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        """Do nothing: uvicorn has stopped already."""
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop)
-    uvicorn.Server(config).run(sockets=[listener])
+    serve(config, listener)

@@ -25,6 +25,7 @@ from bridge.sandbox.guard import GuardMiddleware
 from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
 from bridge.sandbox.quality import Shortfall, answer_quality
 from bridge.sandbox.refusal import Refusal
+from bridge.sandbox.report import Search
 from bridge.sandbox.segment import BATCHES, MAX_BATCH_BYTES, TYPES
 from bridge.sandbox.segment_source import Source
 from bridge.sandbox.stream import VersionStream
@@ -45,7 +46,7 @@ class Sandbox:
         self.access_token = access_token
         self.ledger = Ledger()
         self.source = Source(write_key, self.pixel_ids, self.ledger)
-        self.faults = Faults()
+        self.faults = Faults(self.ledger.touch)
 
     async def receive_events(self, request: Request) -> Response:
         """Accept or refuse a batch of server events, as Meta's Graph API does."""
@@ -60,12 +61,12 @@ class Sandbox:
         trace_id = "A" + secrets.token_urlsafe(16)
         if isinstance(verdict, Refusal):
             events = params.get("data") if isinstance(params, dict) else None
-            count = len(events) if isinstance(events, list) else 0
-            self.ledger.add_request(pixel_id, count, verdict, now)
+            refused = events if isinstance(events, list) else []
+            self.ledger.add_request(pixel_id, refused, verdict, now)
             return _json(verdict.to_json(trace_id), verdict.status)
         for event, warnings in zip(verdict.events, verdict.warnings, strict=True):
             self.ledger.add(build_server_copy(pixel_id, event, warnings, now))
-        self.ledger.add_request(pixel_id, len(verdict.events), None, now)
+        self.ledger.add_request(pixel_id, verdict.events, None, now)
         return _json(
             {"events_received": len(verdict.events), "messages": [], "fbtrace_id": trace_id}
         )
@@ -170,13 +171,30 @@ class Sandbox:
             "cross-origin-resource-policy": "cross-origin",
             "x-content-type-options": "nosniff",
         }
+        if media_type == "text/html":
+            headers["content-security-policy"] = _POLICY
         return Response(body, media_type=media_type, headers=headers)
 
     async def list_events(self, request: Request) -> Response:
-        """Answer with what arrived, newest first."""
-        limit = request.query_params.get("limit", "")
-        count = int(limit) if limit.isdecimal() and len(limit) < 6 else MAX_ACTIONS
-        return _json({**self.ledger.report(count), "pixel_ids": self.pixel_ids})
+        """Answer with what arrived and is searched for, newest first."""
+        try:
+            search = msgspec.convert(dict(request.query_params), Search, strict=False)
+        except msgspec.ValidationError as error:
+            return _json({"error": str(error)}, 400)
+        report = self.ledger.report(
+            _read_number(request, "limit", MAX_ACTIONS),
+            offset=_read_number(request, "offset", 0),
+            search=search,
+        )
+        known_token = DEFAULT_ACCESS_TOKEN if self.access_token == DEFAULT_ACCESS_TOKEN else None
+        return _json(
+            {
+                **report,
+                "pixel_ids": self.pixel_ids,
+                "access_token": known_token,  # another one may be somebody's real one
+                "faults": self.faults.list(),
+            }
+        )
 
     async def reset(self, request: Request) -> Response:
         """Delete what arrived, and all faults."""
@@ -204,16 +222,22 @@ class Sandbox:
 # A wheel carries ``static`` as ``bridge/static``; an editable install, next to ``bridge``.
 _PACKAGE = Path(__file__).resolve().parent.parent
 _WHEEL = _PACKAGE / "static"
-_STATIC = (_WHEEL if _WHEEL.exists() else _PACKAGE.parent / "static") / "sandbox"
+_STATIC = _WHEEL if _WHEEL.exists() else _PACKAGE.parent / "static"
+_SCRIPTS = ("page", "rows", "refused", "segment", "faults", "tour")  # the page's own
+_PARTS = ("elements", "filters", "files", "identifiers", "json")  # both pages'
 _FILES = {
-    "/": ("index.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/segment.js": ("segment.js", "text/javascript"),
-    "/elements.js": ("elements.js", "text/javascript"),
-    "/en_US/fbevents.js": ("fbevents.js", "text/javascript"),
+    "/": ("sandbox/index.html", "text/html"),
+    "/parts/page.css": ("parts/page.css", "text/css"),
+    "/parts/icon.svg": ("parts/icon.svg", "image/svg+xml"),
+    **{f"/page/{name}.js": (f"sandbox/{name}.js", "text/javascript") for name in _SCRIPTS},
+    **{f"/parts/{name}.js": (f"parts/{name}.js", "text/javascript") for name in _PARTS},
+    "/en_US/fbevents.js": ("sandbox/fbevents.js", "text/javascript"),
 }
-_CONFIG = ("config.js", "text/javascript")
+_CONFIG = ("sandbox/config.js", "text/javascript")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def create_app(
@@ -252,6 +276,11 @@ def create_app(
             Middleware(FaultMiddleware, faults=sandbox.faults),
         ],
     )
+
+
+def _read_number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 6 else default
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -99,18 +100,25 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Faults:
-    """The faults that wait, oldest first."""
+    """The faults that wait, oldest first.
 
-    def __init__(self) -> None:
+    Args:
+        changed: Called whenever they have changed.
+    """
+
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
         self._waiting: list[Fault] = []
+        self._changed = changed
 
     def add(self, fault: Fault) -> None:
         """Queue a fault behind those for the same path."""
         self._waiting.append(fault)
+        self._changed()
 
     def clear(self) -> None:
         """Delete all faults."""
         self._waiting.clear()
+        self._changed()
 
     def list(self) -> list[Fault]:
         """Return the faults that wait, with the times left."""
@@ -127,6 +135,7 @@ class Faults:
         fault.times -= 1
         if not fault.times:
             self._waiting = [other for other in self._waiting if other is not fault]
+        self._changed()
 
 
 class FaultMiddleware:

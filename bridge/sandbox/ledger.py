@@ -7,12 +7,15 @@ many more, so that a repeated copy is still recognised.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Sequence
 from typing import Any
 
-from bridge.sandbox.copies import OTHER, Copy, Side
+from bridge.sandbox.copies import OTHER, Copy
 from bridge.sandbox.message_log import Delivery, MessageLog
-from bridge.sandbox.pairing import WINDOW, Action, Explainer, find_mismatches, match_person
+from bridge.sandbox.pairing import WINDOW, Action, match_person
 from bridge.sandbox.refusal import Refusal
+from bridge.sandbox.remedies import find_blamed, find_remedy
+from bridge.sandbox.report import Search, browse
 from bridge.sandbox.segment_messages import Message
 
 MAX_ACTIONS = 2000  # actions kept with full bodies
@@ -20,6 +23,7 @@ MAX_KEYS = 200_000  # event ids kept beyond that
 MAX_COPIES = 20  # copies kept per action and side
 MAX_NAMES = 500  # event names counted by themselves; the rest together
 MAX_REQUESTS = 200  # requests to Graph kept in the log
+MAX_BLAMED = 20  # of them those that keep the event they were refused for
 
 _Person = tuple[str, str, str, str]  # pixel id, event name, "external_id" or "fbp", value
 
@@ -47,6 +51,7 @@ class Ledger:
         self._by_id: OrderedDict[tuple[str, str, str], Action] = OrderedDict()
         self._by_person: defaultdict[_Person, list[Action]] = defaultdict(list)
         self._requests: deque[dict[str, Any]] = deque(maxlen=MAX_REQUESTS)
+        self._blamed: deque[dict[str, Any]] = deque()
         self._counters: Counter[str] = Counter()
         self._names: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
@@ -72,24 +77,33 @@ class Ledger:
         self._attach(action, copy)
         return action
 
-    def add_request(self, pixel_id: str, events: int, refusal: Refusal | None, now: float) -> None:
-        """Record a request to Graph."""
+    def add_request(
+        self, pixel_id: str, events: Sequence[Any], refusal: Refusal | None, now: float
+    ) -> None:
+        """Record a request to Graph; of a refused one also the event to blame."""
         self.version += 1
         self._counters["requests"] += 1
         if refusal:
             self._counters["refused_requests"] += 1
-            self._counters["refused_events"] += events
-        self._requests.appendleft(
-            {
-                "received_at_ms": int(now * 1000),
-                "pixel_id": pixel_id,
-                "status": refusal.status if refusal else 200,
-                "events": events,
-                "code": refusal and refusal.code,
-                "subcode": refusal and refusal.subcode,
-                "message": refusal and refusal.message,
-            }
-        )
+            self._counters["refused_events"] += len(events)
+        request = {
+            "number": self._counters["requests"],
+            "received_at_ms": int(now * 1000),
+            "pixel_id": pixel_id,
+            "status": refusal.status if refusal else 200,
+            "events": len(events),
+            "code": refusal and refusal.code,
+            "subcode": refusal and refusal.subcode,
+            "message": refusal and refusal.message,
+            "field": refusal and refusal.field,
+            "remedy": refusal and find_remedy(refusal),
+            "event": refusal and find_blamed(refusal, events),
+        }
+        self._requests.appendleft(request)
+        if request["event"] is not None:
+            self._blamed.append(request)
+            if len(self._blamed) > MAX_BLAMED:
+                self._blamed.popleft()["event"] = None
 
     def add_message(self, message: Message, delivery: Delivery | None, now: float) -> None:
         """Record a message to Segment, and what its destination made of it."""
@@ -110,15 +124,20 @@ class Ledger:
         """Return the actions that are kept with their bodies, oldest first."""
         return list(self._actions)
 
-    def report(self, limit: int = MAX_ACTIONS) -> dict[str, Any]:
-        """Return everything that is kept, newest first, as the API and the events page show it.
+    def touch(self) -> None:
+        """Note a change that is not the ledger's own."""
+        self.version += 1
 
-        ``limit`` is of actions, and of messages; the counters always cover all.
+    def report(
+        self, limit: int = MAX_ACTIONS, *, offset: int = 0, search: Search | None = None
+    ) -> dict[str, Any]:
+        """Return what is kept, newest first, as the API and the events page show it.
+
+        ``limit`` is of actions, and of messages; ``offset`` and ``search`` are of actions. The
+        counters always cover all, the summary by name all actions that are kept.
         """
-        explainer = Explainer(self._actions)
-        newest = list(self._actions)[: -limit - 1 : -1]
         return {
-            "actions": [_describe(action, explainer.explain(action)) for action in newest],
+            **browse(tuple(self._actions), search or Search(), limit=limit, offset=offset),
             "counters": self._count_all(),
             "requests": list(self._requests),
             "segment": self.messages.report(limit),
@@ -203,21 +222,3 @@ def _persons(copy: Copy) -> list[_Person]:
     if copy.fbp:
         persons.append((*name, "fbp", copy.fbp))
     return persons
-
-
-def _describe(action: Action, why_not: str | None) -> dict[str, Any]:
-    sides: tuple[Side, Side] = ("browser", "server")
-    browser, server = (action.copies[side] for side in sides)
-    return {
-        "pixel_id": action.pixel_id,
-        "event_name": action.event_name,
-        "event_id": action.event_id,
-        "counted": int(action.known),
-        "merged": action.side is None,
-        "merged_by": action.merged_by,
-        "why_not": why_not,
-        "mismatches": find_mismatches(browser[0], server[0]) if browser and server else [],
-        "repeats": action.repeats,
-        "browser": [copy.detail for copy in browser],
-        "server": [copy.detail for copy in server],
-    }

@@ -19,6 +19,7 @@ from bridge.sandbox.copies import OTHER, Copy, Side
 
 WINDOW = 48 * 3600  # seconds, from the first copy
 NEIGHBOURS = 20  # actions looked at before and after one, for the closest
+SAME_VISIT = 1800  # seconds within which two actions of a visitor are of one visit
 
 
 class Action(msgspec.Struct, kw_only=True):
@@ -93,17 +94,56 @@ def find_mismatches(browser: Copy, server: Copy) -> list[str]:
     return names
 
 
+def list_persons(action: Action) -> set[str]:
+    """Return the external ids and fbps of an action's visitor."""
+    persons: set[str] = set()
+    for copies in action.copies.values():
+        for copy in copies:
+            persons |= copy.external_ids | ({copy.fbp} if copy.fbp else set())
+    return persons
+
+
 class Explainer:
     """Explains why an action is not merged, by looking at the others."""
 
     def __init__(self, actions: Iterable[Action]) -> None:
         self._by_event_id: defaultdict[str, list[Action]] = defaultdict(list)
         self._alone: defaultdict[tuple[str, Side], list[Action]] = defaultdict(list)
+        self._visits: defaultdict[str, list[Action]] = defaultdict(list)
         for action in sorted(actions, key=lambda action: action.first_at):
             if action.event_id:
                 self._by_event_id[action.event_id].append(action)
             if action.side:
                 self._alone[action.event_name, action.side].append(action)
+            for person in list_persons(action):
+                self._visits[person].append(action)
+
+    def expects_browser(self, action: Action) -> bool:
+        """Return whether an action has a browser copy, or lacks one that it could have.
+
+        None can come for what did not happen on a website. Nor is one expected if what the same
+        visitor did just before and just after has one: no blocker is at work, so this event was not
+        born in a browser's request; a webhook's is an example. But a page was viewed in a browser,
+        and a browser copy of the same visitor and name that is alone, too, is rather its twin with
+        another id.
+        """
+        if action.side != "server" or not action.copies["server"]:
+            return True
+        event = action.copies["server"][0].detail["event"]
+        if event.get("action_source", "website") != "website":
+            return False
+        persons = list_persons(action)
+        return (
+            action.event_name == "PageView"
+            or any(
+                persons & list_persons(lone)
+                for lone in self._list_near(
+                    action, self._alone.get((action.event_name, "browser"), ())
+                )
+                if abs(lone.first_at - action.first_at) <= SAME_VISIT
+            )
+            or not any(_is_surrounded(action, self._visits[person]) for person in persons)
+        )
 
     def explain(self, action: Action) -> str | None:
         """Return the reason in plain words, ``None`` if the action is merged."""
@@ -117,15 +157,19 @@ class Explainer:
             if twin is not action and twin.counts[other]:
                 return _explain_same_id(action, twin, other)
         closest = self._find_closest(action, self._alone.get((action.event_name, other), ()))
+        if not self.expects_browser(action):
+            return _explain_none(action)
         if closest is None:
             return f"no {other} copy"
         return _explain_other_id(action, closest, other)
 
-    def _find_closest(self, action: Action, others: Sequence[Action]) -> Action | None:
+    def _list_near(self, action: Action, others: Sequence[Action]) -> Sequence[Action]:
         here = bisect_left(others, action.first_at, key=lambda other: other.first_at)
-        near = others[max(here - NEIGHBOURS, 0) : here + NEIGHBOURS]
+        return others[max(here - NEIGHBOURS, 0) : here + NEIGHBOURS]
+
+    def _find_closest(self, action: Action, others: Sequence[Action]) -> Action | None:
         return min(
-            near,
+            self._list_near(action, others),
             key=lambda other: (
                 other.pixel_id != action.pixel_id,
                 abs(other.first_at - action.first_at),
@@ -141,6 +185,27 @@ def _explain_same_id(action: Action, twin: Action, other: Side) -> str:
         return f"different pixel: {other} copy with this event id went to pixel {twin.pixel_id}"
     hours = abs(twin.first_at - action.first_at) / 3600
     return f"{other} copy with this event id came {hours:.0f} h apart: Meta merges within 48 h"
+
+
+def _explain_none(action: Action) -> str:
+    source = action.copies["server"][0].detail["event"].get("action_source", "website")
+    if source != "website":
+        return f"none expected: {source} has no browser"
+    return (
+        "webhook: none expected, for this visitor's pixel works; if a page tracked it, its browser"
+        " copy was lost"
+    )
+
+
+def _is_surrounded(action: Action, visit: Sequence[Action]) -> bool:
+    """Return whether the actions next to this one in a visit both have a browser copy."""
+    here = bisect_left(visit, action.first_at, key=lambda other: other.first_at)
+    while visit[here] is not action:
+        here += 1
+    return 0 < here < len(visit) - 1 and all(
+        near.counts["browser"] and abs(near.first_at - action.first_at) <= SAME_VISIT
+        for near in (visit[here - 1], visit[here + 1])
+    )
 
 
 def _explain_other_id(action: Action, closest: Action, other: Side) -> str:

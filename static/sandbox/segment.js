@@ -19,7 +19,8 @@
  *   },
  * }} SegmentReport
  */
-import { build, buildKeys, find, formatCount, formatTime, keepRows } from './elements.js'
+import { build, buildKeys, find, formatCount, formatTime, keepRows } from '../parts/elements.js'
+import { buildJson } from '../parts/json.js'
 
 const SHOWN_REFUSALS = 3 // requests
 
@@ -80,7 +81,7 @@ function fillMessage(message, details) {
   if (warnings.length) {
     copies.append(build('ul', '', ...warnings.map((warning) => build('li', '', warning))))
   }
-  copies.append(build('pre', '', JSON.stringify(message.message, null, 2)))
+  copies.append(buildJson(message.message))
   details.replaceChildren(summary, copies)
 }
 

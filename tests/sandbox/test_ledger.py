@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.sandbox.copies import Copy, Side, build_server_copy, hash_external_ids, parse_hit
-from bridge.sandbox.ledger import MAX_ACTIONS, Ledger
+from bridge.sandbox.ledger import MAX_ACTIONS, MAX_BLAMED, Ledger
 from bridge.sandbox.refusal import Refusal
 
 HOUR = 3600.0
@@ -26,7 +26,7 @@ def make_copy(side: Side, at: float = 0.0, /, **changes: Any) -> Copy:
         "fbp": "",
         "fbc": "",
         "url": "",
-        "detail": {"side": side},
+        "detail": {"event": {"user_data": {}}, "warnings": []} if side == "server" else {"cd": {}},
     }
     ids = changes.pop("external_ids", ())
     return Copy(**{**values, **changes, "external_ids": hash_external_ids(ids)})
@@ -232,11 +232,14 @@ def test_event_names_are_counted_up_to_a_bound() -> None:
 
 def test_refused_request_is_logged_and_counted() -> None:
     ledger = Ledger()
-    ledger.add_request("1", 3, Refusal(subcode=2804003, message="old"), 1.5)
-    ledger.add_request("1", 2, None, 2.0)
+    old = Refusal(subcode=2804003, message="old", field="data[1][event_time]")
+    ledger.add_request("1", [{}, {"event_id": "x"}, {}], old, 1.5)
+    ledger.add_request("1", [{}, {}], None, 2.0)
     report = ledger.report()
     assert [request["status"] for request in report["requests"]] == [200, 400]
+    assert report["requests"][1].pop("remedy").startswith("Send an event within 7 days")
     assert report["requests"][1] == {
+        "number": 1,
         "received_at_ms": 1500,
         "pixel_id": "1",
         "status": 400,
@@ -244,8 +247,18 @@ def test_refused_request_is_logged_and_counted() -> None:
         "code": 100,
         "subcode": 2804003,
         "message": "old",
+        "field": "data[1][event_time]",
+        "event": {"event_id": "x"},
     }
     assert report["counters"]["refused_events"] == 3
+
+
+def test_only_the_newest_refusals_keep_their_event() -> None:
+    ledger = Ledger()
+    for number in range(MAX_BLAMED + 2):
+        ledger.add_request("1", [{"event_id": str(number)}], Refusal(message="no"), 1.5)
+    events = [request["event"] for request in ledger.report()["requests"]]
+    assert events[MAX_BLAMED - 1 :] == [{"event_id": "2"}, None, None]
 
 
 def test_hit_becomes_a_copy() -> None:

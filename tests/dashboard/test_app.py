@@ -1,0 +1,287 @@
+"""The dashboard's addresses: figures, what is stored, the two buttons, and who is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from httpx import AsyncClient
+
+from bridge.dashboard import LocalGuard, create_app
+from bridge.errors import OutboxError
+from bridge.outbox import SQLiteOutbox
+from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery
+
+OWN = {"sec-fetch-site": "same-origin"}
+
+
+def make_client(app: Any) -> AsyncClient:
+    return AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8002")
+
+
+@pytest.fixture
+async def client(outbox: SQLiteOutbox) -> AsyncIterator[AsyncClient]:
+    await fill(outbox)
+    async with make_client(LocalGuard(create_app(outbox, [DEST]))) as client:
+        yield client
+
+
+async def ask(client: AsyncClient, path: str, **params: Any) -> dict[str, Any]:
+    answer = await client.get(path, params=params)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_overview_sums_up_the_days(client: AsyncClient) -> None:
+    overview = await ask(client, "/api/overview", days=7)
+    assert [row["event_name"] for row in overview["rows"]] == ["Purchase", MARKUP]
+    purchase = overview["rows"][0]
+    assert (purchase["stored"], purchase["expected"], purchase["copies"]["sent"]) == (12, 8, 6)
+    assert (purchase["value"], purchase["coverage"]["fbp"]) == ({"EUR": 59.5}, 10)
+    assert purchase["median_delay"] == 12.0
+    assert overview["total"]["stored"] == 16
+    assert overview["skipped"] == {"consent_denied": 11}
+    assert [point["stored"] for point in overview["series"]][-2:] == [2, 14]
+    assert len(overview["series"]) == 30
+    [destination] = overview["destinations"]
+    assert (destination["waiting"], destination["held"], destination["dead"]) == (2, 1, 3)
+    assert (destination["circuit"], destination["is_configured"]) == ("closed", True)
+
+
+async def test_overview_is_of_the_days_and_names_asked_for(client: AsyncClient) -> None:
+    assert (await ask(client, "/api/overview", days=1))["total"]["stored"] == 14
+    assert (await ask(client, "/api/overview", days=90))["total"]["stored"] == 25
+    assert (await ask(client, "/api/overview", name=MARKUP))["total"]["stored"] == 4
+    assert (await ask(client, "/api/overview", destination="meta:2"))["rows"] == []
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    overview = await ask(client, "/api/overview", day=yesterday)
+    assert (overview["total"]["stored"], overview["days"]) == (2, [yesterday, yesterday])
+
+
+async def test_destination_that_is_gone_is_told_of(outbox: SQLiteOutbox) -> None:
+    await outbox.put([make_delivery("X", destination="meta:gone")], time.time())
+    async with make_client(create_app(outbox, [DEST])) as client:
+        states = (await ask(client, "/api/overview"))["destinations"]
+    assert {each["name"]: each["is_configured"] for each in states} == {
+        DEST: True,
+        "meta:gone": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("params", "ids"),
+    [
+        ({}, ["L-1", "A-1", "A-2", "V-2", "=V-1"]),
+        ({"state": "held"}, ["=V-1"]),
+        ({"state": "waiting"}, ["V-2"]),
+        ({"state": "dead", "name": "Lead"}, ["L-1"]),
+        ({"source": "app"}, ["=V-1"]),
+        ({"q": "a-"}, ["A-1", "A-2"]),
+        ({"problems": 1}, ["L-1", "A-1", "A-2"]),
+        ({"destination": "meta:2"}, []),
+        ({"limit": 2, "offset": 3}, ["V-2", "=V-1"]),
+        ({"day": "today"}, ["L-1", "A-1", "A-2", "V-2", "=V-1"]),
+    ],
+)
+async def test_stored_events_are_found(
+    client: AsyncClient, params: dict[str, Any], ids: list[str]
+) -> None:
+    if "day" in params:
+        params = {"day": datetime.now(UTC).date().isoformat()}
+    page = await ask(client, "/api/events", **params)
+    assert sorted(each["event_id"] for each in page["events"]) == sorted(ids)
+    assert page["total"] == (len(ids) if "limit" not in params else 5)
+    assert page["is_all"]
+
+
+async def test_event_shows_what_is_stored_of_it(client: AsyncClient) -> None:
+    answer = await client.get("/api/event", params={"id": "A-1"})
+    for private in (HASH, "93.184.216.34", "Linux"):
+        assert private not in answer.text
+    [event] = answer.json()["events"]
+    assert (event["state"], event["attempts"], event["reason"]) == ("dead", 1, CURRENCY)
+    assert event["payload"]["user_data"]["em"] == ["aaaaaaaa…"]
+    [waiting] = (await ask(client, "/api/event", id="V-2"))["events"]
+    assert (waiting["event_name"], waiting["state"]) == (MARKUP, "waiting")
+
+
+async def test_delivered_event_is_known_by_its_key(
+    client: AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    await outbox.put([make_delivery("D-1")], time.time())
+    claimed = await outbox.claim(DEST, 10, now=time.time(), lease=60)
+    await outbox.ack([each for each in claimed if each.event_id == "D-1"], time.time())
+    found = await ask(client, "/api/event", id="D-1")
+    assert (found["events"], found["delivered_as"]) == ([], ["Purchase"])
+    assert (await ask(client, "/api/event", id="never"))["delivered_as"] == []
+
+
+async def test_dead_letters_are_grouped_and_tried_again(
+    client: AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    await bury(outbox, CURRENCY.replace("[0]", "[17]"), make_delivery("A-3", expires=1.0))
+    groups = (await ask(client, "/api/dead"))["groups"]
+    assert [(each["count"], each["names"]) for each in groups] == [(3, ["Purchase"]), (1, ["Lead"])]
+    chosen = {"destination": DEST, "group": groups[0]["group"]}
+    answer = await client.post("/api/dead/retry", json=chosen, headers=OWN)
+    assert answer.json() == {"revived": 2, "too_old": 1}
+    assert {each.delivery.event_id for each in await outbox.list_dead()} == {"A-3", "L-1"}
+
+
+async def test_one_dead_letter_is_deleted(client: AsyncClient, outbox: SQLiteOutbox) -> None:
+    chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-1"}
+    answer = await client.post("/api/dead/delete", json=chosen, headers=OWN)
+    assert answer.json() == {"deleted": 1}
+    assert {each.delivery.event_id for each in await outbox.list_dead()} == {"A-2", "L-1"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/overview?days=0", "/api/overview?days=91", "/api/overview?days=x",
+        "/api/overview?day=yesterday", "/api/overview?day=1999-01-01",
+        "/api/overview?day=9999-01-01",
+        "/api/events?state=lost", "/api/events?problems=perhaps", "/api/event", "/api/event?id=",
+    ],
+)  # fmt: skip
+async def test_question_that_makes_no_sense_is_400(client: AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"[]", 400),
+        (b"{}", 400),
+        (b'{"destination":"x"}', 400),
+        (b'{"destination":"x","group":"a","event_id":"b","event_name":"c"}', 400),
+        (b'{"destination":"x","group":"a","everything":true}', 400),
+        (b" " * 9000, 413),
+    ],
+)
+async def test_body_that_makes_no_sense_is_refused(
+    client: AsyncClient, body: bytes, status: int
+) -> None:
+    headers = {**OWN, "content-type": "application/json"}
+    for path in ("/api/dead/retry", "/api/dead/delete"):
+        assert (await client.post(path, content=body, headers=headers)).status_code == status
+
+
+async def test_form_is_refused(client: AsyncClient) -> None:
+    headers = {**OWN, "content-type": "text/plain"}
+    answer = await client.post("/api/dead/delete", content=b"{}", headers=headers)
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:8003"},
+        {"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:8002"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "none"},
+    ],
+)
+async def test_post_of_another_page_is_refused(
+    client: AsyncClient, outbox: SQLiteOutbox, headers: dict[str, str]
+) -> None:
+    chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-1"}
+    for path in ("/api/dead/retry", "/api/dead/delete"):
+        assert (await client.post(path, json=chosen, headers=headers)).status_code == 403
+    assert len(await outbox.list_dead()) == 3
+
+
+async def test_older_browser_proves_its_page_by_origin(client: AsyncClient) -> None:
+    chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-1"}
+    headers = {"origin": "http://127.0.0.1:8002"}
+    answer = await client.post("/api/dead/retry", json=chosen, headers=headers)
+    assert answer.json() == {"revived": 1, "too_old": 0}
+
+
+async def test_page_of_another_site_reads_nothing_but_may_link_here(client: AsyncClient) -> None:
+    for mode in ("cors", "no-cors"):
+        headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": mode}
+        assert (await client.get("/api/overview", headers=headers)).status_code == 403
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert (await client.get("/", headers=link)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.5", "", "a b"],
+)  # fmt: skip
+async def test_foreign_host_is_refused(client: AsyncClient, host: str) -> None:
+    for path in ("/", "/api/overview", "/page/page.js"):
+        assert (await client.get(path, headers={"host": host})).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["localhost:8002", "127.0.0.1", "[::1]:8002", "x.localhost"])
+async def test_own_host_is_served(client: AsyncClient, host: str) -> None:
+    assert (await client.get("/", headers={"host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/", "text/html"),
+        ("/event", "text/html"),
+        ("/page/page.js", "text/javascript"),
+        ("/page/event.js", "text/javascript"),
+        ("/parts/json.js", "text/javascript"),
+        ("/parts/page.css", "text/css"),
+        ("/parts/icon.svg", "image/svg+xml"),
+    ],
+)
+async def test_file_is_served(client: AsyncClient, path: str, media_type: str) -> None:
+    answer = await client.get(path)
+    assert answer.headers["content-type"].startswith(media_type)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    if media_type == "text/html":
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+
+
+async def test_unknown_path_is_404(client: AsyncClient) -> None:
+    for path in ("/page/../page.js", "/static/bridge.js", "/api/nothing"):
+        assert (await client.get(path)).status_code == 404
+
+
+async def test_broken_outbox_is_503(outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> Any:
+        raise OutboxError("disk is gone")
+
+    monkeypatch.setattr(SQLiteOutbox, "figures", fail)
+    async with make_client(create_app(outbox)) as client:
+        answer = await client.get("/api/overview")
+    assert (answer.status_code, "disk is gone" in answer.json()["error"]) == (503, True)
+
+
+async def test_quality_is_asked_for_where_it_can_be(outbox: SQLiteOutbox) -> None:
+    async def tell() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"rows": [{"event_name": "Purchase", "score": 7.1}]}
+
+    async def fail() -> dict[str, Any]:
+        raise TimeoutError
+
+    for asked, answer in (
+        (None, {"asked": False}),
+        (tell, {"asked": True, "rows": [{"event_name": "Purchase", "score": 7.1}]}),
+        (fail, {"asked": True, "error": "Meta could not be asked; the log says why"}),
+    ):
+        async with make_client(create_app(outbox, ask_quality=asked)) as client:
+            assert await ask(client, "/api/quality") == answer

@@ -1,0 +1,140 @@
+"""The dashboard in a browser: what is seen, pressed, found and saved."""
+
+from __future__ import annotations
+
+import csv
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.async_api import Browser, Page, expect
+
+from bridge.cli.dashboard import build_app
+from bridge.outbox import SQLiteOutbox
+from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, fill, make_delivery
+from tests.servers import DEADLINE
+
+
+class Desk:
+    """Somebody in front of the dashboard of an outbox."""
+
+    def __init__(self, page: Page, url: str, outbox: SQLiteOutbox) -> None:
+        self.page = page
+        self.url = url
+        self.outbox = outbox
+
+
+@pytest.fixture
+async def desk(browser: Browser, outbox: SQLiteOutbox, tmp_path: Path) -> AsyncIterator[Desk]:
+    await fill(outbox)
+    served = SQLiteOutbox(tmp_path / "bridge.db")  # its own, for it runs on a loop of its own
+    app = build_app(served, [DEST])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", ws="none"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with await browser.new_context(accept_downloads=True) as context:
+            context.set_default_timeout(DEADLINE * 1000)
+            page = await context.new_page()
+            problems: list[str] = []
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("console", lambda each: problems.append(each.text))
+            await page.goto(url)
+            await expect(page.locator("#live")).to_have_text("live")
+            yield Desk(page, url, outbox)
+            assert problems == []
+        server.should_exit = True
+        thread.join(DEADLINE)
+
+
+async def test_figures_are_shown_as_text_and_filtered(desk: Desk, tmp_path: Path) -> None:
+    page = desk.page
+    await expect(page.locator("#count-stored")).to_have_text("16")
+    await expect(page.locator("#share-merged")).to_have_text("75 %")
+    await expect(page.locator("#sum-value")).to_have_text("59.50 EUR")
+    await expect(page.locator("#skipped")).to_contain_text("consent_denied")
+    row = page.locator("#names tr").first
+    await expect(row).to_contain_text("1 blocked")
+    assert await row.locator(".cell").first.get_attribute("title") == "e-mail: 42 % (5 of 12)"
+    assert await page.locator("#names button").nth(1).inner_text() == MARKUP
+    assert await page.title() == "Bridge"
+    await expect(page.locator(".chart .day")).to_have_count(30)
+
+    await page.locator(".chart .day").nth(28).click()
+    await expect(page.locator("#count-stored")).to_have_text("2")
+    await page.locator("#unfilter").click()
+    await page.locator("#names button").nth(1).click()
+    await expect(page.locator("#count-stored")).to_have_text("4")
+    await page.reload()
+    await expect(page.locator("#count-stored")).to_have_text("4")
+    await page.locator("#unfilter").click()
+    await page.locator("#filter-problems").check()
+    await expect(page.locator("#names tr")).to_have_count(1)
+    await page.locator("#unfilter").click()
+    await expect(page.locator("#names tr")).to_have_count(2)
+
+    async with page.expect_download() as download:
+        await page.locator("#save-events").click()
+    path = tmp_path / "events.csv"
+    await (await download.value).save_as(path)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert {row["event_id"] for row in rows} == {"A-1", "A-2", "L-1", "V-2", "'=V-1"}
+    async with page.expect_download() as download:
+        await page.locator("#save-figures").click()
+    await (await download.value).save_as(path)
+    first = next(csv.DictReader(path.read_text().splitlines()))
+    assert (first["event_name"], first["sent"], first["value_EUR"]) == ("Purchase", "6", "59.5")
+
+
+async def test_dead_letters_are_tried_again_and_deleted(desk: Desk) -> None:
+    page = desk.page
+    row = page.locator("#dead tr", has_text="three letters")
+    await expect(row.locator("td").first).to_have_text("2")
+    await row.get_by_role("button", name="Try again").click()
+    await expect(page.locator("#dead-said")).to_have_text("2 events due again.")
+    await expect(page.locator("#dead tr")).to_have_count(1)
+    await page.get_by_role("button", name="Delete").click()
+    await page.get_by_role("button", name="Really delete 1?").click()
+    await expect(page.locator("#dead-none")).to_be_visible()
+    assert await desk.outbox.list_dead() == []
+
+
+async def test_event_has_a_page_that_hides_people(desk: Desk) -> None:
+    page = desk.page
+    await page.locator(".top input[type=search]").fill("A-1")
+    await page.get_by_role("button", name="Open").click()
+    await expect(page.locator(".event-card h2")).to_have_text("Purchase dead")
+    await expect(page.locator(".event-card .remedy")).to_contain_text(CURRENCY)
+    payload = await page.locator(".event-card pre").inner_text()
+    assert '"aaaaaaaa…"' in payload
+    assert HASH not in await page.content()
+    assert "93.184.216.34" not in await page.content()
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.locator(".event-card h2")).to_have_text("Purchase waiting")
+    await page.goto(f"{desk.url}/event?id=nobody")
+    await expect(page.locator("#event")).to_contain_text("Nothing with this id waits or is dead")
+
+
+async def test_page_is_live_on_a_phone_and_by_keyboard(desk: Desk) -> None:
+    page = desk.page
+    await page.set_viewport_size({"width": 390, "height": 800})
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    await desk.outbox.put([make_delivery("new-1", due=time.time() + 900)], time.time())
+    await expect(page.locator("#events a")).to_have_count(6)  # the page asks again by itself
+    await page.locator("#events-filters input").focus()
+    await page.keyboard.type("new")
+    await expect(page.locator("#events a")).to_have_count(1)
+    await expect(page.locator("#events a")).to_have_text("new-1")
+    await page.locator("#events a").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".event-card h2")).to_have_text("Purchase held")
+    await page.emulate_media(color_scheme="dark")
+    ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(15, 18, 26)"
+    assert datetime.now(UTC).date().isoformat() in await page.locator(".event-card").inner_text()
