@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from bridge.outbox.base import Delivery
 
-WHOLE_ATTEMPTS = 3  # attempts for which a delivery is sent in full batches
+WHOLE_ATTEMPTS = 1  # attempts for which a delivery is sent in full batches
+SHRINKING = 2  # then each has a quarter of the one before: in powers of two
 
 
 @dataclass(slots=True)
@@ -59,9 +60,9 @@ def cut(
 ) -> list[Batch]:
     """Return ``deliveries`` as batches, in their order.
 
-    A delivery that failed more than three times is sent in ever smaller batches, at last alone. A
-    request that fails as a whole, by a time-out or a 500, may fail because of one event in it, and
-    that must not delay the others for a week.
+    A delivery that failed once is sent in ever smaller batches, at last alone. A request that fails
+    as a whole, by a time-out or a 500, may be too large for its destination, or fail because of one
+    event in it; and what timed out may have been received, and is received again each time.
 
     The bodies of one request have ``max_bytes`` at most, with a comma between them; a larger body
     is sent alone.
@@ -88,7 +89,7 @@ def cut(
 
 
 def _limit_size(batch_size: int, attempts: int) -> int:
-    return max(1, batch_size >> min(20, max(0, attempts - WHOLE_ATTEMPTS)))
+    return max(1, batch_size >> min(20, SHRINKING * max(0, attempts - WHOLE_ATTEMPTS)))
 
 
 def split(batch: Batch, blamed: Sequence[int]) -> list[Batch]:

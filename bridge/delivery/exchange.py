@@ -55,11 +55,27 @@ async def send(client: httpx.AsyncClient, destination: Destination, request: Req
                 content = await asyncio.to_thread(gzip.compress, request.content, GZIP_LEVEL)
                 headers = {**request.headers, "content-encoding": "gzip"}
                 request = replace(request, content=content, headers=headers)
-            answer = await fetch(client, request)
+            answer = await _fetch_again(client, request)
     except FAILURES as error:
         detail = f": {error}" if isinstance(error, AnswerError) else ""
         return Retry(f"{type(error).__name__} at {request.url}{detail}")
     return destination.read_response(*answer)
+
+
+async def _fetch_again(
+    client: httpx.AsyncClient, request: Request
+) -> tuple[int, httpx.Headers, bytes]:
+    """Post; once more, and at once, if the connection had been closed while it was idle.
+
+    A server, or a load balancer, may close it in the moment in which it is used.
+
+    Source: RFC 9112, section 9.3.1, "Retrying Requests": a client may, on a connection that closed
+    before any answer. The events keep their ids, so what arrived twice counts once.
+    """
+    try:
+        return await fetch(client, request)
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+        return await fetch(client, request)
 
 
 async def fetch(

@@ -32,6 +32,7 @@ POLL = 1.0  # seconds between looks for what another process stored
 MIN_WAIT = 0.005  # seconds
 ACK_RETRY = 0.2  # seconds between attempts to ack while the outbox is broken
 GIVE_BACK = 2.0  # seconds that a stopped lane may take to give back what it had claimed
+LINE_PAUSE = 60.0  # seconds between lines about unconfirmed events
 MAX_LINES = 10  # log lines of one burial
 MAX_REQUEST = 8_388_608  # bytes of the bodies in one request, and roughly in one claim
 
@@ -72,7 +73,8 @@ class Lane:
         self._breaker = Breaker(self._name, time.monotonic())
         self._claims: dict[asyncio.Task[None], Claim] = {}
         self._claiming: asyncio.Task[list[Delivery]] | None = None
-        self._is_short = False  # the last answer reported fewer events than were sent
+        self._missing = 0  # events that answers did not report
+        self._next_line = 0.0  # Unix seconds: no line about them before
         self._trouble = ""  # kind of the last problem logged: an outage is one line, not thousands
 
     async def run(self, client: httpx.AsyncClient) -> None:
@@ -247,10 +249,13 @@ class Lane:
         """Settle the first batch of ``claim``, in the outbox and the breaker, by ``verdict``."""
         batch, now = claim.batches[0], time.time()
         match verdict:
-            case Accepted(after, received):
-                self._note_received(len(batch.deliveries), received)
+            case Accepted(after, received) if received != 0:
+                self._note_received(len(batch.deliveries), received, now)
                 await self._ack(claim, batch)
                 await self._accept(began, after)
+            case Accepted():
+                count = len(batch.deliveries)
+                await self._put_back(claim, Retry(f"0 of {count} events received"), began, now)
             case Rejected(reason) if len(batch.deliveries) == 1:
                 await self._bury(batch.deliveries, reason)
                 claim.batches.pop(0)
@@ -259,33 +264,46 @@ class Lane:
                 claim.batches[:1] = split(batch, blamed)
                 self._metrics.count(self._name, "split")
                 await self._accept(began)
-            case Retry(reason, after):
-                self._breaker.fail(began, time.monotonic(), after)
-                self._metrics.count(self._name, "retried", len(claim.deliveries))
-                self._report(logging.WARNING, verdict, f"{reason}; trying again until it works")
-                due = now + compute_backoff(batch.attempts, after)
-                await self._outbox.retry(batch.deliveries, due)
-                claim.batches.pop(0)
-                # The other batches are not the cause: they go as soon as anything goes.
-                await self._outbox.retry(claim.deliveries, now)
-                claim.batches.clear()
-                self.woken.set()  # these are due before their lease ends
+            case Retry():
+                await self._put_back(claim, verdict, began, now)
             case Paused():
                 await self._pause(claim, verdict, began, now)
             case _:
                 assert_never(verdict)
 
-    def _note_received(self, sent: int, received: int | None) -> None:
-        """Log, once until it is well again, that a destination counted fewer events than sent."""
-        is_short = received is not None and received < sent
-        if is_short and not self._is_short:
+    async def _put_back(self, claim: Claim, verdict: Retry, began: float, now: float) -> None:
+        """Have the first batch of ``claim`` sent again later, and the others soon."""
+        batch = claim.batches.pop(0)
+        left = [*batch.deliveries, *claim.deliveries]
+        self._breaker.fail(began, time.monotonic(), verdict.after)
+        self._metrics.count(self._name, "retried", len(left))
+        self._report(logging.WARNING, verdict, f"{verdict.reason}; trying again until it works")
+        due = now + compute_backoff(batch.attempts, verdict.after)
+        await self._outbox.retry(batch.deliveries, due)
+        # The other batches are not the cause: they go as soon as anything goes.
+        await self._outbox.retry(claim.deliveries, now)
+        claim.batches.clear()
+        self.woken.set()  # these are due before their lease ends
+
+    def _note_received(self, sent: int, received: int | None, now: float) -> None:
+        """Count how many events a destination did not report; log them, a line a minute at most.
+
+        Nobody knows which they are, so none is sent again.
+        """
+        if received is None or received >= sent:
+            return
+        self._missing += sent - received
+        self._metrics.count(self._name, "unconfirmed", sent - received)
+        if now >= self._next_line:
+            self._next_line = now + LINE_PAUSE
             logger.warning(
-                "sender %s: sent %d events, the answer reports %s received; none is sent again",
+                "sender %s: sent %d events, the answer reports %s received; %d are unconfirmed so"
+                " far, and not sent again",
                 self._name,
                 sent,
                 received,
+                self._missing,
             )
-        self._is_short = is_short
 
     async def _ack(self, claim: Claim, batch: Batch) -> None:
         """Mark ``batch`` as delivered; if the outbox is broken, try again while the lease holds."""

@@ -105,6 +105,9 @@ WORDED = {
 
 # Kind in the counters, whose only attribute is the destination.
 COUNTERS = {
+    "unconfirmed": Instrument(
+        "bridge.events.unconfirmed", "counter", "{event}", "Accepted, and not reported as received."
+    ),
     "retried": Instrument(
         "bridge.events.retried", "counter", "{event}", "Server copies to be sent again."
     ),

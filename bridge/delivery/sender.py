@@ -29,9 +29,13 @@ CONCURRENCY = 4  # requests in flight to one destination
 MAX_CONCURRENCY = 64
 KEEPALIVE = 30.0  # seconds an idle connection is kept
 REFRESH = 10.0  # seconds between counts of the outbox, if somebody may read the gauges
+START_PAUSE = 10.0  # seconds until a client that could not start is tried again
 SWEEP = 600.0  # seconds between searches for orphans and old dead letters
 DEAD_LETTER_DAYS = 30.0  # days after which a dead letter is deleted
 DROP_AT_ONCE = 1000  # dead letters
+
+# What httpx raises for proxies of the environment: a package is missing, or an address is wrong.
+_UNUSABLE = (ImportError, ValueError, TypeError, OSError, httpx.InvalidURL)
 
 logger = logging.getLogger("bridge.delivery")
 
@@ -87,40 +91,73 @@ class Sender:
         self._certificates = _read_certificates()
 
     def start(self) -> None:
-        """Start to deliver, on the running event loop."""
-        self._lanes = [
-            Lane(self._outbox, each, self.metrics, self.figures, self._concurrency)
-            for each in self._destinations
+        """Start to deliver, on the running event loop.
+
+        If that fails, it is logged and tried again until it works: an app never fails for it.
+        """
+        self.metrics.publish()
+        watches = [
+            self._repeat(self._sweep, "look for orphans", SWEEP),
+            self._repeat(self._drop_old, "delete old dead letters", SWEEP),
         ]
-        places = self._concurrency * len(self._lanes)
+        if not self._start_lanes():
+            watches.append(self._start_later())
+        if self.metrics.is_published:
+            watches.append(self._repeat(self._measure, "count the outbox", REFRESH))
+        self._watching = [
+            asyncio.create_task(each, context=contextvars.Context()) for each in watches
+        ]
+
+    @property
+    def is_delivering(self) -> bool:
+        """Whether its lanes live; false before ``start``, too."""
+        return bool(self._tasks) and not all(task.done() for task in self._tasks)
+
+    def _start_lanes(self) -> bool:
+        """Open the client and start the lanes; return whether that worked."""
+        places = self._concurrency * len(self._destinations)
         limits = httpx.Limits(
             max_connections=places,
             max_keepalive_connections=places,
             keepalive_expiry=KEEPALIVE,
         )
-        client = self._client = httpx.AsyncClient(
-            timeout=TIMEOUT,
-            limits=limits,
-            follow_redirects=False,
-            verify=self._certificates,
-            cookies=refuse_cookies(),
-        )
+        try:
+            client = httpx.AsyncClient(
+                timeout=TIMEOUT,
+                limits=limits,
+                follow_redirects=False,
+                verify=self._certificates,
+                cookies=refuse_cookies(),
+            )
+        except _UNUSABLE as error:
+            # The environment's proxies are read here: ALL_PROXY=socks5://... needs a package.
+            logger.error(
+                "sender: nothing is delivered, since its HTTP client cannot start: %s; trying again"
+                " every %g s, and events wait in the outbox; see ALL_PROXY, HTTP_PROXY and"
+                " HTTPS_PROXY",
+                error,
+                START_PAUSE,
+            )
+            return False
+        self._client = client
+        self._lanes = [
+            Lane(self._outbox, each, self.metrics, self.figures, self._concurrency)
+            for each in self._destinations
+        ]
         # Each task has an empty context: a request may be what starts the sender, and its visitor
         # must not be that of a task that outlives it.
         self._tasks = [
             asyncio.create_task(lane.run(client), context=contextvars.Context())
             for lane in self._lanes
         ]
-        self.metrics.publish()
-        watches = [
-            self._repeat(self._sweep, "look for orphans", SWEEP),
-            self._repeat(self._drop_old, "delete old dead letters", SWEEP),
-        ]
-        if self.metrics.is_published:
-            watches.append(self._repeat(self._measure, "count the outbox", REFRESH))
-        self._watching = [
-            asyncio.create_task(each, context=contextvars.Context()) for each in watches
-        ]
+        return True
+
+    async def _start_later(self) -> None:
+        while True:
+            await asyncio.sleep(START_PAUSE)
+            if self._start_lanes():
+                logger.warning("sender: delivers now")
+                return
 
     def wake(self) -> None:
         """Look at the outbox now, because something was stored or released."""

@@ -17,6 +17,7 @@ import pytest
 import bridge.delivery.breaker
 import bridge.delivery.exchange
 import bridge.delivery.lane
+import bridge.delivery.sender
 from bridge import ConfigError, OutboxError, UsageError, track
 from bridge.delivery.sender import Sender
 from bridge.destinations import Limits, Meta
@@ -182,17 +183,50 @@ async def test_release_of_what_is_under_way_sends_nothing_twice(
         pytest.param({"status": 200, "body": "<html>"}, id="HTML instead of JSON"),
         pytest.param({"status": 301, "headers": {"Location": "/"}, "body": ""}, id="redirect"),
         pytest.param({"status": 200, "body": '{"events_rec'}, id="half an answer"),
-        pytest.param({"drop": True}, id="connection dropped"),
+        pytest.param({"drop": True, "times": 4}, id="connection dropped"),  # each is two requests
+        pytest.param({"status": 200, "body": '{"events_received":0}'}, id="nothing received"),
     ],
 )
 async def test_transient_answer_is_tried_again(
     outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, fault: dict[str, Any]
 ) -> None:
-    await sandbox.fault("events", **{**fault, "times": 2})
+    await sandbox.fault("events", **{"times": 2, **fault})
     await put(outbox, sender, make_lead("1"))
     await settled(outbox, delivered=1)
     assert sender.metrics.totals["retried"] == 2
     await assert_each_arrived_once(sandbox, [1])
+
+
+async def test_sender_whose_client_cannot_start_says_so_and_tries_again(
+    outbox: SQLiteOutbox,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge.delivery.sender, "START_PAUSE", 0.05)
+    sender = Sender(outbox, [make_meta(graph_url=sandbox.url)])
+    with monkeypatch.context() as behind_proxy:
+        behind_proxy.setenv("ALL_PROXY", "socks5://127.0.0.1:9")  # its package is not installed
+        sender.start()
+        seen = [sender.is_delivering]
+        await put(outbox, sender, make_lead("1"))
+    await settled(outbox, delivered=1)
+    seen.append(sender.is_delivering)
+    assert "ALL_PROXY" in caplog.text
+    await sender.stop(deadline=1)
+    assert [*seen, sender.is_delivering] == [False, True, False]
+
+
+async def test_connection_that_was_closed_while_idle_costs_no_attempt(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox
+) -> None:
+    await put(outbox, sender, make_lead("1"))
+    await settled(outbox, delivered=1)
+    await sandbox.fault("events", drop=True)
+    await put(outbox, sender, make_lead("2"))
+    await settled(outbox, delivered=2)
+    assert sender.metrics.totals["retried"] == 0
+    await assert_each_arrived_once(sandbox, [1, 2])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +236,7 @@ async def test_transient_answer_is_tried_again(
         pytest.param({"trickle": 0.2}, id="slow trickle"),
         pytest.param({"truncate": 9}, id="cut off"),
         pytest.param({"pad": 10_000_000}, id="enormous"),
-        pytest.param({"drop": True, "after": True}, id="answer lost"),
+        pytest.param({"drop": True, "after": True, "times": 2}, id="answer lost"),
     ],
 )
 async def test_answer_that_cannot_be_had_is_given_up_and_tried_again(
@@ -426,7 +460,7 @@ async def test_clock_set_back_after_trouble_holds_nothing_up(
     assert len(await sandbox.requests()) < 10  # one alone, and then the rest together
 
 
-async def test_destination_that_reports_fewer_events_is_logged_once(
+async def test_events_that_a_destination_does_not_report_are_counted_and_told(
     outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     await sandbox.fault("events", status=200, body='{"events_received":1}', times=3)
@@ -436,7 +470,8 @@ async def test_destination_that_reports_fewer_events_is_logged_once(
     await settled(outbox, delivered=6)
     await sender.stop(deadline=1)
     [line] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "sent 2 events, the answer reports 1 received" in line.message
+    assert "sent 2 events, the answer reports 1 received; 1 are unconfirmed" in line.message
+    assert sender.metrics.totals["unconfirmed"] == 3
 
 
 async def test_event_id_cannot_rearrange_the_log(
