@@ -26,10 +26,11 @@ from bridge.delivery.orphans import find_orphans
 from bridge.destinations.base import FAULTS
 from bridge.errors import OutboxError
 from bridge.events.event import DAY
-from bridge.figures.summary import summarize
+from bridge.figures.words import COPY
 from bridge.outbox.base import Circuit, CircuitState, Counts, Figure, Outbox
 
 CACHE_SECONDS = 1.5  # for which an answer is given again, however often somebody asks
+SHARES_SECONDS = 10.0  # for which shares are kept: figures are written as often
 DEADLINE = 2.0  # seconds that reading the outbox may take
 LATE = 3600.0  # seconds of waiting; Meta, "Using the API": events are best within an hour
 
@@ -102,6 +103,8 @@ class Health:
         self._destinations = tuple(destinations)
         self._reading: asyncio.Task[Report] | None = None
         self._asked_at = 0.0
+        self._shares: dict[str, float] | None = None
+        self._shares_until = 0.0
 
     async def read(self) -> Report:
         """Return the report within two seconds, however slow the outbox is."""
@@ -119,8 +122,7 @@ class Health:
             now = time.time()
             counts = await self._outbox.count(now)
             circuits = await self._outbox.circuits()
-            today = int(now // DAY)
-            figures = await self._outbox.figures(today - 1, today)
+            await self._read_shares(now)
         except OutboxError as error:
             logger.error("health: %s", error)
             return FAILING
@@ -139,22 +141,28 @@ class Health:
             status="ok" if well else "degraded",
             outbox=OutboxHealth(True),
             destinations=destinations,
-            browser=_read_shares(figures),
+            browser=self._shares,
             unconfigured=Unconfigured(waiting=waiting, oldest_seconds=age)
             if waiting
             else msgspec.UNSET,
         )
 
+    async def _read_shares(self, now: float) -> None:
+        """Read what became of the browser copies, of all processes."""
+        if time.monotonic() >= self._shares_until:
+            today = int(now // DAY)
+            self._shares = _compute_shares(await self._outbox.figures(today - 1, today))
+            self._shares_until = time.monotonic() + SHARES_SECONDS
 
-def _read_shares(figures: Iterable[Figure]) -> dict[str, float] | None:
+
+def _compute_shares(figures: Iterable[Figure]) -> dict[str, float] | None:
     """Return the share of each state of browser copies; ``None`` if there are none."""
     copies: Counter[str] = Counter()
-    for summary in summarize(figures):
-        copies.update(summary.copies)
-    total = sum(copies[state] for state in get_args(CopyState))
-    if not total:
-        return None
-    return {state: round(copies[state] / total, 3) for state in get_args(CopyState)}
+    for figure in figures:
+        copies[figure.kind] += figure.number
+    states: tuple[CopyState, ...] = get_args(CopyState)
+    total = sum(copies[COPY + state] for state in states)
+    return {state: round(copies[COPY + state] / total, 3) for state in states} if total else None
 
 
 def _describe(counts: Counts, circuit: Circuit | None, now: float) -> DestinationHealth:

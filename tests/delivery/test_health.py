@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 import bridge.delivery.health
 from bridge import BridgeMiddleware, OutboxError
-from bridge.outbox import Circuit, Counts, SQLiteOutbox
+from bridge.outbox import Circuit, Counts, Figure, SQLiteOutbox
 from tests.factories import NAVIGATION, make_bridge, make_client, make_delivery, make_meta, unix_now
 
 HEALTH = "/_bridge/health"
@@ -22,7 +22,7 @@ WELL = {"circuit": "closed", "waiting": 0, "oldest_seconds": 0, "dead": 0}
 class _WatchedOutbox(SQLiteOutbox):
     """An outbox that counts how often it is counted, and may fail or hang."""
 
-    counted = 0
+    counted = summed = 0
     error: Exception | None = None
     hangs = False
 
@@ -33,6 +33,10 @@ class _WatchedOutbox(SQLiteOutbox):
         if self.hangs:
             await asyncio.Event().wait()
         return await super().count(now)
+
+    async def figures(self, since: int, until: int) -> list[Figure]:
+        self.summed += 1
+        return await super().figures(since, until)
 
 
 @pytest.fixture
@@ -54,6 +58,7 @@ async def client(outbox: _WatchedOutbox) -> Any:
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer is cached, unless a test asks for that."""
     monkeypatch.setattr(bridge.delivery.health, "CACHE_SECONDS", -1.0)
+    monkeypatch.setattr(bridge.delivery.health, "SHARES_SECONDS", -1.0)
 
 
 async def test_health_of_a_fresh_bridge(client: httpx.AsyncClient) -> None:
@@ -184,6 +189,16 @@ async def test_answer_is_remembered_under_hammering(
     responses += [await client.get(HEALTH) for _ in range(3)]
     assert {response.status_code for response in responses} == {200}
     assert outbox.counted == 1
+
+
+async def test_figures_are_read_every_ten_seconds(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written as often, and may be many."""
+    monkeypatch.setattr(bridge.delivery.health, "SHARES_SECONDS", 60.0)
+    for _ in range(3):
+        assert (await client.get(HEALTH)).status_code == 200
+    assert (outbox.counted, outbox.summed) == (3, 1)
 
 
 async def test_probe_is_no_visitor_and_gets_no_cookie(client: httpx.AsyncClient) -> None:
