@@ -39,7 +39,7 @@ from bridge.browser.reports import (
 )
 from bridge.browser.words import CopyState
 from bridge.core import Bridge
-from bridge.dashboard import Gate, create_app
+from bridge.dashboard import Gate, QualityDesk, create_app
 from bridge.delivery.health import Health
 from bridge.destinations.group import read_browser
 from bridge.errors import InvalidEventError, OutboxError
@@ -92,7 +92,8 @@ class Endpoints:
         self._app.router.redirect_slashes = False
         self._dashboard: Gate | None = None
         if bridge._allow_dashboard is not None:
-            page = create_app(bridge.outbox, names, metrics=bridge._metrics)
+            desk = QualityDesk.of(bridge.outbox, bridge.destinations)
+            page = create_app(bridge.outbox, names, metrics=bridge._metrics, ask_quality=desk)
             self._dashboard = Gate(page, bridge._allow_dashboard)
 
     def _share(self, route: Route) -> Route:

@@ -13,7 +13,8 @@ from starlette.routing import Mount
 
 from bridge.cli.origin import App, OutboxURL, find_outbox, load_bridge
 from bridge.cli.serving import GRACE, listen, serve
-from bridge.dashboard import LocalGuard, create_app
+from bridge.dashboard import LocalGuard, QualityDesk, create_app
+from bridge.destinations import Destination
 from bridge.errors import ConfigError
 from bridge.outbox import Outbox
 
@@ -29,14 +30,14 @@ def run_dashboard(
 ) -> None:
     """Show figures, what waits and what failed, on a page for this machine only."""
     store = find_outbox(app, outbox)
-    names = _find_names(app, outbox)
+    destinations = _find_destinations(app, outbox)
     listener = listen(HOST, port)
     print(
         f"Dashboard of {store!r}: http://{HOST}:{listener.getsockname()[1]}  (stop with Ctrl-C)",
         flush=True,
     )
     config = uvicorn.Config(
-        build_app(store, names),
+        build_app(store, destinations),
         log_level="warning",
         access_log=False,
         ws="none",
@@ -45,7 +46,7 @@ def run_dashboard(
     serve(config, listener)
 
 
-def build_app(store: Outbox, names: Sequence[str]) -> Starlette:
+def build_app(store: Outbox, destinations: Sequence[Destination]) -> Starlette:
     """Return the dashboard, which closes the outbox when it ends."""
 
     @asynccontextmanager
@@ -53,14 +54,16 @@ def build_app(store: Outbox, names: Sequence[str]) -> Starlette:
         yield
         await store.close()
 
-    return Starlette(routes=[Mount("/", LocalGuard(create_app(store, names)))], lifespan=close)
+    names = [each.name for each in destinations]
+    page = create_app(store, names, ask_quality=QualityDesk.of(store, destinations))
+    return Starlette(routes=[Mount("/", LocalGuard(page))], lifespan=close)
 
 
-def _find_names(app: str | None, outbox: str | None) -> list[str]:
-    """Return the names of the configured destinations; none if they are not known."""
+def _find_destinations(app: str | None, outbox: str | None) -> list[Destination]:
+    """Return the configured destinations; none if they are not known."""
     if app is None and outbox is not None:
         return []
     try:
-        return [destination.name for destination in load_bridge(app).destinations]
+        return list(load_bridge(app).destinations)
     except ConfigError:
         return []

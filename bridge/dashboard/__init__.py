@@ -2,5 +2,6 @@
 
 from bridge.dashboard.app import create_app
 from bridge.dashboard.guard import Allow, Gate, LocalGuard
+from bridge.dashboard.quality import QualityDesk
 
-__all__ = ["Allow", "Gate", "LocalGuard", "create_app"]
+__all__ = ["Allow", "Gate", "LocalGuard", "QualityDesk", "create_app"]

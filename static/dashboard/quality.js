@@ -47,11 +47,13 @@ export function showQuality({ asked, at, error, rows = [] }) {
     )
     return
   }
-  if (error) {
-    place.replaceChildren(build('p', 'bad', error))
+  const troubles = error ? [build('p', 'bad', error)] : []
+  if (!rows.length) {
+    const none = build('p', 'why', 'Meta has no figures yet: they need some days of events.')
+    place.replaceChildren(...(error ? troubles : [none]))
     return
   }
-  const columns = ['Event', 'Match quality', 'Merged', 'Coverage', 'Freshness', 'What Meta advises']
+  const columns = ['Event', 'Match quality', 'Merged', 'Coverage', 'Freshness', 'What to do']
   const head = columns.map((name) => build('th', '', name))
   const table = build(
     'table',
@@ -60,5 +62,5 @@ export function showQuality({ asked, at, error, rows = [] }) {
     build('tbody', '', ...rows.map(buildRow)),
   )
   const when = at ? 'Asked ' + new Date(at * 1000).toLocaleString('en-GB') : ''
-  place.replaceChildren(build('div', 'scrolls', table), build('p', 'why', when))
+  place.replaceChildren(...troubles, build('div', 'scrolls', table), build('p', 'why', when))
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -12,10 +13,12 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from bridge.dashboard import LocalGuard, create_app
+from bridge.dashboard import LocalGuard, QualityDesk, create_app
 from bridge.errors import OutboxError
 from bridge.outbox import SQLiteOutbox
 from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery
+from tests.factories import make_meta
+from tests.servers import Sandbox
 
 OWN = {"sec-fetch-site": "same-origin"}
 
@@ -285,3 +288,49 @@ async def test_quality_is_asked_for_where_it_can_be(outbox: SQLiteOutbox) -> Non
     ):
         async with make_client(create_app(outbox, ask_quality=asked)) as client:
             assert await ask(client, "/api/quality") == answer
+
+
+async def test_meta_is_asked_about_each_pixel_once_for_all_who_look(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    pixel = make_meta(graph_url=sandbox.url)
+    user_data = {"em": [HASH], "client_user_agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"}
+    events = [
+        {
+            "event_name": "Purchase",
+            "event_time": int(time.time()),
+            "event_id": f"A-{number}",
+            "action_source": "website",
+            "event_source_url": "https://shop.example.com/",
+            "user_data": user_data,
+            "custom_data": {"value": 5, "currency": "EUR"},
+        }
+        for number in range(6)
+    ]
+    async with AsyncClient() as meta:
+        request = pixel.build_request([json.dumps(event).encode() for event in events])
+        await meta.post(request.url, content=request.content, headers=dict(request.headers))
+    desk = QualityDesk.of(outbox, [pixel])
+    async with make_client(create_app(outbox, ask_quality=desk)) as client:
+        answers = await asyncio.gather(*(ask(client, "/api/quality") for _ in range(3)))
+        await sandbox.reset()
+        answers.append(await ask(client, "/api/quality"))  # kept
+    assert all(each == answers[0] for each in answers)
+    [row] = answers[0]["rows"]
+    assert (row["event_name"], row["freshness"]) == ("Purchase", "real time")
+    assert row["score"] is not None
+    assert row["advice"]
+
+
+async def test_refusal_of_meta_is_told_with_what_to_do(
+    outbox: SQLiteOutbox, sandbox: Sandbox
+) -> None:
+    refused = make_meta(graph_url=sandbox.url, access_token="wrong-token-1234")
+    async with make_client(
+        create_app(outbox, ask_quality=QualityDesk.of(outbox, [refused]))
+    ) as client:
+        answer = await ask(client, "/api/quality")
+    assert answer["rows"] == []
+    assert "BRIDGE_ACCESS_TOKEN" in answer["error"]
+    assert "wrong-token" not in answer["error"]
+    assert QualityDesk.of(outbox, []) is None

@@ -16,7 +16,7 @@ from playwright.async_api import Browser, Page, expect
 
 from bridge.cli.dashboard import build_app
 from bridge.outbox import SQLiteOutbox
-from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, fill, make_delivery
+from tests.dashboard.shelf import CURRENCY, HASH, MARKUP, fill, make_delivery
 from tests.servers import DEADLINE
 
 
@@ -33,7 +33,7 @@ class Desk:
 async def desk(browser: Browser, outbox: SQLiteOutbox, tmp_path: Path) -> AsyncIterator[Desk]:
     await fill(outbox)
     served = SQLiteOutbox(tmp_path / "bridge.db")  # its own, for it runs on a loop of its own
-    app = build_app(served, [DEST])
+    app = build_app(served, [])
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
