@@ -27,7 +27,7 @@ from tests.servers import Sandbox, poll
 
 __all__ = ["postgres_url"]
 
-VISITS = int(os.environ.get("VISITS", "14"))
+VISITS = int(os.environ.get("VISITS", "7"))
 AT_ONCE = 3
 META = "meta:1234567890123456"
 
