@@ -626,6 +626,10 @@ class Bridge:
 
     # For the middleware and the endpoints
 
+    def _delivers(self) -> bool:
+        """Whether this process delivers, or need not."""
+        return not self._run_sender or self._loop is None or self._sender.is_delivering
+
     async def _withdraw(self, visitor: Visitor) -> None:
         """Take back what waits for a visitor who denies; again is harmless."""
         for identity in visitor.take_denied():

@@ -75,7 +75,7 @@ class Endpoints:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         names = [each.name for each in bridge.destinations]
-        self._health = Health(bridge.outbox, names)
+        self._health = Health(bridge.outbox, names, bridge._delivers)
         self._app = Starlette(
             routes=[
                 Route("/bridge.js", self._serve_script),

@@ -75,7 +75,9 @@ def browse(bridge: Bridge) -> httpx.AsyncClient:
 
 
 async def waiting(outbox: SQLiteOutbox) -> int:
-    return sum(each.waiting for each in (await outbox.count(unix_now())).values())
+    return sum(
+        each.waiting for each in (await outbox.count(unix_now(), with_delivered=True)).values()
+    )
 
 
 async def acknowledge(client: httpx.AsyncClient, *orders: str) -> None:

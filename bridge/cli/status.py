@@ -49,7 +49,7 @@ def show_status(
 
 
 async def _read(store: Outbox) -> tuple[Mapping[str, Counts], Mapping[str, Circuit]]:
-    return await store.count(time.time()), await store.circuits()
+    return await store.count(time.time(), with_delivered=True), await store.circuits()
 
 
 def _find_names(app: str | None, outbox: str | None, seen: Collection[str]) -> Collection[str]:

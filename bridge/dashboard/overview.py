@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from bridge.delivery.metrics import Metrics
 from bridge.figures.summary import Summary, summarize, summarize_days
-from bridge.figures.words import NOBODY
+from bridge.figures.words import DELIVERED, NOBODY
 from bridge.outbox.base import FIGURE_DAYS, Circuit, Counts, Figure, Outbox
 
 DAY = 86_400  # seconds
@@ -58,7 +58,12 @@ async def read_overview(
         "skipped": _count_skipped(_choose(every, event_name, "")),
         "event_names": sorted({each.event_name for each in every}),
         "destinations": _describe_all(
-            names, await outbox.count(now), await outbox.circuits(), now, metrics
+            names,
+            await outbox.count(now),
+            await outbox.circuits(),
+            _count_delivered(each for each in figures if each.day >= today - 1),
+            now,
+            metrics,
         ),
     }
 
@@ -133,10 +138,20 @@ def _count_skipped(figures: Iterable[Figure]) -> dict[str, int]:
     return dict(total.most_common())
 
 
+def _count_delivered(figures: Iterable[Figure]) -> Counter[str]:
+    """Return how many were delivered, by destination."""
+    delivered: Counter[str] = Counter()
+    for figure in figures:
+        if figure.kind == DELIVERED:
+            delivered[figure.destination] += figure.number
+    return delivered
+
+
 def _describe_all(
     names: Collection[str],
     counts: Any,
     circuits: Any,
+    delivered: Mapping[str, int],
     now: float,
     metrics: Metrics | None,
 ) -> list[dict[str, Any]]:
@@ -144,6 +159,7 @@ def _describe_all(
     return [
         {
             **_describe_one(name, counts.get(name, Counts()), circuits.get(name), now),
+            "delivered": delivered.get(name, 0),
             "is_configured": not names or name in names,
             "here": dict(metrics.counters.get(name, {})) if metrics else {},
         }
@@ -157,7 +173,6 @@ def _describe_one(name: str, count: Counts, circuit: Circuit | None, now: float)
         "name": name,
         "waiting": count.waiting,
         "held": count.held,
-        "delivered": count.delivered,
         "dead": count.dead,
         "oldest": count.read_age(now) if count.waiting else None,
         "circuit": circuit.state if circuit else "closed",

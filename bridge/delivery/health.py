@@ -6,8 +6,9 @@ Anybody may ask, so the answer has nothing that a competitor or an attacker coul
 what was delivered, and none of Meta's words, which may quote a token. Pixel ids are public: each
 page contains them.
 
-The app must not be taken out of service because Meta is down: only an outbox that cannot be read is
-a failure.
+The app must not be taken out of service because Meta is down, nor because much waits: only an
+outbox in which nothing can be stored is a failure. One that is full is none, for no other instance
+of the app could store more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, get_args
 
 import msgspec
@@ -24,14 +25,15 @@ import msgspec
 from bridge.browser.words import CopyState
 from bridge.delivery.orphans import find_orphans
 from bridge.destinations.base import FAULTS
-from bridge.errors import OutboxError
+from bridge.errors import OutboxError, OutboxFullError
 from bridge.events.event import DAY
 from bridge.figures.words import COPY
 from bridge.outbox.base import Circuit, CircuitState, Counts, Figure, Outbox
 
 CACHE_SECONDS = 1.5  # for which an answer is given again, however often somebody asks
 SHARES_SECONDS = 10.0  # for which shares are kept: figures are written as often
-DEADLINE = 2.0  # seconds that reading the outbox may take
+DEADLINE = 2.0  # seconds that an answer may take
+COUNTING = 1.0  # seconds of them that counting may take
 LATE = 3600.0  # seconds of waiting; Meta, "Using the API": events are best within an hour
 
 logger = logging.getLogger("bridge.delivery")
@@ -67,19 +69,29 @@ class Unconfigured(msgspec.Struct, frozen=True, kw_only=True):
     oldest_seconds: int
 
 
-class OutboxHealth(msgspec.Struct, frozen=True):
-    """Whether the outbox can be read."""
+class OutboxHealth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether events can be stored.
+
+    Attributes:
+        works: Whether the outbox takes them.
+        is_full: Whether it has no room for more.
+        is_slow: Whether it could not be counted in time, so that what waits is not known.
+    """
 
     works: bool
+    is_full: bool = False
+    is_slow: bool = False
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a probe.
 
     Attributes:
-        status: ``degraded`` if a destination is not well, or if something has waited for an hour
-            for a destination that is not configured (another app may share the outbox);
-            ``failing`` if the outbox is broken.
+        status: ``degraded`` if a destination is not well, the outbox is full or slow, nothing is
+            delivered from here though it should be, or something has waited for an hour for a
+            destination that is not configured (another app may share the outbox); ``failing`` if
+            nothing can be stored.
+        sender: ``stopped`` if this process should deliver, and does not.
         unconfigured: What waits for destinations that were removed or renamed, if anything.
         browser: Shares of the browser copies of today and yesterday (UTC), 0 to 1: ``sent``,
             ``blocked``, ``unknown``; ``None`` if scripts reported none.
@@ -90,6 +102,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     destinations: dict[str, DestinationHealth]
     browser: dict[str, float] | None = None
     unconfigured: Unconfigured | msgspec.UnsetType = msgspec.UNSET
+    sender: Literal["stopped"] | msgspec.UnsetType = msgspec.UNSET
 
 
 FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
@@ -98,8 +111,14 @@ FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
 class Health:
     """Reads the outbox for probes: once at a time, and at most every 1.5 seconds."""
 
-    def __init__(self, outbox: Outbox, destinations: Sequence[str]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        destinations: Sequence[str],
+        is_delivering: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._outbox = outbox
+        self._is_delivering = is_delivering
         self._destinations = tuple(destinations)
         self._reading: asyncio.Task[Report] | None = None
         self._asked_at = 0.0
@@ -118,17 +137,30 @@ class Health:
         return task.result() if task.done() and not task.cancelled() else FAILING
 
     async def _build(self) -> Report:
+        now, is_full = time.time(), False
         try:
-            now = time.time()
-            counts = await self._outbox.count(now)
-            circuits = await self._outbox.circuits()
-            await self._read_shares(now)
+            await self._outbox.probe()
+        except OutboxFullError as error:
+            logger.error("health: %s", error)
+            is_full = True
         except OutboxError as error:
             logger.error("health: %s", error)
             return FAILING
         except Exception:
             logger.exception("health: unexpected error")
             return FAILING
+        is_slow, counts, circuits = False, dict[str, Counts](), dict[str, Circuit]()
+        try:
+            async with asyncio.timeout(COUNTING):
+                counts = dict(await self._outbox.count(now))
+                circuits = dict(await self._outbox.circuits())
+                await self._read_shares(now)
+        except (OutboxError, TimeoutError) as error:
+            logger.warning("health: the outbox cannot be counted: %s", str(error) or "it is slow")
+            is_slow = True
+        except Exception:
+            logger.exception("health: unexpected error")
+            is_slow = True
         destinations = {
             name: _describe(counts.get(name, Counts()), circuits.get(name), now)
             for name in self._destinations
@@ -137,14 +169,16 @@ class Health:
         age = max((int(each.read_age(now)) for each in orphans.values()), default=0)
         well = all(each.is_well for each in destinations.values()) and age < LATE
         waiting = sum(each.waiting for each in orphans.values())
+        delivers = self._is_delivering()
         return Report(
-            status="ok" if well else "degraded",
-            outbox=OutboxHealth(True),
+            status="ok" if well and delivers and not (is_full or is_slow) else "degraded",
+            outbox=OutboxHealth(True, is_full, is_slow),
             destinations=destinations,
             browser=self._shares,
             unconfigured=Unconfigured(waiting=waiting, oldest_seconds=age)
             if waiting
             else msgspec.UNSET,
+            sender=msgspec.UNSET if delivers else "stopped",
         )
 
     async def _read_shares(self, now: float) -> None:

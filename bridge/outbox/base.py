@@ -106,7 +106,7 @@ class Counts:
     Attributes:
         waiting: Stored and not settled; includes those that are held or claimed.
         held: Of the waiting ones, those that are not due yet and were never claimed.
-        delivered: Accepted in the last 48 hours.
+        delivered: Accepted in the last 48 hours; 0 if they were not to be counted.
         dead: Buried with a reason.
         oldest: When the oldest waiting one was stored, Unix seconds; ``None`` if none waits.
     """
@@ -236,8 +236,25 @@ class Outbox(Protocol):
         """Return when the next waiting delivery is due, or ``None`` if none waits."""
         ...
 
-    async def count(self, now: float) -> Mapping[str, Counts]:
-        """Count by destination; one without deliveries may be missing."""
+    async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
+        """Count by destination; one without deliveries may be missing.
+
+        Delivered ones are remembered for weeks, and counting them takes as long as there are many:
+        how many were delivered on a day, ``figures`` says at once.
+
+        Args:
+            now: Unix seconds.
+            with_delivered: Whether to count them all the same.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Find out whether deliveries can be stored now; nothing is.
+
+        Raises:
+            OutboxFullError: There is no room.
+            OutboxError: They cannot.
+        """
         ...
 
     async def list_dead(

@@ -121,7 +121,7 @@ function buildDestination(destination, now) {
   add('of it held', formatNumber(held))
   add('oldest', oldest === null ? '–' : formatAge(oldest), oldest && oldest > LATE ? 'bad' : '')
   add('dead', formatNumber(destination.dead), destination.dead ? 'bad' : '')
-  add('delivered, 48 h', formatNumber(destination.delivered))
+  add('delivered, 2 days', formatNumber(destination.delivered))
   if (destination.here.retried) add('retried here', formatNumber(destination.here.retried))
   tile.append(list)
   return tile

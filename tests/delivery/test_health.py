@@ -20,19 +20,32 @@ WELL = {"circuit": "closed", "waiting": 0, "oldest_seconds": 0, "dead": 0}
 
 
 class _WatchedOutbox(SQLiteOutbox):
-    """An outbox that counts how often it is counted, and may fail or hang."""
+    """An outbox that counts how often it is counted, and may fail or hang.
 
-    counted = summed = 0
+    ``error`` and ``hangs`` are of storing; counting has its own.
+    """
+
+    counted = summed = probed = 0
     error: Exception | None = None
     hangs = False
+    count_error: Exception | None = None
+    count_hangs = False
 
-    async def count(self, now: float) -> Mapping[str, Counts]:
-        self.counted += 1
+    async def probe(self) -> None:
+        self.probed += 1
         if self.error is not None:
             raise self.error
         if self.hangs:
             await asyncio.Event().wait()
-        return await super().count(now)
+        await super().probe()
+
+    async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
+        self.counted += 1
+        if self.count_error is not None:
+            raise self.count_error
+        if self.count_hangs:
+            await asyncio.Event().wait()
+        return await super().count(now, with_delivered=with_delivered)
 
     async def figures(self, since: int, until: int) -> list[Figure]:
         self.summed += 1
@@ -178,7 +191,53 @@ async def test_hanging_outbox_fails_and_is_asked_once(
     responses = await asyncio.gather(*(client.get(HEALTH) for _ in range(20)))
     again = await client.get(HEALTH)
     assert {response.status_code for response in [*responses, again]} == {503}
-    assert outbox.counted == 1
+    assert outbox.probed == 1
+
+
+@pytest.mark.parametrize("trouble", ["error", "hangs"])
+async def test_outbox_that_cannot_be_counted_takes_no_app_out_of_service(
+    client: httpx.AsyncClient,
+    outbox: _WatchedOutbox,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+) -> None:
+    monkeypatch.setattr(bridge.delivery.health, "COUNTING", 0.05)
+    outbox.count_hangs = trouble == "hangs"
+    outbox.count_error = OutboxError("an index is damaged") if trouble == "error" else None
+    response = await client.get(HEALTH)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["outbox"] == {"works": True, "is_slow": True}
+
+
+async def test_full_outbox_degrades(tmp_path: Path) -> None:
+    outbox = SQLiteOutbox(tmp_path / "full.db", capacity=2)
+    await outbox.put([make_delivery(str(n), destination=META) for n in range(2)], unix_now())
+    built = make_bridge(outbox, run_sender=False)
+    response = await make_client(BridgeMiddleware(Starlette(), bridge=built)).get(HEALTH)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["outbox"] == {"works": True, "is_full": True}
+    await built.stop(deadline=0)
+
+
+async def test_what_was_delivered_costs_health_nothing(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox
+) -> None:
+    deliveries = [make_delivery(str(n), destination=META) for n in range(3)]
+    await outbox.put(deliveries, unix_now())
+    await outbox.ack(await outbox.claim(META, 9, now=unix_now(), lease=9), unix_now())
+    assert (await outbox.count(unix_now())).get(META, Counts()).delivered == 0
+    assert (await outbox.count(unix_now(), with_delivered=True))[META].delivered == 3
+
+
+async def test_sender_that_does_not_deliver_degrades(
+    outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")  # its package is not installed
+    built = make_bridge(outbox)
+    response = await make_client(BridgeMiddleware(Starlette(), bridge=built)).get(HEALTH)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["sender"] == "stopped"
+    await built.stop(deadline=0)
 
 
 async def test_answer_is_remembered_under_hammering(

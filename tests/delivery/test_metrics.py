@@ -168,7 +168,7 @@ class _BrokenOutbox(SQLiteOutbox):
     async def put(self, *args: Any, **options: Any) -> list[bool]:
         raise OutboxError("no disk")
 
-    async def count(self, now: float) -> Any:
+    async def count(self, now: float, *, with_delivered: bool = False) -> Any:
         raise OutboxError("no disk")
 
 

@@ -188,7 +188,7 @@ async def test_login_introduces_a_visitor_once(outbox: SQLiteOutbox, sandbox: Sa
 
 
 async def is_idle(outbox: SQLiteOutbox) -> bool:
-    counts = await outbox.count(unix_now())
+    counts = await outbox.count(unix_now(), with_delivered=True)
     return all(each.waiting == 0 for each in counts.values())
 
 

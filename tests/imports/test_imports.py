@@ -794,7 +794,9 @@ async def test_waits_until_its_own_events_are_settled(
     await outbox.ack(batch, time.time())
     async with asyncio.timeout(DEADLINE):
         await waiting
-    assert (await outbox.count(time.time()))["meta:1234567890123456"].waiting == 1
+    assert (await outbox.count(time.time(), with_delivered=True))[
+        "meta:1234567890123456"
+    ].waiting == 1
 
 
 async def test_full_outbox_stops_and_the_next_run_goes_on(

@@ -214,7 +214,7 @@ async def _drain(site: Site, result: Result) -> None:
 
     async def empty() -> bool:
         try:
-            counts = await outbox.count(time.time())
+            counts = await outbox.count(time.time(), with_delivered=True)
         except OutboxError:
             return False
         return not any(count.waiting for count in counts.values())

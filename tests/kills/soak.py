@@ -213,7 +213,7 @@ async def soak(events: int, folder: Path) -> int:
             clock.run()
             drained, ahead = await run.drain()
             tally = (await client.get("/tally")).json()
-            counts = [*(await bridge.outbox.count(clock.read())).values()]
+            counts = [*(await bridge.outbox.count(clock.read(), with_delivered=True)).values()]
     finally:
         time.time = world
         stand_in.kill()

@@ -57,7 +57,7 @@ async def bury(outbox: Outbox, *event_ids: str, at: float = NOW, **changes: Any)
 
 
 async def count(outbox: Outbox, now: float = NOW, destination: str = "meta:1") -> Counts:
-    return (await outbox.count(now)).get(destination, Counts())
+    return (await outbox.count(now, with_delivered=True)).get(destination, Counts())
 
 
 # Put and keys
@@ -432,12 +432,12 @@ async def test_counts_by_destination(outbox: Outbox) -> None:
     await outbox.bury(claimed[2:3], "reason", NOW)
     await outbox.put([make_delivery("held", due=NOW + 10)], NOW)
     await outbox.put([make_delivery(destination="meta:2", due=NOW + 10)], NOW - 7.5)
-    counts = await outbox.count(NOW)
+    counts = await outbox.count(NOW, with_delivered=True)
     assert {name: each for name, each in counts.items() if each != Counts()} == {
         "meta:1": Counts(waiting=4, held=1, delivered=2, dead=1, oldest=NOW - 50),
         "meta:2": Counts(waiting=1, held=1, oldest=NOW - 7.5),
     }
-    later = await outbox.count(NOW + 10)
+    later = await outbox.count(NOW + 10, with_delivered=True)
     assert (later["meta:1"].held, later["meta:2"].held) == (0, 0)
 
 
@@ -778,7 +778,7 @@ async def test_put_without_room_for_all_stores_none(make_outbox: MakeOutbox) -> 
     wanted = [make_delivery("2", destination=f"meta:{i}") for i in range(3)]
     with pytest.raises(OutboxFullError, match="1 of 3"):
         await outbox.put(wanted, NOW)
-    assert (await outbox.count(NOW)).keys() == {"meta:1"}
+    assert (await outbox.count(NOW, with_delivered=True)).keys() == {"meta:1"}
     assert await outbox.put(wanted[:2], NOW) == [True, True]
 
 
@@ -962,7 +962,9 @@ class Comparison:
         assert await self.outbox.drop_old(before, 1000) == self.model.drop_old(before)
 
     async def check(self) -> None:
-        counts = (await self.outbox.count(self.now)).get(self.destination, Counts())
+        counts = (await self.outbox.count(self.now, with_delivered=True)).get(
+            self.destination, Counts()
+        )
         assert replace(counts, oldest=None) == self.model.count(self.destination, self.now)
         assert (counts.oldest is None) == (counts.waiting == 0)
         waiting = self.model.waiting()
@@ -1048,3 +1050,14 @@ async def test_figures_of_more_than_90_days_before_are_forgotten(outbox: Outbox)
         await outbox.add_figures([Figure(day, "meta:1", "Lead", "dead", 1) for day in days], today)
     await outbox.add_figures([], today)
     assert {each.day for each in await outbox.figures(today - 99, today)} == set(days[1:])
+
+
+async def test_probe_finds_whether_there_is_room(make_outbox: MakeOutbox) -> None:
+    outbox = make_outbox(capacity=2)
+    await outbox.probe()
+    await outbox.put([make_delivery("1")], NOW)
+    await outbox.probe()
+    await outbox.put([make_delivery("2")], NOW)
+    with pytest.raises(OutboxFullError):
+        await outbox.probe()
+    assert (await count(outbox)).waiting == 2

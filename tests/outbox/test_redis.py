@@ -98,7 +98,7 @@ async def use_everything(outbox: RedisOutbox) -> None:
     assert len(await outbox.find_dead("bury")) == 1
     assert set(await outbox.circuits()) == {"meta:1"}
     assert await outbox.next_due("meta:1") == NOW
-    assert await outbox.count(NOW) == {
+    assert await outbox.count(NOW, with_delivered=True) == {
         "meta:1": Counts(waiting=4, delivered=1, dead=1, oldest=NOW),
         "meta:2": Counts(waiting=1, held=1, oldest=NOW),
     }
@@ -124,7 +124,7 @@ async def test_everything_accepted_survives_kills_under_load(own_server: RedisSe
         done = asyncio.Event()
         tasks = [asyncio.create_task(put_until(outbox, str(i), done)) for i in range(20)]
         for _ in range(3):
-            before = (await outbox.count(NOW)).get("meta:1", Counts()).waiting
+            before = (await outbox.count(NOW, with_delivered=True)).get("meta:1", Counts()).waiting
             await poll(partial(grown, outbox, before + 100), "puts")
             await asyncio.to_thread(own_server.kill)
             await asyncio.to_thread(own_server.start)
@@ -135,7 +135,7 @@ async def test_everything_accepted_survives_kills_under_load(own_server: RedisSe
 
 
 async def grown(outbox: RedisOutbox, count: int) -> bool:
-    return (await outbox.count(NOW)).get("meta:1", Counts()).waiting >= count
+    return (await outbox.count(NOW, with_delivered=True)).get("meta:1", Counts()).waiting >= count
 
 
 async def test_frozen_server_fails_a_put_in_time_and_works_when_it_is_back(
@@ -288,7 +288,7 @@ async def test_put_whose_answer_was_lost_does_not_revive_what_was_buried_meanwhi
         await far.put([make_delivery("first")], NOW)
         lost.clear()
         assert await far.put([make_delivery("new")], NOW) == [True]
-        assert (await outbox.count(NOW))["meta:1"].dead == 2
+        assert (await outbox.count(NOW, with_delivered=True))["meta:1"].dead == 2
 
 
 async def test_release_whose_answer_was_lost_counts_what_it_released(
@@ -327,7 +327,9 @@ async def test_full_memory_refuses_puts_whole_and_still_delivers(
     await outbox.bury(claimed[4:], "no", NOW)
     assert await outbox.revive([claimed[4].key], NOW) == 1
     await outbox.save_circuit(Circuit(destination="meta:1", state="closed", since=NOW))
-    assert await outbox.count(NOW) == {"meta:1": Counts(waiting=1, delivered=4, dead=1, oldest=NOW)}
+    assert await outbox.count(NOW, with_delivered=True) == {
+        "meta:1": Counts(waiting=1, delivered=4, dead=1, oldest=NOW)
+    }
     await raw.config_set("maxmemory", 0)
     assert await outbox.put([make_delivery("a")], NOW) == [True]
 
@@ -338,7 +340,7 @@ async def test_weak_server_is_named_once(caplog: pytest.LogCaptureFixture) -> No
         async with opened(server.url) as outbox:
             for event_id in "ab":
                 await outbox.put([make_delivery(event_id)], NOW)
-                await outbox.count(NOW)
+                await outbox.count(NOW, with_delivered=True)
     assert caplog.messages == [
         f"outbox redis://127.0.0.1:{server.port}/0 may lose accepted events: appendonly is no,"
         " should be yes; maxmemory-policy is allkeys-lru, should be noeviction"
@@ -492,7 +494,7 @@ async def test_garbage_leaves_the_lane_and_costs_no_other(
     assert (good.event_id, good.attempts) == ("good", 1)
     await outbox.ack([good], NOW)
     assert await outbox.next_due("meta:1") is None
-    assert await outbox.count(NOW) == {"meta:1": Counts(delivered=1)}
+    assert await outbox.count(NOW, with_delivered=True) == {"meta:1": Counts(delivered=1)}
 
 
 async def test_unreadable_record_is_kept_for_a_person(
@@ -640,7 +642,7 @@ async def test_missing_password_is_reported_as_missing() -> None:
             for work in (
                 outbox.put([make_delivery()], NOW),
                 outbox.put([make_delivery(body=bytes(30_000))], NOW),
-                outbox.count(NOW),
+                outbox.count(NOW, with_delivered=True),
                 outbox.circuits(),
             ):
                 with pytest.raises(OutboxError, match="the server wants a password: put it into"):

@@ -126,7 +126,10 @@ async def test_figures_are_those_of_the_wire(
     outbox = open_outbox(outbox_url)
 
     async def is_settled() -> bool:
-        return all(not each.waiting for each in (await outbox.count(time.time())).values())
+        return all(
+            not each.waiting
+            for each in (await outbox.count(time.time(), with_delivered=True)).values()
+        )
 
     await poll(is_settled, "an empty outbox")
     for process, _ in processes:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, OutboxError
 from bridge.outbox.base import (
     CAPACITY,
     FIGURE_DAYS,
@@ -197,9 +197,20 @@ class PostgresOutbox(Outbox):
         rows = await self._find_pool().fetch(sql.NEXT_DUE, {"destination": destination})
         return rows[0][0] if rows else None
 
-    async def count(self, now: float) -> Mapping[str, Counts]:
+    async def probe(self) -> None:
+        pool = self._find_pool()
+        async with pool.limited(TIMEOUT):
+            [[can_write]] = await pool.fetch(sql.CAN_WRITE)
+        if not can_write:
+            raise OutboxError(f"outbox {pool.name}: the server, or this role, may only read")
+        room = self._room
+        if room.is_known and not room.fits(1):
+            raise build_full_error(pool.name, room.held, room.capacity)
+
+    async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         began, values = _loop_time(), {"now": now, "forgotten": now - REMEMBERED_SECONDS}
-        rows = await self._find_pool().fetch_from_index(sql.COUNT, values)
+        query = sql.COUNT_WITH_DELIVERED if with_delivered else sql.COUNT
+        rows = await self._find_pool().fetch_from_index(query, values)
         counts = {row[0]: Counts(*row[1:]) for row in rows}
         held = sum(each.waiting + each.dead for each in counts.values())
         self._room.counted(held, began, _loop_time())

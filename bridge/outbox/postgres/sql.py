@@ -239,7 +239,7 @@ ORDER BY due LIMIT 1
 """
 
 # A row has the destination, then the fields of Counts. Each part reads one index.
-COUNT = """
+_COUNT = """
 SELECT destination, sum(waiting)::bigint, sum(held)::bigint, sum(delivered)::bigint,
        sum(dead)::bigint, min(oldest)
 FROM (
@@ -247,15 +247,24 @@ FROM (
            0, 0, min(stored_at)
     FROM bridge_deliveries WHERE due IS NOT NULL GROUP BY destination
     UNION ALL
-    SELECT destination, 0, 0, count(*), 0, NULL FROM bridge_deliveries
-    WHERE due IS NULL AND reason IS NULL AND has_given_id = ANY ('{false,true}'::boolean[])
-      AND settled_at >= %(forgotten)s::float8
-    GROUP BY destination
-    UNION ALL
     SELECT destination, 0, 0, 0, count(*), NULL FROM bridge_deliveries
     WHERE reason IS NOT NULL GROUP BY destination
+    -- delivered
 ) AS counted (destination, waiting, held, delivered, dead, oldest) GROUP BY destination
 """
+_DELIVERED = """
+UNION ALL
+SELECT destination, 0, 0, count(*), 0, NULL FROM bridge_deliveries
+WHERE due IS NULL AND reason IS NULL AND has_given_id = ANY ('{false,true}'::boolean[])
+  AND settled_at >= %(forgotten)s::float8
+GROUP BY destination
+"""
+COUNT, COUNT_WITH_DELIVERED = (
+    _COUNT.replace("    -- delivered\n", each) for each in ("", _DELIVERED)
+)
+
+# Whether deliveries can be stored here: a server that recovers, or was demoted, only reads.
+CAN_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 
 COUNT_HELD = """
 SELECT (SELECT count(*) FROM bridge_deliveries WHERE due IS NOT NULL)

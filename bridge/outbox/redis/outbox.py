@@ -213,7 +213,12 @@ class RedisOutbox(Outbox):
         found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")
         return _read_score(found)
 
-    async def count(self, now: float) -> Mapping[str, Counts]:
+    async def probe(self) -> None:
+        held = await self._link.run(scripts.PROBE, self._list_keys([]), [])
+        if held >= self._capacity:
+            raise build_full_error(self._link.name, held, self._capacity)
+
+    async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         """As ``Outbox.count``; also forgets keys that are old enough.
 
         ``ack`` does that too, but not for a destination to which nothing is delivered any more.
@@ -224,7 +229,8 @@ class RedisOutbox(Outbox):
         counts, old = {}, []
         for name, row in zip(names, rows, strict=True):
             waiting, held, delivered, dead, oldest, forgettable = row
-            counts[name] = Counts(waiting, held, delivered, dead, _read_score(oldest))
+            accepted = delivered if with_delivered else 0
+            counts[name] = Counts(waiting, held, accepted, dead, _read_score(oldest))
             if forgettable:
                 old.append(name)
         if old:

@@ -442,6 +442,10 @@ return dead_letters(digests)
 # destination, circuit.
 SAVE_CIRCUIT = _build_script("redis.call('HSET', CIRCUITS, ARGV[2], ARGV[3])")
 
+# How many wait or are dead. The server refuses it, as it would a put, if it only reads, has no
+# memory left, or lacks the replicas that it wants.
+PROBE = _build_script("return redis.call('HLEN', DELIVERIES)", flags="")
+
 TOKEN_FIELD = b"token"
 
 # Its one key is that of a day. Token, when the key ends; then fields and numbers to add. A repeated

@@ -117,21 +117,25 @@ SELECT EXISTS (
 NEXT_DUE = "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL"
 
 # A row has the destination, then the fields of Counts. Each part reads one index.
-COUNT = """
+_COUNT = """
 SELECT destination, sum(waiting), sum(held), sum(delivered), sum(dead), min(oldest) FROM (
     SELECT destination, count(*) AS waiting, sum(attempts = 0 AND due > :now) AS held,
            0 AS delivered, 0 AS dead, min(stored_at) AS oldest
     FROM deliveries WHERE due IS NOT NULL GROUP BY destination
     UNION ALL
-    SELECT destination, 0, 0, count(*), 0, NULL FROM deliveries
-    WHERE has_given_id IN (0, 1) AND settled_at >= :forgotten
-      AND settled_at IS NOT NULL AND reason IS NULL
-    GROUP BY destination
-    UNION ALL
     SELECT destination, 0, 0, 0, count(*), NULL FROM deliveries
     WHERE reason IS NOT NULL GROUP BY destination
+    {delivered}
 ) GROUP BY destination
 """
+_DELIVERED = """
+UNION ALL
+SELECT destination, 0, 0, count(*), 0, NULL FROM deliveries
+WHERE has_given_id IN (0, 1) AND settled_at >= :forgotten
+  AND settled_at IS NOT NULL AND reason IS NULL
+GROUP BY destination
+"""
+COUNT, COUNT_WITH_DELIVERED = (_COUNT.format(delivered=each) for each in ("", _DELIVERED))
 
 # The fields of a Delivery, then the others of a DeadLetter.
 _DEAD = """
@@ -283,6 +287,14 @@ def _name_row(row: Row) -> dict[str, Any]:
         "forgotten": now - REMEMBERED_SECONDS,
         "forgotten_given": now - LASTING_SECONDS,
     }
+
+
+def check_room(file: OutboxFile, capacity: int) -> None:
+    """Raise ``OutboxFullError`` if one more delivery has no room."""
+    if not file.find_room().take(1, 0):
+        raise OutboxFullError(f"outbox {file.path}: its disk is full; make room on its disk")
+    if file.count_held() >= capacity:
+        raise build_full_error(file.path, file.held, capacity)
 
 
 def claim_due(
