@@ -808,10 +808,10 @@ async def test_foreign_file_is_refused_and_left_alone(
             rows.COUNT_WITH_DELIVERED,
             "CO-ROUTINE (subquery-3); COMPOUND QUERY"
             "; LEFT-MOST SUBQUERY; SCAN deliveries USING COVERING INDEX deliveries_due"
-            "; UNION ALL; SEARCH deliveries USING COVERING INDEX deliveries_delivered"
-            " (has_given_id=? AND settled_at>?); USE TEMP B-TREE FOR GROUP BY"
             "; UNION ALL; SCAN deliveries USING COVERING INDEX deliveries_dead"
             "; USE TEMP B-TREE FOR GROUP BY"
+            "; UNION ALL; SEARCH deliveries USING COVERING INDEX deliveries_delivered"
+            " (has_given_id=? AND settled_at>?); USE TEMP B-TREE FOR GROUP BY"
             "; SCAN (subquery-3); USE TEMP B-TREE FOR GROUP BY",
         ),
         (
