@@ -71,5 +71,9 @@ class OutboxError(BridgeError):
     """
 
 
+class OutboxBusyError(OutboxError):
+    """The outbox's server starts, restarts or is overloaded: the same may work in a moment."""
+
+
 class OutboxFullError(OutboxError):
     """The outbox holds as much as it may; what waits must be delivered, or dead letters dropped."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Collection
 from typing import Any
 
 from bridge.delivery.metrics import Metrics
-from bridge.errors import OutboxError
+from bridge.errors import OutboxBusyError, OutboxError
 from bridge.events.event import Event, escape_unprintable
 from bridge.figures.counter import FigureCounter
 from bridge.figures.words import DUPLICATE, LOST
 from bridge.outbox.base import Delivery, Outbox
+
+PATIENCE = 5.0  # seconds that a put may take in all
+FIRST_PAUSE = 0.05  # seconds; doubles
+LONGEST_PAUSE = 0.5
 
 logger = logging.getLogger("bridge.delivery")
 
@@ -51,7 +57,10 @@ class Intake:
             OutboxError: They could not be stored, and may not be lost.
         """
         try:
-            stored = await self._outbox.put(deliveries, now, connection=connection)
+            if connection is None:
+                stored = await self._insist(deliveries, now)
+            else:
+                stored = await self._outbox.put(deliveries, now, connection=connection)
         except OutboxError as error:
             if not may_lose:
                 raise
@@ -67,6 +76,18 @@ class Intake:
             elif not delivery.from_browser:  # scripts repeat what was not confirmed
                 self._figures.note(destination, event.event_name, DUPLICATE, now)
         return any(stored)
+
+    async def _insist(self, deliveries: list[Delivery], now: float) -> list[bool]:
+        """Store; try again, for some seconds, while the outbox's server starts or restarts."""
+        end, pause = time.monotonic() + PATIENCE, FIRST_PAUSE
+        while True:
+            try:
+                return await self._outbox.put(deliveries, now)
+            except OutboxBusyError:
+                if time.monotonic() + pause > end:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _lose(self, deliveries: list[Delivery], error: OutboxError, now: float) -> None:
         self._metrics.totals["lost"] += 1  # the event, however many copies it has

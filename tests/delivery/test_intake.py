@@ -2,18 +2,21 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import bridge.delivery.intake
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations
+from bridge.errors import OutboxBusyError
 from bridge.events.catalog import Catalog
 from bridge.events.event import UserData, parse_event
 from bridge.figures.counter import FigureCounter
 from bridge.outbox import SQLiteOutbox
-from tests.factories import make_meta, unix_now
+from tests.factories import make_delivery, make_meta, unix_now
 
 
 async def test_event_that_is_lost_cannot_rearrange_the_log(
@@ -30,3 +33,38 @@ async def test_event_that_is_lost_cannot_rearrange_the_log(
     await outbox.close()
     assert counters["lost"] == 1
     assert "A\\u202eB a\\u2028b is lost: " in caplog.text
+
+
+class _BusyOutbox(SQLiteOutbox):
+    """An outbox whose server restarts for some puts."""
+
+    busy = 0
+
+    async def put(self, *args: Any, **options: Any) -> list[bool]:
+        if self.busy:
+            self.busy -= 1
+            raise OutboxBusyError("the database system is starting up")
+        return await super().put(*args, **options)
+
+
+def make_intake(outbox: SQLiteOutbox) -> tuple[Intake, Counter[str]]:
+    counters = Counter[str]()
+    return Intake(outbox, Metrics(["meta:1"], counters), FigureCounter(outbox)), counters
+
+
+async def test_put_is_tried_again_while_a_server_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.intake, "FIRST_PAUSE", 0.001)
+    outbox = _BusyOutbox(tmp_path / "bridge.db")
+    intake, counters = make_intake(outbox)
+    outbox.busy = 3
+    assert await intake.put([make_delivery()], unix_now(), may_lose=True) is True
+    monkeypatch.setattr(bridge.delivery.intake, "PATIENCE", 0.05)
+    outbox.busy = 10**6
+    assert await intake.put([make_delivery("2")], unix_now(), may_lose=True) is None
+    assert counters == {"stored": 1, "lost": 1}
+    outbox.busy = 1
+    with pytest.raises(OutboxBusyError):  # the caller's transaction is over
+        await intake.put([make_delivery("3")], unix_now(), connection=object())
+    await outbox.close()

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -20,8 +21,12 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+import bridge.delivery.intake
 import bridge.outbox.postgres.outbox
 from bridge import ConfigError, OutboxError, OutboxFullError
+from bridge.delivery.intake import Intake
+from bridge.delivery.metrics import Metrics
+from bridge.figures.counter import FigureCounter
 from bridge.outbox import PostgresOutbox
 from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.postgres import puts, room, sql
@@ -640,6 +645,31 @@ async def test_server_killed_under_load_loses_nothing_that_was_accepted(
     assert (
         sum(each.waiting for each in (await outbox.count(NOW, with_delivered=True)).values()) < 5000
     )
+
+
+async def test_restart_of_the_server_costs_no_event_that_can_wait(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.intake, "PATIENCE", DEADLINE)
+    counters = Counter[str]()
+    intake = Intake(outbox, Metrics(["meta:1"], counters), FigureCounter(outbox))
+    done = asyncio.Event()
+
+    async def load(worker: int) -> int:
+        number = 0
+        while not done.is_set():
+            number += 1
+            await intake.put([make_delivery(f"{worker}-{number}")], NOW, may_lose=True)
+        return number
+
+    workers = [asyncio.create_task(load(i)) for i in range(4)]
+    await asyncio.sleep(0.2)
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.start)
+    done.set()
+    put = sum(await asyncio.gather(*workers))
+    assert counters["lost"] == 0
+    assert len(await claim(outbox)) == put
 
 
 async def test_connection_that_the_server_closed_is_replaced_unnoticed(

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -17,8 +18,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 
+import bridge.delivery.intake
 from bridge import ConfigError, OutboxError, OutboxFullError
+from bridge.delivery.intake import Intake
+from bridge.delivery.metrics import Metrics
+from bridge.figures.counter import FigureCounter
 from bridge.outbox import Circuit, Counts
 from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.redis import link
@@ -136,6 +142,39 @@ async def test_everything_accepted_survives_kills_under_load(own_server: RedisSe
 
 async def grown(outbox: RedisOutbox, count: int) -> bool:
     return (await outbox.count(NOW, with_delivered=True)).get("meta:1", Counts()).waiting >= count
+
+
+async def test_busy_or_restarting_server_costs_no_event_that_can_wait(
+    own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.intake, "PATIENCE", DEADLINE)
+    async with opened(own_server.url) as outbox, Redis.from_url(own_server.url) as raw:
+        counters = Counter[str]()
+        intake = Intake(outbox, Metrics(["meta:1"], counters), FigureCounter(outbox))
+        await intake.put([make_delivery("0")], NOW, may_lose=True)
+        await raw.config_set("busy-reply-threshold", 1)
+        endless: asyncio.Future[Any] = asyncio.ensure_future(raw.eval("while true do end", 0))
+
+        async def is_busy() -> bool:
+            try:
+                async with Redis.from_url(own_server.url) as other:
+                    await other.ping()
+            except ResponseError as error:
+                return "BUSY" in str(error)
+            return False
+
+        await poll(is_busy, "a busy server")
+        waiting = asyncio.create_task(intake.put([make_delivery("1")], NOW, may_lose=True))
+        await asyncio.sleep(0.1)
+        async with Redis.from_url(own_server.url) as other:
+            await other.script_kill()
+        await asyncio.gather(endless, return_exceptions=True)
+        assert await waiting is True
+        await asyncio.to_thread(own_server.kill)
+        waiting = asyncio.create_task(intake.put([make_delivery("2")], NOW, may_lose=True))
+        await asyncio.to_thread(own_server.start)
+        assert await waiting is True
+        assert counters["lost"] == 0
 
 
 async def test_frozen_server_fails_a_put_in_time_and_works_when_it_is_back(

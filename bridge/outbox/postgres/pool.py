@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from bridge.errors import BridgeError, OutboxError, OutboxFullError
+from bridge.errors import BridgeError, OutboxBusyError, OutboxError, OutboxFullError
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.puts import PutQueue
 from bridge.outbox.postgres.rows import Row, Values
@@ -129,7 +129,7 @@ class Pool:
                 " for this role, or it must be allowed to create them: see"
                 " bridge.outbox.postgres.sql.SCHEMA"
             )
-        return OutboxError(text)
+        return OutboxBusyError(text) if _is_passing(error, state) else OutboxError(text)
 
     async def _run(self, work: Work[Result], patience: float) -> Result:
         """Run ``work``; run it again if PostgreSQL aborted it in favour of another transaction."""
@@ -238,6 +238,16 @@ def _is_open(connection: Connection) -> bool:
     except psycopg.Error:
         return False
     return not connection.closed
+
+
+def _is_passing(error: Exception, state: str | None) -> bool:
+    """Return whether the server may answer in a moment: it restarts, is full, or gave way.
+
+    Source: PostgreSQL 15, Appendix A, "PostgreSQL Error Codes", read 2026-11-29.
+    """
+    if state is None:  # nobody answered, or the connection broke
+        return isinstance(error, psycopg.OperationalError | OSError)
+    return state[:2] in ("08", "40") or state in ("53300", "57P01", "57P02", "57P03", "57P05")
 
 
 def _read_reason(error: Exception) -> str:

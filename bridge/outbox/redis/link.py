@@ -21,7 +21,7 @@ from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from bridge.errors import ConfigError, OutboxError, OutboxFullError
+from bridge.errors import ConfigError, OutboxBusyError, OutboxError, OutboxFullError
 from bridge.outbox.redis.scripts import Script
 
 Argument = bytes | str | int  # of a command
@@ -45,6 +45,10 @@ _OPTIONS = frozenset(
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
 _log = logging.getLogger("bridge.outbox")
+
+# How the answer of a server begins that will do better in a moment. A script that runs too long
+# makes it BUSY for all others.
+_PASSING = {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"}
 
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 
@@ -196,7 +200,8 @@ class RedisLink:
             return OutboxFullError(
                 f"outbox {self.name}: {text}; raise maxmemory, or wait for the sender"
             )
-        return OutboxError(f"outbox {self.name}: {text}")
+        kind = OutboxBusyError if _is_passing(error, text) else OutboxError
+        return kind(f"outbox {self.name}: {text}")
 
     def __repr__(self) -> str:
         return f"RedisLink({self.name!r})"
@@ -210,6 +215,16 @@ async def _send(client: Redis | RedisCluster, command: Sequence[Any]) -> Any:
         return await client.execute_command("EVALSHA", script.sha, *rest)
     except exceptions.NoScriptError:
         return await client.execute_command("EVAL", script.text, *rest)
+
+
+def _is_passing(error: BaseException, text: str) -> bool:
+    """Return whether the server may answer in a moment: it loads, restarts, or fails over."""
+    if isinstance(error, TimeoutError | exceptions.TimeoutError):
+        return False  # the time is used up
+    if isinstance(error, exceptions.AuthenticationError):
+        return False
+    words = text.partition(" ")[0]
+    return isinstance(error, exceptions.ConnectionError | OSError) or words in _PASSING
 
 
 def _hide_arguments(error: BaseException) -> BaseException:
