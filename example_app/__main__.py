@@ -49,12 +49,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             app = create_app(settings)
             shop = stack.enter_context(listen(options.host, options.port))
+            url = f"http://{options.host}:{shop.getsockname()[1]}"
             if options.with_sandbox:
                 listen(SANDBOX_HOST, options.sandbox_port).close()
-                stack.enter_context(running_sandbox(options.sandbox_port, settings.bridge))
+                stack.enter_context(running_sandbox(options.sandbox_port, settings.bridge, url))
         except (ConfigError, OSError) as error:
             sys.exit(f"example_app: {error}")
-        write(f"\n  The shop     http://{options.host}:{shop.getsockname()[1]}\n")
+        write(f"\n  The shop     {url}\n")
         write(f"  Its events   {settings.sandbox_url or 'go to Meta'}\n\n  Ctrl-C ends it.\n\n")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         server.run(sockets=[shop])

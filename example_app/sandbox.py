@@ -17,8 +17,8 @@ ENDS_WITHIN = 5.0  # seconds
 
 
 @contextmanager
-def running_sandbox(port: int, settings: Mapping[str, str]) -> Iterator[None]:
-    """Run the sandbox while the block runs.
+def running_sandbox(port: int, settings: Mapping[str, str], shop: str) -> Iterator[None]:
+    """Run the sandbox while the block runs, for the app at ``shop``.
 
     It runs in a session of its own, so that Ctrl-C reaches only the shop, which can then still
     send its last events to the sandbox.
@@ -31,6 +31,7 @@ def running_sandbox(port: int, settings: Mapping[str, str]) -> Iterator[None]:
         "--port": str(port),
         "--pixel-id": settings["BRIDGE_PIXEL_ID"],
         "--access-token": settings.get("BRIDGE_ACCESS_TOKEN", ACCESS_TOKEN),
+        "--shop": shop,
         "--write-key": settings.get("BRIDGE_SEGMENT_WRITE_KEY", WRITE_KEY),
     }
     arguments = [text for option in options.items() for text in option]

@@ -30,6 +30,9 @@ def run_sandbox(
     write_key: Annotated[
         str, typer.Option(help="The write key of Segment's source.")
     ] = DEFAULT_WRITE_KEY,
+    shop: Annotated[
+        str, typer.Option(metavar="URL", help="Where the app is, for the page's tour.")
+    ] = "",
     allow_host: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A further name of this machine, as in the apps' URLs."),
@@ -52,6 +55,7 @@ def run_sandbox(
             access_token=access_token,
             write_key=write_key,
             hosts=[host, *(allow_host or [])],
+            shop=shop,
         ),
         log_level="warning",
         access_log=False,

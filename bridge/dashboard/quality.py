@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bridge.destinations.base import Destination
-from bridge.destinations.meta import Meta
+from bridge.destinations.meta import CHECK_EVENT, Meta
 from bridge.events.event import DAY
 from bridge.figures.summary import summarize
 from bridge.outbox.base import Outbox
@@ -89,7 +89,7 @@ def _list_rows(comparison: Comparison, *, with_pixel: bool) -> list[dict[str, An
             "advice": [each.text for each in advice if _is_about(each, row.event_name)],
         }
         for row in comparison.rows
-        if row.meta is not None
+        if row.meta is not None and row.event_name != CHECK_EVENT
     ]
 
 

@@ -32,6 +32,7 @@ OVERDUE = 60.0  # seconds past its due time after which a waiting event is a pro
 MAX_NAMES = 60  # event names under which a delivered event is looked for
 
 _NUMBER = re.compile(r"\d+")
+_TRACE = re.compile(r" *\(fbtrace_id [^()]{0,80}\)?")  # Meta's own, another for each request
 
 State = Literal["", "waiting", "held", "dead"]
 
@@ -105,7 +106,7 @@ async def group_dead(outbox: Outbox, *, destination: str = "") -> dict[str, Any]
                 {
                     "destination": key[0],
                     "group": key[1],
-                    "reason": shorten_text(letter.reason),
+                    "reason": _TRACE.sub("", shorten_text(letter.reason)),
                     "count": 0,
                     "names": [],
                     "newest": letter.buried_at,
@@ -124,7 +125,7 @@ async def group_dead(outbox: Outbox, *, destination: str = "") -> dict[str, Any]
 
 def name_group(reason: str) -> str:
     """Return what the reasons of one mistake have in common: numbers differ from event to event."""
-    return _NUMBER.sub("#", shorten_text(reason))
+    return _NUMBER.sub("#", _TRACE.sub("", shorten_text(reason)))
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

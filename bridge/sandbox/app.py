@@ -41,12 +41,16 @@ _GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA
 class Sandbox:
     """The state behind the routes: who may send, what arrived, what has to fail."""
 
-    def __init__(self, pixel_ids: Sequence[str], access_token: str, write_key: str) -> None:
+    def __init__(
+        self, pixel_ids: Sequence[str], access_token: str, write_key: str, shop: str = ""
+    ) -> None:
+        self.shop = shop
         self.pixel_ids = tuple(pixel_ids)
         self.access_token = access_token
         self.ledger = Ledger()
         self.source = Source(write_key, self.pixel_ids, self.ledger)
         self.faults = Faults(self.ledger.touch)
+        self.refused_ids: set[Any] = set()  # on demand
 
     async def receive_events(self, request: Request) -> Response:
         """Accept or refuse a batch of server events, as Meta's Graph API does."""
@@ -92,11 +96,16 @@ class Sandbox:
         self, request: Request, verdict: Accepted | Refusal
     ) -> Accepted | Refusal:
         fault: Fault | None = request.scope.get("sandbox.refuse")
-        if fault is None or isinstance(verdict, Refusal):
+        if isinstance(verdict, Refusal):
             return verdict
         for index, event in enumerate(verdict.events):
-            if fault.refuse in (index, event.get("event_id")):
-                self.faults.use(fault)
+            event_id = event.get("event_id")
+            is_asked = fault is not None and fault.refuse in (index, event_id)
+            if is_asked or (event_id is not None and event_id in self.refused_ids):
+                if fault is not None and is_asked:
+                    self.faults.use(fault)
+                    if fault.lasting:  # a batch is split until the event stands alone
+                        self.refused_ids.add(event_id)
                 field = f"data[{index}]"
                 return Refusal(message=f"Param {field} is refused on demand", field=field)
         return verdict
@@ -193,14 +202,19 @@ class Sandbox:
                 "pixel_ids": self.pixel_ids,
                 "access_token": known_token,  # another one may be somebody's real one
                 "faults": self.faults.list(),
+                "shop": self.shop,
             }
         )
 
     async def reset(self, request: Request) -> Response:
         """Delete what arrived, and all faults."""
         self.ledger.reset()
-        self.faults.clear()
+        self._clear_faults()
         return _json({"ok": True})
+
+    def _clear_faults(self) -> None:
+        self.faults.clear()
+        self.refused_ids.clear()
 
     async def stream(self, request: Request) -> Response:
         """Answer with a stream that announces each change."""
@@ -209,7 +223,7 @@ class Sandbox:
     async def change_faults(self, request: Request) -> Response:
         """Queue a fault, or delete all; answer with those that wait."""
         if request.method == "DELETE":
-            self.faults.clear()
+            self._clear_faults()
         if request.method == "POST":
             try:
                 fault = msgspec.json.decode(await _read_body(request, MAX_HIT_BYTES), type=Fault)
@@ -246,6 +260,7 @@ def create_app(
     access_token: str = DEFAULT_ACCESS_TOKEN,
     write_key: str = DEFAULT_WRITE_KEY,
     hosts: Sequence[str] = (),
+    shop: str = "",
 ) -> Starlette:
     """Return the sandbox as an ASGI application.
 
@@ -254,8 +269,9 @@ def create_app(
         access_token: The token that may write to them.
         write_key: The write key of the only Segment source.
         hosts: Names of its machine that ``Host`` may have; see ``GuardMiddleware``.
+        shop: Where the app is whose events these are, for the page's tour.
     """
-    sandbox = Sandbox(pixel_ids, access_token, write_key)
+    sandbox = Sandbox(pixel_ids, access_token, write_key, shop)
     calls = [f"/v1/{call}" for call in (*TYPES, *BATCHES)]
     return Starlette(
         routes=[

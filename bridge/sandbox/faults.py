@@ -50,6 +50,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         unknown: Fields of quality that the dataset does not know.
         without: Blocks that the figures of quality lack.
         as_text: Whether numbers of quality come as text.
+        lasting: Refuse that event again, whenever it is sent, until the faults are cleared.
         after: Do the work first, then fail: the answer is lost, not the request.
     """
 
@@ -66,6 +67,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     trickle: Annotated[float, Meta(ge=0)] = 0.0
     add_headers: dict[str, str] = msgspec.field(default_factory=dict)
     refuse: int | str | None = None
+    lasting: bool = False
     code: int | None = None
     unknown: tuple[str, ...] = ()
     without: tuple[str, ...] = ()

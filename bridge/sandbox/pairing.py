@@ -191,10 +191,7 @@ def _explain_none(action: Action) -> str:
     source = action.copies["server"][0].detail["event"].get("action_source", "website")
     if source != "website":
         return f"none expected: {source} has no browser"
-    return (
-        "webhook: none expected, for this visitor's pixel works; if a page tracked it, its browser"
-        " copy was lost"
-    )
+    return "none expected: tracked by a webhook, it seems, since this visitor's pixel works"
 
 
 def _is_surrounded(action: Action, visit: Sequence[Action]) -> bool:

@@ -10,6 +10,7 @@ import { buildDeadButtons } from './dead.js'
 import { buildStateBadge, describeState } from './list.js'
 import { ask, showTrouble } from './server.js'
 
+const EVERY_MS = 5000
 const id = new URLSearchParams(location.search).get('id') || ''
 
 /** @param {number | null} seconds */
@@ -91,3 +92,7 @@ async function load() {
 find('title').textContent = 'Event ' + id
 document.title = id + ' – Bridge'
 load()
+setInterval(function () {
+  // Somebody may be about to press a button.
+  if (!document.hidden && !find('event').contains(document.activeElement)) load()
+}, EVERY_MS)

@@ -33,6 +33,7 @@ export function buildStateBadge({ state, is_problem }) {
 /** @param {StoredEvent} event @param {number} now */
 function buildRow(event, now) {
   const link = build('a', 'id', event.event_id)
+  link.title = event.event_id
   link.href = 'event?id=' + encodeURIComponent(event.event_id)
   const head = build('th', '', event.event_name, build('br', ''), link)
   head.scope = 'row'

@@ -59,7 +59,7 @@ function formatDelay(delay) {
 }
 
 /** @param {number} sent @param {number} expected A copy may be reported a day after its event. */
-function formatMerged(sent, expected) {
+function formatSent(sent, expected) {
   return formatShare(Math.min(sent, expected), expected)
 }
 
@@ -70,7 +70,11 @@ function buildRow(row, isNamed, /** @type {(name: string) => void} */ choose) {
   const head = build('th', '', name)
   head.scope = 'row'
   if (isNamed) head.append(build('small', 'where', row.destination))
-  const merged = buildCell('Merged', 'number', formatMerged(row.copies.sent || 0, row.expected))
+  const merged = buildCell(
+    'Browser copy sent',
+    'number',
+    formatSent(row.copies.sent || 0, row.expected),
+  )
   const { blocked = 0, unknown = 0 } = row.copies
   if (!row.expected && row.stored) merged.append(build('small', '', 'none expected'))
   if (blocked) merged.append(build('small', '', formatNumber(blocked) + ' blocked'))
@@ -173,7 +177,7 @@ export function showOverview(overview, onlyProblems, choose) {
   const oldest = Math.max(0, ...destinations.map((each) => each.oldest || 0))
   find('count-stored').textContent = formatNumber(total.stored)
   find('count-delivered').textContent = formatNumber(total.delivered)
-  find('share-merged').textContent = formatMerged(total.sent, total.expected)
+  find('share-merged').textContent = formatSent(total.sent, total.expected)
   find('sum-value').replaceChildren(...buildMoney(total.value))
   find('count-waiting').replaceChildren(
     formatNumber(waiting),

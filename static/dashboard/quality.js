@@ -11,7 +11,8 @@ import { build, buildCell, find } from '../parts/elements.js'
 
 /** @param {number | null | undefined} number @param {string} [unit] */
 function format(number, unit) {
-  return number === null || number === undefined ? '–' : number + (unit || '')
+  if (number === null || number === undefined) return '–'
+  return (unit ? Math.round(number) : number) + (unit || '')
 }
 
 /** @param {QualityRow} row */
@@ -19,7 +20,7 @@ function buildRow(row) {
   const advice = build('td', 'wide')
   const items = (row.advice || []).map((text) => build('li', '', text))
   if (items.length) advice.append(build('ul', '', ...items))
-  const goal = row.coverage_goal ? ` of ${row.coverage_goal} %` : ''
+  const goal = row.coverage_goal ? `, goal ${row.coverage_goal} %` : ''
   const head = build('th', '', row.event_name)
   head.scope = 'row'
   return build(

@@ -25,7 +25,7 @@ const FAULTS = {
   'fault-500': [{ path: 'events' }],
   'fault-token': [{ path: 'events', status: 401, body: BAD_TOKEN, headers: JSON_ANSWER }],
   'fault-slow': [{ path: 'events', delay: SLOW }],
-  'fault-refuse': [{ path: 'events', refuse: 0 }],
+  'fault-refuse': [{ path: 'events', refuse: 0, lasting: true }],
   'fault-block': [
     { path: 'fbevents', drop: true, times: null },
     { path: 'tr', drop: true, times: null },

@@ -10,7 +10,7 @@
  * @typedef {{
  *   actions: Action[], total: number, names: NameSummary[], sources: string[],
  *   counters: Record<string, number>, requests: import('./refused.js').GraphRequest[],
- *   pixel_ids: string[], access_token: string | null, faults: import('./faults.js').Fault[],
+ *   pixel_ids: string[], access_token: string | null, shop: string, faults: import('./faults.js').Fault[],
  *   segment: import('./segment.js').SegmentReport,
  * }} Report
  */
@@ -45,7 +45,11 @@ const filters = keepFilters(/** @type {HTMLFormElement} */ (find('filters')), fu
   load()
 })
 const pager = keepPager(find('pager'), SHOWN, () => void load())
-const updateTour = startTour((name) => filters.set({ name }))
+let opensFirst = false // the first action that is shown next
+const updateTour = startTour(function (name) {
+  opensFirst = true
+  filters.set({ name })
+})
 
 /** @param {string} visitor */
 function followVisitor(visitor) {
@@ -134,7 +138,10 @@ function show(report) {
       return { ...action, before: before ? findArrival(before) : null }
     }),
   )
-  updateTour(report.actions)
+  const first = find('actions').querySelector('details')
+  if (opensFirst && first) first.open = true
+  opensFirst = opensFirst && !first
+  updateTour(report.actions, report.shop)
   find('following').hidden = !visitor
   find('followed').textContent = visitor
   const forSegment = showSegment(report.segment)

@@ -8,6 +8,7 @@ import { findArrival } from './rows.js'
 import { blockPixel, clearFaults } from './faults.js'
 
 const SHOP = 'http://127.0.0.1:8000' // where scripts/demo serves it
+const CLICK = '/?fbclid=demo-click' // as a visitor comes from an ad
 
 /**
  * @typedef {{
@@ -20,7 +21,7 @@ const SHOP = 'http://127.0.0.1:8000' // where scripts/demo serves it
 const buildSteps = (show) => [
   {
     title: 'Look around',
-    text: 'Open the shop and look at a plant. Each event comes twice, from the browser and from the server, and is merged into one.',
+    text: 'Open the shop, as if you had clicked an ad, and look at a plant. Each event comes twice, from the browser and from the server, and is merged into one.',
     isDone: (action) => action.merged,
     link: true,
   },
@@ -31,27 +32,31 @@ const buildSteps = (show) => [
     act: ['Block the pixel', blockPixel],
   },
   {
-    title: 'Decline',
-    text: 'At the foot of the shop, under Privacy choices, decline; then look at another plant. Nothing comes: no consent, no identifiers. Then choose Allow again.',
-    isDone: () => false,
-    act: ['Let the pixel through again', clearFaults],
-  },
-  {
     title: 'Pay',
-    text: 'Order something and pay by card. The payment provider has none of the visitor’s cookies, yet its webhook’s Purchase carries the visitor’s identifiers.',
+    text: 'Let the pixel through again. Order something and pay by card. The payment provider has none of the visitor’s cookies, yet its webhook’s Purchase carries the visitor’s identifiers, the click on the ad included.',
     isDone: (action) => action.event_name === 'Purchase' && action.server.length > 0,
+    act: ['Let the pixel through again', clearFaults],
     link: true,
   },
   {
     title: 'Look',
-    text: 'Open the Purchase: its server copy has the hashed e-mail, and the external id and fbp of the visitor’s pages. “This visitor’s timeline” shows all they did.',
+    text: 'The Purchase’s server copy has the hashed e-mail, and the external id, fbp and fbc of the visitor’s pages. “This visitor’s timeline” shows all they did.',
     isDone: () => false,
-    act: ['Show the Purchase', () => show('Purchase')],
+    act: ['Open the Purchase', () => show('Purchase')],
+  },
+  {
+    title: 'Decline',
+    text: 'At the foot of the shop, under Privacy choices, decline; then look at another plant. Nothing comes: no consent, no identifiers. Then choose Allow: events come again, of a visitor that nobody knows.',
+    isDone: (action) => action.event_name === 'PageView' && action.merged,
+    link: true,
   },
 ]
 
+let shop = '' // as the sandbox was told
+
 /** @param {Action[]} actions @returns where the shop is */
 function findShop(actions) {
+  if (shop) return shop
   for (const { server, browser } of actions) {
     const url = server[0]?.event.event_source_url || browser[0]?.dl || ''
     if (/^https?:\/\//.test(url)) return new URL(url).origin
@@ -82,7 +87,7 @@ export function startTour(show) {
     const row = build('div', 'controls')
     if (step.link) {
       const link = build('a', 'button', 'Open the shop')
-      link.href = findShop(last)
+      link.href = findShop(last) + (at ? '/' : CLICK)
       link.target = '_blank'
       link.rel = 'noopener'
       row.append(link)
@@ -106,8 +111,9 @@ export function startTour(show) {
   }
 
   find('tour-start').addEventListener('click', () => go(0))
-  /** @param {Action[]} actions */
-  return function update(actions) {
+  /** @param {Action[]} actions @param {string} address of the shop */
+  return function update(actions, address) {
+    shop = address
     last = actions
     const step = steps[at]
     const isDone =

@@ -334,3 +334,14 @@ async def test_refusal_of_meta_is_told_with_what_to_do(
     assert "BRIDGE_ACCESS_TOKEN" in answer["error"]
     assert "wrong-token" not in answer["error"]
     assert QualityDesk.of(outbox, []) is None
+
+
+async def test_dead_letters_of_one_reason_are_one_row_whatever_meta_numbers(
+    outbox: SQLiteOutbox,
+) -> None:
+    for number in range(3):
+        reason = f"100: Param data[{number}] is refused (fbtrace_id A{number}bPGn-FOD_{number}x)"
+        await bury(outbox, reason, make_delivery(f"A-{number}"))
+    async with make_client(create_app(outbox)) as client:
+        [group] = (await ask(client, "/api/dead"))["groups"]
+    assert (group["count"], "fbtrace" in group["reason"]) == (3, False)

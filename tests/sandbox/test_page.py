@@ -92,7 +92,9 @@ async def test_filters_search_timeline_and_export(desk: Desk, tmp_path: Path) ->
     await desk.send("Purchase", "T-1", action_source="physical_store", custom_data=custom)
     await desk.shows("T-1", "l-1", "=A-1", "v-1")
     webhook = page.locator("details.action", has_text="=A-1")
-    await expect(webhook.locator(".why").first).to_contain_text("webhook: none expected")
+    await expect(webhook.locator(".why").first).to_contain_text(
+        "none expected: tracked by a webhook"
+    )
     await expect(webhook.locator(".tick").first).to_have_text("–")
     row = page.locator("#names tr", has_text="ViewContent")
     await expect(row.locator("td").nth(1)).to_contain_text("100 %")
@@ -143,7 +145,9 @@ async def test_buttons_make_meta_fail(desk: Desk) -> None:
         await page.locator(button).click()
         await expect(page.locator("#faults-waiting .badge")).to_have_count(1)
         assert await desk.send("Lead", "x") == status
-        assert await desk.send("Lead", "x") == 200
+        # A refused event is refused until the faults are cleared: a batch is split meanwhile.
+        assert await desk.send("Lead", "x") == (400 if status == 400 else 200)
+        assert await desk.send("Lead", "y") == 200
         await expect(page.locator("#faults-waiting .badge")).to_have_count(0)
     await page.locator("#fault-block").click()
     await expect(page.locator("#fault-block")).to_have_attribute("aria-pressed", "true")
@@ -157,7 +161,9 @@ async def test_tour_sees_what_has_come(desk: Desk) -> None:
     await page.locator("#tour-start").click()
     tour = page.locator("#tour")
     await expect(tour.locator("h2")).to_have_text("Look around")
-    assert await tour.locator("a").get_attribute("href") == "http://127.0.0.1:8000"
+    assert (
+        await tour.locator("a").get_attribute("href") == "http://127.0.0.1:8000/?fbclid=demo-click"
+    )
     await desk.hit("PageView", "p-1")
     await desk.send("PageView", "p-1")
     await expect(tour.locator(".done")).to_be_visible()
@@ -169,6 +175,13 @@ async def test_tour_sees_what_has_come(desk: Desk) -> None:
     await tour.get_by_role("button", name="Next").click()
     await tour.get_by_role("button", name="Let the pixel through again").click()
     await expect(page.locator("#faults-waiting .badge")).to_have_count(0)
+    await desk.send("Purchase", "A-1", custom_data={"value": 5, "currency": "EUR"})
+    await expect(tour.locator(".done")).to_be_visible()
+    await tour.get_by_role("button", name="Next").click()
+    await tour.get_by_role("button", name="Open the Purchase").click()
+    await expect(page.locator("#actions details[open]")).to_contain_text("A-1")
+    await tour.get_by_role("button", name="Next").click()
+    await expect(tour.locator("h2")).to_have_text("Decline")
 
 
 async def test_page_fits_a_phone_and_turns_pages(desk: Desk) -> None:
