@@ -76,6 +76,7 @@ from bridge.visitor.visits import Visits
 logger = logging.getLogger("bridge.core")
 
 DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
+TELLING = 1.0  # seconds that counting what waits may take at the end
 
 
 class BridgeOptions(TypedDict, total=False):
@@ -319,7 +320,13 @@ class Bridge:
 
     def start(self) -> None:
         """Start the sender, if it is to run here, on the running event loop; again is harmless."""
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError(
+                "Bridge runs on asyncio, and this app does not: serve it with uvicorn, granian, or"
+                " hypercorn with --worker-class asyncio"
+            ) from None
         if self._loop is not loop:
             self._loop = loop
             self._metrics.publish()
@@ -331,8 +338,24 @@ class Bridge:
         """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
         await self._sender.stop(deadline)
         await self._figures.stop()
+        if self._loop is not None and self._run_sender:
+            await self._tell_what_waits()
         await self.outbox.close()
         self._loop = None
+
+    async def _tell_what_waits(self) -> None:
+        """Log how many events are left: where the outbox goes with a container, they are lost."""
+        try:
+            async with asyncio.timeout(TELLING):
+                counts = await self.outbox.count(time.time())
+        except (OutboxError, TimeoutError):
+            return
+        if waiting := sum(each.waiting for each in counts.values()):
+            logger.warning(
+                "stopped, and %d deliveries wait in %r for the next process that uses it",
+                waiting,
+                self.outbox,
+            )
 
     # A page
 

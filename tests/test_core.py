@@ -857,3 +857,22 @@ async def test_mistyped_standard_name_is_told_once(
         await track(name, {"value": 1, "currency": "EUR"}, visitor=visitor)
     lines = [line for line in caplog.messages if "did you mean" in line]
     assert lines == ["track('Purchse'): a custom event; did you mean Purchase?"]
+
+
+async def test_what_waits_at_the_end_is_told(
+    outbox: SQLiteOutbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    bridge = make_bridge(outbox, browser_hold=60)
+    bridge.start()
+    await bridge.stop(deadline=0)
+    assert "deliveries wait" not in caplog.text
+    bridge.start()
+    await bridge.track("Lead", visitor=make_visitor(bridge, make_scope("/", headers=NAVIGATION)))
+    await bridge.stop(deadline=0)
+    assert "1 deliveries wait in SQLiteOutbox" in caplog.text
+
+
+def test_app_on_trio_is_told_in_one_sentence(tmp_path: Path) -> None:
+    bridge = make_bridge(SQLiteOutbox(tmp_path / "bridge.db"))
+    with pytest.raises(UsageError, match="runs on asyncio"):
+        bridge.start()  # without a running loop of asyncio, as trio has none

@@ -18,6 +18,7 @@ from bridge.outbox.base import Delivery, Outbox
 PATIENCE = 5.0  # seconds that a put may take in all
 FIRST_PAUSE = 0.05  # seconds; doubles
 LONGEST_PAUSE = 0.5
+LINE_PAUSE = 1.0  # seconds between lines about lost events
 
 logger = logging.getLogger("bridge.delivery")
 
@@ -29,6 +30,8 @@ class Intake:
         self._outbox = outbox
         self._metrics = metrics
         self._figures = figures
+        self._untold = 0  # lost events without a line
+        self._next_line = 0.0  # monotonic seconds: no line before
 
     async def put(
         self,
@@ -94,5 +97,11 @@ class Intake:
         for delivery in deliveries:
             self._metrics.counters[delivery.destination]["lost"] += 1
             self._figures.note(delivery.destination, delivery.event_name, LOST, now)
+        self._untold += 1
+        clock = time.monotonic()
+        if clock < self._next_line:
+            return  # an outage of the outbox is not to fill the disk with lines, too
+        untold, self._untold, self._next_line = self._untold - 1, 0, clock + LINE_PAUSE
         shown = map(escape_unprintable, (deliveries[0].event_name, deliveries[0].event_id))
-        logger.error("%s %s is lost: %s", *shown, error)
+        more = f" ({untold} more since the last such line)" if untold else ""
+        logger.error("%s %s is lost%s: %s", *shown, more, error)

@@ -35,6 +35,22 @@ async def test_event_that_is_lost_cannot_rearrange_the_log(
     assert "A\\u202eB a\\u2028b is lost: " in caplog.text
 
 
+async def test_losses_are_told_in_a_line_a_second_with_their_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = SQLiteOutbox(tmp_path)  # a directory
+    intake, counters = make_intake(outbox)
+    for number in range(50):
+        await intake.put([make_delivery(str(number))], unix_now(), may_lose=True)
+    intake._next_line = 0.0
+    await intake.put([make_delivery("last")], unix_now(), may_lose=True)
+    await outbox.close()
+    first, last = [each.message for each in caplog.records]
+    assert counters["lost"] == 51
+    assert first.startswith("Purchase 0 is lost: ")
+    assert last.startswith("Purchase last is lost (49 more since the last such line): ")
+
+
 class _BusyOutbox(SQLiteOutbox):
     """An outbox whose server restarts for some puts."""
 
