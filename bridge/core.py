@@ -327,7 +327,8 @@ class Bridge:
                 "Bridge runs on asyncio, and this app does not: serve it with uvicorn, granian, or"
                 " hypercorn with --worker-class asyncio"
             ) from None
-        if self._loop is not loop:
+        # A sender on a loop that lives, in another thread, delivers for this one, too.
+        if self._loop is None or (self._loop is not loop and not self._loop.is_running()):
             self._loop = loop
             self._metrics.publish()
             self._figures.start()
@@ -617,8 +618,8 @@ class Bridge:
         if visitor.skip_reason is None:
             context = EncodingContext(self._event_reader.catalog)
             deliveries = destinations.build_deliveries(event, context, due=now)
-            await self._mistakes.bury(event, deliveries, now)
-            for each in deliveries:
+            is_kept = await self._mistakes.bury(event, deliveries, now)
+            for each in deliveries if is_kept else ():
                 self._figures.note(each.destination, event.event_name, DEAD, now)
         return event
 

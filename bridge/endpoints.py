@@ -50,6 +50,7 @@ from bridge.visitor.reported import build_own_data, find_sender
 from bridge.visitor.visitor import Visitor
 
 DASHBOARD = "/dashboard"
+MAX_ACKNOWLEDGED = 10_000  # acknowledgements by which repeated ones are known
 MAX_ON_LOOP = 2048  # bytes of an event that is read on the event loop
 # A transparent GIF. Source: CompuServe, "Graphics Interchange Format, Version 89a".
 ONE_PIXEL = bytes.fromhex(
@@ -63,6 +64,23 @@ logger = logging.getLogger("bridge.endpoints")
 _VERSION = re.compile(r"[0-9a-f]{16}")
 
 _Body = TypeVar("_Body", Choice, Report)
+
+
+class _Recent:
+    """The last keys that came."""
+
+    def __init__(self, most: int) -> None:
+        self._keys: dict[object, None] = {}
+        self._most = most
+
+    def add(self, key: object) -> bool:
+        """Return whether ``key`` is new among them."""
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._most:
+            del self._keys[next(iter(self._keys))]
+        return True
 
 
 class Endpoints:
@@ -90,6 +108,7 @@ class Endpoints:
             exception_handlers={HTTPException: _show_error},
         )
         self._app.router.redirect_slashes = False
+        self._acknowledged = _Recent(MAX_ACKNOWLEDGED)
         self._dashboard: Gate | None = None
         if bridge._allow_dashboard is not None:
             desk = QualityDesk.of(bridge.outbox, bridge.destinations)
@@ -277,9 +296,13 @@ class Endpoints:
         bridge = self._bridge
         browser = build_subjects(read_browser(visitor.identity), ())
         for ack in acks:
-            if await bridge.outbox.release(ack.event_name, ack.event_id, browser, time.time()):
+            key = ack.event_name, ack.event_id
+            is_released = await bridge.outbox.release(*key, browser, time.time())
+            if is_released:
                 bridge._sender.wake()
-                # Only what was held is known to have a browser copy, and is counted once.
+            # What was not held any more, or never, is counted if it is known; each once.
+            is_first = visitor.skip_reason is None and self._acknowledged.add(key)
+            if is_first and (is_released or await bridge.outbox.has(*key)):
                 names = bridge.destinations.pixel_names
                 bridge._figures.note_copy(names, ack.event_name, ack.state)
             if visitor.skip_reason is None:

@@ -69,6 +69,14 @@ class Intake:
                 raise
             self._lose(deliveries, error, now)
             return None
+        if event is not None and connection is not None:
+            new = [each.destination for each, yes in zip(deliveries, stored, strict=True) if yes]
+            copies = set(copied)
+            for has_copy in (True, False):
+                names = [name for name in new if (name in copies) == has_copy]
+                if names:
+                    self._figures.note_unsure(event, names, has_copy=has_copy)
+            event = None  # counted once it is committed
         for delivery, is_new in zip(deliveries, stored, strict=True):
             destination = delivery.destination
             self._metrics.count(destination, "stored" if is_new else "duplicates")

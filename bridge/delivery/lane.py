@@ -32,6 +32,7 @@ POLL = 1.0  # seconds between looks for what another process stored
 MIN_WAIT = 0.005  # seconds
 ACK_RETRY = 0.2  # seconds between attempts to ack while the outbox is broken
 GIVE_BACK = 2.0  # seconds that a stopped lane may take to give back what it had claimed
+NO_EVENT = "$"  # how the name of a message begins that says who a visitor is
 LINE_PAUSE = 60.0  # seconds between lines about unconfirmed events
 MAX_LINES = 10  # log lines of one burial
 MAX_REQUEST = 8_388_608  # bytes of the bodies in one request, and roughly in one claim
@@ -319,6 +320,8 @@ class Lane:
         claim.batches.pop(0)
         self._metrics.count(self._name, "delivered", len(batch.deliveries))
         for each in batch.deliveries:
+            if each.event_name.startswith(NO_EVENT):
+                continue
             self._figures.note(self._name, each.event_name, DELIVERED, now)
             if (happened := self._destination.read_time(each.body)) is not None:
                 self._figures.note_delay(self._name, each.event_name, now - happened, now)

@@ -73,15 +73,15 @@ class Mistakes:
         self._outbox = outbox
         self._budget = Buckets(AN_HOUR / 3600, AN_HOUR)
 
-    async def bury(self, event: Event, deliveries: Iterable[Delivery], now: float) -> None:
-        """Keep the deliveries of a placeholder as dead letters.
+    async def bury(self, event: Event, deliveries: Iterable[Delivery], now: float) -> bool:
+        """Keep the deliveries of a placeholder as dead letters; return whether they are kept.
 
         They have expired: nobody can send them again as they are.
         """
         shown = escape_unprintable(event.event_name)
         logger.error("%s is not sent: %s", shown, event.skip_reason)
         if self._budget.find_wait("all", 1, now):
-            return  # one on every page must not fill the outbox
+            return False  # one on every page must not fill the outbox
         self._budget.take("all", 1, now)
         dead = [replace(each, due=now + DAY, expires=now) for each in deliveries]
         try:
@@ -89,5 +89,7 @@ class Mistakes:
             if not await self._outbox.has(event.event_name, event.event_id):
                 await self._outbox.put(dead, now)
                 await self._outbox.bury(dead, f"invalid: {event.skip_reason}", now)
+                return True
         except OutboxError as failure:
             logger.error("%s: the dead letter is not kept: %s", shown, failure)
+        return False

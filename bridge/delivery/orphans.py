@@ -6,6 +6,7 @@ what has been due for a week, and is too old to be sent, becomes a dead letter.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from bridge.events.event import MAX_AGE, escape_unprintable
@@ -37,13 +38,15 @@ def describe_orphans(orphans: Mapping[str, Counts]) -> str:
     return ", ".join([*shown, f"{more} more names"] if more else shown)
 
 
-async def bury_orphans(outbox: Outbox, names: Iterable[str], now: float) -> int:
-    """Bury the deliveries to ``names`` that are too old; return how many there were.
+async def bury_orphans(
+    outbox: Outbox, names: Iterable[str], now: float
+) -> Counter[tuple[str, str]]:
+    """Bury the deliveries to ``names`` that are too old; count them by destination and name.
 
     Raises:
         OutboxError: The outbox failed.
     """
-    buried = 0
+    buried: Counter[tuple[str, str]] = Counter()
     for name in names:
         # A claim in the name of a week ago takes only what has been due, without a sender, since.
         while claimed := await outbox.claim(
@@ -53,5 +56,5 @@ async def bury_orphans(outbox: Outbox, names: Iterable[str], now: float) -> int:
             await outbox.bury(expired, f"too old: {EXPLANATION}", now)
             # The others go back, due at once, in case another app sends them.
             await outbox.retry([each for each in claimed if each.expires > now], now)
-            buried += len(expired)
+            buried.update((each.destination, each.event_name) for each in expired)
     return buried

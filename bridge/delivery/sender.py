@@ -23,6 +23,7 @@ from bridge.delivery.orphans import EXPLANATION, bury_orphans, describe_orphans,
 from bridge.destinations.base import Destination
 from bridge.errors import ConfigError, OutboxError
 from bridge.figures.counter import FigureCounter
+from bridge.figures.words import DEAD
 from bridge.outbox.base import Outbox
 
 CONCURRENCY = 4  # requests in flight to one destination
@@ -227,5 +228,7 @@ class Sender:
             )
         self._orphans = set(orphans)
         buried = await bury_orphans(self._outbox, orphans, now)
+        for (destination, event_name), number in buried.items():
+            self.figures.note(destination, event_name, DEAD, now, number)
         if buried:
-            logger.error("sender: %d are dead letters: too old, %s", buried, EXPLANATION)
+            logger.error("sender: %d are dead letters: too old, %s", buried.total(), EXPLANATION)

@@ -11,12 +11,13 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.errors import OutboxError
-from bridge.events.event import DAY, Event
+from bridge.events.event import DAY, STANDARD_EVENTS, Event
 from bridge.events.money import CURRENCIES
 from bridge.figures.words import (
     COPY,
@@ -37,7 +38,10 @@ from bridge.figures.words import (
 from bridge.outbox.base import Figure, Outbox
 
 EVERY = 10.0  # seconds between writes
-MAX_NAMES = 200  # event names, and reasons, of one day and process
+STOP_DEADLINE = 2.0  # seconds that the last write may take
+MAX_NAMES = 200  # event names besides Meta's own, and reasons, of one day and process
+MAX_UNSURE = 1000  # events whose transactions are still open
+UNSURE_SECONDS = 120.0  # after which a transaction counts as rolled back
 MAX_REASON = 60  # characters
 MAX_VALUE = 10**10  # of one event; a higher one is a mistake that would hide all others
 
@@ -49,6 +53,15 @@ _Counted = tuple[str, str, str]  # destination, event name, kind
 # What stored server copies have in common, so that each costs one look: destination, event name,
 # whether it has a browser copy, whether its address is IPv6, identifiers, currency.
 _Stored = tuple[str, str, bool, bool, Presence, str]
+
+
+class _Unsure(NamedTuple):
+    """An event that was tracked in a transaction of the app's."""
+
+    event: Event
+    destinations: tuple[str, ...]
+    has_copy: bool
+    since: float
 
 
 class FigureCounter:
@@ -65,8 +78,11 @@ class FigureCounter:
         self._outbox = outbox
         self._tell = tell
         self._task: asyncio.Task[None] | None = None
-        self._day = self._day_ends = 0
-        self._names: set[str] = set()
+        self._stopping = asyncio.Event()
+        self._trouble = ""  # the failure that was logged last
+        self._unsure: list[_Unsure] = []
+        self._day = self._day_begins = self._day_ends = 0
+        self._names = set(STANDARD_EVENTS)
         self._reasons: set[str] = set()
         self._counted: Counter[_Counted] = Counter()
         self._stored: dict[_Stored, list[float]] = {}  # how many, and their value
@@ -76,9 +92,9 @@ class FigureCounter:
         self, destination: str, event_name: str, kind: str, now: float, number: int = 1
     ) -> None:
         """Count ``number`` of ``kind``, one of ``bridge.figures.words``."""
-        if now >= self._day_ends:
+        if not self._day_begins <= now < self._day_ends:
             self._turn(now)
-        self._counted[destination, _limit(self._names, event_name), kind] += number
+        self._counted[destination, self._limit(event_name), kind] += number
 
     def note_stored(self, destination: str, event: Event, now: float, *, has_copy: bool) -> None:
         """Count a server copy that was stored.
@@ -89,7 +105,7 @@ class FigureCounter:
             now: Unix seconds.
             has_copy: Whether there is a browser copy, fired or still to be fired.
         """
-        if now >= self._day_ends:
+        if not self._day_begins <= now < self._day_ends:
             self._turn(now)
         # Plain tuples: a named one takes as long as all the rest.
         name, user_data = event.event_name, event.user_data
@@ -99,14 +115,14 @@ class FigureCounter:
         key = destination, name, has_copy, has_ipv6, note_presence(user_data), currency
         entry = self._stored.get(key)
         if entry is None:
-            key = destination, _limit(self._names, name), *key[2:]
+            key = destination, self._limit(name), *key[2:]
             entry = self._stored.setdefault(key, [0, 0])
         entry[0] += 1
         entry[1] += value
 
     def note_skipped(self, event_name: str, reason: str, now: float) -> None:
         """Count an event that nobody may be told of."""
-        kind = SKIPPED + _limit(self._reasons, reason[:MAX_REASON])
+        kind = SKIPPED + _limit(self._reasons, reason[:MAX_REASON], MAX_NAMES)
         self.note(NOBODY, event_name, kind, now)
 
     def note_copy(self, destinations: Iterable[str], event_name: str, state: str) -> None:
@@ -120,47 +136,96 @@ class FigureCounter:
         bucket = bisect_left(DELAY_BUCKETS, max(0.0, seconds))
         self.note(destination, event_name, f"{DELAY}{bucket}", now)
 
+    def note_unsure(self, event: Event, destinations: Sequence[str], *, has_copy: bool) -> None:
+        """Count ``event`` as stored once it is: the caller's transaction may still roll back."""
+        if len(self._unsure) < MAX_UNSURE:
+            self._unsure.append(_Unsure(event, tuple(destinations), has_copy, time.monotonic()))
+
     def start(self) -> None:
         """Write every ten seconds, on the running event loop; again is harmless."""
         loop = asyncio.get_running_loop()
-        if self._task is None or self._task.get_loop() is not loop:
-            # An empty context: a request may be what starts it.
-            self._task = loop.create_task(self._run(), context=Context())
+        if self._task is not None and not self._task.done() and self._task.get_loop().is_running():
+            return
+        self._stopping = asyncio.Event()
+        # An empty context: a request may be what starts it.
+        self._task = loop.create_task(self._run(self._stopping), context=Context())
 
     async def stop(self) -> None:
-        """Write what is left."""
+        """Write what is left, within two seconds: a broken outbox must not hold up a shutdown."""
         task, self._task = self._task, None
-        if task is not None and task.get_loop() is asyncio.get_running_loop():
+        is_ours = task is not None and task.get_loop() is asyncio.get_running_loop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_DEADLINE):
+                if task is not None and is_ours:
+                    self._stopping.set()
+                    await asyncio.wait({task})  # a write that is under way ends
+                await self.flush()
+        if task is not None and is_ours:
             task.cancel()
-        await self.flush()
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY)
-            await self.flush()
+    async def _run(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY):
+                    await stopping.wait()
+            if not stopping.is_set():
+                await self.flush()
 
     async def flush(self) -> None:
         """Write what was counted; if the outbox is broken, keep it for the next time."""
+        await self._look_at_unsure()
         self._fold()
-        taken, self._waiting = self._waiting, Counter()
-        if not taken:
-            return
-        figures = [Figure(day, *key, number) for (day, key), number in taken.items()]
-        try:
-            await self._outbox.add_figures(figures, int(time.time() // DAY))
-        except OutboxError as error:
-            logger.debug("figures: %s", error)
-            self._waiting.update(taken)
-        except Exception:
-            logger.exception("figures: unexpected error")
+        days = sorted({day for day, _ in self._waiting})
+        for day in days:
+            taken = {key: n for key, n in self._waiting.items() if key[0] == day}
+            figures = [Figure(day, *named, number) for (_, named), number in taken.items()]
+            for key in taken:
+                del self._waiting[key]
+            try:
+                await self._outbox.add_figures(figures)
+            except OutboxError as error:
+                # Without an answer it may be stored: rather ten seconds too few than twice.
+                if not isinstance(error.__cause__, TimeoutError):
+                    self._waiting.update(taken)
+                self._report(error)
+                return
+            except Exception:
+                logger.exception("figures: unexpected error")
+                return
+            self._trouble = ""
+
+    async def _look_at_unsure(self) -> None:
+        """Count what was tracked in a transaction, once it is committed."""
+        left = []
+        for each in self._unsure:
+            try:
+                is_stored = await self._outbox.has(each.event.event_name, each.event.event_id)
+            except OutboxError:
+                is_stored = False
+            if is_stored:
+                for destination in each.destinations:
+                    self.note_stored(destination, each.event, time.time(), has_copy=each.has_copy)
+            elif time.monotonic() - each.since < UNSURE_SECONDS:
+                left.append(each)
+        self._unsure = left
+
+    def _report(self, error: OutboxError) -> None:
+        """Log the first of several failures of one kind."""
+        kind = str(error)[:200]
+        if kind != self._trouble:
+            self._trouble = kind
+            logger.warning("figures cannot be written: %s", error)
+
+    def _limit(self, event_name: str) -> str:
+        return _limit(self._names, event_name, MAX_NAMES + len(STANDARD_EVENTS))
 
     def _turn(self, now: float) -> None:
         """Begin a new day."""
         self._fold()
-        self._names.clear()
-        self._reasons.clear()
+        self._names = set(STANDARD_EVENTS)
+        self._reasons = set()
         self._day = int(now // DAY)
-        self._day_ends = (self._day + 1) * DAY
+        self._day_begins, self._day_ends = self._day * DAY, (self._day + 1) * DAY
 
     def _fold(self) -> None:
         """Put what was counted today to what is to be written."""
@@ -179,10 +244,10 @@ class FigureCounter:
             self._waiting[self._day, named] += total
 
 
-def _limit(known: set[str], name: str) -> str:
+def _limit(known: set[str], name: str, most: int) -> str:
     """Return ``name``, or what stands for all that come after the first ones of a day."""
     if name not in known:
-        if len(known) >= MAX_NAMES:
+        if len(known) >= most:
             return OTHER
         known.add(name)
     return name

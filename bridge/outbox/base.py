@@ -303,12 +303,10 @@ class Outbox(Protocol):
         """Return what waits with this event id and one of these names, for any destination."""
         ...
 
-    async def add_figures(self, figures: Sequence[Figure], today: int) -> None:
-        """Add to the stored numbers, all or none; forget those older than 90 days.
+    async def add_figures(self, figures: Sequence[Figure]) -> None:
+        """Add to the stored numbers, all or none of a day; forget those older than 90 days.
 
-        Args:
-            figures: Of any days.
-            today: Days since 1970-01-01, UTC.
+        The engine's own clock says what is old: the caller's may be wrong.
         """
         ...
 

@@ -6,6 +6,7 @@ One ``Visits`` serves all visitors of a ``Bridge``.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
@@ -16,6 +17,7 @@ from starlette.requests import HTTPConnection
 from bridge.browser.script_cookies import encode_settings
 from bridge.browser.words import ConsentState
 from bridge.events.event import DAY
+from bridge.events.personal_values import ALL, find_shape
 from bridge.visitor.bots import names_robot
 from bridge.visitor.capture import SPECULATION_HEADERS, Capture
 from bridge.visitor.connection import FORWARDED_FOR, SiteRules
@@ -43,6 +45,8 @@ _COMPLETE = frozenset({SESSION_COOKIE, READABLE_COOKIE, FBP_COOKIE, PAGE_COOKIE}
 _SPECIAL_COOKIES = frozenset({LOWERED_COOKIE, AJS_COOKIE})
 _ALLOWING = frozenset({None, b"granted"})
 _SPECIAL_HEADERS = frozenset({*SPECULATION_HEADERS, b"sec-gpc"})
+
+_REASON = re.compile(r"[A-Za-z][\w .:/-]{0,59}", re.ASCII)
 
 logger = logging.getLogger("bridge.visitor")
 
@@ -137,11 +141,12 @@ class Visits:
         if self._ignore is None:
             return None
         try:
-            return self._ignore(HTTPConnection(capture.scope))
+            reason = self._ignore(HTTPConnection(capture.scope))
         except Exception:
             # The app's own code: its mistake must not fail the page.
             logger.exception("the app's ignore= failed; the request is not ignored")
             return None
+        return _name_reason(reason)
 
     def _warn_of_proxy(self, capture: Capture) -> None:
         """Log once that a proxy is in front and is not trusted: no event has an address then."""
@@ -250,6 +255,17 @@ def _encode_settings(identity: Identity, domain: str | None, consent: ConsentSta
         known = identity.__dict__["settings"] = (domain, consent, value)
     found: bytes = known[2]
     return found
+
+
+def _name_reason(reason: object) -> str | None:
+    """Return the app's reason as it is counted and shown: a word of its own, nothing of a person.
+
+    Anything true ignores the request.
+    """
+    if not reason:
+        return None
+    text = reason if isinstance(reason, str) else ""
+    return text if _REASON.fullmatch(text) and not find_shape(text, ALL) else "ignored"
 
 
 def _has_ipv6(scope: MutableMapping[str, Any]) -> bool:

@@ -72,8 +72,7 @@ async def fill(outbox: Outbox) -> None:
             Figure(day - 1, DEST, "Purchase", "stored", 2),
             Figure(day - 40, DEST, "Lead", "stored", 9),
             Figure(day, "", "PageView", "skipped.consent_denied", 11),
-        ],
-        day,
+        ]
     )
     await bury(outbox, CURRENCY, make_delivery("A-1"), make_delivery("A-2"))
     await bury(outbox, "The token is bad (code 190)", make_delivery("L-1", "Lead"))

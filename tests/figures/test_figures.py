@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bridge import Bridge, BridgeMiddleware, OutboxError, identify, track
+from bridge.destinations import Segment
 from bridge.events.event import DAY, Event, UserData
+from bridge.figures import counter as counting
 from bridge.figures.counter import MAX_NAMES, FigureCounter
 from bridge.figures.summary import Summary, summarize, summarize_days
 from bridge.figures.words import OTHER, list_present, note_presence
@@ -55,10 +58,14 @@ async def bridge(outbox: SQLiteOutbox, sandbox: Sandbox) -> AsyncIterator[Bridge
     await bridge.stop(deadline=0)
 
 
-@pytest.fixture
-def client(bridge: Bridge) -> httpx.AsyncClient:
+def open_shop(bridge: Bridge) -> httpx.AsyncClient:
     app = Starlette(routes=[Route("/buy", buy)])
     return make_client(BridgeMiddleware(app, bridge=bridge))
+
+
+@pytest.fixture
+def client(bridge: Bridge) -> httpx.AsyncClient:
+    return open_shop(bridge)
 
 
 async def test_life_of_an_order_is_counted(
@@ -241,3 +248,123 @@ def test_delay_is_a_buckets_end() -> None:
 def test_kind_of_a_later_release_is_ignored() -> None:
     odd = [Figure(1, META, "Lead", kind, 1) for kind in ("new", "delay.99", "delay.x", "x.y", "")]
     assert summarize(odd) == [Summary(destination=META, event_name="Lead")]
+
+
+class _SlowOutbox(SQLiteOutbox):
+    """An outbox that writes figures when it is told to, or never."""
+
+    go: asyncio.Event | None = None
+
+    async def add_figures(self, figures: Sequence[Figure]) -> None:
+        if self.go is not None:
+            await self.go.wait()
+        await super().add_figures(figures)
+
+
+async def test_shutdown_does_not_wait_for_an_outbox_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "STOP_DEADLINE", 0.05)
+    outbox = _SlowOutbox(tmp_path / "bridge.db")
+    outbox.go = asyncio.Event()  # never set
+    counter = FigureCounter(outbox)
+    counter.start()
+    counter.note(META, "Lead", "delivered", time.time())
+    await counter.stop()
+    await outbox.close()
+
+
+async def test_stop_during_a_write_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "EVERY", 0.01)
+    outbox = _SlowOutbox(tmp_path / "bridge.db")
+    outbox.go = asyncio.Event()
+    counter = FigureCounter(outbox)
+    counter.start()
+    counter.note(META, "Lead", "delivered", time.time(), 1000)
+    await asyncio.sleep(0.1)  # the write is under way
+    counter.note(META, "Lead", "delivered", time.time())
+    stopping = asyncio.create_task(counter.stop())
+    await asyncio.sleep(0.01)
+    outbox.go.set()
+    await stopping
+    assert (await read(outbox))[META, "Lead"].delivered == 1001
+    await outbox.close()
+
+
+async def test_names_of_browsers_do_not_crowd_out_metas(outbox: SQLiteOutbox) -> None:
+    counter = FigureCounter(outbox)
+    for number in range(MAX_NAMES):
+        counter.note(META, f"E{number}", "delivered", NOW)
+    counter.note(META, "Purchase", "delivered", NOW)
+    counter.note(META, "One too many", "delivered", NOW)
+    await counter.flush()
+    names = {each.event_name for each in summarize(await outbox.figures(TODAY, TODAY))}
+    assert {"Purchase", OTHER} <= names
+    assert "One too many" not in names
+
+
+async def test_clock_that_is_wrong_deletes_nothing(outbox: SQLiteOutbox) -> None:
+    today = int(time.time() // DAY)
+    await outbox.add_figures([Figure(today, META, "Lead", "stored", 1)])
+    counter = FigureCounter(outbox)
+    counter.note(META, "Lead", "stored", (today + 400) * DAY)
+    counter.note(META, "Lead", "stored", time.time())  # it was set right again
+    await counter.flush()
+    assert (await read(outbox))[META, "Lead"].stored == 2
+
+
+async def test_figures_without_an_answer_are_not_written_twice(
+    outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = FigureCounter(outbox)
+    counter.note(META, "Lead", "delivered", time.time())
+    add = outbox.add_figures
+
+    async def store_without_answer(figures: Sequence[Figure]) -> None:
+        await add(figures)
+        raise OutboxError("no answer within 5 s") from TimeoutError()
+
+    with monkeypatch.context() as slow:
+        slow.setattr(outbox, "add_figures", store_without_answer)
+        await counter.flush()
+    await counter.flush()
+    assert (await read(outbox))[META, "Lead"].delivered == 1
+
+
+@pytest.mark.parametrize("hold", [0.0, 0.01])
+async def test_acknowledgement_after_the_hold_is_counted_once(
+    outbox: SQLiteOutbox, sandbox: Sandbox, hold: float
+) -> None:
+    pixel = make_meta(graph_url=sandbox.url)
+    built = make_bridge(outbox, destinations=[pixel], browser_hold=hold)
+    client = open_shop(built)
+    await client.get("/buy", headers=NAVIGATION)
+    await asyncio.sleep(2 * hold)
+    ack = {"event_name": "Purchase", "event_id": "A-1", "state": "sent"}
+    unknown = {**ack, "event_id": "B-1"}
+    for _ in range(2):
+        await client.post("/_bridge/collect", json={"acks": [ack, unknown]}, headers=SCRIPT)
+    await built.stop(deadline=9)
+    assert (await read(outbox))[META, "Purchase"].copies == {"sent": 1}
+
+
+async def test_reason_of_the_apps_own_holds_nothing_of_a_person(outbox: SQLiteOutbox) -> None:
+    reasons: Iterator[Any] = iter(
+        ["who ada@example.com", "+49 170 1234567", "internal tool", 7, ["x"]]
+    )
+    built = make_bridge(outbox, ignore=lambda _: next(reasons))
+    client = open_shop(built)
+    for _ in range(5):
+        await client.get("/buy", headers=NAVIGATION)
+    await built.stop(deadline=0)
+    skipped = (await read(outbox))["", "Purchase"].skipped
+    assert skipped == {"ignored": 4, "internal tool": 1}
+
+
+async def test_identity_messages_are_no_events(outbox: SQLiteOutbox, sandbox: Sandbox) -> None:
+    built = make_bridge(outbox, destinations=[Segment("sandbox-write-key", url=sandbox.url)])
+    await open_shop(built).get("/buy", headers=NAVIGATION)
+    await built.stop(deadline=9)
+    assert {name for _, name in await read(outbox)} == {"Purchase"}

@@ -1032,10 +1032,10 @@ async def test_figures_are_added_up_by_day(outbox: Outbox) -> None:
     stored = Figure(today - 1, "meta:1", "Purchase", "stored", 2)
     value = Figure(today - 1, "meta:1", "Größe \u2028'", "value.EUR", 10**15)
     other_day = Figure(today, "", "Purchase", "skipped.bot", 1)
-    await outbox.add_figures([], today)
+    await outbox.add_figures([])
     await asyncio.gather(
-        outbox.add_figures([stored, value, other_day], today),
-        outbox.add_figures([value, stored], today),
+        outbox.add_figures([stored, value, other_day]),
+        outbox.add_figures([value, stored]),
     )
     doubled = {stored._replace(number=4), value._replace(number=2 * 10**15)}
     assert set(await outbox.figures(today - 1, today - 1)) == doubled
@@ -1047,8 +1047,8 @@ async def test_figures_of_more_than_90_days_before_are_forgotten(outbox: Outbox)
     today = int(time.time() // 86_400)
     days = (today - 92, today - 90, today)
     for _ in range(2):
-        await outbox.add_figures([Figure(day, "meta:1", "Lead", "dead", 1) for day in days], today)
-    await outbox.add_figures([], today)
+        await outbox.add_figures([Figure(day, "meta:1", "Lead", "dead", 1) for day in days])
+    await outbox.add_figures([])
     assert {each.day for each in await outbox.figures(today - 99, today)} == set(days[1:])
 
 

@@ -7,11 +7,13 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -27,11 +29,12 @@ from bridge import ConfigError, OutboxError, OutboxFullError
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.figures.counter import FigureCounter
-from bridge.outbox import PostgresOutbox
+from bridge.figures.summary import summarize
+from bridge.outbox import Figure, PostgresOutbox
 from bridge.outbox.base import REMEMBERED_SECONDS
 from bridge.outbox.postgres import puts, room, sql
 from bridge.outbox.postgres.rows import build_columns
-from tests.factories import BROWSER, NOW, make_delivery
+from tests.factories import BROWSER, NOW, make_bridge, make_delivery, make_meta
 from tests.postgres_server import PostgresServer, running_server
 from tests.servers import DEADLINE, find_free_port, poll
 
@@ -645,6 +648,42 @@ async def test_server_killed_under_load_loses_nothing_that_was_accepted(
     assert (
         sum(each.waiting for each in (await outbox.count(NOW, with_delivered=True)).values()) < 5000
     )
+
+
+async def test_role_without_the_table_of_figures_stores_events_all_the_same(
+    server: PostgresServer, admin: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    admin.execute(sql.SCHEMA)
+    admin.execute("DROP TABLE bridge_figures")
+    admin.execute("DROP ROLE IF EXISTS plain")
+    admin.execute("CREATE ROLE plain LOGIN")
+    admin.execute("GRANT ALL ON bridge_deliveries, bridge_circuits TO plain")
+    outbox = PostgresOutbox(server.url_of("plain"))
+    assert await outbox.put([make_delivery()], NOW) == [True]
+    with pytest.raises(OutboxError):
+        await outbox.add_figures([Figure(1, "meta:1", "Lead", "stored", 1)])
+    await outbox.close()
+    admin.execute("DROP OWNED BY plain")
+    admin.execute("DROP ROLE plain")
+
+
+async def test_event_of_a_transaction_is_counted_once_it_is_committed(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    built = make_bridge(outbox, destinations=[make_meta(pixel_id="1")], run_sender=False)
+    person = built.person("42")
+    money = {"value": 19.9, "currency": "EUR"}
+    async with await psycopg.AsyncConnection.connect(server.url) as own:
+        for number, ends in enumerate(("ROLLBACK", "COMMIT", "ROLLBACK")):
+            await own.execute("SELECT 1")
+            options: dict[str, Any] = {"action_source": "system_generated", "connection": own}
+            await built.track("Purchase", money, event_id=f"A-{number}", visitor=person, **options)
+            await (own.commit() if ends == "COMMIT" else own.rollback())
+    await built._figures.flush()
+    today = int(time.time() // 86_400)
+    figures = summarize(await outbox.figures(today - 1, today))
+    [found] = [each for each in figures if each.destination]
+    assert (found.stored, found.value) == (1, {"EUR": Decimal("19.9")})
 
 
 async def test_restart_of_the_server_costs_no_event_that_can_wait(

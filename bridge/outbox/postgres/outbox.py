@@ -272,7 +272,7 @@ class PostgresOutbox(Outbox):
         rows = await pool.fetch(sql.FIND_WAITING, {"keys": [digest_key(each) for each in keys]})
         return [Delivery(*row) for row in rows]
 
-    async def add_figures(self, figures: Sequence[Figure], today: int) -> None:
+    async def add_figures(self, figures: Sequence[Figure]) -> None:
         days, destinations, names, kinds, numbers = (
             zip(*figures, strict=True) if figures else [()] * 5
         )
@@ -282,7 +282,7 @@ class PostgresOutbox(Outbox):
             "names": [clean_text(name) for name in names],
             "kinds": list(kinds),
             "numbers": list(numbers),
-            "oldest": today - FIGURE_DAYS,
+            "kept": FIGURE_DAYS,
         }
         await self._find_pool().execute(sql.ADD_FIGURES, values)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -208,6 +208,10 @@ class Pool:
             if row is None:
                 await connection.execute(sql.SCHEMA)
                 row = await (await connection.execute(sql.FIND_TABLES)).fetchone()
+            else:
+                # A role that may not create tables stores events without it.
+                with suppress(psycopg.errors.InsufficientPrivilege):
+                    await connection.execute(sql.FIGURES_TABLE)
             self.schema = row[0] if row else ""
 
     async def close(self) -> None:

@@ -21,6 +21,18 @@ TABLES = ("bridge_deliveries", "bridge_circuits", "bridge_figures")
 # Any number will do, as long as every process uses the same.
 _LOCK = int.from_bytes(b"bridge", "big")
 
+# Figures: without this table events are stored and delivered all the same.
+FIGURES_TABLE = """
+CREATE TABLE IF NOT EXISTS bridge_figures (
+    day integer NOT NULL,
+    destination text NOT NULL,
+    event_name text NOT NULL,
+    kind text NOT NULL,
+    number bigint NOT NULL,
+    PRIMARY KEY (day, destination, event_name, kind)
+);
+"""
+
 # A database administrator runs this if the application's role may not create tables. The role needs
 # SELECT, INSERT, UPDATE and DELETE on all of them. Running it again is harmless.
 SCHEMA = f"""
@@ -65,21 +77,13 @@ CREATE TABLE IF NOT EXISTS bridge_circuits (
     since double precision NOT NULL,
     until double precision NOT NULL
 );
-CREATE TABLE IF NOT EXISTS bridge_figures (
-    day integer NOT NULL,
-    destination text NOT NULL,
-    event_name text NOT NULL,
-    kind text NOT NULL,
-    number bigint NOT NULL,
-    PRIMARY KEY (day, destination, event_name, kind)
-);
+{FIGURES_TABLE}
 """
 
-# The schema that holds the tables, quoted; no row if one is missing.
+# The schema that holds the tables, quoted; no row if one is missing without which nothing works.
 FIND_TABLES = """
 SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE pg_class.oid = to_regclass('bridge_deliveries') AND to_regclass('bridge_circuits') IS NOT NULL
-  AND to_regclass('bridge_figures') IS NOT NULL
 """
 
 # Keys that wait are neither written nor locked: a caller who tracks an order again in a long
@@ -349,7 +353,9 @@ AND key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) ORDER BY due, stored_at
 
 # Rows are locked in one order, as in every other transaction.
 ADD_FIGURES = """
-WITH forgotten AS (DELETE FROM bridge_figures WHERE day < %(oldest)s)
+WITH forgotten AS (
+    DELETE FROM bridge_figures WHERE day < extract(epoch FROM now())::bigint / 86400 - %(kept)s
+)
 INSERT INTO bridge_figures AS stored
 SELECT * FROM unnest(
     %(days)s::integer[], %(destinations)s::text[], %(names)s::text[], %(kinds)s::text[],

@@ -370,7 +370,7 @@ class RedisOutbox(Outbox):
                 waiting.append(parse_record(digest, record or b"", due=due, attempts=attempts))
         return waiting
 
-    async def add_figures(self, figures: Sequence[Figure], today: int) -> None:
+    async def add_figures(self, figures: Sequence[Figure]) -> None:
         """As ``Outbox.add_figures``; all or none of one day."""
         days: dict[int, list[Argument]] = {}
         for day, *names, number in figures:

@@ -157,8 +157,8 @@ class SQLiteOutbox(Outbox):
         names = json.dumps(list(event_names))
         return [Delivery(*row) for row in await self._fetch(rows.FIND_WAITING, (event_id, names))]
 
-    async def add_figures(self, figures: Sequence[Figure], today: int) -> None:
-        await self._run(lambda file: rows.add_figures(file, figures, today), REQUEST_PATIENCE)
+    async def add_figures(self, figures: Sequence[Figure]) -> None:
+        await self._run(lambda file: rows.add_figures(file, figures), REQUEST_PATIENCE)
 
     async def figures(self, since: int, until: int) -> list[Figure]:
         return [Figure(*row) for row in await self._fetch(rows.FIGURES, (since, until))]

@@ -192,7 +192,7 @@ _ADD_FIGURE = """
 INSERT INTO figures VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET number = number + excluded.number
 """
-_FORGET_FIGURES = "DELETE FROM figures WHERE day < ?"
+_FORGET_FIGURES = "DELETE FROM figures WHERE day < strftime('%s', 'now') / 86400 - ?"
 FIGURES = "SELECT * FROM figures WHERE day BETWEEN ? AND ? ORDER BY day, destination, event_name"
 
 SAVE_CIRCUIT = "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?)"
@@ -370,10 +370,10 @@ def release(file: OutboxFile, event_name: str, event_id: str, subjects: bytes, n
     return file.executemany(RELEASE, values).rowcount if values else 0
 
 
-def add_figures(file: OutboxFile, figures: Sequence[Figure], today: int) -> None:
+def add_figures(file: OutboxFile, figures: Sequence[Figure]) -> None:
     """Add to the stored numbers; forget old ones."""
     file.executemany(_ADD_FIGURE, figures)
-    file.execute(_FORGET_FIGURES, (today - FIGURE_DAYS,))
+    file.execute(_FORGET_FIGURES, (FIGURE_DAYS,))
 
 
 def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
