@@ -61,8 +61,9 @@ def move(path: Path, to: Path) -> None:
             to.with_name(name + part).unlink(missing_ok=True)
 
 
-def delete(path: Path) -> None:
-    path.unlink()
+def delete(*paths: Path) -> None:
+    for path in paths:
+        path.unlink()
 
 
 def damage(path: Path) -> None:
@@ -164,7 +165,7 @@ async def test_close_on_one_loop_loses_nothing_of_another(path: Path) -> None:
 
 
 async def test_stopped_thread_takes_no_job_that_it_would_not_do(path: Path) -> None:
-    thread = FileThread(str(path), "IMMEDIATE")
+    thread = FileThread(str(path), "IMMEDIATE", lambda: None)
     assert thread.submit(build_job(lambda _: None, 1.0))
     await asyncio.to_thread(thread.stop)
     assert not thread.submit(build_job(lambda _: None, 1.0))
@@ -609,6 +610,30 @@ async def test_deleted_file_is_created_again_and_logged(
     async with opened(path) as other:
         assert await claim_ids(other) == ["kept"]
     assert (await outbox.count(NOW, with_delivered=True))["meta:1"].waiting == 1
+
+
+@pytest.mark.parametrize("deleted", [["-wal"], ["-wal", "-shm"]])
+async def test_deleted_wal_file_loses_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture, deleted: list[str]
+) -> None:
+    outbox = SQLiteOutbox(path)
+    for number in range(300):
+        await outbox.put([make_delivery(str(number))], NOW)
+    await outbox.count(NOW)  # the reading thread is at work, too
+    delete(*(Path(f"{path}{each}") for each in deleted))
+    await outbox.put([make_delivery("after")], NOW)
+    assert (await outbox.count(NOW))["meta:1"].waiting == 301
+    # As a power cut leaves it.
+    for each in ("", "-wal"):
+        shutil.copy(f"{path}{each}", f"{path}.copy{each}")
+    copied = SQLiteOutbox(f"{path}.copy")
+    assert (await copied.count(NOW))["meta:1"].waiting == 301
+    await copied.close()
+    await outbox.close()
+    again = SQLiteOutbox(path)
+    assert (await again.count(NOW))["meta:1"].waiting == 301
+    await again.close()
+    assert "-wal file was deleted" in caplog.text
 
 
 async def test_replaced_file_is_used_in_place_of_the_other(

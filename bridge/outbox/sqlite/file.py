@@ -112,6 +112,7 @@ class OutboxFile(sqlite3.Connection):
         held: Deliveries that wait or are dead, as last counted; see ``count_held``.
         path: Of the file.
         identity: Device and inode of the file that was opened; ``None`` in memory.
+        wal: The same of its -wal file; ``None`` before the first transaction.
         is_tight: Whether the disk had little room left when last measured.
         has_traces: Whether the -wal file may still hold what ``overwrite`` deletes.
         storing: The one cursor of all puts: creating one would take a tenth of a put's time.
@@ -122,6 +123,7 @@ class OutboxFile(sqlite3.Connection):
     is_tight: bool = False
     has_traces: bool = False
     identity: tuple[int, int] | None = None
+    wal: tuple[int, int] | None = None
     storing: sqlite3.Cursor
     _counted_version: int | None = None
     _recount_at: float = 0.0
@@ -135,6 +137,23 @@ class OutboxFile(sqlite3.Connection):
         self._held_before = self.held
         self._room = None
         self.execute(f"BEGIN {how}")
+
+    def has_wal(self) -> bool:
+        """Return whether its -wal file is still the one that it writes to.
+
+        SQLite would go on writing into a file that has no name any more, and the end of the last
+        process would lose all that was stored.
+
+        Source: SQLite, "How To Corrupt An SQLite Database File", 4; tried with 3.40, 2026-11-30.
+        """
+        now = read_identity(f"{self.path}-wal")
+        if self.wal is None:
+            self.wal = now
+        return self.wal == now
+
+    def rescue(self) -> None:
+        """Move what a deleted -wal file holds into the file: this connection still reads it."""
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def undo(self) -> None:
         """End the transaction as if it had never been."""

@@ -228,13 +228,19 @@ class SQLiteOutbox(Outbox):
             # A thread that close() has just stopped refuses; the next one accepts.
             # Two event loops may come here at once: setdefault gives both the same thread.
             while jobs and not self._threads.setdefault(
-                key[1:], FileThread(self._path, key[2])
+                key[1:], FileThread(self._path, key[2], self._let_go_readers)
             ).submit(*jobs):
                 pass
         except RuntimeError as error:  # no more threads can be started
             for job in jobs:
                 job.error = build_error(self._path, error)
                 job.settle()
+
+    def _let_go_readers(self) -> None:
+        """Have the reading thread close the file until it reads again."""
+        reader = self._threads.get((os.getpid(), "DEFERRED"))
+        if reader is not None:
+            reader.let_go()
 
     def __repr__(self) -> str:
         return f"SQLiteOutbox({self._path!r})"

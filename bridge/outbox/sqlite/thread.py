@@ -29,6 +29,7 @@ from bridge.outbox.sqlite.file import (
     read_identity,
 )
 
+LET_GO = 5.0  # seconds that one thread waits for another to close the file
 MAX_GROUP = 2000  # jobs of one commit; those handed over with the last one come on top
 
 Work = Callable[[OutboxFile], Any]
@@ -72,12 +73,19 @@ def build_job(work: Work, patience: float) -> Job:
 
 
 class FileThread:
-    """Runs jobs on the file at ``path``, one transaction for all that queued up."""
+    """Runs jobs on the file at ``path``, one transaction for all that queued up.
 
-    def __init__(self, path: str, how: How) -> None:
+    Args:
+        path: Of the file.
+        how: How transactions begin: to write, or to read.
+        let_go_others: Has the other threads of the same outbox close the file.
+    """
+
+    def __init__(self, path: str, how: How, let_go_others: Callable[[], None]) -> None:
         self._path = path
         self._how = how
-        self._jobs: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
+        self._let_go_others = let_go_others
+        self._jobs: queue.SimpleQueue[Sequence[Job] | threading.Event | None] = queue.SimpleQueue()
         self._file: OutboxFile | None = None
         self._stopped = False
         self._lock = threading.Lock()  # of _stopped; held for an instant
@@ -98,6 +106,15 @@ class FileThread:
                 self._thread = thread
             self._jobs.put(jobs)
         return True
+
+    def let_go(self) -> None:
+        """Close the file until the next job; blocks until then."""
+        closed = threading.Event()
+        with self._lock:
+            if self._stopped or self._thread is None:
+                return
+            self._jobs.put(closed)
+        closed.wait(LET_GO)
 
     def stop(self) -> None:
         """Finish what is queued and close the file; blocks until then."""
@@ -121,7 +138,11 @@ class FileThread:
             jobs = self._jobs.get()
             if jobs is None:
                 return True
-            waiting += jobs
+            if isinstance(jobs, threading.Event):
+                self._close()
+                jobs.set()
+            else:
+                waiting += jobs
         return False
 
     def _work_off(self, jobs: list[Job]) -> list[Job]:
@@ -181,9 +202,25 @@ class FileThread:
                 "outbox %s: the file was deleted or replaced while it was open", self._path
             )
             self._close()
+        if self._how == "IMMEDIATE" and self._file is not None and not self._file.has_wal():
+            self._rescue(self._file)
         if self._file is None:
             self._file = open_file(self._path, writes=self._how == "IMMEDIATE")
         return self._file
+
+    def _rescue(self, file: OutboxFile) -> None:
+        """Save what a deleted -wal file holds, and begin another one.
+
+        The connections of a process share what they know of the -wal file until all are closed.
+        """
+        logger.error(
+            "outbox %s: its -wal file was deleted while it was open; what it held is moved into the"
+            " file",
+            self._path,
+        )
+        file.rescue()
+        self._close()
+        self._let_go_others()
 
     def _tidy(self, file: OutboxFile) -> None:
         """Keep the -wal file small; the callers have their answers already."""
