@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 try:
     import rich  # noqa: F401 - looked for here, once, with typer and uvicorn
@@ -18,6 +19,7 @@ except ImportError:
         "pixel-bridge needs typer and uvicorn: pip install 'pixel-bridge[cli]'"
     ) from None
 
+from bridge import __version__
 from bridge.cli.check import run_check
 from bridge.cli.dashboard import run_dashboard
 from bridge.cli.dead import dead_letters
@@ -53,8 +55,19 @@ commands.command("explain")(explain_event)
 commands.command("sandbox")(run_sandbox)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pixel-bridge {__version__}")
+        raise typer.Exit
+
+
 @commands.callback()
-def describe() -> None:
+def describe(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
     """The bridge between the Meta Pixel and the Conversions API."""
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -26,6 +27,29 @@ GZIP_LEVEL = 1  # the fastest; JSON of similar events still shrinks tenfold
 def refuse_cookies() -> CookieJar:
     """Return a jar that stays empty: what one answer sets must not go out with the next request."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
+class _NotOurs(logging.Filter):
+    """Lets pass what httpx logs of other people's requests: ours would be a line a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether ``record`` is to be logged."""
+        args = record.args
+        is_request = isinstance(args, tuple) and len(args) > 1
+        return not (is_request and str(args[1]) in self.urls)
+
+
+_NOT_OURS = _NotOurs()
+
+
+def hide_requests(urls: Iterable[str]) -> None:
+    """Keep requests to ``urls`` out of httpx's log; again is harmless."""
+    _NOT_OURS.urls.update(urls)
+    logging.getLogger("httpx").addFilter(_NOT_OURS)
 
 
 class AnswerError(Exception):

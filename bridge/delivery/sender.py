@@ -16,7 +16,7 @@ from functools import cache
 
 import httpx
 
-from bridge.delivery.exchange import TIMEOUT, refuse_cookies
+from bridge.delivery.exchange import TIMEOUT, hide_requests, refuse_cookies
 from bridge.delivery.lane import Lane
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.orphans import EXPLANATION, bury_orphans, describe_orphans, find_orphans
@@ -141,6 +141,7 @@ class Sender:
             )
             return False
         self._client = client
+        hide_requests(each.build_request([], 0.0).url for each in self._destinations)
         self._lanes = [
             Lane(self._outbox, each, self.metrics, self.figures, self._concurrency)
             for each in self._destinations

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+import bridge
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox import Circuit, Delivery, SQLiteOutbox
 from bridge.outbox.base import build_subjects
@@ -95,6 +96,11 @@ def test_every_command_has_help(run: Run, argv: list[str]) -> None:
     said = run(*argv, "--help")
     assert said.code == 0
     assert "Usage" in said.out
+
+
+def test_version_is_told(run: Run) -> None:
+    said = run("--version")
+    assert (said.code, said.out) == (0, f"pixel-bridge {bridge.__version__}\n")
 
 
 @pytest.mark.parametrize("argv", [["worker"], ["import", "a.jsonl"]], ids=" ".join)

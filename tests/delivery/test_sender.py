@@ -12,6 +12,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import bridge.delivery.breaker
@@ -215,6 +216,19 @@ async def test_sender_whose_client_cannot_start_says_so_and_tries_again(
     assert "ALL_PROXY" in caplog.text
     await sender.stop(deadline=1)
     assert [*seen, sender.is_delivering] == [False, True, False]
+
+
+async def test_requests_of_ours_fill_nobodys_log(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await put(outbox, sender, make_lead("1"))
+    await settled(outbox, delivered=1)
+    async with httpx.AsyncClient() as others:
+        await others.get(f"{sandbox.url}/api/events?theirs")
+    lines = [each.getMessage() for each in caplog.records if each.name == "httpx"]
+    assert [line for line in lines if "theirs" in line]
+    assert not [line for line in lines if "POST" in line]
 
 
 async def test_connection_that_was_closed_while_idle_costs_no_attempt(
