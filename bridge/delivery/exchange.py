@@ -39,8 +39,9 @@ class _NotOurs(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether ``record`` is to be logged."""
         args = record.args
-        is_request = isinstance(args, tuple) and len(args) > 1
-        return not (is_request and str(args[1]) in self.urls)
+        if not isinstance(args, tuple) or len(args) < 2:
+            return True
+        return str(args[1]) not in self.urls
 
 
 _NOT_OURS = _NotOurs()
