@@ -14,9 +14,19 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 
-from benchmarks import browse, claiming, delivery, events, importing, in_process, over_http, storing
+from benchmarks import (
+    browse,
+    claiming,
+    counting,
+    delivery,
+    events,
+    importing,
+    in_process,
+    over_http,
+    storing,
+)
 from benchmarks.engines import SQLITE, run_servers
-from benchmarks.peers import BARE, BRIDGE, CASES, SESSION, Case
+from benchmarks.peers import BARE, BRIDGE, CASES, SESSION, Case, build_bridge
 from benchmarks.report import judge, show
 
 _HEAD = (
@@ -105,6 +115,21 @@ def _compare_browsing(options: argparse.Namespace, directory: str) -> None:
     print(f"\n{browse.VISITORS:,} visitors in random order. In brackets: quartiles.", flush=True)
 
 
+def _compare_counting(options: argparse.Namespace, directory: str) -> None:
+    async def measure() -> tuple[float, float]:
+        bridge = build_bridge(directory)
+        try:
+            return await counting.run(bridge)
+        finally:
+            await bridge.stop()
+
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        share, plain = runner.run(measure())
+    budget = judge(share, counting.BUDGET, at_most=True)
+    print(f"`track()` on SQLite, {counting.AT_ONCE} at once: {plain:.0f} µs of processor time an event")
+    print(f"What counting adds: {100 * share:.1f} % ({budget})", flush=True)
+
+
 def _compare_events(options: argparse.Namespace, directory: str) -> None:
     events.run(directory)
 
@@ -132,6 +157,7 @@ def _compare_import(options: argparse.Namespace, directory: str) -> None:
 PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
     "browse": _compare_browsing,
     "requests": _compare_requests,
+    "counting": _compare_counting,
     "events": _compare_events,
     "storing": _compare_storing,
     "delivery": _compare_delivery,

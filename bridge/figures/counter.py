@@ -33,7 +33,7 @@ from bridge.figures.words import (
     WITH,
     Presence,
     list_present,
-    note_presence,
+    read_all,
 )
 from bridge.outbox.base import Figure, Outbox
 
@@ -108,11 +108,11 @@ class FigureCounter:
         if not self._day_begins <= now < self._day_ends:
             self._turn(now)
         # Plain tuples: a named one takes as long as all the rest.
-        name, user_data = event.event_name, event.user_data
-        value, currency = _read_value(event.custom_data)
+        name, user_data, custom_data = event.event_name, event.user_data, event.custom_data
+        value, currency = _read_value(custom_data) if "value" in custom_data else _NO_VALUE
         ip = user_data.client_ip_address
         has_ipv6 = ip is not None and ":" in ip
-        key = destination, name, has_copy, has_ipv6, note_presence(user_data), currency
+        key = destination, name, has_copy, has_ipv6, bytes(map(bool, read_all(user_data))), currency
         entry = self._stored.get(key)
         if entry is None:
             key = destination, self._limit(name), *key[2:]
@@ -253,9 +253,12 @@ def _limit(known: set[str], name: str, most: int) -> str:
     return name
 
 
+_NO_VALUE = 0, ""
+
+
 def _read_value(custom_data: dict[str, Any]) -> tuple[float, str]:
     """Return an event's value and its currency; 0 if it has none."""
-    value = custom_data.get("value")
+    value = custom_data["value"]
     if type(value) is not float and type(value) is not int:
         return 0, ""
     currency = custom_data.get("currency")

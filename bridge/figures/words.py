@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import compress
 from operator import attrgetter
 
-from bridge.events.event import UserData
-
 STORED = "stored"  # server copies stored for delivery
 DUPLICATE = "duplicate"  # tracked again, so not stored
 DELIVERED = "delivered"
@@ -51,14 +49,11 @@ DELAY_BUCKETS = (
 )  # fmt: skip
 
 
-_read_all = attrgetter(*(key for key in IDENTIFIERS if key != "ipv6"))
+# The values of Meta's keys in ``IDENTIFIERS``.
+read_all = attrgetter(*(key for key in IDENTIFIERS if key != "ipv6"))
 
-Presence = tuple[bool, ...]
-
-
-def note_presence(user_data: UserData) -> Presence:
-    """Return for each of Meta's keys in ``IDENTIFIERS`` whether it is there; cheap."""
-    return tuple(map(bool, _read_all(user_data)))
+# For each of Meta's keys in ``IDENTIFIERS`` 1 if it is there, else 0.
+Presence = bytes
 
 
 def list_present(presence: Presence, *, has_ipv6: bool) -> list[str]:

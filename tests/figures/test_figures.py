@@ -23,7 +23,7 @@ from bridge.events.event import DAY, Event, UserData
 from bridge.figures import counter as counting
 from bridge.figures.counter import MAX_NAMES, FigureCounter
 from bridge.figures.summary import Summary, summarize, summarize_days
-from bridge.figures.words import OTHER, list_present, note_presence
+from bridge.figures.words import OTHER, list_present, read_all
 from bridge.outbox import Figure, SQLiteOutbox
 from tests.factories import NAVIGATION, NOW, make_bridge, make_client, make_meta
 from tests.servers import Sandbox
@@ -231,7 +231,7 @@ async def test_ipv6_is_told_apart(outbox: SQLiteOutbox) -> None:
 
 def test_identifiers_that_are_there_are_listed() -> None:
     def find(**values: Any) -> list[str]:
-        return list_present(note_presence(UserData(**values)), has_ipv6=False)
+        return list_present(bytes(map(bool, read_all(UserData(**values)))), has_ipv6=False)
 
     assert find(client_ip_address="93.184.216.34", em=["a"]) == ["em", "client_ip_address"]
     assert find() == []
