@@ -120,7 +120,7 @@ def drop_dead(
     what = "all dead letters" if everything else f"the dead letters of {len(event_ids or ())} ids"
     what += f" of {destination}" if destination else ""
     if not yes:
-        typer.confirm(f"Delete {what} in {store!r}, for good?", abort=True)
+        typer.confirm(f"Delete {what} in {store}, for good?", abort=True)
     count = run_on(store, _drop(store, pages))
     say(f"{count:,} deleted")
     if not count:

@@ -97,7 +97,7 @@ def _find_problems(
 def _say_table(
     store: Outbox, counts: Mapping[str, Counts], circuits: Mapping[str, Circuit], now: float
 ) -> None:
-    say(f"{store!r}")
+    say(str(store))
     names = sorted({*counts, *circuits})
     if not names:
         say("empty: nothing waits, and nothing was delivered in the last 48 hours")
@@ -126,4 +126,4 @@ def _say_json(
         destinations[name] = {**msgspec.to_builtins(count), "oldest": oldest}
         if circuit := circuits.get(name):
             destinations[name]["circuit"] = msgspec.to_builtins(circuit)
-    say_json({"outbox": repr(store), "destinations": destinations, "problems": problems})
+    say_json({"outbox": str(store), "destinations": destinations, "problems": problems})

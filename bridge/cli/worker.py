@@ -26,18 +26,18 @@ def run_worker(
 ) -> None:
     """Deliver what waits, until Ctrl-C or SIGTERM; several may run at once."""
     bridge = load_bridge(app)
+    names = ", ".join(destination.name for destination in bridge.destinations)
     with log_to(open_console(stderr=True)):
-        asyncio.run(_work(bridge, deadline))
+        asyncio.run(_work(bridge, f"delivers from {bridge.outbox} to {names}", deadline))
 
 
-async def _work(bridge: Bridge, deadline: float) -> None:
+async def _work(bridge: Bridge, task: str, deadline: float) -> None:
     stopped = asyncio.Event()
     with on_stop(stopped.set):
         # Not bridge.start(), which does nothing if the app's sender is off.
         bridge._sender.start()
         bridge._figures.start()
-        names = ", ".join(destination.name for destination in bridge.destinations)
-        _announce(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")
+        _announce(f"{task}; stop with Ctrl-C or SIGTERM")
         await stopped.wait()
         await bridge._sender.stop(deadline)
         await bridge._figures.stop()

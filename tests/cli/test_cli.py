@@ -209,8 +209,18 @@ def test_reader_that_has_gone_is_no_mistake() -> None:
 def test_status_needs_an_outbox_and_makes_none(run: Run, folder: Path) -> None:
     said = run("status")
     assert said.code == 2
-    assert "no outbox at bridge.db" in said.err
+    assert f"SQLite, {folder / 'bridge.db'} does not exist" in said.err
     assert list(folder.iterdir()) == []
+
+
+def test_status_of_an_app_makes_no_outbox_either(
+    run: Run, settings: dict[str, str], folder: Path
+) -> None:
+    (folder / "fresh_shop.py").write_text("from bridge import Bridge\nbridge = Bridge.from_env()\n")
+    said = run("status", "--app", "fresh_shop:bridge")
+    assert said.code == 2
+    assert "does not exist" in said.err
+    assert not (folder / "bridge.db").exists()
 
 
 def test_status_is_calm_when_all_is_well(run: Run) -> None:

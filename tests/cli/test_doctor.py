@@ -50,12 +50,12 @@ def shop(folder: Path, settings: dict[str, str]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
-def test_set_up_that_works(run: Run, settings: dict[str, str]) -> None:
+def test_set_up_that_works(run: Run, settings: dict[str, str], folder: Path) -> None:
     said = run("doctor")
     assert said.code == 0
     lines = said.out.splitlines()
     assert f"✓ settings: {META}" in lines
-    assert any(line.startswith("✓ outbox: SQLiteOutbox('bridge.db') stores") for line in lines)
+    assert any(line.startswith(f"✓ outbox: SQLite, {folder}/bridge.db stores") for line in lines)
     assert any(line.startswith(f"✓ {META}: the token may read this dataset") for line in lines)
     assert any(line.startswith("✓ clock: ours and Meta's agree") for line in lines)
     assert "--url" in lines[-1]

@@ -43,6 +43,7 @@ from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 
 REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked file
 PATIENCE = 15.0  # seconds that everything else waits
+MEMORY = ":memory:"  # SQLite's word for no file
 
 Result = TypeVar("Result")
 Work = Callable[[OutboxFile], Result]
@@ -171,7 +172,7 @@ class SQLiteOutbox(Outbox):
         return read_circuits(await self._fetch(rows.CIRCUITS))
 
     async def find_weaknesses(self) -> list[Weakness]:
-        if self._path == ":memory:":
+        if self._path == MEMORY:
             text = "the outbox is in memory: the end of the process loses what waits"
             return [Weakness(text, "set BRIDGE_OUTBOX_URL=sqlite:///bridge.db", True)]
         try:
@@ -235,6 +236,14 @@ class SQLiteOutbox(Outbox):
             for job in jobs:
                 job.error = build_error(self._path, error)
                 job.settle()
+
+    def is_missing(self) -> bool:
+        """Return whether there is no file yet; blocks."""
+        return self._path != MEMORY and not os.path.exists(self._path)
+
+    def __str__(self) -> str:
+        """Return the engine and the absolute path; asks the process where it is."""
+        return f"SQLite, {MEMORY if self._path == MEMORY else os.path.abspath(self._path)}"
 
     def __repr__(self) -> str:
         return f"SQLiteOutbox({self._path!r})"
