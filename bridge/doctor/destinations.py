@@ -16,6 +16,12 @@ from bridge.doctor.finding import Finding, bad, good, note, warning
 from bridge.quality.question import explain_refusal
 
 SKEW = 5.0  # seconds that two clocks may differ, a slow answer included
+_HEADLINES = {  # by kind of refusal
+    "token": "the token is invalid",
+    "account": "no such pixel, or not for this token",
+    "permission": "the token may not read the pixel's quality",
+    "limit": "Meta's rate limit is reached",
+}
 FUTURE = 60.0  # seconds from which Meta may refuse an event as not yet happened
 
 
@@ -61,7 +67,8 @@ async def look_at_pixel(pixel: Meta) -> AsyncIterator[Finding]:
     refusal = pixel.read_refusal(status, content)
     if refusal is not None:
         found = explain_refusal(refusal)
-        yield bad(pixel.name, f"the token may not read its quality: {found.reason}", found.remedy)
+        headline = _HEADLINES.get(found.kind, "Meta does not answer our question")
+        yield bad(pixel.name, f"{headline}: {found.reason}", found.remedy)
     elif status != 200:
         yield bad(pixel.name, f"HTTP {status} from something that is not Meta")
     else:

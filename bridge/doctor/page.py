@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -12,12 +14,18 @@ import msgspec
 from bridge.browser.script import Script
 from bridge.doctor.finding import Finding, bad, good, note, warning
 from bridge.doctor.markup import Markup
-from bridge.doctor.policy import find_missing, parse_policies
+from bridge.doctor.policy import (
+    distrusts_tag,
+    find_missing,
+    find_missing_types,
+    parse_policies,
+)
 from bridge.visitor.cookies import SESSION_COOKIE, find_cookie_domain
 from bridge.visitor.identity import Identity, SessionSigner
 
 TAG = "{{ bridge.script_tag() }}"
 DOCS = 'README, "The script tag"'
+_HASHES = ("sha512", "sha384", "sha256")  # of an ``integrity``; browsers check the strongest
 _YEAR = re.compile(r"max-age=(\d{1,10})")
 
 
@@ -56,16 +64,27 @@ def find_script(page: Answer, markup: Markup) -> str:
     return urljoin(page.url, markup.script) if markup.script else ""
 
 
-def look_at_tag(page: Answer, markup: Markup) -> Iterator[Finding]:
-    """Yield whether the page has our tag, and where."""
+def look_at_tag(
+    page: Answer, markup: Markup, prefix: str, pixel_ids: Collection[str]
+) -> Iterator[Finding]:
+    """Yield whether the page has our tag, and where, and pixels besides ``pixel_ids``."""
     if page.status != 200:
         yield warning("page", f"{page.url} answers {page.status}", "give --url of a page it serves")
-    if not markup.script:
-        yield bad(
-            "script tag",
-            f"{page.url} has none: its visitors have no browser copies",
-            f"put {TAG} into the <head> of your base template, ahead of any pixel",
+    others = [each for each in markup.pixel_ids if each not in pixel_ids]
+    if others:
+        yield note(
+            "pixel",
+            f"the page itself initialises {', '.join(others)}, which is not in these settings",
+            "check BRIDGE_PIXEL_ID, unless the page is meant to have another pixel as well",
         )
+    if not markup.script:
+        text = (
+            f"{page.url} has {markup.stray}, but the path is {prefix}/bridge.js"
+            if markup.stray
+            else f"{page.url} has none, so its visitors send no browser copies"
+        )
+        fix = f"put {TAG} into the <head> of your base template, ahead of any pixel"
+        yield bad("script tag", text, fix)
         return
     yield good("script tag", markup.script)
     if markup.pixel_first:
@@ -73,18 +92,24 @@ def look_at_tag(page: Answer, markup: Markup) -> Iterator[Finding]:
         yield warning("script tag", text, f"move {TAG} ahead of Meta's snippet")
 
 
-def look_at_script(answer: Answer, script: Script) -> Iterator[Finding]:
-    """Yield whether our script is served as it should be."""
-    media_type = answer.headers.get("content-type", "none").partition(";")[0].strip()
+def look_at_script(
+    answer: Answer, script: Script, markup: Markup, page_url: str
+) -> Iterator[Finding]:
+    """Yield whether our script is served as it should be, and runs from the page's tag."""
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
     if answer.status != 200 or media_type not in ("text/javascript", "application/javascript"):
+        what = f"as {media_type or 'no type'}, not JavaScript" if answer.status == 200 else ""
         yield bad(
             "script",
-            f"{answer.url} answers {answer.status} with {media_type}",
+            f"{answer.url} answers {answer.status} {what}".rstrip(),
             "add BridgeMiddleware outside of all others, and let your proxy pass the path below"
             " the prefix to the app",
         )
         return
-    if answer.content != script.content:
+    blocked = _explain_integrity(answer, script, markup, page_url)
+    if blocked is not None:
+        yield blocked
+    elif answer.content != script.content:
         yield warning(
             "script",
             "it is not the one that these settings make: another release, pixel, prefix or catalog",
@@ -101,6 +126,49 @@ def look_at_script(answer: Answer, script: Script) -> Iterator[Finding]:
         )
 
 
+def _explain_integrity(
+    answer: Answer, script: Script, markup: Markup, page_url: str
+) -> Finding | None:
+    """Return why the browser blocks the script for the tag's ``integrity``, if it does.
+
+    Source: W3C, "Subresource Integrity", 3.3 verification algorithms.
+    """
+    hashes = _read_hashes(markup.integrity)
+    if not hashes:
+        return None
+    algorithm = next(each for each in _HASHES if each in hashes)
+    digest = hashlib.new(algorithm, answer.content).digest()
+    if base64.b64encode(digest).decode() not in hashes[algorithm]:
+        return bad(
+            "script",
+            "browsers block it: what is served does not match the integrity in the tag",
+            f"write the tag with {TAG}, and empty caches of pages from before a release"
+            if answer.content == script.content
+            else "let the proxy or CDN pass the script as it is; if it has to rewrite JavaScript,"
+            " use bridge.script_tag(integrity=False)",
+        )
+    is_foreign = urlsplit(answer.url).netloc.lower() != urlsplit(page_url).netloc.lower()
+    if is_foreign and not (markup.has_cors and "access-control-allow-origin" in answer.headers):
+        return bad(
+            "script",
+            "browsers block it: across origins, integrity needs crossorigin in the tag and"
+            " Access-Control-Allow-Origin in the answer",
+            "write the tag with bridge.script_tag(origin=...), and let the proxy pass that header",
+        )
+    return None
+
+
+def _read_hashes(integrity: str) -> dict[str, set[str]]:
+    """Return by algorithm the hashes in ``integrity``; a browser ignores all others."""
+    found: dict[str, set[str]] = {}
+    for each in integrity.split():
+        algorithm, _, value = each.partition("?")[0].partition("-")
+        if algorithm.lower() in _HASHES:
+            standard = value.replace("-", "+").replace("_", "/")
+            found.setdefault(algorithm.lower(), set()).add(standard)
+    return found
+
+
 def look_at_policy(
     page: Answer, markup: Markup, needed: Mapping[str, Sequence[str]]
 ) -> Iterator[Finding]:
@@ -110,13 +178,30 @@ def look_at_policy(
         yield good("policy", "the page has no Content-Security-Policy")
         return
     missing = find_missing(policies, needed, page.url, nonce=markup.nonce)
-    if not missing:
+    is_distrusted = bool(markup.script) and distrusts_tag(policies, markup.nonce)
+    types = find_missing_types(policies)
+    if not missing and not is_distrusted and not types:
         yield good("policy", "it allows the script, the pixel and their requests")
+    if is_distrusted:
+        whose = "the tag has none" if markup.nonce is None else "the tag has another one"
+        yield bad(
+            "policy",
+            "with 'strict-dynamic' in script-src the script runs only by the policy's nonce, and"
+            f" {whose}",
+            "write the tag as bridge.script_tag(nonce=nonce), with the nonce of this answer's"
+            " policy; hosts in script-src change nothing",
+        )
     for directive, sources in missing.items():
         yield bad(
             "policy",
             f"{directive} does not allow {' '.join(sources)}",
             f"add to {directive}: {' '.join(sources)} (bridge.csp_directives() has all)",
+        )
+    if types:
+        yield bad(
+            "policy",
+            f"trusted-types does not allow {' '.join(types)}",
+            f"add to trusted-types: {' '.join(types)}",
         )
 
 
@@ -238,7 +323,8 @@ def look_at_address(
     elif not reaches_out:
         yield note(
             "client address",
-            "asked from the same network, so that it cannot be told whether visitors' are seen",
+            "cannot tell from this network whether the app sees visitors' addresses: your own is"
+            " this machine's or a private one, which is never sent; visitors' are",
             "run doctor --url from another network" if not trusts_proxies else "",
         )
     else:

@@ -84,7 +84,7 @@ async def _look(bridge: Bridge, url: str, client: httpx.AsyncClient) -> AsyncIte
     home = _read_origin(script)
     needed = bridge.csp_directives(origin=None if home == _read_origin(page.url) else home)
     findings = [
-        *look_at_tag(page, markup),
+        *look_at_tag(page, markup, prefix, bridge._pixel_ids),
         *look_at_policy(page, markup, needed),
         *look_at_cookies(page, is_granted=bridge._visits.is_granted),
         *look_at_caching(page, again),
@@ -103,7 +103,8 @@ async def _look(bridge: Bridge, url: str, client: httpx.AsyncClient) -> AsyncIte
         forged = f"for={FORGED}" if header == "forwarded" else FORGED
         for finding in look_at_forgery(await _get(client, url, {header: forged}), signer, FORGED):
             yield finding
-    for finding in look_at_script(await _get(client, script), bridge._script):
+    answer = await _get(client, script)
+    for finding in look_at_script(answer, bridge._script, markup, page.url):
         yield finding
     health = await _get(client, str(origin.join(f"{prefix}/health")))
     for finding in look_at_health(health):

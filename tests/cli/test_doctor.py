@@ -84,6 +84,7 @@ def test_shop_that_does_not_run(run: Run, settings: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
+        ({"code": 190}, "the token is invalid: "),
         ({"code": 190}, "make a new access token"),
         ({"code": 200}, "Use events dataset"),
         ({"status": 502, "body": "<html>"}, "not Meta"),
@@ -99,6 +100,15 @@ def test_token_without_rights(
     assert said.code == 1
     assert words in said.out
     assert TOKEN not in said.out
+
+
+def test_pixel_that_is_not_the_tokens(
+    run: Run, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_PIXEL_ID", "77")
+    said = run("doctor")
+    assert said.code == 1
+    assert "✗ meta:77: no such pixel, or not for this token: " in said.out
 
 
 def test_settings_that_are_missing(run: Run) -> None:
