@@ -59,16 +59,16 @@ def find_outbox(app: str | None, url: str | None) -> Outbox:
     else:
         url = url or os.environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
         store = open_outbox(url)
-    if is_missing(store):
+    if isinstance(store, SQLiteOutbox) and store.is_missing():
         raise ConfigError(
             f"{store} does not exist: nothing was stored yet, or it is elsewhere; give --outbox"
         )
     return store
 
 
-def is_missing(store: Outbox) -> bool:
-    """Return whether ``store`` is a file that does not exist, and that its first use would create."""
-    return isinstance(store, SQLiteOutbox) and store.is_missing()
+def would_create(store: Outbox) -> bool:
+    """Return whether ``store`` is a file that its first use would create."""
+    return isinstance(store, SQLiteOutbox) and store.is_missing() and store.has_folder()
 
 
 def run_on(store: Outbox, work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -72,7 +72,10 @@ async def look_at_pixel(pixel: Meta) -> AsyncIterator[Finding]:
     elif status != 200:
         yield bad(pixel.name, f"HTTP {status} from something that is not Meta")
     else:
-        text = "the token may read this dataset; check --test-event-code shows that it may send"
+        text = (
+            "the token may read this dataset; pixel-bridge check --test-event-code shows whether it"
+            " may send"
+        )
         yield good(pixel.name, text)
     for finding in compare_clocks("Meta's", headers, time.time()):
         yield finding

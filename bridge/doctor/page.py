@@ -112,7 +112,8 @@ def look_at_script(
     elif answer.content != script.content:
         yield warning(
             "script",
-            "it is not the one that these settings make: another release, pixel, prefix or catalog",
+            "it is not the one that these settings make: another release, pixel, prefix or catalog, or a"
+            " proxy that rewrites it",
             "restart the app, empty the CDN's cache, or give --app of the app that runs there",
         )
     else:
@@ -230,12 +231,12 @@ def look_at_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
         problems = True
         yield bad(
             "cookies",
-            "they are not Secure on https: the app believes that it is asked over http",
+            "they are not Secure on https: the app thinks that requests come over http",
             "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address, and let the"
             " proxy send X-Forwarded-Proto",
         )
     if not page.is_https and not _is_local(page.host):
-        yield warning("cookies", f"{page.url} is not https: anybody between may read them",
+        yield warning("cookies", f"{page.url} is not https: anybody on the way can read them",
                       "redirect http to https")  # fmt: skip
     domain = attributes.get("domain", "").lstrip(".").lower()
     wanted = find_cookie_domain(page.host).domain
@@ -251,7 +252,7 @@ def look_at_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
         problems = True
         yield warning(
             "cookies",
-            f"they hold for {domain or page.host} alone, not for all of {wanted}",
+            f"they are valid for {domain or page.host} only, not for all of {wanted}",
             "let your proxy pass the Host header, or leave cookie_domain out",
         )
     if not problems:
@@ -264,8 +265,10 @@ def _explain_no_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
     if not is_granted:
         yield note("cookies", "none before the visitor agrees: consent is not granted by default")
     elif "public" in caching or "s-maxage" in caching:
-        text = f"none on this page: caches may keep it (Cache-Control: {caching}); the script asks"
-        yield note("cookies", text, "choose a page that is not cached with --url, to look further")
+        text = (
+            f"none here, since caches may keep it (Cache-Control: {caching}); the script gets them"
+        )
+        yield note("cookies", text, "give --url of a page that is not cached, to see more")
     else:
         yield bad(
             "cookies",
@@ -284,7 +287,7 @@ def look_at_caching(first: Answer, second: Answer) -> Iterator[Finding]:
     if cookies[0] == cookies[1]:
         yield bad(
             "caching",
-            "two new visitors got one session: a cache keeps pages with their cookies, and all"
+            "two new visitors got the same session: a cache keeps pages with their cookies, so all"
             " visitors become one",
             "let the CDN bypass answers with Set-Cookie, or Cache-Control: private",
         )
@@ -330,7 +333,7 @@ def look_at_address(
     else:
         yield bad(
             "client address",
-            "the app sees a proxy's instead of ours: events carry no client_ip_address",
+            "the app sees a proxy's address instead of ours, so events carry no client_ip_address",
             "check trusted_proxies and client_ip_header"
             if trusts_proxies
             else "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address or network",
@@ -343,7 +346,7 @@ def look_at_forgery(page: Answer, signer: SessionSigner, forged: str) -> Iterato
     if identity is not None and identity.client_ip == forged:
         yield bad(
             "client address",
-            "it believes what a browser writes into the header: anybody can choose an address",
+            "the app trusts the header as a browser sent it: anybody can choose an address",
             "narrow trusted_proxies to your own proxies, and let the outer one replace the header",
         )
 
@@ -356,14 +359,14 @@ def look_at_health(answer: Answer) -> Iterator[Finding]:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         status = None
     if answer.status in (401, 403, 404) and status is None:
-        text = f"{answer.url} answers {answer.status}: not for everybody, or no middleware there"
+        text = f"{answer.url} answers {answer.status}: it is not public, or BridgeMiddleware is missing"
         yield note("health", text)
     elif status == "ok":
         yield good("health", "the running app says ok")
     else:
         yield bad(
             "health",
-            f"the running app says {status or f'nothing readable, {answer.status}'}",
+            f"the running app says {status}" if status else f"unreadable answer, {answer.status}",
             "pixel-bridge status shows which destination, and why",
         )
 

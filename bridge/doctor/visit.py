@@ -70,8 +70,12 @@ async def look_at_site(
             async for finding in _look(bridge, url, client):
                 yield finding
         except _FAILURES as error:
-            text = f"{url} cannot be asked: {type(error).__name__}: {error}".rstrip(": ")
-            yield bad("site", text, "does it run, at this address, with a certificate of its name?")
+            text = f"{url} could not be fetched: {type(error).__name__}: {error}".rstrip(": ")
+            yield bad(
+                "site",
+                text,
+                "is it running at this address, with a valid certificate for this name?",
+            )
 
 
 async def _look(bridge: Bridge, url: str, client: httpx.AsyncClient) -> AsyncIterator[Finding]:

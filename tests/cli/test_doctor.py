@@ -78,7 +78,7 @@ def test_shop_that_does_not_run(run: Run, settings: dict[str, str]) -> None:
     said = run("doctor", "--url", f"http://127.0.0.1:{find_free_port()}/")
     assert said.code == 1
     assert "✗ site: " in said.out
-    assert "does it run" in said.out
+    assert "is it running" in said.out
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,10 @@ class SQLiteOutbox(Outbox):
         """Return whether there is no file yet; blocks."""
         return self._path != MEMORY and not os.path.exists(self._path)
 
+    def has_folder(self) -> bool:
+        """Return whether the folder of the file exists; blocks."""
+        return os.path.isdir(os.path.dirname(os.path.abspath(self._path)))
+
     def __str__(self) -> str:
         """Return the engine and the absolute path; asks the process where it is."""
         return f"SQLite, {MEMORY if self._path == MEMORY else os.path.abspath(self._path)}"
