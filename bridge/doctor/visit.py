@@ -25,9 +25,9 @@ from bridge.doctor.page import (
     look_at_forgery,
     look_at_health,
     look_at_policy,
-    look_at_script,
     look_at_tag,
 )
+from bridge.doctor.script import look_at_script
 from bridge.errors import ConfigError
 
 MAX_BYTES = 4 * 1024 * 1024  # of one answer

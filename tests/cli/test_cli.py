@@ -248,7 +248,7 @@ def test_status_exits_with_1_when_somebody_should_look(run: Run) -> None:
     said = run("status")
     assert said.code == 1
     assert f"! {META}: 1 dead" in said.out
-    assert "the oldest has waited for 2 h" in said.out
+    assert "the oldest event has waited for 2 h" in said.out
     assert "has refused us for" in said.out
     assert "190" in said.out
     assert "\x1b" not in said.out
@@ -275,7 +275,9 @@ def test_status_tells_what_waits_for_no_destination(
     said = run("status")
     assert said.code == 1
     [problem] = [line for line in said.out.splitlines() if line.startswith("!")]
-    assert problem.startswith("! meta:99: 1 wait, and no destination of this name is configured")
+    assert problem.startswith(
+        "! meta:99: 1 event waits, and no destination of this name is configured"
+    )
     assert run("status", "--outbox", "sqlite:///bridge.db").code == 0
 
 
@@ -322,7 +324,7 @@ def test_dead_letter_that_is_too_old_is_left(run: Run) -> None:
     bury("2")
     said = run("dead", "retry", "--all")
     assert "1 due again" in said.out
-    assert "1 stay dead, too old" in said.out
+    assert "1 event stays dead, too old" in said.out
     assert count() == {"waiting": 1, "dead": 1}
 
 
