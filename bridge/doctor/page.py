@@ -94,12 +94,12 @@ def look_at_policy(
         yield good("policy", "the page has no Content-Security-Policy")
         return
     missing = find_missing(policies, needed, page.url, nonce=markup.nonce)
-    is_distrusted = bool(markup.script) and distrusts_tag(policies, markup.nonce)
+    is_distrusted = distrusts_tag(policies, markup.nonce, markup.integrity)
     types = find_missing_types(policies)
     if not missing and not is_distrusted and not types:
         yield good("policy", "it allows the script, the pixel and their requests")
     if is_distrusted:
-        whose = "the tag has none" if markup.nonce is None else "the tag has another one"
+        whose = "our tag does not have it" if markup.nonce is None else "our tag has another one"
         yield bad(
             "policy",
             "with 'strict-dynamic' in script-src the script runs only by the policy's nonce, and"

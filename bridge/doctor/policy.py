@@ -64,14 +64,17 @@ def find_missing(
     return {name: list(dict.fromkeys(sources)) for name, sources in missing.items()}
 
 
-def distrusts_tag(policies: Iterable[Policy], nonce: str | None) -> bool:
-    """Return whether a policy with ``'strict-dynamic'``, which ignores hosts, lets our tag not run.
+def distrusts_tag(policies: Iterable[Policy], nonce: str | None, integrity: str = "") -> bool:
+    """Return whether a policy with ``'strict-dynamic'``, which ignores hosts, blocks our tag.
 
-    Scripts that a trusted one loads run, too.
+    It runs by its nonce, or if the policy lists each hash of its ``integrity``.
     """
+    hashes = [f"'{each}'" for each in integrity.split()]
     for policy in policies:
         given = _find_sources(policy, "script-src")
-        if given is not None and is_dynamic(given) and not _has_nonce(given, nonce):
+        if given is None or not is_dynamic(given) or _has_nonce(given, nonce):
+            continue
+        if not hashes or not set(hashes) <= set(given):
             return True
     return False
 

@@ -247,7 +247,7 @@ def test_status_exits_with_1_when_somebody_should_look(run: Run) -> None:
     fill(lambda outbox: outbox.save_circuit(refused))
     said = run("status")
     assert said.code == 1
-    assert f"! {META}: 1 dead" in said.out
+    assert f"! {META}: 1 event is a dead letter" in said.out
     assert "the oldest event has waited for 2 h" in said.out
     assert "has refused us for" in said.out
     assert "190" in said.out
@@ -470,7 +470,7 @@ def test_worker_delivers_until_it_is_told_to_stop(
         out, err = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0
         assert out.startswith("stopped;")
-        assert "1 wait" in out
+        assert "1 event waits" in out
         assert err == ""
     actions = asyncio.run(Sandbox(settings["BRIDGE_GRAPH_URL"]).actions())
     assert sorted(len(action["server"]) for action in actions) == [1] * 20
@@ -518,7 +518,7 @@ def test_worker_ends_at_its_deadline(
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
-    assert "1 wait" in out
+    assert "1 event waits" in out
 
 
 @pytest.fixture

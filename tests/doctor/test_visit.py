@@ -232,7 +232,19 @@ async def test_policy_by_which_only_a_nonce_runs(app: App, nonce: str | None) ->
         assert "policy" not in found
     else:
         assert "bridge.script_tag(nonce=nonce)" in found["policy"]
-        assert ("the tag has none" in found["policy"]) == (nonce is None)
+        assert ("our tag does not have it" in found["policy"]) == (nonce is None)
+
+
+async def test_page_without_a_tag_is_not_praised_for_such_a_policy(app: App) -> None:
+    app.html = "<html></html>"
+    app.headers = {"content-security-policy": "script-src 'nonce-bm9uY2U' 'strict-dynamic'"}
+    assert "bridge.script_tag(nonce=nonce)" in wrong(await app.examine())["policy"]
+
+
+async def test_hash_of_the_tag_is_as_good_as_a_nonce(app: App) -> None:
+    [integrity] = re.findall(r'integrity="([^"]*)"', app.bridge.script_tag())
+    app.headers = {"content-security-policy": f"script-src '{integrity}' 'strict-dynamic'"}
+    assert "policy" not in wrong(await app.examine())
 
 
 async def test_policy_that_names_trusted_types(app: App) -> None:
