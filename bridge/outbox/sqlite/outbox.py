@@ -246,8 +246,9 @@ class SQLiteOutbox(Outbox):
         return os.path.isdir(os.path.dirname(os.path.abspath(self._path)))
 
     def __str__(self) -> str:
-        """Return the engine and the absolute path; asks the process where it is."""
-        return f"SQLite, {MEMORY if self._path == MEMORY else os.path.abspath(self._path)}"
+        """Return the engine and the absolute path; blocks if it was given a relative one."""
+        is_whole = self._path == MEMORY or os.path.isabs(self._path)
+        return f"SQLite, {self._path if is_whole else os.path.abspath(self._path)}"
 
     def __repr__(self) -> str:
         return f"SQLiteOutbox({self._path!r})"
