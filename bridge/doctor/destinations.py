@@ -47,7 +47,7 @@ async def try_destination(destination: Destination, code: str | None) -> Finding
         case Rejected() if check.allows_rejected:
             return good(name, check.passed)
         case Retry(reason=reason):
-            return bad(name, f"no usable answer: {reason}; try again, or look at the network")
+            return bad(name, f"no usable answer: {reason}; try again, or check the network")
         case Rejected(reason=reason):
             return bad(name, f"refused the test: {reason}")
         case Paused(reason=reason, advice=advice):
@@ -62,7 +62,7 @@ async def look_at_pixel(pixel: Meta) -> AsyncIterator[Finding]:
             status, headers, content = await fetch(client, request)
     except FAILURES as error:
         text = f"no answer: {type(error).__name__}: {error}".rstrip(": ")
-        yield bad(pixel.name, text, "look at the network, and at BRIDGE_GRAPH_URL")
+        yield bad(pixel.name, text, "check the network and BRIDGE_GRAPH_URL")
         return
     refusal = pixel.read_refusal(status, content)
     if refusal is not None:

@@ -686,7 +686,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
-    assert "interrupted after line 3,000; the same command goes on" in out
+    assert "interrupted after line 3,000; run the same command to continue" in out
     asyncio.run(sandbox._call("DELETE", "/api/faults"))
     again = start("import", str(path))
     processes.append(again)
@@ -925,7 +925,7 @@ def test_explain_takes_the_settings_where_there_are_some(
     monkeypatch.delenv("BRIDGE_SECRET_KEY")
     said = run("explain", "--event", "PageView", "--json")
     assert said.code == 0
-    assert "explains without your settings: BRIDGE_SECRET_KEY" in said.err
+    assert "shown without your settings: BRIDGE_SECRET_KEY" in said.err
     assert "switched_off" not in said.out
 
 

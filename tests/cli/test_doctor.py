@@ -88,7 +88,7 @@ def test_shop_that_does_not_run(run: Run, settings: dict[str, str]) -> None:
         ({"code": 190}, "make a new access token"),
         ({"code": 200}, "Use events dataset"),
         ({"status": 502, "body": "<html>"}, "not Meta"),
-        ({"drop": True}, "look at the network"),
+        ({"drop": True}, "check the network"),
     ],
     ids=str,
 )

@@ -116,7 +116,7 @@ def test_crossed_threshold_is_the_exit_code(
         ({"truncate": 30}, 0, "not all of Meta's JSON"),
         ({"unknown": ["acr"]}, 0, "only the plain figures"),
         ({"code": 4}, 0, "ask again in an hour"),
-        ({"drop": True}, 0, "look at the network"),
+        ({"drop": True}, 0, "check the network"),
     ],
     ids=str,
 )
