@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from bridge.delivery.metrics import INSTRUMENTS, Instrument
+from tests.cli.commands import SETTINGS
 from tests.servers import ROOT
 
 PAGE = (ROOT / "docs/monitoring.md").read_text()
@@ -74,20 +76,29 @@ def test_set_up_of_the_page_runs() -> None:
     [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     program = f"""
 import sys, types
+from starlette.applications import Starlette
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 exporter, client = types.ModuleType("exporter"), types.ModuleType("client")
 exporter.PrometheusMetricReader = InMemoryMetricReader
-client.make_asgi_app = lambda: None
+client.make_asgi_app = Starlette
 sys.modules["opentelemetry.exporter.prometheus"] = exporter
 sys.modules["prometheus_client"] = client
+app = Starlette()
 {code}
+assert [route.path for route in app.routes] == ["/metrics"]
+assert bridge._visits._is_excluded("/metrics")
 from bridge.delivery.metrics import Metrics
 found = Metrics(["meta:1"])
 found.publish()
 print(found.is_published)
 """
     command = [sys.executable, "-c", program]
-    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    environ = {**os.environ, **SETTINGS}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environ, check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout
     assert printed.split() == ["True"]
 
 

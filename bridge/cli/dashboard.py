@@ -33,7 +33,7 @@ def run_dashboard(
     destinations = _find_destinations(app, outbox)
     listener = listen(HOST, port)
     print(
-        f"Dashboard of {store!r}: http://{HOST}:{listener.getsockname()[1]}  (stop with Ctrl-C)",
+        f"Dashboard of {store}: http://{HOST}:{listener.getsockname()[1]}  (stop with Ctrl-C)",
         flush=True,
     )
     config = uvicorn.Config(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli.origin import App, OutboxURL, find_outbox, run_on
-from bridge.cli.screen import say, say_json, say_table, write_age, write_time
+from bridge.cli.screen import say, say_json, say_table, write_age, write_events, write_time
 from bridge.errors import ConfigError
 from bridge.outbox import DeadLetter, Outbox
 
@@ -100,7 +100,8 @@ def retry_dead(
     count, late = run_on(store, _revive(store, pages))
     say(f"{count:,} due again")
     if late:
-        say(f"{late:,} stay dead, too old for their destination: pixel-bridge dead drop")
+        stay = write_events(late, "stays dead", "stay dead")
+        say(f"{stay}, too old for the destination; delete with pixel-bridge dead drop")
     if not count:
         raise typer.Exit(NOTHING_FOUND)
 
@@ -120,7 +121,7 @@ def drop_dead(
     what = "all dead letters" if everything else f"the dead letters of {len(event_ids or ())} ids"
     what += f" of {destination}" if destination else ""
     if not yes:
-        typer.confirm(f"Delete {what} in {store!r}, for good?", abort=True)
+        typer.confirm(f"Delete {what} in {store}, for good?", abort=True)
     count = run_on(store, _drop(store, pages))
     say(f"{count:,} deleted")
     if not count:

@@ -24,7 +24,7 @@ def run_doctor(
     app: App = None,
     url: Annotated[
         str | None,
-        typer.Option("--url", metavar="URL", help="A page of the running app, to be asked too."),
+        typer.Option("--url", metavar="URL", help="A page of the running app, to test it too."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
@@ -59,7 +59,7 @@ async def _look(bridge: Bridge, url: str | None, report: Report) -> None:
     finally:
         await bridge.outbox.close()
     if not bridge._run_sender:
-        text = "off in these settings: something else must deliver"
+        text = "off in these settings, so another process must deliver"
         report.add([note("sender", text, "keep pixel-bridge worker running")])
     for destination in bridge.destinations:
         if isinstance(destination, Meta):
@@ -78,4 +78,4 @@ def _sum_up(report: Report, url: str | None) -> None:
     }
     say(f"{counts['bad']} to fix, {counts['warning']} to look at")
     if url is None:
-        say("with --url https://your.shop/ the running app is asked, too")
+        say("to test the running app too, add --url https://your.shop/")

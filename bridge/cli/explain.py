@@ -75,7 +75,7 @@ def _find_explain(app: str | None) -> Callable[[Any], Explanation]:
     except ConfigError as error:
         if app is not None:
             raise
-        say(f"explains without your settings: {error}", stderr=True)
+        say(f"shown without your settings: {error}", stderr=True)
         return explain
 
 

@@ -96,7 +96,7 @@ def _load_bridge(app: str | None, *, optional: bool) -> Bridge | None:
     except ConfigError as error:
         if not optional:
             raise
-        say(f"checks without your settings: {error}", stderr=True)
+        say(f"checked without your settings: {error}", stderr=True)
         return None
 
 
@@ -139,7 +139,7 @@ class _Run:
                 say(f"pixel-bridge: {error}", stderr=True)
                 self._say_tally()
                 if isinstance(error, OutboxError):
-                    say("stopped; the same command goes on from here", stderr=True)
+                    say("stopped; run the same command to continue", stderr=True)
                 return CANNOT_RUN
         self._say_tally()
         return self._conclude(died)
@@ -176,7 +176,7 @@ class _Run:
         if tally.rejected and self.rejects.path is not None:
             say(f"  each with its line: {self.rejects.path}")
         if self.source.has_grown:
-            say("  the file has grown meanwhile; what is new is not imported")
+            say("  the file has grown since; what is new was not imported")
         importer = self.importer
         if importer.left_out:
             counts = importer.left_out.most_common(SHOWN)
@@ -188,7 +188,7 @@ class _Run:
     def _conclude(self, died: int) -> int:
         if self.importer.is_stopped:
             line = self.importer.progress.line
-            advice = f"interrupted after line {line:,}; the same command goes on from there"
+            advice = f"interrupted after line {line:,}; run the same command to continue"
             if self.source.size is None:
                 advice = "interrupted; the same lines again, within 48 hours, send nothing twice"
             say(advice)

@@ -15,11 +15,10 @@ import typer
 
 from bridge.core import Bridge
 from bridge.errors import ConfigError
-from bridge.outbox import Outbox, open_outbox
+from bridge.outbox import Outbox, SQLiteOutbox, open_outbox
 
 DEFAULT_OUTBOX = "sqlite:///bridge.db"
 
-_FILE = "sqlite:///"
 _Result = TypeVar("_Result")
 
 App = Annotated[
@@ -56,14 +55,20 @@ def find_outbox(app: str | None, url: str | None) -> Outbox:
         ConfigError: There is none. A SQLite file that is missing is not created.
     """
     if url is None and app is not None:
-        return _import_bridge(app).outbox
-    url = url or os.environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
-    if url.startswith(_FILE) and not Path(url.removeprefix(_FILE)).exists():
-        path = url.removeprefix(_FILE)
+        store = _import_bridge(app).outbox
+    else:
+        url = url or os.environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
+        store = open_outbox(url)
+    if isinstance(store, SQLiteOutbox) and store.is_missing():
         raise ConfigError(
-            f"no outbox at {path}: nothing was stored yet, or it is elsewhere; give --outbox"
+            f"{store} does not exist: nothing was stored yet, or it is elsewhere; give --outbox"
         )
-    return open_outbox(url)
+    return store
+
+
+def would_create(store: Outbox) -> bool:
+    """Return whether ``store`` is a file that its first use would create."""
+    return isinstance(store, SQLiteOutbox) and store.is_missing() and store.has_folder()
 
 
 def run_on(store: Outbox, work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -10,24 +10,30 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from bridge.cli.origin import App, load_bridge
+from bridge.cli.origin import App, load_bridge, would_create
 from bridge.cli.screen import say, say_json, say_marked, say_table, write_age
 from bridge.core import Bridge
 from bridge.destinations import Meta
 from bridge.events.event import DAY
 from bridge.figures.summary import Summary, summarize
 from bridge.figures.words import IDENTIFIERS
-from bridge.outbox.base import FIGURE_DAYS
+from bridge.outbox.base import FIGURE_DAYS, Figure
 from bridge.quality.advice import Advice, advise
 from bridge.quality.answer import EventQuality
 from bridge.quality.comparison import Comparison, Row, compare
 from bridge.quality.question import Quality, Unanswered, ask_all
-from bridge.quality.thresholds import Thresholds, find_crossed, is_undecided
+from bridge.quality.thresholds import (
+    Thresholds,
+    find_crossed,
+    find_unjudged,
+    is_undecided,
+)
 
 PROBLEM = 1  # exit code when somebody should look
-CANNOT_TELL = 2  # exit code when Meta could not be asked what a threshold is about
+CANNOT_TELL = 2  # exit code when a threshold could not be checked
 WEEK = 7  # days; Meta's figures are of seven, too
 MAX_ADVICE = 12  # lines on the screen; JSON has all
+MAX_NAMES = 20  # event names in one line of text
 
 _LABELS = {"client_ip_address": "ip", "client_user_agent": "agent", "external_id": "ext. id"}
 _ALWAYS = ("em", "ph", "external_id", "fbc", "fbp", "client_ip_address", "client_user_agent")
@@ -58,14 +64,16 @@ def show_quality(
 ) -> None:
     """Show how well Meta can match, merge and count the events, and what would make it better.
 
-    Exits with 1 if a threshold was crossed or Meta refuses to answer, with 2 if Meta could not be
-    asked what a threshold is about.
+    Exits with 1 if a threshold was crossed or Meta refuses to answer, with 2 if one could not be
+    checked: Meta did not answer, or there are no figures to check it with.
     """
     thresholds = Thresholds(
         min_emq=min_emq, min_coverage=min_coverage, min_dedup=min_dedup, max_dead=max_dead
     )
     bridge = load_bridge(app)
-    comparisons = asyncio.run(_compare(bridge, days, event or ()))
+    only = event or ()
+    outbox, is_empty = str(bridge.outbox), would_create(bridge.outbox)
+    comparisons = asyncio.run(_compare(bridge, days, only, has_figures=not is_empty))
     problems = [
         *(problem for each in comparisons for problem in find_crossed(each, thresholds)),
         *(
@@ -75,22 +83,51 @@ def show_quality(
         ),
     ]
     advice = [line for each in comparisons for line in advise(each)]
+    unchecked = [
+        line for each in comparisons for line in _explain_unchecked(each, thresholds, only)
+    ]
     if as_json:
-        _say_json(days, comparisons, advice, problems)
+        _say_json(days, outbox, comparisons, advice, problems, unchecked)
     else:
-        _say_all(days, comparisons, advice, problems)
+        _say_all(days, outbox, comparisons, advice, problems)
+    for line in unchecked:
+        say(line, stderr=True)
     if problems:
         raise typer.Exit(PROBLEM)
-    if any(is_undecided(each, thresholds) for each in comparisons):
-        say("Meta could not be asked: whether a threshold was crossed is not known", stderr=True)
+    if unchecked:
         raise typer.Exit(CANNOT_TELL)
 
 
-async def _compare(bridge: Bridge, days: int, only: Sequence[str]) -> list[Comparison]:
+def _explain_unchecked(
+    comparison: Comparison, thresholds: Thresholds, only: Sequence[str]
+) -> list[str]:
+    """Return which thresholds could not be checked, and why."""
+    lines = []
+    if is_undecided(comparison, thresholds):
+        text = "Meta did not answer, so the thresholds could not be checked"
+        lines.append(f"{comparison.destination}: {text}")
+    unjudged = find_unjudged(comparison, thresholds, only)
+    return lines + [f"{each}; {_list_names(comparison)}" for each in unjudged]
+
+
+def _list_names(comparison: Comparison) -> str:
+    if not comparison.names:
+        return "there are no figures at all yet"
+    more = len(comparison.names) - MAX_NAMES
+    names = ", ".join(comparison.names[:MAX_NAMES])
+    return f"there are figures for {names}{f' and {more} more' if more > 0 else ''}"
+
+
+async def _compare(
+    bridge: Bridge, days: int, only: Sequence[str], *, has_figures: bool
+) -> list[Comparison]:
+    """Return both sides' figures; an outbox that does not exist has none, and is not created."""
     pixels = [each for each in bridge.destinations if isinstance(each, Meta)]
     today = int(time.time() // DAY)
+    figures: Sequence[Figure] = ()
     try:
-        figures = await bridge.outbox.figures(today - days + 1, today)
+        if has_figures:
+            figures = await bridge.outbox.figures(today - days + 1, today)
     finally:
         await bridge.outbox.close()
     answers = await ask_all(pixels)
@@ -106,17 +143,29 @@ def _is_refused(comparison: Comparison) -> bool:
 
 
 def _say_all(
-    days: int, comparisons: list[Comparison], advice: list[Advice], problems: list[str]
+    days: int,
+    outbox: str,
+    comparisons: list[Comparison],
+    advice: list[Advice],
+    problems: list[str],
 ) -> None:
     for comparison in comparisons:
-        say(f"{comparison.destination}, {'today' if days == 1 else f'the last {days} days'}")
+        ours = "today" if days == 1 else f"the last {days} days"
+        say(f"{comparison.destination}, {ours}")
         _say_answer(comparison.answer)
+        has_metas = isinstance(comparison.answer, Quality) and bool(comparison.answer.events)
+        if has_metas and days != WEEK:
+            say(f"Our figures are of {ours}, Meta's always of the last {WEEK} days")
+        if has_metas and not comparison.has_ours:
+            say(f"We have no figures of our own: is this the app's outbox? {outbox}")
         if comparison.rows:
             _say_events(comparison)
             _say_coverage(comparison.rows)
             _say_keys(comparison.rows)
+        elif comparison.names:
+            say(f"no figures for these events; {_list_names(comparison)}")
         else:
-            say("no figures: nothing was stored in these days, or the app has not run since")
+            say(f"no figures: nothing was stored in these days in {outbox}")
         say("")
     if advice:
         say("What to do, most useful first:")
@@ -131,11 +180,11 @@ def _say_all(
 def _say_answer(answer: Quality | Unanswered | None) -> None:
     match answer:
         case Unanswered():
-            say("Meta's figures are missing; why, stands below")
+            say("Meta's figures are missing; see below")
         case Quality(events=()):
-            say("Meta has no figures on it yet: they need some days of events")
+            say("Meta has no figures for this pixel yet; they take a few days of events")
         case Quality(is_plain=True):
-            say("Meta knows only the plain figures of this dataset: nothing of how copies merge")
+            say("Meta gives only the plain figures for this pixel, nothing on how copies merge")
         case _:
             pass
 
@@ -231,14 +280,21 @@ def _write_copies(row: Row) -> str:
 
 
 def _say_json(
-    days: int, comparisons: list[Comparison], advice: list[Advice], problems: list[str]
+    days: int,
+    outbox: str,
+    comparisons: list[Comparison],
+    advice: list[Advice],
+    problems: list[str],
+    unchecked: list[str],
 ) -> None:
     say_json(
         {
             "days": days,
+            "outbox": outbox,
             "destinations": {each.destination: _describe(each) for each in comparisons},
             "advice": msgspec.to_builtins(advice),
             "problems": problems,
+            "unchecked": unchecked,
         }
     )
 

@@ -104,6 +104,11 @@ def say_table(columns: Sequence[str], rows: Sequence[Sequence[str | int]]) -> No
     _print(table)
 
 
+def write_events(number: int, one: str, many: str) -> str:
+    """Return how many events do something, such as ``"1 event waits"`` or ``"2 events wait"``."""
+    return f"1 event {one}" if number == 1 else f"{number:,} events {many}"
+
+
 def write_age(seconds: float) -> str:
     """Return a duration in its largest unit, such as ``"4 min"``."""
     for size, unit in _UNITS:

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from bridge.cli.origin import App, OutboxURL, find_outbox, load_bridge, run_on
-from bridge.cli.screen import say, say_json, say_table, write_age, write_time
+from bridge.cli.screen import say, say_json, say_table, write_age, write_events, write_time
 from bridge.delivery.orphans import EXPLANATION, PROBE
 from bridge.errors import ConfigError
 from bridge.outbox import Circuit, Counts, Outbox
@@ -76,15 +76,16 @@ def _find_problems(
     problems = []
     for name, count in sorted(counts.items()):
         if count.dead:
-            problems.append(f"{name}: {count.dead:,} dead: pixel-bridge dead list")
+            dead = write_events(count.dead, "is a dead letter", "are dead letters")
+            problems.append(f"{name}: {dead}: pixel-bridge dead list says why")
         if count.waiting and name not in names:
             problems.append(
-                f"{name}: {count.waiting:,} wait, and {EXPLANATION}: was it removed or renamed?"
-                " they become dead letters when they are too old"
+                f"{name}: {write_events(count.waiting, 'waits', 'wait')}, and {EXPLANATION}: was"
+                " it removed or renamed? What waits there becomes dead letters when it is too old"
             )
         elif count.oldest is not None and now - count.oldest > max_age:
             age = write_age(now - count.oldest)
-            problems.append(f"{name}: the oldest has waited for {age}; does a sender run?")
+            problems.append(f"{name}: the oldest event has waited for {age}; is a sender running?")
     for name, circuit in sorted(circuits.items()):
         if circuit.state != "closed" and name in names:
             age, again = write_age(now - circuit.since), write_age(circuit.until - now)
@@ -97,7 +98,7 @@ def _find_problems(
 def _say_table(
     store: Outbox, counts: Mapping[str, Counts], circuits: Mapping[str, Circuit], now: float
 ) -> None:
-    say(f"{store!r}")
+    say(str(store))
     names = sorted({*counts, *circuits})
     if not names:
         say("empty: nothing waits, and nothing was delivered in the last 48 hours")
@@ -126,4 +127,4 @@ def _say_json(
         destinations[name] = {**msgspec.to_builtins(count), "oldest": oldest}
         if circuit := circuits.get(name):
             destinations[name]["circuit"] = msgspec.to_builtins(circuit)
-    say_json({"outbox": repr(store), "destinations": destinations, "problems": problems})
+    say_json({"outbox": str(store), "destinations": destinations, "problems": problems})

@@ -11,7 +11,7 @@ import typer
 
 from bridge.cli.origin import App, load_bridge
 from bridge.cli.process import on_stop
-from bridge.cli.screen import log_to, open_console, say
+from bridge.cli.screen import log_to, open_console, say, write_events
 from bridge.core import Bridge
 from bridge.errors import ConfigError, OutboxError
 
@@ -26,22 +26,22 @@ def run_worker(
 ) -> None:
     """Deliver what waits, until Ctrl-C or SIGTERM; several may run at once."""
     bridge = load_bridge(app)
+    names = ", ".join(destination.name for destination in bridge.destinations)
     with log_to(open_console(stderr=True)):
-        asyncio.run(_work(bridge, deadline))
+        asyncio.run(_work(bridge, f"delivers from {bridge.outbox} to {names}", deadline))
 
 
-async def _work(bridge: Bridge, deadline: float) -> None:
+async def _work(bridge: Bridge, task: str, deadline: float) -> None:
     stopped = asyncio.Event()
     with on_stop(stopped.set):
         # Not bridge.start(), which does nothing if the app's sender is off.
         bridge._sender.start()
         bridge._figures.start()
-        names = ", ".join(destination.name for destination in bridge.destinations)
-        _announce(f"delivers {bridge.outbox!r} to {names}; Ctrl-C or SIGTERM stops")
+        _announce(f"{task}; stop with Ctrl-C or SIGTERM")
         await stopped.wait()
         await bridge._sender.stop(deadline)
         await bridge._figures.stop()
-        _announce(f"stopped; {await _count_waiting(bridge)} wait")
+        _announce(f"stopped; {await _describe_waiting(bridge)}")
     await bridge.outbox.close()
 
 
@@ -51,9 +51,9 @@ def _announce(text: str) -> None:
         say(text)
 
 
-async def _count_waiting(bridge: Bridge) -> str:
+async def _describe_waiting(bridge: Bridge) -> str:
     try:
         counts = await bridge.outbox.count(time.time())
     except OutboxError as error:
-        return f"unknown how many ({error})"
-    return f"{sum(count.waiting for count in counts.values()):,}"
+        return f"how many events wait is not known: {error}"
+    return write_events(sum(count.waiting for count in counts.values()), "waits", "wait")

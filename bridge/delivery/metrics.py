@@ -7,6 +7,9 @@ What is counted by event name comes from the figures, which are added up here ev
 Names are chosen by apps and browsers, and each makes a series that is kept for ever: besides Meta's
 standard events 50 are told apart, and 50 reasons.
 
+Prometheus counts no series' first value as an increase. So each destination begins with zeros for
+Purchase, and each event name, when it is first seen, with zeros of what did not happen to it.
+
 Source: OpenTelemetry Python, "opentelemetry.metrics package", read 2026-11-24.
 """
 
@@ -41,6 +44,7 @@ try:
 except ImportError:
     is_installed = False
 
+FROM_ZERO = "Purchase"  # shown before the first one comes
 MAX_LABELS = 50  # values of one attribute that are told apart, besides standard events
 IGNORED = "ignored_requests."  # and the reason: a key of the bridge's counters
 
@@ -179,7 +183,9 @@ class Metrics:
     def __init__(self, destinations: Sequence[str], totals: Counter[str] | None = None) -> None:
         self.totals: Counter[str] = Counter() if totals is None else totals
         self.counters: dict[str, Counter[str]] = {name: Counter() for name in destinations}
-        self.named: dict[_Key, int] = {}
+        self.named: dict[_Key, int] = {
+            (name, FROM_ZERO, kind): 0 for name in destinations for kind in FIGURES
+        }
         self.is_published = False
         self.depths: list[tuple[str, float, Counts]] = []
         self.circuits: Mapping[str, Circuit] = {}
@@ -200,7 +206,11 @@ class Metrics:
             if instrument is WORDED[SKIPPED]:
                 kind = SKIPPED + self.reasons.limit(word)  # noqa: PLW2901
             if instrument is not None:
-                key = destination, self._names.limit(event_name), kind
+                name = self._names.limit(event_name)
+                if destination in self.counters:
+                    for each in FIGURES:
+                        named.setdefault((destination, name, each), 0)
+                key = destination, name, kind
                 named[key] = named.get(key, 0) + number
         self.named = named
 

@@ -16,6 +16,12 @@ from bridge.doctor.finding import Finding, bad, good, note, warning
 from bridge.quality.question import explain_refusal
 
 SKEW = 5.0  # seconds that two clocks may differ, a slow answer included
+_HEADLINES = {  # by kind of refusal
+    "token": "the token is invalid",
+    "account": "no such pixel, or not for this token",
+    "permission": "the token may not read the pixel's quality",
+    "limit": "Meta's rate limit is reached",
+}
 FUTURE = 60.0  # seconds from which Meta may refuse an event as not yet happened
 
 
@@ -41,7 +47,7 @@ async def try_destination(destination: Destination, code: str | None) -> Finding
         case Rejected() if check.allows_rejected:
             return good(name, check.passed)
         case Retry(reason=reason):
-            return bad(name, f"no usable answer: {reason}; try again, or look at the network")
+            return bad(name, f"no usable answer: {reason}; try again, or check the network")
         case Rejected(reason=reason):
             return bad(name, f"refused the test: {reason}")
         case Paused(reason=reason, advice=advice):
@@ -56,16 +62,20 @@ async def look_at_pixel(pixel: Meta) -> AsyncIterator[Finding]:
             status, headers, content = await fetch(client, request)
     except FAILURES as error:
         text = f"no answer: {type(error).__name__}: {error}".rstrip(": ")
-        yield bad(pixel.name, text, "look at the network, and at BRIDGE_GRAPH_URL")
+        yield bad(pixel.name, text, "check the network and BRIDGE_GRAPH_URL")
         return
     refusal = pixel.read_refusal(status, content)
     if refusal is not None:
         found = explain_refusal(refusal)
-        yield bad(pixel.name, f"the token may not read its quality: {found.reason}", found.remedy)
+        headline = _HEADLINES.get(found.kind, "Meta does not answer our question")
+        yield bad(pixel.name, f"{headline}: {found.reason}", found.remedy)
     elif status != 200:
         yield bad(pixel.name, f"HTTP {status} from something that is not Meta")
     else:
-        text = "the token may read this dataset; check --test-event-code shows that it may send"
+        text = (
+            "the token may read this dataset; pixel-bridge check --test-event-code shows whether it"
+            " may send"
+        )
         yield good(pixel.name, text)
     for finding in compare_clocks("Meta's", headers, time.time()):
         yield finding

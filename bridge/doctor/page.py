@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from bridge.browser.script import Script
 from bridge.doctor.finding import Finding, bad, good, note, warning
 from bridge.doctor.markup import Markup
-from bridge.doctor.policy import find_missing, parse_policies
+from bridge.doctor.policy import (
+    distrusts_tag,
+    find_missing,
+    find_missing_types,
+    parse_policies,
+)
 from bridge.visitor.cookies import SESSION_COOKIE, find_cookie_domain
 from bridge.visitor.identity import Identity, SessionSigner
 
 TAG = "{{ bridge.script_tag() }}"
-DOCS = 'README, "The script tag"'
-_YEAR = re.compile(r"max-age=(\d{1,10})")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,49 +57,32 @@ def find_script(page: Answer, markup: Markup) -> str:
     return urljoin(page.url, markup.script) if markup.script else ""
 
 
-def look_at_tag(page: Answer, markup: Markup) -> Iterator[Finding]:
-    """Yield whether the page has our tag, and where."""
+def look_at_tag(
+    page: Answer, markup: Markup, prefix: str, pixel_ids: Collection[str]
+) -> Iterator[Finding]:
+    """Yield whether the page has our tag, and where, and pixels besides ``pixel_ids``."""
     if page.status != 200:
         yield warning("page", f"{page.url} answers {page.status}", "give --url of a page it serves")
-    if not markup.script:
-        yield bad(
-            "script tag",
-            f"{page.url} has none: its visitors have no browser copies",
-            f"put {TAG} into the <head> of your base template, ahead of any pixel",
+    others = [each for each in markup.pixel_ids if each not in pixel_ids]
+    if others:
+        yield note(
+            "pixel",
+            f"the page itself initialises {', '.join(others)}, which is not in these settings",
+            "check BRIDGE_PIXEL_ID, unless the page is meant to have another pixel as well",
         )
+    if not markup.script:
+        text = (
+            f"{page.url} has {markup.stray}, but the path is {prefix}/bridge.js"
+            if markup.stray
+            else f"{page.url} has none, so its visitors send no browser copies"
+        )
+        fix = f"put {TAG} into the <head> of your base template, ahead of any pixel"
+        yield bad("script tag", text, fix)
         return
     yield good("script tag", markup.script)
     if markup.pixel_first:
         text = "the page's own pixel comes first: its PageView may go out without an event id"
         yield warning("script tag", text, f"move {TAG} ahead of Meta's snippet")
-
-
-def look_at_script(answer: Answer, script: Script) -> Iterator[Finding]:
-    """Yield whether our script is served as it should be."""
-    media_type = answer.headers.get("content-type", "none").partition(";")[0].strip()
-    if answer.status != 200 or media_type not in ("text/javascript", "application/javascript"):
-        yield bad(
-            "script",
-            f"{answer.url} answers {answer.status} with {media_type}",
-            "add BridgeMiddleware outside of all others, and let your proxy pass the path below"
-            " the prefix to the app",
-        )
-        return
-    if answer.content != script.content:
-        yield warning(
-            "script",
-            "it is not the one that these settings make: another release, pixel, prefix or catalog",
-            "restart the app, empty the CDN's cache, or give --app of the app that runs there",
-        )
-    else:
-        yield good("script", f"served, {len(answer.content):,} bytes")
-    age = _YEAR.search(answer.headers.get("cache-control", ""))
-    if age is None or "no-store" in answer.headers.get("cache-control", ""):
-        yield warning(
-            "script",
-            "browsers may not keep it: each page loads it again",
-            "let your proxy pass its Cache-Control, and remove headers that it adds there",
-        )
 
 
 def look_at_policy(
@@ -110,13 +94,30 @@ def look_at_policy(
         yield good("policy", "the page has no Content-Security-Policy")
         return
     missing = find_missing(policies, needed, page.url, nonce=markup.nonce)
-    if not missing:
+    is_distrusted = distrusts_tag(policies, markup.nonce, markup.integrity)
+    types = find_missing_types(policies)
+    if not missing and not is_distrusted and not types:
         yield good("policy", "it allows the script, the pixel and their requests")
+    if is_distrusted:
+        whose = "our tag does not have it" if markup.nonce is None else "our tag has another one"
+        yield bad(
+            "policy",
+            "with 'strict-dynamic' in script-src the script runs only by the policy's nonce, and"
+            f" {whose}",
+            "write the tag as bridge.script_tag(nonce=nonce), with the nonce of this answer's"
+            " policy; hosts in script-src change nothing",
+        )
     for directive, sources in missing.items():
         yield bad(
             "policy",
             f"{directive} does not allow {' '.join(sources)}",
             f"add to {directive}: {' '.join(sources)} (bridge.csp_directives() has all)",
+        )
+    if types:
+        yield bad(
+            "policy",
+            f"trusted-types does not allow {' '.join(types)}",
+            f"add to trusted-types: {' '.join(types)}",
         )
 
 
@@ -145,12 +146,12 @@ def look_at_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
         problems = True
         yield bad(
             "cookies",
-            "they are not Secure on https: the app believes that it is asked over http",
+            "they are not Secure on https: the app thinks that requests come over http",
             "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address, and let the"
             " proxy send X-Forwarded-Proto",
         )
     if not page.is_https and not _is_local(page.host):
-        yield warning("cookies", f"{page.url} is not https: anybody between may read them",
+        yield warning("cookies", f"{page.url} is not https: anybody on the way can read them",
                       "redirect http to https")  # fmt: skip
     domain = attributes.get("domain", "").lstrip(".").lower()
     wanted = find_cookie_domain(page.host).domain
@@ -166,7 +167,7 @@ def look_at_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
         problems = True
         yield warning(
             "cookies",
-            f"they hold for {domain or page.host} alone, not for all of {wanted}",
+            f"they are valid for {domain or page.host} only, not for all of {wanted}",
             "let your proxy pass the Host header, or leave cookie_domain out",
         )
     if not problems:
@@ -179,8 +180,10 @@ def _explain_no_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
     if not is_granted:
         yield note("cookies", "none before the visitor agrees: consent is not granted by default")
     elif "public" in caching or "s-maxage" in caching:
-        text = f"none on this page: caches may keep it (Cache-Control: {caching}); the script asks"
-        yield note("cookies", text, "choose a page that is not cached with --url, to look further")
+        text = (
+            f"none here, since caches may keep it (Cache-Control: {caching}); the script gets them"
+        )
+        yield note("cookies", text, "give --url of a page that is not cached, to see more")
     else:
         yield bad(
             "cookies",
@@ -199,7 +202,7 @@ def look_at_caching(first: Answer, second: Answer) -> Iterator[Finding]:
     if cookies[0] == cookies[1]:
         yield bad(
             "caching",
-            "two new visitors got one session: a cache keeps pages with their cookies, and all"
+            "two new visitors got the same session: a cache keeps pages with their cookies, so all"
             " visitors become one",
             "let the CDN bypass answers with Set-Cookie, or Cache-Control: private",
         )
@@ -238,13 +241,14 @@ def look_at_address(
     elif not reaches_out:
         yield note(
             "client address",
-            "asked from the same network, so that it cannot be told whether visitors' are seen",
+            "cannot tell from this network whether the app sees visitors' addresses: your own is"
+            " this machine's or a private one, which is never sent; visitors' are",
             "run doctor --url from another network" if not trusts_proxies else "",
         )
     else:
         yield bad(
             "client address",
-            "the app sees a proxy's instead of ours: events carry no client_ip_address",
+            "the app sees a proxy's address instead of ours, so events carry no client_ip_address",
             "check trusted_proxies and client_ip_header"
             if trusts_proxies
             else "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address or network",
@@ -257,7 +261,7 @@ def look_at_forgery(page: Answer, signer: SessionSigner, forged: str) -> Iterato
     if identity is not None and identity.client_ip == forged:
         yield bad(
             "client address",
-            "it believes what a browser writes into the header: anybody can choose an address",
+            "the app trusts the header as a browser sent it: anybody can choose an address",
             "narrow trusted_proxies to your own proxies, and let the outer one replace the header",
         )
 
@@ -270,14 +274,15 @@ def look_at_health(answer: Answer) -> Iterator[Finding]:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         status = None
     if answer.status in (401, 403, 404) and status is None:
-        text = f"{answer.url} answers {answer.status}: not for everybody, or no middleware there"
+        why = "it is not public, or BridgeMiddleware is missing"
+        text = f"{answer.url} answers {answer.status}: {why}"
         yield note("health", text)
     elif status == "ok":
         yield good("health", "the running app says ok")
     else:
         yield bad(
             "health",
-            f"the running app says {status or f'nothing readable, {answer.status}'}",
+            f"the running app says {status}" if status else f"unreadable, HTTP {answer.status}",
             "pixel-bridge status shows which destination, and why",
         )
 

@@ -1,6 +1,7 @@
 """A page's Content-Security-Policy: whether it lets our script, the pixel and their requests. Pure.
 
-Source: W3C, "Content Security Policy Level 3", 6.7.2 matching of URLs against sources.
+Source: W3C, "Content Security Policy Level 3", 6.7.2 matching of URLs against sources, 8.2 usage of
+"'strict-dynamic'"; W3C, "Trusted Types", 4.1 the ``trusted-types`` directive.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ Policy = dict[str, list[str]]
 
 _SCRIPT_FALLBACKS = ("script-src-elem", "script-src", "default-src")
 _FALLBACKS = {"script-src": _SCRIPT_FALLBACKS}
+TRUSTED_TYPES = ("bridge", "connect.facebook.net/fbevents")  # our script's, and Meta's library's
 
 
 def parse_policies(texts: Iterable[str]) -> list[Policy]:
@@ -49,13 +51,50 @@ def find_missing(
     for policy in policies:
         for directive, sources in needed.items():
             given = _find_sources(policy, directive)
-            if given is None or (directive == "script-src" and _trusts_nonce(given, nonce)):
+            if given is None or (directive == "script-src" and is_dynamic(given)):
                 continue
+            # By its nonce our own script runs, but not what it loads.
+            has_nonce = directive == "script-src" and _has_nonce(given, nonce)
             for source in sources:
+                if has_nonce and source in needed.get("connect-src", ()):
+                    continue
                 wanted = _origin(page_url) if source == "'self'" else source
                 if not any(_allows(each, wanted, page_url) for each in given):
                     missing.setdefault(directive, []).append(source)
     return {name: list(dict.fromkeys(sources)) for name, sources in missing.items()}
+
+
+def distrusts_tag(policies: Iterable[Policy], nonce: str | None, integrity: str = "") -> bool:
+    """Return whether a policy with ``'strict-dynamic'``, which ignores hosts, blocks our tag.
+
+    It runs by its nonce, or if the policy lists each hash of its ``integrity``.
+    """
+    hashes = [f"'{each}'" for each in integrity.split()]
+    for policy in policies:
+        given = _find_sources(policy, "script-src")
+        if given is None or not is_dynamic(given) or _has_nonce(given, nonce):
+            continue
+        if not hashes or not set(hashes) <= set(given):
+            return True
+    return False
+
+
+def find_missing_types(policies: Iterable[Policy]) -> list[str]:
+    """Return the names of Trusted Types policies that are needed, and that a policy forbids."""
+    return [
+        name
+        for name in TRUSTED_TYPES
+        if any(
+            name not in policy["trusted-types"] and "*" not in policy["trusted-types"]
+            for policy in policies
+            if "trusted-types" in policy
+        )
+    ]
+
+
+def is_dynamic(given: Iterable[str]) -> bool:
+    """Return whether these sources hold ``'strict-dynamic'``, with which hosts do nothing."""
+    return any(each.lower() == "'strict-dynamic'" for each in given)
 
 
 def _find_sources(policy: Policy, directive: str) -> list[str] | None:
@@ -65,9 +104,11 @@ def _find_sources(policy: Policy, directive: str) -> list[str] | None:
     return None
 
 
-def _trusts_nonce(given: Sequence[str], nonce: str | None) -> bool:
-    """Return whether our script runs by its nonce, and what it loads by ``'strict-dynamic'``."""
-    return bool(nonce) and f"'nonce-{nonce}'" in given and "'strict-dynamic'" in given
+def _has_nonce(given: Iterable[str], nonce: str | None) -> bool:
+    """Return whether our script runs by its nonce."""
+    return bool(nonce) and any(
+        each[:7].lower() == "'nonce-" and each[7:] == f"{nonce}'" for each in given
+    )
 
 
 def _allows(source: str, wanted: str, page_url: str) -> bool:

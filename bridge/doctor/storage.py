@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -9,14 +10,24 @@ from collections.abc import AsyncIterator, Sequence
 from bridge.delivery.orphans import EXPLANATION, PROBE, describe_orphans, find_orphans
 from bridge.doctor.finding import Finding, bad, good, warning
 from bridge.errors import OutboxError
+from bridge.outbox import SQLiteOutbox
 from bridge.outbox.base import Delivery, Inspected, Outbox
 
 
 async def look_at_outbox(outbox: Outbox, destinations: Sequence[str]) -> AsyncIterator[Finding]:
     """Yield whether ``outbox`` works, and what waits for none of ``destinations``."""
+    name = await asyncio.to_thread(str, outbox)
+    is_new = isinstance(outbox, SQLiteOutbox) and await asyncio.to_thread(outbox.is_missing)
     try:
         await probe(outbox)
-        yield good("outbox", f"{outbox!r} stores and returns events")
+        yield good("outbox", f"{name} stores and returns events")
+        if is_new:
+            yield warning(
+                "outbox",
+                "this file was created just now: is it the one that the app uses?",
+                "set BRIDGE_OUTBOX_URL to an absolute path, such as sqlite:////srv/shop/bridge.db,"
+                " for the app and for this command",
+            )
         if orphans := find_orphans(await outbox.count(time.time()), destinations):
             text = f"events wait, {describe_orphans(orphans)}, and {EXPLANATION}"
             yield warning("outbox", text)

@@ -25,9 +25,9 @@ from bridge.doctor.page import (
     look_at_forgery,
     look_at_health,
     look_at_policy,
-    look_at_script,
     look_at_tag,
 )
+from bridge.doctor.script import look_at_script
 from bridge.errors import ConfigError
 
 MAX_BYTES = 4 * 1024 * 1024  # of one answer
@@ -70,8 +70,12 @@ async def look_at_site(
             async for finding in _look(bridge, url, client):
                 yield finding
         except _FAILURES as error:
-            text = f"{url} cannot be asked: {type(error).__name__}: {error}".rstrip(": ")
-            yield bad("site", text, "does it run, at this address, with a certificate of its name?")
+            text = f"{url} could not be fetched: {type(error).__name__}: {error}".rstrip(": ")
+            yield bad(
+                "site",
+                text,
+                "is it running at this address, with a valid certificate for this name?",
+            )
 
 
 async def _look(bridge: Bridge, url: str, client: httpx.AsyncClient) -> AsyncIterator[Finding]:
@@ -84,7 +88,7 @@ async def _look(bridge: Bridge, url: str, client: httpx.AsyncClient) -> AsyncIte
     home = _read_origin(script)
     needed = bridge.csp_directives(origin=None if home == _read_origin(page.url) else home)
     findings = [
-        *look_at_tag(page, markup),
+        *look_at_tag(page, markup, prefix, bridge._pixel_ids),
         *look_at_policy(page, markup, needed),
         *look_at_cookies(page, is_granted=bridge._visits.is_granted),
         *look_at_caching(page, again),
@@ -103,7 +107,8 @@ async def _look(bridge: Bridge, url: str, client: httpx.AsyncClient) -> AsyncIte
         forged = f"for={FORGED}" if header == "forwarded" else FORGED
         for finding in look_at_forgery(await _get(client, url, {header: forged}), signer, FORGED):
             yield finding
-    for finding in look_at_script(await _get(client, script), bridge._script):
+    answer = await _get(client, script)
+    for finding in look_at_script(answer, bridge._script, markup, page.url):
         yield finding
     health = await _get(client, str(origin.join(f"{prefix}/health")))
     for finding in look_at_health(health):

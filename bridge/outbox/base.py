@@ -176,7 +176,7 @@ class Outbox(Protocol):
     """Where deliveries wait. Every method may wait and raises ``OutboxError`` if the engine fails.
 
     Times are Unix seconds and come from the caller. Keys that the outbox does not hold, or that are
-    settled already, are ignored.
+    settled already, are ignored. ``str`` of one is what people read: the engine, and where it is.
     """
 
     async def put(

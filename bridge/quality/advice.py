@@ -17,6 +17,7 @@ from bridge.quality.comparison import Comparison, Row
 from bridge.quality.question import Unanswered
 
 FEW = 5  # events of ours below which a share says nothing
+MANY = 50  # delivered events of ours below which Meta's shares say nothing of other senders
 GOAL = 75.0  # per cent of browser events covered, which Meta calls its goal
 NEARLY_ALL = 90.0  # per cent of events that carry a key, if they are made as they should be
 KNOWN = 70.0  # per cent of a customer's events whose e-mail address a shop can know
@@ -82,16 +83,19 @@ def _join(facts: Mapping[str, str]) -> str:
 def _advise_of_lost(row: Row) -> str:
     if not row.ours.lost:
         return ""
+    lost = "1 event was" if row.ours.lost == 1 else f"{row.ours.lost:,} events were"
     return (
-        f"{row.ours.lost:,} were lost because the outbox was broken: see the log of"
-        " bridge.delivery, and pixel-bridge check"
+        f"{lost} lost because the outbox was broken or full: see the log of bridge.delivery, and"
+        " run pixel-bridge check"
     )
 
 
 def _advise_of_dead(row: Row) -> str:
     if not row.ours.dead:
         return ""
-    return f"{row.ours.dead:,} became dead letters: pixel-bridge dead list says why"
+    dead = row.ours.dead
+    became = "1 event became a dead letter" if dead == 1 else f"{dead:,} events became dead letters"
+    return f"{became}: pixel-bridge dead list says why"
 
 
 def _advise_of_address(row: Row) -> str:
@@ -107,7 +111,9 @@ def _advise_of_address(row: Row) -> str:
         return ""
     return (
         f"the visitor's address is known for {_percent(known)}: behind a proxy set trusted_proxies"
-        " (BRIDGE_TRUSTED_PROXIES); in a webhook or a job track with visitor=bridge.unseal(token)"
+        " (BRIDGE_TRUSTED_PROXIES); in a webhook or a job track with visitor=bridge.unseal(token);"
+        " if only you have visited, nothing is wrong: your own address is this machine's or a"
+        " private one, which is never sent; visitors' are"
     )
 
 
@@ -123,6 +129,8 @@ def _advise_of_merging(row: Row) -> str:
             " the page's own pixel, or fire with fbq('track', name, data, {eventID: id})"
         )
     if key.server is not None and key.server < NEARLY_ALL:
+        if row.ours.delivered < MANY:
+            return ""
         return head + (
             f"only {_percent(key.server)} of server events carry one, and all of ours do: another"
             " integration sends this event too; turn it off"
@@ -239,14 +247,14 @@ def _advise_of_ipv6(row: Row) -> str:
 
 
 def _advise_of_others(row: Row) -> str:
-    """Say where Meta sees less than we send: somebody else sends this event too."""
-    if row.meta is None or row.ours.stored < FEW:
+    """Say where Meta sees less than we deliver: somebody else sends this event too."""
+    if row.meta is None or row.ours.delivered < MANY:
         return ""
     for identifier in IDENTIFIERS:
-        ours, metas = row.read_coverage(identifier), row.meta.read_coverage(identifier)
+        ours, metas = _read_delivered(row, identifier), row.meta.read_coverage(identifier)
         if ours is not None and metas is not None and ours - metas > APART and metas > 0:
             return (
-                f"we send {identifier} with {_percent(ours)} and Meta sees {_percent(metas)}:"
+                f"we delivered {identifier} with {_percent(ours)} and Meta sees {_percent(metas)}:"
                 " another integration (a gateway, a shop's plugin) sends this event too, or the"
                 " setting is newer than Meta's days"
             )
@@ -290,6 +298,18 @@ def _find_diagnostic(row: Row, word: str) -> Diagnostic | None:
 
 def _read_ours(row: Row, identifier: str) -> float | None:
     return row.read_coverage(identifier) if row.ours.stored >= FEW else None
+
+
+def _read_delivered(row: Row, identifier: str) -> float | None:
+    """Return the least per cent of our delivered copies that carry ``identifier``.
+
+    It is counted when they are stored: those that were not delivered may all have carried it.
+    """
+    delivered = min(row.ours.delivered, row.ours.stored)
+    if not delivered:
+        return None
+    undelivered = row.ours.stored - delivered
+    return 100 * max(row.ours.coverage.get(identifier, 0) - undelivered, 0) / delivered
 
 
 def _read_best(row: Row, identifier: str) -> float | None:

@@ -42,11 +42,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         destination: Its name, such as ``meta:1234567890``.
         answer: Meta's, or why there is none; ``None`` where Meta is not asked.
         rows: By event name.
+        names: Of all events with figures, also those that are not among the rows.
+        has_ours: Whether there is any figure of ours.
     """
 
     destination: str
     answer: Quality | Unanswered | None
     rows: tuple[Row, ...]
+    names: tuple[str, ...] = ()
+    has_ours: bool = False
 
 
 def compare(
@@ -67,9 +71,11 @@ def compare(
     events = answer.events if isinstance(answer, Quality) else ()
     metas = {each.event_name: each for each in events}
     # Skipped events have no destination, and would be rows of every one: they only add to rows.
-    names = [name for name in dict.fromkeys((*ours, *metas)) if not only or name in only]
+    names = tuple(dict.fromkeys((*ours, *metas)))
     rows = []
     for name in names:
+        if only and name not in only:
+            continue
         empty = Summary(destination=destination, event_name=name)
         own, nobody = ours.get(name, empty), nobodys.get(name, empty)
         rows.append(
@@ -81,4 +87,10 @@ def compare(
                 meta=metas.get(name),
             )
         )
-    return Comparison(destination=destination, answer=answer, rows=tuple(rows))
+    return Comparison(
+        destination=destination,
+        answer=answer,
+        rows=tuple(rows),
+        names=names,
+        has_ours=bool(ours),
+    )

@@ -111,7 +111,7 @@ async def _ask_for(
         return Unanswered(
             kind="unreachable",
             reason=f"no answer from {urlsplit(request.url).hostname}: {_describe(error)}",
-            remedy="look at the network, and at BRIDGE_GRAPH_URL",
+            remedy="check the network and BRIDGE_GRAPH_URL",
         )
     refusal = pixel.read_refusal(status, content)
     if refusal is not None:

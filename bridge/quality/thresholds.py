@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
 
 import msgspec
 
+from bridge.quality.answer import EventQuality
 from bridge.quality.comparison import Comparison, Row
 from bridge.quality.question import Quality
 
@@ -28,7 +30,23 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def need_meta(self) -> bool:
         """Whether any of them is about Meta's figures."""
-        return any(each is not None for each in (self.min_emq, self.min_coverage, self.min_dedup))
+        return any(each.is_metas for each in _list_checks(self))
+
+
+class _Check(NamedTuple):
+    """One threshold that is set.
+
+    Attributes:
+        option: Of the command.
+        is_metas: Whether it is about Meta's figures.
+        read: Returns a row's value; ``None`` if it is not known.
+        judge: Returns in words that a value crosses it; empty if it does not.
+    """
+
+    option: str
+    is_metas: bool
+    read: Callable[[Row], float | None]
+    judge: Callable[[float], str]
 
 
 def find_crossed(comparison: Comparison, thresholds: Thresholds) -> list[str]:
@@ -36,7 +54,8 @@ def find_crossed(comparison: Comparison, thresholds: Thresholds) -> list[str]:
     return [
         f"{comparison.destination} {row.event_name}: {words}"
         for row in comparison.rows
-        for words in _find_crossed(row, thresholds)
+        for check in _list_checks(thresholds)
+        if (value := check.read(row)) is not None and (words := check.judge(value))
     ]
 
 
@@ -46,19 +65,58 @@ def is_undecided(comparison: Comparison, thresholds: Thresholds) -> bool:
     return asked and thresholds.need_meta and not isinstance(comparison.answer, Quality)
 
 
-def _find_crossed(row: Row, thresholds: Thresholds) -> Iterator[str]:
-    meta = row.meta
-    if meta is not None:
-        checks = (
-            ("EMQ", meta.score, thresholds.min_emq, ""),
-            ("event coverage", meta.coverage, thresholds.min_coverage, " %"),
-            ("merged", meta.merged, thresholds.min_dedup, " %"),
+def find_unjudged(
+    comparison: Comparison, thresholds: Thresholds, only: Collection[str] = ()
+) -> list[str]:
+    """Return in words which thresholds no row has a figure for: none of each name in ``only``."""
+    unjudged = []
+    for name in only or ("",):
+        rows = [row for row in comparison.rows if name in ("", row.event_name)]
+        options = [
+            check.option
+            for check in _list_checks(thresholds)
+            if isinstance(comparison.answer, Quality) or not check.is_metas
+            if all(check.read(row) is None for row in rows)
+        ]
+        if options:
+            about = f"{comparison.destination} {name}".rstrip()
+            unjudged.append(f"{about}: no figures to check {' and '.join(options)} with")
+    return unjudged
+
+
+def _list_checks(thresholds: Thresholds) -> Iterator[_Check]:
+    if (emq := thresholds.min_emq) is not None:
+        yield _check_least("--min-emq", "EMQ", lambda meta: meta.score, emq)
+    if (coverage := thresholds.min_coverage) is not None:
+        yield _check_least(
+            "--min-coverage", "event coverage", lambda meta: meta.coverage, coverage, " %"
         )
-        for what, value, least, unit in checks:
-            if value is not None and least is not None and value < least:
-                yield f"{what} is {value:g}{unit}, and {least:g}{unit} is the least"
+    if (dedup := thresholds.min_dedup) is not None:
+        yield _check_least("--min-dedup", "merged", lambda meta: meta.merged, dedup, " %")
+    if (most := thresholds.max_dead) is not None:
+        yield _Check("--max-dead", False, _read_dead, lambda share: _judge_dead(share, most))
+
+
+def _check_least(
+    option: str,
+    what: str,
+    read: Callable[[EventQuality], float | None],
+    least: float,
+    unit: str = "",
+) -> _Check:
+    """Return the check that one of Meta's figures is at least ``least``."""
+
+    def judge(value: float) -> str:
+        return f"{what} {value:g}{unit} is below {least:g}{unit}" if value < least else ""
+
+    return _Check(option, True, lambda row: None if row.meta is None else read(row.meta), judge)
+
+
+def _judge_dead(share: float, most: float) -> str:
+    return f"{share:.1f} % dead letters; the limit is {most:g} %" if share > most else ""
+
+
+def _read_dead(row: Row) -> float | None:
+    """Return the per cent of our server copies that became dead letters."""
     ended = row.ours.delivered + row.ours.dead
-    if thresholds.max_dead is not None and ended:
-        share = 100 * row.ours.dead / ended
-        if share > thresholds.max_dead:
-            yield f"dead letters are {share:.1f} %, and {thresholds.max_dead:g} % is the most"
+    return 100 * row.ours.dead / ended if ended else None

@@ -215,8 +215,18 @@ def test_reader_that_has_gone_is_no_mistake() -> None:
 def test_status_needs_an_outbox_and_makes_none(run: Run, folder: Path) -> None:
     said = run("status")
     assert said.code == 2
-    assert "no outbox at bridge.db" in said.err
+    assert f"SQLite, {folder / 'bridge.db'} does not exist" in said.err
     assert list(folder.iterdir()) == []
+
+
+def test_status_of_an_app_makes_no_outbox_either(
+    run: Run, settings: dict[str, str], folder: Path
+) -> None:
+    (folder / "fresh_shop.py").write_text("from bridge import Bridge\nbridge = Bridge.from_env()\n")
+    said = run("status", "--app", "fresh_shop:bridge")
+    assert said.code == 2
+    assert "does not exist" in said.err
+    assert not (folder / "bridge.db").exists()
 
 
 def test_status_is_calm_when_all_is_well(run: Run) -> None:
@@ -243,8 +253,8 @@ def test_status_exits_with_1_when_somebody_should_look(run: Run) -> None:
     fill(lambda outbox: outbox.save_circuit(refused))
     said = run("status")
     assert said.code == 1
-    assert f"! {META}: 1 dead" in said.out
-    assert "the oldest has waited for 2 h" in said.out
+    assert f"! {META}: 1 event is a dead letter" in said.out
+    assert "the oldest event has waited for 2 h" in said.out
     assert "has refused us for" in said.out
     assert "190" in said.out
     assert "\x1b" not in said.out
@@ -271,7 +281,9 @@ def test_status_tells_what_waits_for_no_destination(
     said = run("status")
     assert said.code == 1
     [problem] = [line for line in said.out.splitlines() if line.startswith("!")]
-    assert problem.startswith("! meta:99: 1 wait, and no destination of this name is configured")
+    assert problem.startswith(
+        "! meta:99: 1 event waits, and no destination of this name is configured"
+    )
     assert run("status", "--outbox", "sqlite:///bridge.db").code == 0
 
 
@@ -318,7 +330,7 @@ def test_dead_letter_that_is_too_old_is_left(run: Run) -> None:
     bury("2")
     said = run("dead", "retry", "--all")
     assert "1 due again" in said.out
-    assert "1 stay dead, too old" in said.out
+    assert "1 event stays dead, too old" in said.out
     assert count() == {"waiting": 1, "dead": 1}
 
 
@@ -354,7 +366,8 @@ def test_ids_or_all(run: Run) -> None:
 def test_check_sends_nothing_without_a_code(run: Run, settings: dict[str, str]) -> None:
     said = run("check")
     assert said.code == 0
-    assert [line[0] for line in said.out.splitlines()] == ["✓", "-", "✓", "-"]
+    marks = [line[0] for line in said.out.splitlines()]
+    assert marks == ["✓", "-", "✓", "!", " ", "-"]  # the outbox was created just now
     assert "--test-event-code" in said.out
     assert fill(lambda outbox: outbox.count(unix_now(), with_delivered=True)) == {}
 
@@ -463,7 +476,7 @@ def test_worker_delivers_until_it_is_told_to_stop(
         out, err = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0
         assert out.startswith("stopped;")
-        assert "1 wait" in out
+        assert "1 event waits" in out
         assert err == ""
     actions = asyncio.run(Sandbox(settings["BRIDGE_GRAPH_URL"]).actions())
     assert sorted(len(action["server"]) for action in actions) == [1] * 20
@@ -511,7 +524,7 @@ def test_worker_ends_at_its_deadline(
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
-    assert "1 wait" in out
+    assert "1 event waits" in out
 
 
 @pytest.fixture
@@ -679,7 +692,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130
-    assert "interrupted after line 3,000; the same command goes on" in out
+    assert "interrupted after line 3,000; run the same command to continue" in out
     asyncio.run(sandbox._call("DELETE", "/api/faults"))
     again = start("import", str(path))
     processes.append(again)
@@ -918,7 +931,7 @@ def test_explain_takes_the_settings_where_there_are_some(
     monkeypatch.delenv("BRIDGE_SECRET_KEY")
     said = run("explain", "--event", "PageView", "--json")
     assert said.code == 0
-    assert "explains without your settings: BRIDGE_SECRET_KEY" in said.err
+    assert "shown without your settings: BRIDGE_SECRET_KEY" in said.err
     assert "switched_off" not in said.out
 
 

@@ -50,12 +50,12 @@ def shop(folder: Path, settings: dict[str, str]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
-def test_set_up_that_works(run: Run, settings: dict[str, str]) -> None:
+def test_set_up_that_works(run: Run, settings: dict[str, str], folder: Path) -> None:
     said = run("doctor")
     assert said.code == 0
     lines = said.out.splitlines()
     assert f"✓ settings: {META}" in lines
-    assert any(line.startswith("✓ outbox: SQLiteOutbox('bridge.db') stores") for line in lines)
+    assert any(line.startswith(f"✓ outbox: SQLite, {folder}/bridge.db stores") for line in lines)
     assert any(line.startswith(f"✓ {META}: the token may read this dataset") for line in lines)
     assert any(line.startswith("✓ clock: ours and Meta's agree") for line in lines)
     assert "--url" in lines[-1]
@@ -78,16 +78,17 @@ def test_shop_that_does_not_run(run: Run, settings: dict[str, str]) -> None:
     said = run("doctor", "--url", f"http://127.0.0.1:{find_free_port()}/")
     assert said.code == 1
     assert "✗ site: " in said.out
-    assert "does it run" in said.out
+    assert "is it running" in said.out
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
+        ({"code": 190}, "the token is invalid: "),
         ({"code": 190}, "make a new access token"),
         ({"code": 200}, "Use events dataset"),
         ({"status": 502, "body": "<html>"}, "not Meta"),
-        ({"drop": True}, "look at the network"),
+        ({"drop": True}, "check the network"),
     ],
     ids=str,
 )
@@ -99,6 +100,15 @@ def test_token_without_rights(
     assert said.code == 1
     assert words in said.out
     assert TOKEN not in said.out
+
+
+def test_pixel_that_is_not_the_tokens(
+    run: Run, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRIDGE_PIXEL_ID", "77")
+    said = run("doctor")
+    assert said.code == 1
+    assert "✗ meta:77: no such pixel, or not for this token: " in said.out
 
 
 def test_settings_that_are_missing(run: Run) -> None:

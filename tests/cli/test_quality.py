@@ -92,9 +92,9 @@ def test_json_has_everything(run: Run, settings: dict[str, str]) -> None:
     ("options", "code", "words"),
     [
         (["--min-emq", "4"], 0, ""),
-        (["--min-emq", "6"], 1, "EMQ is 4.1, and 6 is the least"),
+        (["--min-emq", "6"], 1, "EMQ 4.1 is below 6"),
         (["--min-dedup", "90", "--min-coverage", "75", "--max-dead", "0"], 0, ""),
-        (["--min-emq", "6", "--event", "Lead"], 0, ""),
+        (["--min-emq", "6", "--event", "Lead"], 2, ""),
     ],
     ids=str,
 )
@@ -116,7 +116,7 @@ def test_crossed_threshold_is_the_exit_code(
         ({"truncate": 30}, 0, "not all of Meta's JSON"),
         ({"unknown": ["acr"]}, 0, "only the plain figures"),
         ({"code": 4}, 0, "ask again in an hour"),
-        ({"drop": True}, 0, "look at the network"),
+        ({"drop": True}, 0, "check the network"),
     ],
     ids=str,
 )
@@ -137,7 +137,7 @@ def test_threshold_that_nobody_can_judge_exits_with_2(run: Run, settings: dict[s
     fault(settings, drop=True)
     said = run("quality", "--min-emq", "4")
     assert said.code == 2
-    assert "is not known" in said.err
+    assert "Meta did not answer, so the thresholds could not be checked" in said.err
     fault(settings, drop=True)
     assert run("quality", "--max-dead", "5").code == 0
 
@@ -154,11 +154,47 @@ def test_without_network_ours_are_shown(
     assert "EMQ" not in said.out  # there is no score but Meta's
 
 
-def test_nothing_yet_is_said(run: Run, settings: dict[str, str]) -> None:
+def test_nothing_yet_is_said(run: Run, settings: dict[str, str], folder: Path) -> None:
     said = run("quality")
     assert said.code == 0
-    assert "Meta has no figures on it yet" in said.out
-    assert "no figures: nothing was stored" in said.out
+    assert "Meta has no figures for this pixel yet" in said.out
+    assert f"no figures: nothing was stored in these days in SQLite, {folder}/bridge.db" in said.out
+    assert not (folder / "bridge.db").exists()
+    said = run("quality", "--max-dead", "1")
+    assert said.code == 2
+    assert said.err.strip() == (
+        f"{META}: no figures to check --max-dead with; there are no figures at all yet"
+    )
+
+
+def test_event_name_without_figures_is_told(run: Run, settings: dict[str, str]) -> None:
+    sell(settings["BRIDGE_GRAPH_URL"])
+    said = run("quality", "--event", "Nothing", "--min-emq", "1")
+    assert said.code == 2
+    assert "Nothing: no figures to check --min-emq with; there are figures for Purchase" in said.err
+    assert "no figures for these events; there are figures for Purchase" in said.out
+    [line] = json.loads(run("quality", "--event", "Nothing", "--min-emq", "1", "--json").out)[
+        "unchecked"
+    ]
+    assert line == said.err.strip()
+
+
+def test_outbox_of_somebody_else_is_suspected(
+    run: Run, settings: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sell(settings["BRIDGE_GRAPH_URL"])
+    assert "is this the app's outbox?" not in run("quality").out
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    said = run("quality")
+    assert f"is this the app's outbox? SQLite, {folder}/elsewhere/bridge.db" in said.out
+
+
+def test_days_of_both_sides_are_told(run: Run, settings: dict[str, str]) -> None:
+    sell(settings["BRIDGE_GRAPH_URL"])
+    words = "Our figures are of today, Meta's always of the last 7 days"
+    assert words in run("quality", "--days", "1").out
+    assert "Meta's always" not in run("quality").out
 
 
 def test_each_pixel_and_each_other_destination_is_shown(

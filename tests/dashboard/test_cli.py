@@ -18,7 +18,7 @@ from tests.servers import DEADLINE, stop_process
 
 def test_missing_outbox_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboard", "--outbox", "sqlite:////nowhere/at/all.db"]) == 2
-    assert "no outbox at /nowhere/at/all.db" in capsys.readouterr().err
+    assert "SQLite, /nowhere/at/all.db does not exist" in capsys.readouterr().err
 
 
 async def store(path: Path) -> None:
@@ -38,7 +38,7 @@ def test_dashboard_serves_this_machine_and_stops(tmp_path: Path) -> None:
     )
     try:
         assert process.stdout is not None
-        url = process.stdout.readline().split()[3]
+        url = process.stdout.readline().partition("bridge.db: ")[2].split()[0]
         assert url.startswith("http://127.0.0.1:")
         with httpx.Client(base_url=url, trust_env=False, timeout=DEADLINE) as client:
             assert client.get("/api/overview").json()["total"]["stored"] == 16

@@ -73,18 +73,27 @@ def collect_all(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
     return points
 
 
+def is_zero(point: Any) -> bool:
+    """Whether it only says that nothing of this name has happened yet."""
+    return "event_name" in point.attributes and point.value == 0
+
+
 def collect(reader: InMemoryMetricReader, destination: str) -> dict[str, Any]:
-    """The one data point of ``destination`` by instrument, where it has one."""
+    """The one data point of ``destination`` by instrument, where it has one besides zeros."""
     found = {
-        name: [each for each in points if each.attributes.get("destination") == destination]
+        name: [
+            each
+            for each in points
+            if each.attributes.get("destination") == destination and not is_zero(each)
+        ]
         for name, points in collect_all(reader).items()
     }
     return {name: points[0] for name, points in found.items() if len(points) == 1}
 
 
 def read(reader: InMemoryMetricReader, name: str, *attributes: str) -> dict[Any, float]:
-    """The values of one instrument, by some of its attributes."""
-    points = collect_all(reader)[name]
+    """The values of one instrument besides zeros, by some of its attributes."""
+    points = [each for each in collect_all(reader)[name] if not is_zero(each)]
     return {tuple(p.attributes[each] for each in attributes): p.value for p in points}
 
 
@@ -162,6 +171,21 @@ async def test_two_bridges_of_one_destination_are_counted_together(
     points = collect(reader, "meta:shared")
     assert points["bridge.events.stored"].value == 6
     assert points["bridge.events.retried"].value == 4
+
+
+async def test_series_begin_with_zero(reader: InMemoryMetricReader) -> None:
+    """Prometheus does not see the first value of a series as an increase."""
+    metrics = Metrics(["meta:new"])
+    metrics.publish()
+
+    def read_all(name: str) -> dict[str, float]:
+        return {p.attributes["event_name"]: p.value for p in collect_all(reader)[name]}
+
+    names = [f"bridge.events.{each}" for each in ("stored", "delivered", "buried", "lost")]
+    assert [read_all(name) for name in names] == [{"Purchase": 0}] * 4
+    metrics.add({("meta:new", "Lead", STORED): 3, ("", "Search", "skipped.bot"): 1})
+    assert read_all("bridge.events.stored") == {"Purchase": 0, "Lead": 3}
+    assert read_all("bridge.events.buried") == {"Purchase": 0, "Lead": 0}
 
 
 class _BrokenOutbox(SQLiteOutbox):

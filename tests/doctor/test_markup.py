@@ -29,6 +29,18 @@ def test_tag_is_found(html: str, script: str) -> None:
     assert read_markup(html, "/_bridge").script == script
 
 
+def test_rest_of_the_page_is_read() -> None:
+    found = read_markup(
+        "<script>fbq('init', '12'); fbq( 'init' , 34); fbq('init', '12', {})</script>"
+        '<script src="/bridge.js"></script>'
+        '<script src="/_bridge/bridge.js" integrity="sha384-x" crossorigin></script>',
+        "/_bridge",
+    )
+    assert (found.stray, found.script) == ("/bridge.js", "/_bridge/bridge.js")
+    assert (found.integrity, found.has_cors) == ("sha384-x", True)
+    assert found.pixel_ids == ("12", "34")
+
+
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=5)).map("".join))
 def test_any_page_is_read(html: str) -> None:
     read_markup(html, "/_bridge")

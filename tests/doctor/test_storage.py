@@ -63,11 +63,30 @@ def test_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
 
 
 async def test_file_as_it_is_made_is_durable(tmp_path: Path) -> None:
+    await look(SQLiteOutbox(tmp_path / "bridge.db"))
     findings = await look(SQLiteOutbox(tmp_path / "bridge.db"))
     assert [(each.level, each.what) for each in findings] == [
         ("good", "outbox"),
         ("good", "durability"),
     ]
+
+
+async def test_file_that_doctor_creates_may_not_be_the_apps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second, _ = await look(SQLiteOutbox("bridge.db"))
+    assert first.text == f"SQLite, {tmp_path}/bridge.db stores and returns events"
+    assert second.level == "warning"
+    assert "created just now" in second.text
+    assert "absolute path" in second.fix
+    assert len(await look(SQLiteOutbox("bridge.db"))) == 2
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_outbox_in_memory_is_never_missing(tmp_path: Path, kind: str) -> None:
+    outbox = SQLiteOutbox(":memory:" if kind == "memory" else tmp_path / "bridge.db")
+    assert outbox.is_missing() == (kind == "file")
 
 
 async def test_file_that_others_may_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -113,6 +114,78 @@ async def test_page_without_the_tag(app: App) -> None:
     assert "bridge.script_tag()" in wrong(await app.examine())["script tag"]
 
 
+async def test_tag_with_another_path(app: App) -> None:
+    app.html = '<script src="/bridge.js"></script>'
+    found = wrong(await app.examine())["script tag"]
+    assert "has /bridge.js, but the path is /_bridge/bridge.js" in found
+
+
+async def test_page_with_another_pixel(app: App) -> None:
+    [own] = app.bridge._pixel_ids
+    app.html = f"<html>{{tag}}<script>fbq('init', '{own}'); fbq('init', '77')</script></html>"
+    [found] = [each for each in await app.examine() if each.what == "pixel"]
+    assert found.level == "note"
+    assert "initialises 77, which is not in these settings" in found.text
+
+
+async def test_integrity_of_another_script(app: App) -> None:
+    app.html = re.sub(r"sha384-[^\"]{9}", "sha384-AAAAAAAAA", app.bridge.script_tag())
+    found = wrong(await app.examine())["script"]
+    assert "browsers block it" in found
+    assert "bridge.script_tag()" in found
+
+
+@pytest.mark.parametrize(
+    ("integrity", "is_blocked"),
+    [
+        ("md5-AAAA", False),
+        ("sha256-AAAA {right}", False),
+        ("{right} sha512-AAAA", True),
+        ("sha384-AAAA {right}?a", False),
+    ],
+)
+async def test_integrity_is_read_as_by_a_browser(
+    app: App, integrity: str, is_blocked: bool
+) -> None:
+    app.html = re.sub(
+        r"(sha384-[^\"]*)",
+        lambda found: integrity.replace("{right}", found[1]),
+        app.bridge.script_tag(),
+    )
+    assert ("script" in wrong(await app.examine())) == is_blocked
+
+
+async def test_proxy_that_rewrites_the_script(app: App) -> None:
+    inner = httpx.ASGITransport(app.build(), client=(VISITOR, 5000))
+
+    class Proxy(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await inner.handle_async_request(request)
+            content = await answer.aread()
+            headers = {k: v for k, v in answer.headers.items() if k != "content-encoding"}
+            if request.url.path.endswith(".js"):
+                content = b"/* faster */"
+            headers.pop("content-length", None)
+            return httpx.Response(answer.status_code, headers=headers, content=content)
+
+    findings = [each async for each in visit.look_at_site(app.bridge, URL, Proxy())]
+    assert "script_tag(integrity=False)" in wrong(findings)["script"]
+    app.html = f"<head>{app.bridge.script_tag(integrity=False)}</head>"
+    findings = [each async for each in visit.look_at_site(app.bridge, URL, Proxy())]
+    assert "not the one that these settings make" in wrong(findings)["script"]
+    await app.bridge.stop(deadline=0)
+
+
+@pytest.mark.parametrize("cors", ["crossorigin", "header"])
+async def test_integrity_across_origins_needs_cors(app: App, cors: str) -> None:
+    tag = app.bridge.script_tag(origin="https://api.shop.example.com")
+    app.html = tag.replace(' crossorigin="anonymous"', "") if cors == "crossorigin" else tag
+    app.late = {"access-control-allow-origin": ""} if cors == "header" else {}
+    assert "integrity needs crossorigin" in wrong(await app.examine())["script"]
+    app.html, app.late = tag, {}
+    assert "script" not in wrong(await app.examine())
+
+
 @pytest.mark.parametrize(
     "pixel",
     ["<script>!function(f){fbq('init', '1')}</script>", '<script src="https://x/fbevents.js">'],
@@ -128,7 +201,7 @@ async def test_app_without_the_middleware(app: App) -> None:
     app.has_middleware = False
     found = wrong(await app.examine())
     assert "BridgeMiddleware" in found["cookies"]
-    assert "answers 404 with text/plain" in found["script"]
+    assert "answers 404 →" in found["script"]
 
 
 async def test_other_settings_than_those_that_run(app: App, outbox: SQLiteOutbox) -> None:
@@ -146,6 +219,40 @@ async def test_policy_that_blocks_the_pixel(app: App) -> None:
         "add to script-src: https://connect.facebook.net",
         "add to connect-src: https://www.facebook.com",
     ]
+
+
+@pytest.mark.parametrize("nonce", [None, "bm9uY2U", "b3RoZXI"])
+async def test_policy_by_which_only_a_nonce_runs(app: App, nonce: str | None) -> None:
+    app.html = f"<head>{app.bridge.script_tag(nonce=nonce)}</head>"
+    app.headers = {
+        "content-security-policy": "script-src 'self' https: 'nonce-bm9uY2U' 'strict-dynamic'"
+    }
+    found = wrong(await app.examine())
+    if nonce == "bm9uY2U":
+        assert "policy" not in found
+    else:
+        assert "bridge.script_tag(nonce=nonce)" in found["policy"]
+        assert ("our tag does not have it" in found["policy"]) == (nonce is None)
+
+
+async def test_page_without_a_tag_is_not_praised_for_such_a_policy(app: App) -> None:
+    app.html = "<html></html>"
+    app.headers = {"content-security-policy": "script-src 'nonce-bm9uY2U' 'strict-dynamic'"}
+    assert "bridge.script_tag(nonce=nonce)" in wrong(await app.examine())["policy"]
+
+
+async def test_hash_of_the_tag_is_as_good_as_a_nonce(app: App) -> None:
+    [integrity] = re.findall(r'integrity="([^"]*)"', app.bridge.script_tag())
+    app.headers = {"content-security-policy": f"script-src '{integrity}' 'strict-dynamic'"}
+    assert "policy" not in wrong(await app.examine())
+
+
+async def test_policy_that_names_trusted_types(app: App) -> None:
+    app.headers = {
+        "content-security-policy": "require-trusted-types-for 'script'; trusted-types foo"
+    }
+    found = wrong(await app.examine())["policy"]
+    assert found.endswith("add to trusted-types: bridge connect.facebook.net/fbevents")
 
 
 async def test_policy_in_the_page_itself(app: App) -> None:
@@ -225,6 +332,7 @@ async def test_same_network_says_nothing_of_addresses(app: App) -> None:
     findings = await app.examine(url="https://127.0.0.1/")
     [found] = [each for each in findings if each.what == "client address"]
     assert (found.level, found.fix) == ("note", "run doctor --url from another network")
+    assert "is never sent; visitors' are" in found.text
 
 
 async def test_cache_that_gives_all_visitors_one_session(app: App) -> None:

@@ -856,6 +856,7 @@ async def test_delivery_is_there_for_whoever_opens_the_store(make_outbox: MakeOu
 
 async def test_repr_names_the_engine_and_no_secret(outbox: Outbox) -> None:
     assert repr(outbox).startswith(type(outbox).__name__)
+    assert str(outbox).startswith(("SQLite, ", "PostgreSQL, postgresql://", "Redis, "))
 
 
 # Any sequence of steps

@@ -9,7 +9,7 @@ from bridge.quality.advice import Advice, advise
 from bridge.quality.answer import DedupeKey, Diagnostic, EventQuality, Identifier
 from bridge.quality.comparison import Comparison, compare
 from bridge.quality.question import Quality, Unanswered
-from bridge.quality.thresholds import Thresholds, find_crossed, is_undecided
+from bridge.quality.thresholds import Thresholds, find_crossed, find_unjudged, is_undecided
 
 META = "meta:1"
 WELL = {
@@ -54,7 +54,10 @@ def test_nothing_is_advised_where_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("ours", "meta", "words"),
     [
-        (make_ours(lost=3), None, "3 were lost"),
+        (make_ours(lost=3), None, "3 events were lost"),
+        (make_ours(lost=1), None, "1 event was lost"),
+        (make_ours(dead=1), None, "1 event became a dead letter"),
+        (make_ours(dead=2), None, "2 events became dead letters"),
         (make_ours(dead=2), None, "pixel-bridge dead list"),
         (make_ours(coverage={**WELL, "em": 31}), None, "known for 31 %: call identify(email=...)"),
         (make_ours(coverage={**WELL, "client_ip_address": 12}), None, "12 %: behind a proxy set"),
@@ -88,7 +91,7 @@ def test_nothing_is_advised_where_all_is_well() -> None:
         (
             make_ours(),
             make_meta_event(identifiers=(Identifier(name="em", coverage=60),)),
-            "we send em with 100 % and Meta sees 60 %",
+            "we delivered em with 100 % and Meta sees 60 %",
         ),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
@@ -98,6 +101,33 @@ def test_advice_is_in_words_of_this_project(
 ) -> None:
     [text] = told(ours, meta)
     assert words in text
+
+
+def test_address_of_ones_own_machine_is_no_fault() -> None:
+    [text] = told(make_ours(coverage={**WELL, "client_ip_address": 0}))
+    assert "your own address is this machine's or a private one, which is never sent" in text
+
+
+OTHERS = make_meta_event(identifiers=(Identifier(name="em", coverage=60),))
+
+
+@pytest.mark.parametrize(
+    ("ours", "is_told"),
+    [
+        (make_ours(stored=60, coverage={**WELL, "em": 60}), True),
+        (make_ours(stored=49, coverage={**WELL, "em": 49}), False),
+        # 40 of 100 are dead, and all of these may have carried the address.
+        (make_ours(delivered=60, coverage={**WELL, "em": 75}), False),
+        (make_ours(delivered=60, coverage={**WELL, "em": 95}), True),
+    ],
+)
+def test_other_senders_are_seen_by_what_was_delivered(ours: Summary, is_told: bool) -> None:
+    assert any("another integration" in text for text in told(ours, OTHERS)) == is_told
+
+
+def test_few_delivered_events_accuse_no_other_sender() -> None:
+    meta = make_meta_event(keys=key(100, 60, 50))
+    assert told(make_ours(stored=49, coverage=dict.fromkeys(WELL, 49)), meta) == []
 
 
 def test_page_views_need_no_email() -> None:
@@ -120,11 +150,11 @@ def test_most_useful_comes_first() -> None:
     second = make_ours("Lead", lost=1)
     advice = advise(compare(META, [first, second], None))
     assert [(each.event_names, each.text[:6]) for each in advice] == [
-        (("Lead",), "1 were"),
-        (("Purchase",), "4 beca"),
+        (("Lead",), "1 even"),
+        (("Purchase",), "4 even"),
         (("Purchase",), "the e-"),
     ]
-    assert str(advice[0]).startswith("meta:1 Lead: 1 were lost")
+    assert str(advice[0]).startswith("meta:1 Lead: 1 event was lost")
 
 
 def test_events_with_one_remedy_share_a_line() -> None:
@@ -171,11 +201,11 @@ BAD = make_meta_event(score=4.2, coverage=40, goal=75, keys=key(100, 100, 30))
     ("thresholds", "crossed"),
     [
         (Thresholds(), []),
-        (Thresholds(min_emq=6), ["EMQ is 4.2, and 6 is the least"]),
+        (Thresholds(min_emq=6), ["EMQ 4.2 is below 6"]),
         (Thresholds(min_emq=4), []),
-        (Thresholds(min_coverage=75), ["event coverage is 40 %, and 75 % is the least"]),
-        (Thresholds(min_dedup=31), ["merged is 30 %, and 31 % is the least"]),
-        (Thresholds(max_dead=5), ["dead letters are 10.0 %, and 5 % is the most"]),
+        (Thresholds(min_coverage=75), ["event coverage 40 % is below 75 %"]),
+        (Thresholds(min_dedup=31), ["merged 30 % is below 31 %"]),
+        (Thresholds(max_dead=5), ["10.0 % dead letters; the limit is 5 %"]),
         (Thresholds(max_dead=10), []),
     ],
 )
@@ -191,3 +221,30 @@ def test_what_nobody_knows_crosses_nothing_but_is_undecided() -> None:
     assert is_undecided(silent, all_of_meta)
     assert not is_undecided(silent, Thresholds(max_dead=1))
     assert not is_undecided(compare("segment:1", [], None), all_of_meta)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "only", "unjudged"),
+    [
+        (Thresholds(), ["Nothing"], []),
+        (Thresholds(min_emq=1, max_dead=99), [], []),
+        (Thresholds(min_emq=1), ["Nothing"], ["meta:1 Nothing: no figures to check --min-emq"]),
+        (
+            Thresholds(min_emq=1, max_dead=99),
+            ["Purchase", "Nothing"],
+            ["meta:1 Nothing: no figures to check --min-emq and --max-dead"],
+        ),
+    ],
+)
+def test_what_there_are_no_figures_for_is_not_judged(
+    thresholds: Thresholds, only: list[str], unjudged: list[str]
+) -> None:
+    comparison = compare(META, [make_ours()], Quality(events=(BAD,)), only=only)
+    assert comparison.names == ("Purchase",)
+    assert find_unjudged(comparison, thresholds, only) == [f"{each} with" for each in unjudged]
+
+
+def test_metas_thresholds_are_for_those_whom_meta_answered() -> None:
+    nobody = compare("segment:1", [], None)
+    assert find_unjudged(nobody, Thresholds(min_emq=1)) == []
+    assert len(find_unjudged(nobody, Thresholds(max_dead=1))) == 1

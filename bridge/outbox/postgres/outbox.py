@@ -332,6 +332,9 @@ class PostgresOutbox(Outbox):
             pool = self._pools[here] = Pool(self._settings, self._max_connections)
         return pool
 
+    def __str__(self) -> str:
+        return f"PostgreSQL, {build_name(self._settings)}"
+
     def __repr__(self) -> str:
         return f"PostgresOutbox({build_name(self._settings)!r})"
 

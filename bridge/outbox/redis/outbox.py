@@ -424,6 +424,9 @@ class RedisOutbox(Outbox):
     async def close(self) -> None:
         await self._link.close()
 
+    def __str__(self) -> str:
+        return f"Redis, {self._link.name}, prefix {self._prefix}"
+
     def __repr__(self) -> str:
         return f"RedisOutbox({self._link.name!r}, prefix={self._prefix!r})"
 

@@ -43,6 +43,7 @@ from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 
 REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked file
 PATIENCE = 15.0  # seconds that everything else waits
+MEMORY = ":memory:"  # SQLite's word for no file
 
 Result = TypeVar("Result")
 Work = Callable[[OutboxFile], Result]
@@ -171,7 +172,7 @@ class SQLiteOutbox(Outbox):
         return read_circuits(await self._fetch(rows.CIRCUITS))
 
     async def find_weaknesses(self) -> list[Weakness]:
-        if self._path == ":memory:":
+        if self._path == MEMORY:
             text = "the outbox is in memory: the end of the process loses what waits"
             return [Weakness(text, "set BRIDGE_OUTBOX_URL=sqlite:///bridge.db", True)]
         try:
@@ -241,6 +242,19 @@ class SQLiteOutbox(Outbox):
         reader = self._threads.get((os.getpid(), "DEFERRED"))
         if reader is not None:
             reader.let_go()
+
+    def is_missing(self) -> bool:
+        """Return whether there is no file yet; blocks."""
+        return self._path != MEMORY and not os.path.exists(self._path)
+
+    def has_folder(self) -> bool:
+        """Return whether the folder of the file exists; blocks."""
+        return os.path.isdir(os.path.dirname(os.path.abspath(self._path)))
+
+    def __str__(self) -> str:
+        """Return the engine and the absolute path; blocks if it was given a relative one."""
+        is_whole = self._path == MEMORY or os.path.isabs(self._path)
+        return f"SQLite, {self._path if is_whole else os.path.abspath(self._path)}"
 
     def __repr__(self) -> str:
         return f"SQLiteOutbox({self._path!r})"

@@ -28,7 +28,7 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 def inspect_file(path: str) -> list[Weakness]:
     """Return what is weak about the place of the file at ``path``, which exists; blocks."""
-    found = []
+    path, found = os.path.abspath(path), []
     if names := [name for name in _list_files(path) if os.stat(name).st_mode & _OTHERS_MAY]:
         mode = os.stat(names[0]).st_mode & 0o777
         text = f"{names[0]} has mode {mode:04o}: others on this machine may read people's hashes"
