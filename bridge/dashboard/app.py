@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bridge.dashboard import stored
+from bridge.dashboard import dead, stored
 from bridge.dashboard.guard import SameOrigin
 from bridge.dashboard.overview import DAY, read_overview, write_day
 from bridge.delivery.metrics import Metrics
@@ -150,16 +150,15 @@ class Dashboard:
 
     async def group_dead(self, request: Request) -> Response:
         """Answer with the dead letters' reasons."""
-        destination = request.query_params.get("destination", "")
-        return _answer(await stored.group_dead(self._outbox, destination=destination))
+        return _answer(await dead.group_dead(self._outbox, _read_query(request, dead.Wanted)))
 
     async def retry(self, request: Request) -> Response:
         """Make chosen dead letters due again."""
-        return _answer(await stored.revive(self._outbox, await _read_body(request, stored.Chosen)))
+        return _answer(await dead.revive(self._outbox, await _read_body(request, dead.Chosen)))
 
     async def delete(self, request: Request) -> Response:
         """Delete chosen dead letters."""
-        return _answer(await stored.drop(self._outbox, await _read_body(request, stored.Chosen)))
+        return _answer(await dead.drop(self._outbox, await _read_body(request, dead.Chosen)))
 
     async def show_quality(self, request: Request) -> Response:
         """Answer with what Meta says, if somebody asks it."""

@@ -133,14 +133,14 @@ async def test_dead_letters_are_grouped_and_tried_again(
     assert [(each["count"], each["names"]) for each in groups] == [(3, ["Purchase"]), (1, ["Lead"])]
     chosen = {"destination": DEST, "group": groups[0]["group"]}
     answer = await client.post("/api/dead/retry", json=chosen, headers=OWN)
-    assert answer.json() == {"revived": 2, "too_old": 1}
+    assert answer.json() == {"revived": 2, "too_old": 1, "left": 0, "is_all": True}
     assert {each.delivery.event_id for each in await outbox.list_dead()} == {"A-3", "L-1"}
 
 
 async def test_one_dead_letter_is_deleted(client: AsyncClient, outbox: SQLiteOutbox) -> None:
     chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-1"}
     answer = await client.post("/api/dead/delete", json=chosen, headers=OWN)
-    assert answer.json() == {"deleted": 1}
+    assert answer.json() == {"deleted": 1, "left": 0, "is_all": True}
     assert {each.delivery.event_id for each in await outbox.list_dead()} == {"A-2", "L-1"}
 
 
@@ -210,7 +210,7 @@ async def test_older_browser_proves_its_page_by_origin(client: AsyncClient) -> N
     chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-1"}
     headers = {"origin": "http://127.0.0.1:8002"}
     answer = await client.post("/api/dead/retry", json=chosen, headers=headers)
-    assert answer.json() == {"revived": 1, "too_old": 0}
+    assert answer.json() == {"revived": 1, "too_old": 0, "left": 0, "is_all": True}
 
 
 async def test_page_of_another_site_reads_nothing_but_may_link_here(client: AsyncClient) -> None:
