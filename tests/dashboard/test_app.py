@@ -16,7 +16,8 @@ from httpx import AsyncClient
 from bridge.dashboard import LocalGuard, QualityDesk, create_app
 from bridge.errors import OutboxError
 from bridge.outbox import SQLiteOutbox
-from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery
+from bridge.outbox.base import Figure
+from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery, today
 from tests.factories import make_meta
 from tests.servers import Sandbox
 
@@ -65,6 +66,38 @@ async def test_overview_is_of_the_days_and_names_asked_for(client: AsyncClient) 
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
     overview = await ask(client, "/api/overview", day=yesterday)
     assert (overview["total"]["stored"], overview["days"]) == (2, [yesterday, yesterday])
+
+
+async def test_overview_reads_the_days_asked_for_and_those_of_the_chart(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: set[int] = set()
+    figures = SQLiteOutbox.figures
+
+    async def note(self: SQLiteOutbox, since: int, until: int) -> list[Figure]:
+        read.update(range(since, until + 1))
+        return await figures(self, since, until)
+
+    monkeypatch.setattr(SQLiteOutbox, "figures", note)
+    day = (datetime.now(UTC) - timedelta(days=40)).date().isoformat()
+    overview = await ask(client, "/api/overview", day=day)
+    assert (overview["total"]["stored"], len(overview["series"])) == (9, 30)
+    assert read == {today() - 40, *range(today() - 29, today() + 1)}
+    overview = await ask(client, "/api/overview", day=day, days=90)
+    assert len(overview["series"]) == 90
+
+
+async def test_all_who_look_share_an_answer_until_a_button_is_pressed(
+    client: AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    paths = ("/api/overview", "/api/events", "/api/dead")
+    before = [await ask(client, path) for path in paths]
+    await bury(outbox, CURRENCY, make_delivery("A-9"))
+    assert [await ask(client, path) for path in paths] == before
+    chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-9"}
+    await client.post("/api/dead/delete", json=chosen, headers=OWN)
+    after = [await ask(client, path) for path in paths]
+    assert all(after[at]["now"] > before[at]["now"] for at in (0, 1))
 
 
 async def test_destination_that_is_gone_is_told_of(outbox: SQLiteOutbox) -> None:
@@ -150,6 +183,8 @@ async def test_one_dead_letter_is_deleted(client: AsyncClient, outbox: SQLiteOut
         "/api/overview?days=0", "/api/overview?days=91", "/api/overview?days=x",
         "/api/overview?day=yesterday", "/api/overview?day=1999-01-01",
         "/api/overview?day=9999-01-01",
+        "/api/event?id=%00", "/api/event?id=a%0Ab", "/api/dead?destination=%00",
+        "/api/events?destination=%00", "/api/overview?name=%7F",
         "/api/events?state=lost", "/api/events?problems=perhaps", "/api/event", "/api/event?id=",
     ],
 )  # fmt: skip
@@ -168,6 +203,10 @@ async def test_question_that_makes_no_sense_is_400(client: AsyncClient, path: st
         (b'{"destination":"x"}', 400),
         (b'{"destination":"x","group":"a","event_id":"b","event_name":"c"}', 400),
         (b'{"destination":"x","group":"a","everything":true}', 400),
+        (b'{"destination":"\\u0000","group":"a"}', 400),
+        (b'{"destination":"x","event_id":"\\u0000","event_name":"c"}', 400),
+        (b'{"destination":"x","event_id":"b","event_name":"c\\n"}', 400),
+        (b'{"destination":"x","group":"a","most":0}', 400),
         (b" " * 9000, 413),
     ],
 )
