@@ -13,7 +13,7 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from bridge.dashboard import LocalGuard, QualityDesk, create_app
+from bridge.dashboard import LocalGuard, QualityDesk, create_app, quality
 from bridge.errors import OutboxError
 from bridge.outbox import SQLiteOutbox
 from bridge.outbox.base import Figure
@@ -373,6 +373,44 @@ async def test_refusal_of_meta_is_told_with_what_to_do(
     assert "BRIDGE_ACCESS_TOKEN" in answer["error"]
     assert "wrong-token" not in answer["error"]
     assert QualityDesk.of(outbox, []) is None
+
+
+async def test_broken_outbox_is_told_without_asking_meta_and_kept_for_a_while(
+    outbox: SQLiteOutbox, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    async def fail(*_: object) -> Any:
+        read.append(1)
+        raise OutboxError("disk is gone")
+
+    async def ask_meta(*_: object) -> Any:
+        raise AssertionError("Meta was asked")
+
+    monkeypatch.setattr(SQLiteOutbox, "figures", fail)
+    monkeypatch.setattr(quality, "ask_all", ask_meta)
+    desk = QualityDesk.of(outbox, [make_meta(graph_url=sandbox.url)])
+    async with make_client(create_app(outbox, ask_quality=desk)) as client:
+        answers = [await ask(client, "/api/quality") for _ in range(3)]
+    assert answers[0]["error"] == "the outbox cannot be read: disk is gone"
+    assert (answers[1:], len(read)) == ([answers[0]] * 2, 1)
+
+
+async def test_failure_to_ask_meta_is_kept_for_a_while(
+    outbox: SQLiteOutbox, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def fail(*_: object) -> Any:
+        asked.append(1)
+        raise RuntimeError
+
+    monkeypatch.setattr(quality, "ask_all", fail)
+    desk = QualityDesk.of(outbox, [make_meta(graph_url=sandbox.url)])
+    async with make_client(create_app(outbox, ask_quality=desk)) as client:
+        answers = [await ask(client, "/api/quality") for _ in range(3)]
+    assert answers[0]["error"] == "Meta could not be asked; the log says why"
+    assert (answers[1:], len(asked)) == ([answers[0]] * 2, 1)
 
 
 async def test_dead_letters_of_one_reason_are_one_row_whatever_meta_numbers(

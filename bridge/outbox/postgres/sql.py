@@ -351,10 +351,11 @@ SELECT waiting.destination, event_name, event_id, body, due, expires, attempts,
 FROM stepped CROSS JOIN LATERAL (
     SELECT * FROM bridge_deliveries AS each
     WHERE each.due IS NOT NULL AND each.destination = stepped.destination
-    ORDER BY each.due, each.stored_at, each.key LIMIT %(limit)s::bigint + %(offset)s::bigint
+    ORDER BY each.due, each.stored_at, each.attempts, each.key
+    LIMIT %(limit)s::bigint + %(offset)s::bigint
 ) AS waiting
 WHERE %(destination)s::text IS NULL OR stepped.destination = %(destination)s
-ORDER BY due, stored_at, key LIMIT %(limit)s OFFSET %(offset)s
+ORDER BY due, stored_at, attempts, key LIMIT %(limit)s OFFSET %(offset)s
 """  # noqa: S608 - of constants
 FIND_WAITING = f"""{_WAITING}
 AND key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) ORDER BY due, stored_at
