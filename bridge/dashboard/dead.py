@@ -113,6 +113,7 @@ class _Press:
             if time.monotonic() >= stop or counted >= SCANNED:
                 self.saw_all = False
                 return
+            counted += len(page) if tried >= self._chosen.most else 0
             ready, refused = await asyncio.to_thread(self._sort_out, page, until)
             now, later = ready[: self._chosen.most - tried], ready[self._chosen.most - tried :]
             changed = await self._change(now) if now else 0
@@ -120,7 +121,6 @@ class _Press:
             self.refused += refused
             self.left += len(later)
             tried += len(now)
-            counted += len(page) if tried >= self._chosen.most else 0
             offset += PAGE - changed
 
     def _sort_out(self, page: Sequence[DeadLetter], until: float) -> tuple[list[Key], int]:
