@@ -5,9 +5,11 @@ Nothing here decides who may look: put ``Gate`` or ``LocalGuard`` in front of it
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,8 +24,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bridge.dashboard import stored
+from bridge.dashboard import dead, stored
 from bridge.dashboard.guard import SameOrigin
+from bridge.dashboard.kept import Kept
 from bridge.dashboard.overview import DAY, read_overview, write_day
 from bridge.delivery.metrics import Metrics
 from bridge.errors import OutboxError
@@ -40,6 +43,9 @@ POLICY = (
 
 AskQuality = Callable[[], Awaitable[dict[str, Any]]]
 """Returns what Meta says of the pixels' quality; see ``docs/dashboard.md``."""
+
+Press = Callable[[Outbox, dead.Chosen], Awaitable[dict[str, Any]]]
+"""What a button does to the dead letters that somebody chose."""
 
 logger = logging.getLogger("bridge.dashboard")
 
@@ -59,6 +65,7 @@ _FILES = {
 }
 
 _Body = TypeVar("_Body")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -113,22 +120,30 @@ class Dashboard:
         self._names = tuple(names)
         self._metrics = metrics
         self._ask_quality = ask_quality
+        # One each: what is slow delays only its like.
+        self._overviews, self._lists, self._groups = Kept(), Kept(), Kept()
 
     async def show_overview(self, request: Request) -> Response:
         """Answer with figures and states."""
         period = _read_query(request, Period)
         since, until = _read_days(period, int(time.time() // DAY))
-        return _answer(
-            await read_overview(
+        days = period.days if 1 <= period.days <= FIGURE_DAYS else 1
+
+        async def find() -> bytes:
+            overview = await read_overview(
                 self._outbox,
                 self._names,
                 since=since,
                 until=until,
                 event_name=period.name,
                 destination=period.destination,
+                chart_days=days,
                 metrics=self._metrics,
             )
-        )
+            return msgspec.json.encode(overview)
+
+        question = since, until, period.name, period.destination, days
+        return _answer_with(await self._overviews.get(question, find))
 
     async def list_events(self, request: Request) -> Response:
         """Answer with a page of what waits and of dead letters."""
@@ -139,27 +154,45 @@ class Dashboard:
             search = msgspec.structs.replace(search, since=write_day(since), until=write_day(until))
         limit = min(_read_number(request, "limit", SHOWN), MAX_SHOWN)
         offset = _read_number(request, "offset", 0)
-        return _answer(await stored.list_stored(self._outbox, search, limit=limit, offset=offset))
+
+        async def find() -> bytes:
+            page = await stored.list_stored(self._outbox, search, limit=limit, offset=offset)
+            return await asyncio.to_thread(msgspec.json.encode, page)
+
+        return _answer_with(await self._lists.get((search, limit, offset), find))
 
     async def show_event(self, request: Request) -> Response:
         """Answer with all that is stored of one event id."""
-        event_id = request.query_params.get("id", "")
+        event_id = _read_texts(request).get("id", "")
         if not event_id:
             raise HTTPException(400, "expected ?id= with an event id")
         return _answer(await stored.find_event(self._outbox, event_id))
 
     async def group_dead(self, request: Request) -> Response:
         """Answer with the dead letters' reasons."""
-        destination = request.query_params.get("destination", "")
-        return _answer(await stored.group_dead(self._outbox, destination=destination))
+        wanted = _read_query(request, dead.Wanted)
+
+        async def find() -> bytes:
+            return msgspec.json.encode(await dead.group_dead(self._outbox, wanted))
+
+        return _answer_with(await self._groups.get(wanted, find))
 
     async def retry(self, request: Request) -> Response:
         """Make chosen dead letters due again."""
-        return _answer(await stored.revive(self._outbox, await _read_body(request, stored.Chosen)))
+        return await self._press(request, dead.revive)
 
     async def delete(self, request: Request) -> Response:
         """Delete chosen dead letters."""
-        return _answer(await stored.drop(self._outbox, await _read_body(request, stored.Chosen)))
+        return await self._press(request, dead.drop)
+
+    async def _press(self, request: Request, act: Press) -> Response:
+        chosen = await _read_body(request, dead.Chosen)
+        _check_texts([chosen.destination, chosen.event_id, chosen.event_name])
+        try:
+            return _answer(await act(self._outbox, chosen))
+        finally:
+            for kept in (self._overviews, self._lists, self._groups):
+                kept.forget()
 
     async def show_quality(self, request: Request) -> Response:
         """Answer with what Meta says, if somebody asks it."""
@@ -223,9 +256,22 @@ def _read_days(period: Period, today: int) -> tuple[int, int]:
 
 def _read_query(request: Request, kind: type[_Body]) -> _Body:
     try:
-        return msgspec.convert(dict(request.query_params), kind, strict=False)
+        return msgspec.convert(_read_texts(request), kind, strict=False)
     except msgspec.ValidationError as error:
         raise HTTPException(400, str(error)) from None
+
+
+def _read_texts(request: Request) -> dict[str, str]:
+    """Return the query's parameters."""
+    texts = dict(request.query_params)
+    _check_texts(texts.values())
+    return texts
+
+
+def _check_texts(texts: Iterable[str]) -> None:
+    """Refuse control characters: no name or id has one, and PostgreSQL cannot be asked for NUL."""
+    if any(_CONTROL.search(text) for text in texts):
+        raise HTTPException(400, "expected no control characters")
 
 
 def _read_number(request: Request, name: str, default: int) -> int:
@@ -253,8 +299,12 @@ async def _read_body(request: Request, kind: type[_Body]) -> _Body:
 
 
 def _answer(value: object, status: int = 200) -> Response:
+    return _answer_with(msgspec.json.encode(value), status)
+
+
+def _answer_with(body: bytes, status: int = 200) -> Response:
     return Response(
-        msgspec.json.encode(value),
+        body,
         status,
         {**_HEADERS, "cache-control": "no-store"},
         "application/json",

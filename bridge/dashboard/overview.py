@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,10 +12,11 @@ from typing import Any
 from bridge.delivery.metrics import Metrics
 from bridge.figures.summary import Summary, summarize, summarize_days
 from bridge.figures.words import DELIVERED, NOBODY
-from bridge.outbox.base import FIGURE_DAYS, Circuit, Counts, Figure, Outbox
+from bridge.outbox.base import Circuit, Counts, Figure, Outbox
 
 DAY = 86_400  # seconds
 CHART_DAYS = 30  # that the line shows at least
+DAYS_AT_ONCE = 7  # of figures that are read by one call; an engine may make them on the loop
 LONGEST = float(DAY + 1)  # seconds; in place of "longer than a day"
 
 
@@ -26,6 +28,7 @@ async def read_overview(
     until: int,
     event_name: str = "",
     destination: str = "",
+    chart_days: int = CHART_DAYS,
     metrics: Metrics | None = None,
 ) -> dict[str, Any]:
     """Return what the page shows at a glance.
@@ -37,6 +40,7 @@ async def read_overview(
         until: The last one.
         event_name: Only this one; empty for all.
         destination: Only this one; empty for all.
+        chart_days: How many days until today the chart shows, if more than ``CHART_DAYS``.
         metrics: Those of this process.
 
     Raises:
@@ -44,28 +48,76 @@ async def read_overview(
     """
     now = time.time()
     today = int(now // DAY)
-    first = max(min(since, today - CHART_DAYS + 1), today - FIGURE_DAYS)
-    figures = await outbox.figures(first, today)
-    every = [each for each in figures if since <= each.day <= until]
-    wanted = list(_choose(every, event_name, destination))
-    rows = [each for each in summarize(wanted) if each.destination != NOBODY]
+    first = today - max(CHART_DAYS, chart_days) + 1
+    sums = _Sums(since, until, first, today, event_name, destination)
+    await sums.read(outbox, first, today)
+    # A day before the chart's is read by itself, not with all that lie between.
+    await sums.read(outbox, since, min(until, first - 1))
+    counts, circuits = await outbox.count(now), await outbox.circuits()
     return {
         "now": now,
         "days": [write_day(since), write_day(until)],
-        "rows": [describe(each) for each in rows],
-        "total": _add_up(rows),
-        "series": _build_series(_choose(figures, event_name, destination), first, today),
-        "skipped": _count_skipped(_choose(every, event_name, "")),
-        "event_names": sorted({each.event_name for each in every}),
-        "destinations": _describe_all(
-            names,
-            await outbox.count(now),
-            await outbox.circuits(),
-            _count_delivered(each for each in figures if each.day >= today - 1),
-            now,
-            metrics,
-        ),
+        **sums.describe(),
+        "destinations": _describe_all(names, counts, circuits, sums.delivered, now, metrics),
     }
+
+
+class _Sums:
+    """Adds figures up, some days at a time: there may be hundreds of thousands.
+
+    It does so in a thread, so that no visitor of this process waits.
+    """
+
+    def __init__(
+        self, since: int, until: int, first: int, today: int, event_name: str, destination: str
+    ) -> None:
+        self._asked = range(since, until + 1)
+        self._charted = range(first, today + 1)
+        self._recent = range(today - 1, today + 1)
+        self._event_name = event_name
+        self._destination = destination
+        self._every: Counter[tuple[str, str, str]] = Counter()
+        self._points: dict[int, dict[str, Any]] = {}
+        self.delivered: Counter[str] = Counter()
+
+    async def read(self, outbox: Outbox, since: int, until: int) -> None:
+        """Read and add the figures of some days."""
+        for day in range(since, until + 1, DAYS_AT_ONCE):
+            figures = await outbox.figures(day, min(day + DAYS_AT_ONCE - 1, until))
+            await asyncio.to_thread(self._add, figures)
+
+    def _add(self, figures: Sequence[Figure]) -> None:
+        for figure in figures:
+            if figure.day in self._asked:
+                self._every[figure[1:4]] += figure.number
+        for day, summaries in summarize_days(self._choose(figures)).items():
+            if day in self._charted:
+                self._points[day] = _add_up([each for each in summaries if each.destination])
+        self.delivered += _count_delivered(each for each in figures if each.day in self._recent)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the figures say: those of the days asked for, and a point for each day."""
+        every = [Figure(0, *key, number) for key, number in self._every.items()]
+        rows = [each for each in summarize(self._choose(every)) if each.destination != NOBODY]
+        return {
+            "rows": [describe(each) for each in rows],
+            "total": _add_up(rows),
+            "series": [
+                {"day": write_day(day), **self._points.get(day, _add_up(()))}
+                for day in self._charted
+            ],
+            "skipped": _count_skipped(self._choose(every, destination="")),
+            "event_names": sorted({each.event_name for each in every}),
+        }
+
+    def _choose(self, figures: Iterable[Figure], destination: str | None = None) -> list[Figure]:
+        name = self._event_name
+        wanted = self._destination if destination is None else destination
+        return [
+            each
+            for each in figures
+            if name in ("", each.event_name) and wanted in ("", each.destination)
+        ]
 
 
 def write_day(day: int) -> str:
@@ -92,14 +144,6 @@ def describe(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _choose(figures: Iterable[Figure], event_name: str, destination: str) -> Iterable[Figure]:
-    return [
-        each
-        for each in figures
-        if event_name in ("", each.event_name) and destination in ("", each.destination)
-    ]
-
-
 def _limit(delay: float | None) -> float | None:
     return None if delay is None else min(delay, LONGEST)
 
@@ -120,15 +164,6 @@ def _add_up(rows: Sequence[Summary]) -> dict[str, Any]:
         "sent": copies["sent"],
         "value": {currency: float(amount) for currency, amount in sorted(value.items())},
     }
-
-
-def _build_series(figures: Iterable[Figure], first: int, last: int) -> list[dict[str, Any]]:
-    """Return a point for each day, also for those without a figure."""
-    days = summarize_days(figures)
-    return [
-        {"day": write_day(day), **_add_up([s for s in days.get(day, ()) if s.destination])}
-        for day in range(first, last + 1)
-    ]
 
 
 def _count_skipped(figures: Iterable[Figure]) -> dict[str, int]:

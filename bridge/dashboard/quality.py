@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from bridge.destinations.base import Destination
 from bridge.destinations.meta import CHECK_EVENT, Meta
+from bridge.errors import OutboxError
 from bridge.events.event import DAY
 from bridge.figures.summary import summarize
 from bridge.outbox.base import Outbox
@@ -19,6 +21,9 @@ from bridge.quality.question import Unanswered, ask_all
 KEPT = 900.0  # seconds that an answer is shown
 KEPT_FAILURE = 60.0  # seconds that a failure is shown
 DAYS = 7  # of our figures; Meta's are of as many
+
+
+logger = logging.getLogger("bridge.dashboard")
 
 
 class QualityDesk:
@@ -46,17 +51,31 @@ class QualityDesk:
         """Return the page's quality: when it was asked, and rows or an error."""
         async with self._asking:
             if time.monotonic() >= self._kept_until:
-                comparisons = await self._compare()
-                self._answer = _show(comparisons, time.time())
+                self._answer = await self._find_answer()
                 failed = "error" in self._answer
                 self._kept_until = time.monotonic() + (KEPT_FAILURE if failed else KEPT)
             return self._answer
 
-    async def _compare(self) -> list[Comparison]:
-        today = int(time.time() // DAY)
-        answers = await ask_all(self._pixels)
-        summaries = summarize(await self._outbox.figures(today - DAYS + 1, today))
-        return [compare(each.name, summaries, answers.get(each.name)) for each in self._pixels]
+    async def _find_answer(self) -> dict[str, Any]:
+        now = time.time()
+        today = int(now // DAY)
+        try:
+            # First: if they cannot be read, Meta is not asked for nothing.
+            figures = await self._outbox.figures(today - DAYS + 1, today)
+        except OutboxError as error:
+            logger.error("dashboard: %s", error)
+            return {"at": int(now), "rows": [], "error": f"the outbox cannot be read: {error}"}
+        summaries = await asyncio.to_thread(summarize, figures)
+        try:
+            answers = await ask_all(self._pixels)
+        except Exception:
+            logger.exception("dashboard: Meta's quality")
+            text = "Meta could not be asked; the log says why"
+            return {"at": int(now), "rows": [], "error": text}
+        comparisons = [
+            compare(each.name, summaries, answers.get(each.name)) for each in self._pixels
+        ]
+        return _show(comparisons, time.time())
 
 
 def _show(comparisons: list[Comparison], now: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is stored: events that wait and dead letters, found, grouped by reason, revived and dropped.
+"""What is stored: events that wait and dead letters, found, and one of them as it is.
 
 Delivered events keep no body in the outbox, so there is nothing to list of them.
 """
@@ -6,16 +6,16 @@ Delivered events keep no body in the outbox, so there is nothing to list of them
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from bridge.dashboard.overview import DAY, write_day
+from bridge.dashboard.dead import PAGE, SCANNED, read_dead
 from bridge.dashboard.shown import (
     list_identifiers,
+    read_day,
     read_payload,
     read_source,
     read_time,
@@ -23,16 +23,11 @@ from bridge.dashboard.shown import (
     shorten_payload,
     shorten_text,
 )
-from bridge.events.event import STANDARD_EVENTS
-from bridge.outbox.base import FIGURE_DAYS, DeadLetter, Delivery, Key, Outbox
+from bridge.events.event import DAY, STANDARD_EVENTS
+from bridge.outbox.base import FIGURE_DAYS, DeadLetter, Delivery, Outbox
 
-SCANNED = 2000  # of what waits and of dead letters each: how many are looked at, whatever is found
-PAGE = 200  # read at once
 OVERDUE = 60.0  # seconds past its due time after which a waiting event is a problem
 MAX_NAMES = 60  # event names under which a delivered event is looked for
-
-_NUMBER = re.compile(r"\d+")
-_TRACE = re.compile(r" *\(fbtrace_id [^()]{0,80}\)?")  # Meta's own, another for each request
 
 State = Literal["", "waiting", "held", "dead"]
 
@@ -47,7 +42,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
         state: ``held`` for its browser copy or scheduled, ``waiting``, ``dead``.
         problems: Only dead ones, those that failed before, and those that nobody sends.
         q: A part of the event id.
-        since, until: Days on which it happened, as ``2026-11-29``; both included.
+        since, until: Days on which it happened, as ``2026-11-29``; both included. What does not say
+            when it happened is of no day.
     """
 
     name: str = ""
@@ -90,87 +86,6 @@ async def list_stored(
     }
 
 
-async def group_dead(outbox: Outbox, *, destination: str = "") -> dict[str, Any]:
-    """Return dead letters by destination and reason, the most frequent first.
-
-    Raises:
-        OutboxError: The outbox cannot be read.
-    """
-    groups: dict[tuple[str, str], dict[str, Any]] = {}
-    seen = 0
-    async for page in _read_dead(outbox, destination):
-        for letter in page:
-            key = letter.delivery.destination, name_group(letter.reason)
-            group = groups.setdefault(
-                key,
-                {
-                    "destination": key[0],
-                    "group": key[1],
-                    "reason": _TRACE.sub("", shorten_text(letter.reason)),
-                    "count": 0,
-                    "names": [],
-                    "newest": letter.buried_at,
-                },
-            )
-            group["count"] += 1
-            group["oldest"] = letter.buried_at
-            if letter.delivery.event_name not in group["names"] and len(group["names"]) < 10:
-                group["names"].append(letter.delivery.event_name)
-        seen += len(page)
-        if seen >= SCANNED:
-            break
-    rows = sorted(groups.values(), key=lambda each: -each["count"])
-    return {"groups": rows, "is_all": seen < SCANNED, "scanned": SCANNED}
-
-
-def name_group(reason: str) -> str:
-    """Return what the reasons of one mistake have in common: numbers differ from event to event."""
-    return _NUMBER.sub("#", _TRACE.sub("", shorten_text(reason)))
-
-
-class Chosen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Dead letters that somebody chose: one event's, or all of a reason.
-
-    Attributes:
-        destination: Its name.
-        event_id: That of one event, with ``event_name``.
-        event_name: Its name.
-        group: A reason, as ``name_group`` names it.
-    """
-
-    destination: str
-    event_id: str = ""
-    event_name: str = ""
-    group: str = ""
-
-    def __post_init__(self) -> None:
-        """Raise ``ValueError`` unless one event or one reason is named."""
-        if bool(self.event_id and self.event_name) == bool(self.group):
-            raise ValueError("expected event_id and event_name, or group")
-
-
-async def revive(outbox: Outbox, chosen: Chosen) -> dict[str, int]:
-    """Make dead letters due again; return how many, and how many are too old for that.
-
-    Raises:
-        OutboxError: The outbox failed.
-    """
-    now = time.time()
-    letters = await _find_chosen(outbox, chosen, now)
-    keys = [each.delivery.key for each in letters if each.delivery.expires > now]
-    return {"revived": await outbox.revive(keys, now), "too_old": len(letters) - len(keys)}
-
-
-async def drop(outbox: Outbox, chosen: Chosen) -> dict[str, int]:
-    """Delete dead letters; return how many.
-
-    Raises:
-        OutboxError: The outbox failed.
-    """
-    letters = await _find_chosen(outbox, chosen, time.time())
-    return {"deleted": await outbox.drop([each.delivery.key for each in letters])}
-
-
 async def find_event(outbox: Outbox, event_id: str) -> dict[str, Any]:
     """Return all that is stored of an event id, with its payloads as they may be shown.
 
@@ -199,41 +114,13 @@ async def _list_names(outbox: Outbox, today: int) -> list[str]:
     return list(dict.fromkeys([*sorted(seen, key=lambda name: -seen[name]), *STANDARD_EVENTS]))
 
 
-async def _find_chosen(outbox: Outbox, chosen: Chosen, now: float) -> list[DeadLetter]:
-    """Return the chosen dead letters; of a reason those that are dead now, whatever comes later."""
-    if chosen.event_id:
-        return [
-            each
-            for each in await outbox.find_dead(chosen.event_id)
-            if each.delivery.destination == chosen.destination
-            and each.delivery.event_name == chosen.event_name
-        ]
-    letters: dict[Key, DeadLetter] = {}
-    async for page in _read_dead(outbox, chosen.destination):
-        letters |= {
-            each.delivery.key: each
-            for each in page
-            if each.buried_at <= now and name_group(each.reason) == chosen.group
-        }
-    return list(letters.values())
-
-
 def _choose_pages(
     outbox: Outbox, search: Search
 ) -> Iterator[AsyncIterator[Sequence[DeadLetter | Delivery]]]:
     if search.state in ("", "dead"):
-        yield _read_dead(outbox, search.destination)
+        yield read_dead(outbox, search.destination)
     if search.state != "dead":
         yield _read_waiting(outbox, search.destination)
-
-
-async def _read_dead(outbox: Outbox, destination: str) -> AsyncIterator[Sequence[DeadLetter]]:
-    offset = 0
-    while page := await outbox.list_dead(
-        destination=destination or None, limit=PAGE, offset=offset
-    ):
-        yield page
-        offset += len(page)
 
 
 async def _read_waiting(outbox: Outbox, destination: str) -> AsyncIterator[Sequence[Delivery]]:
@@ -267,7 +154,7 @@ def _describe_at(now: float) -> Callable[[DeadLetter | Delivery], dict[str, Any]
             "attempts": delivery.attempts,
             "source": read_source(payload),
             "happened_at": happened,
-            "day": write_day(int(happened // DAY)) if happened and 0 < happened < 1e11 else "",
+            "day": read_day(payload),
             "value": value[0] if value else None,
             "currency": value[1] if value else "",
             "identifiers": list_identifiers(payload),
@@ -301,6 +188,6 @@ def _matches(event: dict[str, Any], search: Search) -> bool:
         all(wanted in ("", found) for wanted, found in fields)
         and (event["is_problem"] or not search.problems)
         and search.q.strip().lower() in event["event_id"].lower()
-        and (not search.since or not event["day"] or search.since <= event["day"])
-        and (not search.until or not event["day"] or event["day"] <= search.until)
+        and (not search.since or search.since <= event["day"])
+        and (not search.until or "" < event["day"] <= search.until)
     )

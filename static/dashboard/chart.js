@@ -48,7 +48,7 @@ export function drawChart(points, room, choose) {
       points: points.map((point, index) => `${x(index)},${y(read(point))}`).join(' '),
     })
 
-  const svg = draw('svg', { viewBox: `0 0 ${width} ${HEIGHT}`, class: 'chart', role: 'img' })
+  const svg = draw('svg', { viewBox: `0 0 ${width} ${HEIGHT}`, class: 'chart', role: 'group' })
   const last = points.at(-1)
   svg.setAttribute(
     'aria-label',
@@ -74,18 +74,52 @@ export function drawChart(points, room, choose) {
     line('sent', (point) => point.sent),
     line('failed', (point) => point.dead + point.lost),
   )
-  points.forEach((point, index) => {
+  const strips = points.map((point, index) => {
     const failed = point.dead + point.lost
     const text = `${point.day}: ${point.stored} stored, ${point.sent} browser copies sent, ${failed} failed`
     const strip = draw(
       'rect',
-      { class: 'day', x: x(index) - step / 2, y: 0, width: step, height: HEIGHT - BOTTOM },
+      {
+        ...{ class: 'day', role: 'button', 'aria-label': text, 'data-key': point.day },
+        ...{ x: x(index) - step / 2, y: 0, width: step, height: HEIGHT - BOTTOM },
+      },
       draw('title', {}, text),
     )
     strip.addEventListener('click', () => choose(point.day))
-    svg.append(strip)
+    return strip
   })
+  svg.append(...strips)
+  letKeysMove(strips)
   return svg
+}
+
+/**
+ * Makes one of the days a stop of the Tab key, the last one at first; arrows lead to the others.
+ *
+ * @param {SVGElement[]} strips
+ */
+function letKeysMove(strips) {
+  const last = strips.length - 1
+  /** @type {Record<string, (index: number) => number>} */
+  const moves = {
+    ArrowLeft: (index) => index - 1,
+    ArrowRight: (index) => index + 1,
+    Home: () => 0,
+    End: () => last,
+  }
+  strips.forEach((strip, index) => {
+    strip.setAttribute('tabindex', index === last ? '0' : '-1')
+    strip.addEventListener('focus', function () {
+      for (const other of strips) other.setAttribute('tabindex', other === strip ? '0' : '-1')
+    })
+    strip.addEventListener('keydown', function (event) {
+      const move = moves[event.key]
+      if (move) strips[move(index)]?.focus()
+      else if (event.key === 'Enter' || event.key === ' ') strip.dispatchEvent(new Event('click'))
+      else return
+      event.preventDefault()
+    })
+  })
 }
 
 /** @param {number} count */

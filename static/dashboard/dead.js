@@ -5,7 +5,10 @@
  *   destination: string, group: string, reason: string, count: number, names: string[],
  *   newest: number, oldest: number,
  * }} Group
- * @typedef {{ destination: string, group?: string, event_id?: string, event_name?: string }} Chosen
+ * @typedef {{
+ *   destination: string, group?: string, event_id?: string, event_name?: string, name?: string,
+ *   day?: string, most?: number, until?: number,
+ * }} Chosen
  */
 import {
   build,
@@ -15,87 +18,151 @@ import {
   formatAge,
   formatCount,
   formatNumber,
+  placeChildren,
 } from '../parts/elements.js'
 import { showTrouble, tell } from './server.js'
 
 const SURE_MS = 5000 // within which the second press must come
 
+/** @param {{ left: number, is_all: boolean }} answer */
+function describeLeft({ left, is_all }) {
+  if (left) return `; ${formatNumber(left)}${is_all ? '' : '+'} left: press again`
+  return is_all ? '' : '; there may be more: press again'
+}
+
 /**
- * @param {Chosen} chosen
- * @param {number} count
+ * @param {() => { chosen: Chosen, count: number, isAll: boolean }} read What a press is about: it is
+ *   asked when it is pressed, for counts change.
  * @param {(said: string) => void} done
  */
-export function buildDeadButtons(chosen, count, done) {
-  /** @param {string} path @param {(answer: any) => string} describe */
-  async function act(path, describe) {
-    for (const button of row.querySelectorAll('button')) button.disabled = true
+export function buildDeadButtons(read, done) {
+  /** @param {string} path @param {Chosen} chosen @param {(answer: any) => string} describe */
+  async function act(path, chosen, describe) {
+    // Not disabled, which would take the focus away.
+    if (row.getAttribute('aria-busy')) return
+    row.setAttribute('aria-busy', 'true')
     try {
-      done(describe(await tell(path, chosen)))
+      const answer = await tell(path, chosen)
+      done(describe(answer) + describeLeft(answer) + '.')
       showTrouble()
     } catch (error) {
       showTrouble(error)
     }
-    for (const button of row.querySelectorAll('button')) button.disabled = false
+    row.removeAttribute('aria-busy')
   }
 
   const retry = buildButton(
     'Try again',
     () =>
-      act('api/dead/retry', ({ revived, too_old }) => {
+      act('api/dead/retry', read().chosen, ({ revived, too_old }) => {
         const old = too_old ? `; ${formatNumber(too_old)} are too old for it` : ''
-        return `${formatCount(revived, 'event')} due again${old}.`
+        return `${formatCount(revived, 'event')} due again${old}`
       }),
     'small',
   )
   const remove = buildButton('Delete', sure, 'small')
   let timer = 0
+  /** @type {Chosen | null} what was asked about: no more than that is deleted */
+  let asked = null
+  function calm() {
+    clearTimeout(timer)
+    asked = null
+    remove.textContent = 'Delete'
+  }
   function sure() {
-    if (remove.dataset.sure) {
-      act('api/dead/delete', ({ deleted }) => formatCount(deleted, 'event') + ' deleted.')
+    if (asked) {
+      const chosen = asked
+      calm()
+      act('api/dead/delete', chosen, ({ deleted }) => formatCount(deleted, 'event') + ' deleted')
       return
     }
-    remove.dataset.sure = 'asked'
-    remove.textContent = `Really delete ${formatNumber(count)}?`
-    clearTimeout(timer)
-    timer = setTimeout(function () {
-      delete remove.dataset.sure
-      remove.textContent = 'Delete'
-    }, SURE_MS)
+    const { chosen, count, isAll } = read()
+    asked = chosen
+    const number = formatNumber(count)
+    remove.textContent = `Really delete ${isAll ? number : `${number} of ${number}+`}?`
+    timer = setTimeout(calm, SURE_MS)
   }
   const row = build('span', 'controls', retry, remove)
   return row
 }
 
-let shown = ''
+/**
+ * One reason's row. Its buttons stay while its figures change: somebody may be about to press one.
+ *
+ * @param {(said: string) => void} done
+ */
+function buildRow(done) {
+  /** @type {{ chosen: Chosen, count: number, isAll: boolean }} */
+  let about = { chosen: { destination: '' }, count: 0, isAll: true }
+  const head = build('th', 'plain')
+  head.scope = 'row'
+  const count = buildCell('Count', 'number bad')
+  const names = buildCell('Events', 'names')
+  const newest = buildCell('Newest', '')
+  const buttons = build(
+    'td',
+    'wide',
+    buildDeadButtons(() => about, done),
+  )
+  const element = build('tr', '', head, count, names, newest, buttons)
+
+  /** @param {Group} group @param {boolean} isAll @param {Filters} filters @param {number} now */
+  function fill(group, isAll, filters, now) {
+    const { destination } = group
+    head.replaceChildren(group.reason, build('small', 'where', destination))
+    count.textContent = formatNumber(group.count) + (isAll ? '' : '+')
+    names.textContent = group.names.join(', ')
+    newest.textContent = formatAge(Math.max(0, now - group.newest)) + ' ago'
+    const chosen = { destination, group: group.group, ...filters, most: group.count }
+    about = { chosen: { ...chosen, until: group.newest }, count: group.count, isAll }
+  }
+  return { element, fill }
+}
+
+/** @typedef {{ name: string, day: string }} Filters What the reasons are filtered by. */
+
+/** @type {Map<string, ReturnType<typeof buildRow>>} rows by destination, reason and filters */
+const rows = new Map()
+const note = build('tr', '')
 
 /**
  * @param {{ groups: Group[], is_all: boolean, scanned: number }} dead
+ * @param {Filters} filters
  * @param {number} now
  * @param {(said: string) => void} done
  */
-export function showDead({ groups, is_all, scanned }, now, done) {
-  // A row that has not changed stays: somebody may be about to press its button.
-  const text = JSON.stringify(groups)
+export function showDead({ groups, is_all, scanned }, filters, now, done) {
   find('dead-none').hidden = groups.length > 0
-  if (text === shown) return
-  shown = text
-  find('dead').replaceChildren(
-    ...groups.map(({ destination, group, reason, count, names, newest }) => {
-      const head = build('th', 'plain', reason, build('small', 'where', destination))
-      head.scope = 'row'
-      return build(
-        'tr',
-        '',
-        head,
-        buildCell('Count', 'number bad', formatNumber(count) + (is_all ? '' : '+')),
-        buildCell('Events', '', names.join(', ')),
-        buildCell('Newest', '', formatAge(Math.max(0, now - newest)) + ' ago'),
-        build('td', 'wide', buildDeadButtons({ destination, group }, count, done)),
-      )
-    }),
-  )
+  const seen = new Set()
+  const elements = groups.map((group) => {
+    // With other filters its "Really delete?" would be about others.
+    const key = JSON.stringify([group.destination, group.group, filters])
+    const row = rows.get(key) || buildRow(done)
+    row.fill(group, is_all, filters, now)
+    rows.set(key, row)
+    seen.add(key)
+    return row.element
+  })
+  for (const key of rows.keys()) if (!seen.has(key)) rows.delete(key)
   if (!is_all) {
-    const note = `Only the newest ${formatNumber(scanned)} were looked at.`
-    find('dead').append(build('tr', '', build('td', 'wide', note)))
+    note.replaceChildren(
+      build('td', 'wide', `Only the newest ${formatNumber(scanned)} were looked at.`),
+    )
+    elements.push(note)
   }
+  keepFocus(() => placeChildren(find('dead'), elements))
+}
+
+/**
+ * Has the focus where it was, though its row was moved; if the row is gone, where it is said why.
+ *
+ * @param {() => void} move
+ */
+function keepFocus(move) {
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement)
+  const isHere = find('dead').contains(focused)
+  move()
+  if (!isHere || document.activeElement === focused) return
+  if (focused?.isConnected) focused.focus()
+  else find('dead-said').focus()
 }

@@ -51,7 +51,10 @@ function buildCard(event, now) {
     const left = event.expires - now
     const until = left > 0 ? `can be sent for ${formatAge(left)} more` : 'too old to be sent'
     card.append(
-      buildDeadButtons({ destination, event_id, event_name }, 1, done),
+      buildDeadButtons(
+        () => ({ chosen: { destination, event_id, event_name }, count: 1, isAll: true }),
+        done,
+      ),
       build('p', 'why', until),
     )
   }
@@ -67,6 +70,7 @@ function buildCard(event, now) {
 /** @param {string} said */
 function done(said) {
   find('said').textContent = said
+  find('said').focus() // the button goes with its card
   load()
 }
 

@@ -12,7 +12,15 @@
  *   now: number,
  * }} StoredPage
  */
-import { build, buildCell, find, formatAge, formatMoney, formatNumber } from '../parts/elements.js'
+import {
+  build,
+  buildCell,
+  find,
+  formatAge,
+  formatMoney,
+  formatNumber,
+  renewChildren,
+} from '../parts/elements.js'
 import { buildStrip } from '../parts/identifiers.js'
 
 /** @param {StoredEvent} event @param {number} now */
@@ -35,6 +43,7 @@ function buildRow(event, now) {
   const link = build('a', 'id', event.event_id)
   link.title = event.event_id
   link.href = 'event?id=' + encodeURIComponent(event.event_id)
+  link.dataset.key = JSON.stringify([event.destination, event.event_name, event.event_id])
   const head = build('th', '', event.event_name, build('br', ''), link)
   head.scope = 'row'
   head.append(
@@ -58,14 +67,10 @@ function buildRow(event, now) {
 
 /** @param {StoredPage} page */
 export function showEvents(page) {
-  const focused = document.activeElement?.getAttribute('href')
-  find('events').replaceChildren(...page.events.map((event) => buildRow(event, page.now)))
-  if (focused) {
-    const again = [...find('events').querySelectorAll('a')].find(
-      (link) => link.getAttribute('href') === focused,
-    )
-    again?.focus()
-  }
+  renewChildren(
+    find('events'),
+    page.events.map((event) => buildRow(event, page.now)),
+  )
   find('events-none').hidden = page.total > 0
   find('events-scanned').hidden = page.is_all
   find('events-scanned').textContent =

@@ -28,6 +28,7 @@ import {
   formatMoney,
   formatNumber,
   formatShare,
+  renewChildren,
 } from '../parts/elements.js'
 import { buildHeat } from '../parts/identifiers.js'
 
@@ -67,6 +68,7 @@ function formatSent(sent, expected) {
 function buildRow(row, isNamed, /** @type {(name: string) => void} */ choose) {
   const name = buildButton(row.event_name, () => choose(row.event_name), 'link')
   name.title = 'Show only these'
+  name.dataset.key = JSON.stringify([row.destination, row.event_name])
   const head = build('th', '', name)
   head.scope = 'row'
   if (isNamed) head.append(build('small', 'where', row.destination))
@@ -149,7 +151,7 @@ function showSkipped(skipped) {
   if (!entries.length) find('skipped').append(build('p', 'why', 'Nothing was skipped.'))
 }
 
-/** @type {Record<string, string>} what was shown last, so that a focused button stays */
+/** @type {Record<string, string>} what was shown last */
 const shown = {}
 
 /** @param {string} id @param {unknown} value @param {() => HTMLElement[]} make */
@@ -157,7 +159,7 @@ function showIfNew(id, value, make) {
   const text = JSON.stringify(value)
   if (shown[id] === text) return
   shown[id] = text
-  find(id).replaceChildren(...make())
+  renewChildren(find(id), make())
 }
 
 /** @param {Row[]} rows @param {boolean} onlyProblems */

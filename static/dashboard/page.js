@@ -1,5 +1,5 @@
 /** The dashboard: asks every few seconds while somebody looks at it. */
-import { find, findInput } from '../parts/elements.js'
+import { find, findInput, renewChildren } from '../parts/elements.js'
 import { saveFile, writeCsv } from '../parts/files.js'
 import { keepFilters, keepPager, setOptions } from '../parts/filters.js'
 import { drawChart } from './chart.js'
@@ -75,22 +75,27 @@ function showAll(overview) {
   const text = JSON.stringify([room, overview.series])
   if (text === charted) return
   charted = text
-  find('chart').replaceChildren(drawChart(overview.series, room, chooseDay))
+  renewChildren(find('chart'), [drawChart(overview.series, room, chooseDay)])
 }
 
 async function loadOnce() {
   const query = filters.read()
-  const destination = query.get('destination') || ''
+  const chosen = {
+    destination: query.get('destination') || '',
+    name: query.get('name') || '',
+    day: query.get('day') || '',
+  }
   const [overview, events, dead] = await Promise.all([
     ask('api/overview?' + query),
     ask('api/events?' + buildQuery(SHOWN, pager.offset)),
-    ask('api/dead?' + new URLSearchParams({ destination })),
+    ask('api/dead?' + new URLSearchParams(chosen)),
   ])
   showAll(overview)
   showEvents(events)
   setOptions(find('filter-source'), events.sources)
   pager.show(events.total)
-  showDead(dead, overview.now, done)
+  const { name, day } = chosen
+  showDead(dead, { name, day }, overview.now, done)
 }
 
 /** @param {string} said */

@@ -149,3 +149,19 @@ export function placeChildren(parent, elements) {
     }
   })
 }
+
+/**
+ * Makes new `elements` the children of `parent`; what had the focus passes it on to what now has
+ * the same `data-key`.
+ *
+ * @param {HTMLElement} parent
+ * @param {Element[]} elements
+ */
+export function renewChildren(parent, elements) {
+  const focused = /** @type {HTMLElement | SVGElement | null} */ (document.activeElement)
+  const key = focused && parent.contains(focused) ? focused.dataset.key : undefined
+  parent.replaceChildren(...elements)
+  if (key === undefined) return
+  const keyed = /** @type {NodeListOf<HTMLElement>} */ (parent.querySelectorAll('[data-key]'))
+  for (const element of keyed) if (element.dataset.key === key) return element.focus()
+}

@@ -62,7 +62,7 @@ async def test_app_decides_who_may_see_it(outbox: SQLiteOutbox) -> None:
         assert answer.status_code == 403
         own = {"sec-fetch-site": "same-origin"}
         answer = await client.post(f"{PAGE}api/dead/delete", json=chosen, headers=own)
-        assert answer.json() == {"deleted": 0}
+        assert answer.json() == {"deleted": 0, "left": 0, "is_all": True}
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from bridge.dashboard import LocalGuard, QualityDesk, create_app
+from bridge.dashboard import LocalGuard, QualityDesk, create_app, quality
 from bridge.errors import OutboxError
 from bridge.outbox import SQLiteOutbox
-from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery
+from bridge.outbox.base import Figure
+from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery, today
 from tests.factories import make_meta
 from tests.servers import Sandbox
 
@@ -65,6 +66,38 @@ async def test_overview_is_of_the_days_and_names_asked_for(client: AsyncClient) 
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
     overview = await ask(client, "/api/overview", day=yesterday)
     assert (overview["total"]["stored"], overview["days"]) == (2, [yesterday, yesterday])
+
+
+async def test_overview_reads_the_days_asked_for_and_those_of_the_chart(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: set[int] = set()
+    figures = SQLiteOutbox.figures
+
+    async def note(self: SQLiteOutbox, since: int, until: int) -> list[Figure]:
+        read.update(range(since, until + 1))
+        return await figures(self, since, until)
+
+    monkeypatch.setattr(SQLiteOutbox, "figures", note)
+    day = (datetime.now(UTC) - timedelta(days=40)).date().isoformat()
+    overview = await ask(client, "/api/overview", day=day)
+    assert (overview["total"]["stored"], len(overview["series"])) == (9, 30)
+    assert read == {today() - 40, *range(today() - 29, today() + 1)}
+    overview = await ask(client, "/api/overview", day=day, days=90)
+    assert len(overview["series"]) == 90
+
+
+async def test_all_who_look_share_an_answer_until_a_button_is_pressed(
+    client: AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    paths = ("/api/overview", "/api/events", "/api/dead")
+    before = [await ask(client, path) for path in paths]
+    await bury(outbox, CURRENCY, make_delivery("A-9"))
+    assert [await ask(client, path) for path in paths] == before
+    chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-9"}
+    await client.post("/api/dead/delete", json=chosen, headers=OWN)
+    after = [await ask(client, path) for path in paths]
+    assert all(after[at]["now"] > before[at]["now"] for at in (0, 1))
 
 
 async def test_destination_that_is_gone_is_told_of(outbox: SQLiteOutbox) -> None:
@@ -133,14 +166,14 @@ async def test_dead_letters_are_grouped_and_tried_again(
     assert [(each["count"], each["names"]) for each in groups] == [(3, ["Purchase"]), (1, ["Lead"])]
     chosen = {"destination": DEST, "group": groups[0]["group"]}
     answer = await client.post("/api/dead/retry", json=chosen, headers=OWN)
-    assert answer.json() == {"revived": 2, "too_old": 1}
+    assert answer.json() == {"revived": 2, "too_old": 1, "left": 0, "is_all": True}
     assert {each.delivery.event_id for each in await outbox.list_dead()} == {"A-3", "L-1"}
 
 
 async def test_one_dead_letter_is_deleted(client: AsyncClient, outbox: SQLiteOutbox) -> None:
     chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-1"}
     answer = await client.post("/api/dead/delete", json=chosen, headers=OWN)
-    assert answer.json() == {"deleted": 1}
+    assert answer.json() == {"deleted": 1, "left": 0, "is_all": True}
     assert {each.delivery.event_id for each in await outbox.list_dead()} == {"A-2", "L-1"}
 
 
@@ -150,6 +183,8 @@ async def test_one_dead_letter_is_deleted(client: AsyncClient, outbox: SQLiteOut
         "/api/overview?days=0", "/api/overview?days=91", "/api/overview?days=x",
         "/api/overview?day=yesterday", "/api/overview?day=1999-01-01",
         "/api/overview?day=9999-01-01",
+        "/api/event?id=%00", "/api/event?id=a%0Ab", "/api/dead?destination=%00",
+        "/api/events?destination=%00", "/api/overview?name=%7F",
         "/api/events?state=lost", "/api/events?problems=perhaps", "/api/event", "/api/event?id=",
     ],
 )  # fmt: skip
@@ -168,6 +203,10 @@ async def test_question_that_makes_no_sense_is_400(client: AsyncClient, path: st
         (b'{"destination":"x"}', 400),
         (b'{"destination":"x","group":"a","event_id":"b","event_name":"c"}', 400),
         (b'{"destination":"x","group":"a","everything":true}', 400),
+        (b'{"destination":"\\u0000","group":"a"}', 400),
+        (b'{"destination":"x","event_id":"\\u0000","event_name":"c"}', 400),
+        (b'{"destination":"x","event_id":"b","event_name":"c\\n"}', 400),
+        (b'{"destination":"x","group":"a","most":0}', 400),
         (b" " * 9000, 413),
     ],
 )
@@ -210,7 +249,7 @@ async def test_older_browser_proves_its_page_by_origin(client: AsyncClient) -> N
     chosen = {"destination": DEST, "event_name": "Purchase", "event_id": "A-1"}
     headers = {"origin": "http://127.0.0.1:8002"}
     answer = await client.post("/api/dead/retry", json=chosen, headers=headers)
-    assert answer.json() == {"revived": 1, "too_old": 0}
+    assert answer.json() == {"revived": 1, "too_old": 0, "left": 0, "is_all": True}
 
 
 async def test_page_of_another_site_reads_nothing_but_may_link_here(client: AsyncClient) -> None:
@@ -334,6 +373,44 @@ async def test_refusal_of_meta_is_told_with_what_to_do(
     assert "BRIDGE_ACCESS_TOKEN" in answer["error"]
     assert "wrong-token" not in answer["error"]
     assert QualityDesk.of(outbox, []) is None
+
+
+async def test_broken_outbox_is_told_without_asking_meta_and_kept_for_a_while(
+    outbox: SQLiteOutbox, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    async def fail(*_: object) -> Any:
+        read.append(1)
+        raise OutboxError("disk is gone")
+
+    async def ask_meta(*_: object) -> Any:
+        raise AssertionError("Meta was asked")
+
+    monkeypatch.setattr(SQLiteOutbox, "figures", fail)
+    monkeypatch.setattr(quality, "ask_all", ask_meta)
+    desk = QualityDesk.of(outbox, [make_meta(graph_url=sandbox.url)])
+    async with make_client(create_app(outbox, ask_quality=desk)) as client:
+        answers = [await ask(client, "/api/quality") for _ in range(3)]
+    assert answers[0]["error"] == "the outbox cannot be read: disk is gone"
+    assert (answers[1:], len(read)) == ([answers[0]] * 2, 1)
+
+
+async def test_failure_to_ask_meta_is_kept_for_a_while(
+    outbox: SQLiteOutbox, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    async def fail(*_: object) -> Any:
+        asked.append(1)
+        raise RuntimeError
+
+    monkeypatch.setattr(quality, "ask_all", fail)
+    desk = QualityDesk.of(outbox, [make_meta(graph_url=sandbox.url)])
+    async with make_client(create_app(outbox, ask_quality=desk)) as client:
+        answers = [await ask(client, "/api/quality") for _ in range(3)]
+    assert answers[0]["error"] == "Meta could not be asked; the log says why"
+    assert (answers[1:], len(asked)) == ([answers[0]] * 2, 1)
 
 
 async def test_dead_letters_of_one_reason_are_one_row_whatever_meta_numbers(

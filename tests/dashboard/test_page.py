@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import socket
 import threading
 import time
@@ -16,7 +17,8 @@ from playwright.async_api import Browser, Page, expect
 
 from bridge.cli.dashboard import build_app
 from bridge.outbox import SQLiteOutbox
-from tests.dashboard.shelf import CURRENCY, HASH, MARKUP, fill, make_delivery
+from bridge.outbox.base import Circuit, Figure
+from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery, today
 from tests.servers import DEADLINE
 
 
@@ -138,3 +140,111 @@ async def test_page_is_live_on_a_phone_and_by_keyboard(desk: Desk) -> None:
     ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == "rgb(15, 18, 26)"
     assert datetime.now(UTC).date().isoformat() in await page.locator(".event-card").inner_text()
+
+
+async def test_long_texts_stay_on_a_phone(desk: Desk) -> None:
+    page, day = desk.page, today()
+    name, event_id, place = "N" * 100, "I" * 200, f"segment:{'D' * 100}"
+    event = {
+        "event_name": name,
+        "event_time": int(time.time()),
+        "action_source": "S" * 60,
+        "user_data": {"em": [HASH]},
+        "custom_data": {"value": 10**15, "currency": "EUR", "K" * 200: "V" * 400},
+    }
+    long = make_delivery(event_id, name, destination=place, body=json.dumps(event).encode())
+    await bury(desk.outbox, "R" * 500, long)
+    await desk.outbox.put([make_delivery("W" * 200, name, destination=place)], time.time())
+    figures = [
+        *((place, name, kind, 10**12) for kind in ("stored", "dead", "value.EUR", "delay.6")),
+        ("", name, f"skipped.{'X' * 100}", 10**12),
+    ]
+    await desk.outbox.add_figures([Figure(day, *each) for each in figures], day)
+    circuit = Circuit(destination=place, state="open", reason="C" * 500, since=1.0, until=2e9)
+    await desk.outbox.save_circuit(circuit)
+    await page.set_viewport_size({"width": 390, "height": 800})
+    await page.goto(f"{desk.url}/#name={name}&destination={place}")
+    await page.reload()
+    await expect(page.locator("#events a")).to_have_count(2)
+    await expect(page.locator("#dead tr")).to_have_count(1)
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    for box in await page.locator(".scrolls, .table, .card, .counters > div").all():
+        if await box.is_visible():
+            assert await box.evaluate("box => box.scrollWidth - box.clientWidth") <= 1
+    await page.goto(f"{desk.url}/event?id={event_id}")
+    await expect(page.locator(".event-card h2")).to_contain_text("dead")
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    await page.goto(f"{desk.url}/event?id={'u' * 200}")
+    await expect(page.locator("#event")).to_contain_text("Nothing with this id")
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+async def test_button_keeps_the_focus_and_its_question_while_counts_change(desk: Desk) -> None:
+    page = desk.page
+    row = page.locator("#dead tr", has_text="three letters")
+    await row.get_by_role("button", name="Delete").focus()
+    await page.keyboard.press("Enter")
+    sure = row.get_by_role("button", name="Really delete 2?")
+    await expect(sure).to_be_focused()
+    for number in range(4):
+        await bury(desk.outbox, CURRENCY, make_delivery(f"new-{number}"))
+    await bury(desk.outbox, "The token is bad (code 190)", *map(make_delivery, map(str, range(9))))
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # asks again
+    await expect(row.locator("td").first).to_have_text("6")
+    await expect(sure).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#dead-said")).to_have_text("2 events deleted.")
+    await expect(row.locator("td").first).to_have_text("4")
+    left = {each.delivery.event_id for each in await desk.outbox.list_dead()}
+    assert {f"new-{number}" for number in range(4)} <= left
+
+
+async def test_filters_hold_for_dead_letters_and_their_buttons(desk: Desk) -> None:
+    page = desk.page
+    await bury(desk.outbox, CURRENCY, make_delivery("L-2", "Lead"))
+    await page.goto(f"{desk.url}/#name=Lead")
+    await page.reload()
+    row = page.locator("#dead tr", has_text="three letters")
+    await expect(row.locator("td").first).to_have_text("1")
+    await row.get_by_role("button", name="Delete").click()
+    await row.get_by_role("button", name="Really delete 1?").click()
+    await expect(page.locator("#dead-said")).to_have_text("1 event deleted.")
+    left = {each.delivery.event_id for each in await desk.outbox.list_dead()}
+    assert left == {"A-1", "A-2", "L-1"}
+
+
+async def test_button_says_that_there_are_more_and_how_many_it_leaves(desk: Desk) -> None:
+    for start in range(0, 2100, 100):
+        ids = (f"many-{number}" for number in range(start, start + 100))
+        await bury(desk.outbox, "no such pixel", *map(make_delivery, ids))
+    page = desk.page
+    row = page.locator("#dead tr", has_text="no such pixel")
+    await expect(row.locator("td").first).to_have_text("2,000+")
+    await row.get_by_role("button", name="Delete").click()
+    await row.get_by_role("button", name="Really delete 2,000 of 2,000+?").click()
+    said = page.locator("#dead-said")
+    await expect(said).to_have_text("2,000 events deleted; 100 left: press again.")
+    assert len(await desk.outbox.list_dead(limit=5000)) == 103
+
+
+async def test_days_of_the_chart_are_chosen_by_keyboard(desk: Desk) -> None:
+    page = desk.page
+    await page.locator(".chart .day").last.focus()
+    await page.keyboard.press("ArrowLeft")
+    await expect(page.locator(".chart .day").nth(28)).to_be_focused()
+    await desk.outbox.add_figures([Figure(today() - 1, DEST, "Purchase", "stored", 1)], today())
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.locator("#count-stored")).to_have_text("17")
+    await expect(page.locator(".chart .day").nth(28)).to_be_focused()
+    assert await page.locator(".chart [tabindex='0']").count() == 1
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#count-stored")).to_have_text("3")
+
+
+async def test_name_keeps_the_focus_while_its_figures_change(desk: Desk) -> None:
+    page = desk.page
+    await page.locator("#names button").first.focus()
+    await desk.outbox.add_figures([Figure(today(), DEST, "Purchase", "stored", 1)], today())
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.locator("#names tr").first).to_contain_text("13")
+    await expect(page.locator("#names button").first).to_be_focused()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.dashboard.shown import (
     list_identifiers,
+    read_day,
     read_payload,
     read_source,
     read_value,
@@ -80,6 +81,75 @@ def test_fields_are_read_in_both_languages() -> None:
         *("em", "external_id", "fbc", "fbp", "client_ip_address", "ipv6", "client_user_agent"),
     ]
     assert list_identifiers(SEGMENT) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://shop.example/p?a=1&{}=IwAR0secret123",
+        "https://shop.example/p?{}=IwAR0secret123#top",
+        "https://shop.example/#/p?{}=IwAR0secret123",
+        "https://shop.example/go?to=https%3A%2F%2Fb.example%2F%3F{}%3DIwAR0secret123%26b%3D1",
+        "https://shop.example/go?to=https%253A%252F%252Fb.example%252F%253F{}%253DIwAR0secret123",
+        "?{}=IwAR0secret123",
+        "{}=IwAR0secret123",
+        "the page https://shop.example/?{}[]=IwAR0secret123 was refused",
+    ],
+)
+@pytest.mark.parametrize("name", ["fbclid", "FBCLID", "gclid", "msclkid", "ttclid", "wbraid"])
+def test_click_id_in_a_url_is_cut(url: str, name: str) -> None:
+    payload = {
+        "event_source_url": url.format(name),
+        "context": {"page": {"search": url.format(name)}, "referrer_url": url.format(name)},
+        "properties": {"fbclid": "IwAR0secret123"},
+    }
+    assert "secret" not in msgspec.json.encode(shorten_payload(payload)).decode()
+
+
+def test_rest_of_a_url_stays() -> None:
+    for text in (
+        "https://shop.example/p?variant=12&utm_source=facebook&size=XL#top",
+        "data[0]=purchase-of-a-very-long-name (code 100)",
+    ):
+        assert shorten_text(text) == text
+    assert shorten_text("https://a.example/?x=1&q=abcdefghijklmnop") == (
+        "https://a.example/?x=1&q=abcd…"
+    )
+
+
+@pytest.mark.parametrize(
+    ("payload", "day"),
+    [
+        ({"event_time": 1_795_000_000}, "2026-11-18"),
+        ({"timestamp": "2026-11-29T23:59:59.999Z"}, "2026-11-29"),
+        ({"timestamp": "2026-11-29T23:59:59-02:00"}, "2026-11-30"),
+        ({"timestamp": "2026-11-29T23:59:59"}, "2026-11-29"),
+        ({"timestamp": "0001-01-01T00:00:00+10:00"}, ""),
+        ({"timestamp": "soon"}, ""),
+        ({"timestamp": 5}, ""),
+        ({"event_time": 10**30}, ""),
+        ({"event_time": True}, ""),
+        (None, ""),
+    ],
+)
+def test_day_is_read_in_both_languages(payload: Any, day: str) -> None:
+    assert read_day(payload) == day
+
+
+@pytest.mark.parametrize(
+    ("properties", "value"),
+    [
+        ({"value": 3, "currency": "EUR"}, (3.0, "EUR")),
+        ({"revenue": "12.50", "currency": "EUR"}, (12.5, "EUR")),
+        ({"total": 7, "value": None}, (7.0, "")),
+        ({"value": "NaN"}, None),
+        ({"value": 10**400}, None),
+        ({"value": True}, None),
+        ({}, None),
+    ],
+)
+def test_value_is_read_in_segments_words(properties: dict[str, Any], value: Any) -> None:
+    assert read_value({"properties": properties}) == value
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))

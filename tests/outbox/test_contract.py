@@ -1014,6 +1014,22 @@ async def test_waiting_ones_are_listed_the_next_due_first(outbox: Outbox) -> Non
     assert len(await outbox.list_waiting()) == 2
 
 
+async def test_waiting_ones_of_many_destinations_are_listed_page_by_page(outbox: Outbox) -> None:
+    await outbox.put(
+        [
+            make_delivery(f"e{number}", destination=f"meta:{number % 3}", due=NOW + number * 7 % 11)
+            for number in range(30)
+        ],
+        NOW,
+    )
+    pages = [await outbox.list_waiting(limit=7, offset=offset) for offset in range(0, 42, 7)]
+    listed = [each for page in pages for each in page]
+    assert len({each.key for each in listed}) == len(listed) == 30
+    assert [each.due for each in listed] == sorted(each.due for each in listed)
+    assert listed == await outbox.list_waiting()
+    assert pages[5] == []
+
+
 async def test_waiting_one_is_found_by_its_event_id(outbox: Outbox) -> None:
     own, reported = make_delivery("a"), make_delivery("a", destination="meta:2", from_browser=True)
     await outbox.put([own, reported, make_delivery("b")], NOW)

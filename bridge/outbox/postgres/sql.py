@@ -203,9 +203,8 @@ WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND NOT from_brows
   AND substring(subjects FROM 1 FOR %(size)s) = ANY (%(subjects)s::bytea[])
 """
 
-# The names of destinations, without reading the whole table: those of waiting deliveries, each
-# found by one step along ``bridge_deliveries_due``, and those of the newest delivered ones.
-DESTINATIONS = """
+# The destinations of waiting deliveries, each found by one step along ``bridge_deliveries_due``.
+_STEPPED = """
 WITH RECURSIVE stepped (destination) AS (
     (SELECT destination FROM bridge_deliveries WHERE due IS NOT NULL ORDER BY destination LIMIT 1)
     UNION ALL
@@ -214,7 +213,12 @@ WITH RECURSIVE stepped (destination) AS (
         WHERE following.due IS NOT NULL AND following.destination > stepped.destination
         ORDER BY following.destination LIMIT 1
     ) FROM stepped WHERE stepped.destination IS NOT NULL
-), newest AS (
+)
+"""
+
+# The names of destinations, without reading the whole table: those of waiting deliveries, and those
+# of the newest delivered ones.
+DESTINATIONS = f"""{_STEPPED}, newest AS (
     (SELECT destination FROM bridge_deliveries
      WHERE due IS NULL AND reason IS NULL AND NOT has_given_id
      ORDER BY settled_at DESC LIMIT 1000)
@@ -225,7 +229,7 @@ WITH RECURSIVE stepped (destination) AS (
 )
 SELECT destination FROM stepped WHERE destination IS NOT NULL
 UNION SELECT destination FROM newest
-"""
+"""  # noqa: S608 - of constants
 
 HAS = """
 SELECT EXISTS (
@@ -343,10 +347,20 @@ SELECT destination, event_name, event_id, body, due, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, '')
 FROM bridge_deliveries WHERE due IS NOT NULL
 """
-LIST_WAITING = f"""{_WAITING}
-AND (%(destination)s::text IS NULL OR destination = %(destination)s)
-ORDER BY due, stored_at LIMIT %(limit)s OFFSET %(offset)s
-"""
+# Each destination's are in the order of ``bridge_deliveries_due``, so that only a page is read. The
+# key puts those that were stored together into one order, or a page would repeat some of another.
+LIST_WAITING = f"""{_STEPPED}
+SELECT waiting.destination, event_name, event_id, body, due, expires, attempts,
+       from_browser, has_given_id, coalesce(subjects, '')
+FROM stepped CROSS JOIN LATERAL (
+    SELECT * FROM bridge_deliveries AS each
+    WHERE each.due IS NOT NULL AND each.destination = stepped.destination
+    ORDER BY each.due, each.stored_at, each.attempts, each.key
+    LIMIT %(limit)s::bigint + %(offset)s::bigint
+) AS waiting
+WHERE %(destination)s::text IS NULL OR stepped.destination = %(destination)s
+ORDER BY due, stored_at, attempts, key LIMIT %(limit)s OFFSET %(offset)s
+"""  # noqa: S608 - of constants
 FIND_WAITING = f"""{_WAITING}
 AND key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) ORDER BY due, stored_at
 """

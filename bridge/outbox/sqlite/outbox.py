@@ -151,8 +151,10 @@ class SQLiteOutbox(Outbox):
     async def list_waiting(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[Delivery]:
-        page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
-        return [Delivery(*row) for row in await self._fetch(rows.LIST_WAITING, page)]
+        found = await self._read(
+            lambda file: rows.list_waiting(file, destination, max(0, limit), max(0, offset))
+        )
+        return [Delivery(*row) for row in found]
 
     async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
         names = json.dumps(list(event_names))
@@ -162,7 +164,10 @@ class SQLiteOutbox(Outbox):
         await self._run(lambda file: rows.add_figures(file, figures), REQUEST_PATIENCE)
 
     async def figures(self, since: int, until: int) -> list[Figure]:
-        return [Figure(*row) for row in await self._fetch(rows.FIGURES, (since, until))]
+        # Made in the thread: there may be hundreds of thousands.
+        return await self._read(
+            lambda file: [Figure(*row) for row in file.execute(rows.FIGURES, (since, until))]
+        )
 
     async def save_circuit(self, circuit: Circuit) -> None:
         row = (circuit.destination, circuit.state, circuit.reason, circuit.since, circuit.until)

@@ -5,8 +5,11 @@ Every function runs within a transaction that its caller began.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import closing
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 from bridge.errors import OutboxFullError
@@ -179,10 +182,25 @@ SELECT destination, event_name, event_id, body, due, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, x''), id
 FROM deliveries CROSS JOIN bodies USING (id) WHERE due IS NOT NULL
 """
-LIST_WAITING = f"""
-{_WAITING} AND (:destination IS NULL OR destination = :destination)
-ORDER BY due, id LIMIT :limit OFFSET :offset
+# Each destination's are in the order of ``deliveries_due``, so that only a page of them is read.
+_WAITED_FOR = """
+WITH RECURSIVE stepped (destination) AS (
+    SELECT min(destination) FROM deliveries WHERE due IS NOT NULL
+    UNION ALL
+    SELECT (
+        SELECT min(following.destination) FROM deliveries AS following
+        WHERE following.due IS NOT NULL AND following.destination > stepped.destination
+    ) FROM stepped WHERE stepped.destination IS NOT NULL
+)
+SELECT destination FROM stepped WHERE destination IS NOT NULL
 """
+_NEXT_DUE = """
+SELECT due, id FROM deliveries INDEXED BY deliveries_due
+WHERE destination = ? AND due IS NOT NULL ORDER BY due, id LIMIT ?
+"""
+_OF_IDS = f"""
+{_WAITING} AND id IN (SELECT value FROM json_each(?)) ORDER BY due, id
+"""  # noqa: S608 - of constants
 FIND_WAITING = f"""
 {_WAITING} AND event_id = ? AND event_name IN (SELECT value FROM json_each(?))
 ORDER BY due, id
@@ -361,6 +379,16 @@ def _update(
         rest = [(*values, *name) for name in names]
         changed.append(file.executemany(f"{update} {BY_KEY}", rest).rowcount)
     return changed
+
+
+def list_waiting(
+    file: OutboxFile, destination: str | None, limit: int, offset: int
+) -> list[tuple[Any, ...]]:
+    """Return the rows of what waits, the next due first, from ``offset`` on."""
+    names = file.execute(_WAITED_FOR) if destination is None else [(destination,)]
+    lanes = [file.execute(_NEXT_DUE, (name, offset + limit)).fetchall() for [name] in names]
+    page = islice(merge(*lanes), offset, offset + limit)
+    return file.execute(_OF_IDS, (json.dumps([place for _, place in page]),)).fetchall()
 
 
 def release(file: OutboxFile, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
