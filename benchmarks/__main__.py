@@ -126,9 +126,7 @@ def _compare_counting(options: argparse.Namespace, directory: str) -> None:
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         share, plain = runner.run(measure())
     budget = judge(share, counting.BUDGET, at_most=True)
-    print(
-        f"`track()` on SQLite, {counting.AT_ONCE} at once: {plain:.0f} µs of processor time an event"
-    )
+    print(f"`track()` on SQLite, {counting.AT_ONCE} at once: {plain:.0f} µs of processor time")
     print(f"What counting adds: {100 * share:.1f} % ({budget})", flush=True)
 
 

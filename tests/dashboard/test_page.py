@@ -159,7 +159,7 @@ async def test_long_texts_stay_on_a_phone(desk: Desk) -> None:
         *((place, name, kind, 10**12) for kind in ("stored", "dead", "value.EUR", "delay.6")),
         ("", name, f"skipped.{'X' * 100}", 10**12),
     ]
-    await desk.outbox.add_figures([Figure(day, *each) for each in figures], day)
+    await desk.outbox.add_figures([Figure(day, *each) for each in figures])
     circuit = Circuit(destination=place, state="open", reason="C" * 500, since=1.0, until=2e9)
     await desk.outbox.save_circuit(circuit)
     await page.set_viewport_size({"width": 390, "height": 800})
@@ -232,7 +232,7 @@ async def test_days_of_the_chart_are_chosen_by_keyboard(desk: Desk) -> None:
     await page.locator(".chart .day").last.focus()
     await page.keyboard.press("ArrowLeft")
     await expect(page.locator(".chart .day").nth(28)).to_be_focused()
-    await desk.outbox.add_figures([Figure(today() - 1, DEST, "Purchase", "stored", 1)], today())
+    await desk.outbox.add_figures([Figure(today() - 1, DEST, "Purchase", "stored", 1)])
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.locator("#count-stored")).to_have_text("17")
     await expect(page.locator(".chart .day").nth(28)).to_be_focused()
@@ -244,7 +244,7 @@ async def test_days_of_the_chart_are_chosen_by_keyboard(desk: Desk) -> None:
 async def test_name_keeps_the_focus_while_its_figures_change(desk: Desk) -> None:
     page = desk.page
     await page.locator("#names button").first.focus()
-    await desk.outbox.add_figures([Figure(today(), DEST, "Purchase", "stored", 1)], today())
+    await desk.outbox.add_figures([Figure(today(), DEST, "Purchase", "stored", 1)])
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.locator("#names tr").first).to_contain_text("13")
     await expect(page.locator("#names button").first).to_be_focused()
