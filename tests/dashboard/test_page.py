@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from bridge.cli.dashboard import build_app
+from bridge.dashboard import kept
 from bridge.outbox import SQLiteOutbox
 from bridge.outbox.base import Circuit, Figure
 from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery, today
@@ -32,7 +33,11 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(browser: Browser, outbox: SQLiteOutbox, tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(
+    browser: Browser, outbox: SQLiteOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(kept, "SECONDS", 0.0)
+    monkeypatch.setattr(kept, "SHARE", 0)
     await fill(outbox)
     served = SQLiteOutbox(tmp_path / "bridge.db")  # its own, for it runs on a loop of its own
     app = build_app(served, [])
@@ -180,7 +185,14 @@ async def test_long_texts_stay_on_a_phone(desk: Desk) -> None:
 
 
 async def test_button_keeps_the_focus_and_its_question_while_counts_change(desk: Desk) -> None:
+    async def ask_longer(route: Route) -> None:
+        answer = await route.fetch()
+        text = (await answer.text()).replace("SURE_MS = 5000", "SURE_MS = 120_000")
+        await route.fulfill(response=answer, body=text)
+
     page = desk.page
+    await page.route("**/page/dead.js", ask_longer)
+    await page.reload()
     row = page.locator("#dead tr", has_text="three letters")
     await row.get_by_role("button", name="Delete").focus()
     await page.keyboard.press("Enter")
@@ -214,10 +226,11 @@ async def test_filters_hold_for_dead_letters_and_their_buttons(desk: Desk) -> No
 
 
 async def test_button_says_that_there_are_more_and_how_many_it_leaves(desk: Desk) -> None:
-    for start in range(0, 2100, 100):
-        ids = (f"many-{number}" for number in range(start, start + 100))
+    for start in range(0, 2100, 70):
+        ids = (f"many-{number}" for number in range(start, start + 70))
         await bury(desk.outbox, "no such pixel", *map(make_delivery, ids))
     page = desk.page
+    await page.reload()
     row = page.locator("#dead tr", has_text="no such pixel")
     await expect(row.locator("td").first).to_have_text("2,000+")
     await row.get_by_role("button", name="Delete").click()
