@@ -13,6 +13,13 @@ from bridge.outbox import SQLiteOutbox
 from tests.chromium import LOCAL_HOSTS, running_chromium
 from tests.servers import Sandbox, find_free_port, running
 
+LONGEST = "visitor/test_memory.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test: at the end all others would wait for it."""
+    items.sort(key=lambda item: LONGEST not in item.nodeid)
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -650,6 +650,24 @@ async def test_server_killed_under_load_loses_nothing_that_was_accepted(
     )
 
 
+async def test_settings_with_which_a_commit_is_not_on_disk_are_told_once(
+    server: PostgresServer,
+    admin: psycopg.Connection[tuple[Any, ...]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    admin.execute("DROP ROLE IF EXISTS hasty")
+    admin.execute("CREATE ROLE hasty LOGIN SUPERUSER")
+    admin.execute("ALTER ROLE hasty SET synchronous_commit = off")
+    outbox = PostgresOutbox(server.url_of("hasty"))
+    for number in range(3):
+        await outbox.put([make_delivery(str(number))], NOW)
+    await outbox.close()
+    [line] = [each.message for each in caplog.records if "may lose" in each.message]
+    assert "synchronous_commit is off" in line
+    admin.execute("DROP OWNED BY hasty")
+    admin.execute("DROP ROLE hasty")
+
+
 async def test_role_without_the_table_of_figures_stores_events_all_the_same(
     server: PostgresServer, admin: psycopg.Connection[tuple[Any, ...]]
 ) -> None:

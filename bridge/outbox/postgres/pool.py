@@ -13,6 +13,7 @@ an outage) and 1371 (cancelling waits for a server that hangs), read 2026-11-24.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -40,6 +41,9 @@ MISSING = ("42P01", "3F000")  # SQLSTATE undefined_table, invalid_schema_name
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Work = Callable[[Connection], Awaitable["Result"]]
 Result = TypeVar("Result")
+
+
+logger = logging.getLogger("bridge.outbox")
 
 
 class Pool:
@@ -212,7 +216,16 @@ class Pool:
                 # A role that may not create tables stores events without it.
                 with suppress(psycopg.errors.InsufficientPrivilege):
                     await connection.execute(sql.FIGURES_TABLE)
+            weak = await (await connection.execute(sql.DURABILITY)).fetchall()
             self.schema = row[0] if row else ""
+            if weak:
+                # Not set here: a pooler may refuse settings of a session.
+                logger.warning(
+                    "outbox %s may lose accepted events in a crash of its machine: %s off; set it on"
+                    " for this role or server",
+                    self.name,
+                    " and ".join(f"{name} is" for [name] in weak),
+                )
 
     async def close(self) -> None:
         """Close all connections once the running work is done."""
