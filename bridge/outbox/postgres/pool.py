@@ -221,8 +221,8 @@ class Pool:
             if weak:
                 # Not set here: a pooler may refuse settings of a session.
                 logger.warning(
-                    "outbox %s may lose accepted events in a crash of its machine: %s off; set it on"
-                    " for this role or server",
+                    "outbox %s may lose accepted events in a crash of its machine: %s off; set it"
+                    " on, for this role or server",
                     self.name,
                     " and ".join(f"{name} is" for [name] in weak),
                 )
