@@ -13,17 +13,12 @@ from bridge.outbox import SQLiteOutbox
 from tests.chromium import LOCAL_HOSTS, running_chromium
 from tests.servers import Sandbox, find_free_port, running
 
-# Where the long tests are, the longest first: at the end of a run no worker waits for another.
-LONG = ("visitor/test_memory.py", "tests/pages/", "tests/kills/", "tests/cli/", "tests/outbox/")
+LONGEST = "visitor/test_memory.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long tests."""
-
-    def rank(item: pytest.Item) -> int:
-        return next((at for at, part in enumerate(LONG) if part in item.nodeid), len(LONG))
-
-    items.sort(key=rank)
+    """Begin with the longest test: at the end all others would wait for it."""
+    items.sort(key=lambda item: LONGEST not in item.nodeid)
 
 
 @pytest.fixture(scope="session")
