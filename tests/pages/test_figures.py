@@ -151,7 +151,7 @@ async def test_figures_are_those_of_the_wire(
         merged = sum(bool(action["browser"]) for action in here)
         # Of a page that is left before an answer came, the script knows no more.
         sent, unknown = (found.copies.get(state, 0) for state in ("sent", "unknown"))
-        assert sent <= merged <= sent + unknown, name
+        assert sent <= merged <= sent + unknown, (name, found.copies)
         assert sum(found.copies.values()) <= found.expected <= found.stored
     bought = [a["server"][0]["event"] for a in arrived if a["event_name"] == "Purchase"]
     purchases = figures[META, "Purchase"]

@@ -176,8 +176,8 @@ async def test_revoke_of_the_page_reaches_the_server_and_grant_too(
         await scene.show(OURS)
         await scene.counted(PageView=1)
         await scene.page.route("**/tr/*", lambda route: asyncio.sleep(60))
-        await scene.run("fetch('/order?id=held')")
-        await scene.page.wait_for_function("document.cookie.includes('_bridge_t_')")
+        cookies = await scene.page.evaluate("fetch('/order?id=held').then(() => document.cookie)")
+        assert "_bridge_t_" in cookies
         async with scene.page.expect_request("**/_bridge/consent"):
             await scene.run(REVOKE + "fetch('/order?id=revoked')")
         await scene.page.unroute("**/tr/*")
