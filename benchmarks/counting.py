@@ -16,7 +16,7 @@ from bridge import Bridge
 from bridge.figures.counter import FigureCounter
 from bridge.visitor.visitor import Visitor
 
-ROUNDS = 60
+ROUNDS = 150
 AT_ONCE = 64
 SLICE = 10 * AT_ONCE  # events
 BUDGET = 0.02

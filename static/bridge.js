@@ -48,7 +48,8 @@
   const REVOKED_DELAY = 2e3 // ms: consent managers revoke on each page, and grant at once
   const FLUSH_DELAY = 50 // ms, to send several reports in one request
   const RETRY_DELAY = 10e3 // ms
-  const TWIN_LOCK = 500 // ms
+  const TWIN_LOCK = 2e3 // ms
+  const PROBE_DELAY = 500 // ms
   const MAX_DELAY = 1e9 // ms; beyond 2^31 a timer fires at once
   // URL-encoded characters of custom data, page address and referrer in one hit. With the rest of
   // it, a hit stays below 2048; above, the pixel uses a transport that dies on navigation.
@@ -111,7 +112,7 @@
   let choiceCount = 0 // made on this page so far: only the answer to the last one counts
   let choosing = 0 // choices under way
   let asked = 0 // times that the server was asked what holds: only the last answer counts
-  let isLocking = false
+  let lock = 0 // of twins: 1 asked for, 2 held
   let isLeft = false // for another page of this server, that will fire what comes meanwhile
   let takeUpTimer = 0
   /** @type {string | undefined} */
@@ -162,19 +163,19 @@
   /** @param {unknown} value */
   const toBody = (value) => new Blob([JSON.stringify(value)], { type: 'application/json' })
 
-  /** @param {string} path @param {Blob} [body] of a POST */
-  const request = (path, body) =>
+  /** @param {string} path @param {object} [value] of a POST */
+  const request = (path, value) =>
     fetch(base + path, {
-      method: body && 'POST',
+      method: value && 'POST',
       cache: 'no-store',
       credentials: 'include',
       keepalive: true,
-      body,
+      body: value && toBody(value),
     })
 
-  /** @param {string} path @param {Blob} [body] */
-  const requestJson = async (path, body) => {
-    const answer = await request(path, body)
+  /** @param {string} path @param {object} [value] */
+  const requestJson = async (path, value) => {
+    const answer = await request(path, value)
     if (!answer.ok) throw answer
     return answer.json()
   }
@@ -186,7 +187,7 @@
     const found = readCookies('_bridge_x').find(([, value]) => value && (value.c || !gpc))
     // A server on another subdomain has not seen the click id of this page's address.
     return /** @type {Settings} */ (
-      found && !isStale ? found[1] : await requestJson('identity' + location.search)
+      found && !isStale ? found[1] : requestJson('identity' + location.search)
     )
   }
 
@@ -409,7 +410,7 @@
     }
     if (paused && !before)
       setTimeout(
-        () => paused && request('consent', toBody({ state: 'revoked' })).catch(() => {}),
+        () => paused && request('consent', { state: 'revoked' }).catch(() => {}),
         REVOKED_DELAY,
       )
   }
@@ -506,8 +507,9 @@
   /** @param {string} key @param {number} until */
   const mark = (key, until) =>
     attempt(() => {
-      const others = readMarks().filter(([each]) => each !== key)
-      localStorage[FIRED_KEY] = JSON.stringify([[key, until], ...others].slice(0, MAX_FIRED))
+      localStorage[FIRED_KEY] = JSON.stringify(
+        [[key, until], ...readMarks().filter(([each]) => each !== key)].slice(0, MAX_FIRED),
+      )
     })
 
   // A twin's cookie stays until its hit was made, so that another page can fire it if this one is
@@ -556,19 +558,19 @@
 
   // The lock is held until another process sees that the cookie is gone: that takes a moment.
   const fireAlone = () => {
+    lock = 2
     fireTwins()
-    return new Promise((done) => setTimeout(done, TWIN_LOCK)).then(fireTwins)
+    return new Promise((done) => setTimeout(done, TWIN_LOCK))
   }
 
   // In one tab at a time, where the browser has locks: two must not read the same cookie.
   const checkTwins = () => {
     followConsent()
     // A sandboxed frame may not even read its cookies; it never becomes active.
-    if (!active || isLocking || !document.cookie.includes('_bridge_t_')) return
-    isLocking = true
-    ;(navigator.locks?.request('_bridge', fireAlone) || fireAlone()).finally(
-      () => (isLocking = false),
-    )
+    if (!active || lock === 1 || !document.cookie.includes('_bridge_t_')) return
+    if (lock) return fireTwins()
+    lock = 1
+    ;(navigator.locks?.request('_bridge', fireAlone) || fireAlone()).finally(() => (lock = 0))
   }
 
   /** @param {Twin} twin @param {Ack} ack */
@@ -730,7 +732,7 @@
         if (!HIT.test(url)) return
         const [key, id] = meetHit(hit.get ? hit : new FormData(hit))
         if (id) add(id)
-        setTimeout(probe, TWIN_LOCK, url, key)
+        setTimeout(probe, PROBE_DELAY, url, key)
       })
     const { submit } = HTMLFormElement.prototype
     HTMLFormElement.prototype.submit = function () {
@@ -874,26 +876,26 @@
       sent.push(entry)
     }
     const sentAcks = acks.splice(0, MAX_BATCH)
-    const body = toBody({
+    const report = {
       events: sent.map(([, { at, ...event }]) => ({
         ...event,
         age_ms: Date.now() - at,
       })),
       acks: sentAcks,
-    })
-    return /** @type {const} */ ([(sent[0] || sentAcks[0]) && body, sent, sentAcks])
+    }
+    return /** @type {const} */ ([(sent[0] || sentAcks[0]) && report, sent, sentAcks])
   }
 
   const flush = async () => {
     if (flushing || !active) return
-    const [body, sent, sentAcks] = buildReport()
-    if (!body) return
+    const [report, sent, sentAcks] = buildReport()
+    if (!report) return
     flushing = true
     let delay = RETRY_DELAY
     /** @type {string[]} */
     let handled = []
     try {
-      const answer = await request('collect', body)
+      const answer = await request('collect', report)
       if (answer.ok) {
         const { stored, refused } = /** @type {Answer} */ (await answer.json())
         if (refused[0]) console.warn(refused)
@@ -926,8 +928,8 @@
       else send(call)
     }
     settleAll('unknown')
-    const body = active && buildReport()[0]
-    if (body) navigator.sendBeacon(base + 'collect', body) // outlives the page
+    const report = active && buildReport()[0]
+    if (report) navigator.sendBeacon(base + 'collect', toBody(report)) // outlives the page
   }
 
   // --- views ---
@@ -1022,31 +1024,29 @@
     choosing++
     if (choice) setCookie('_bridge_c') // an old refusal may be on another domain
     if (choice === 'denied') refuse()
-    await ready
-    if (choice) {
-      const body = toBody({ state: choice, url: landing })
-      const found = await requestJson('consent', body).catch(() => {})
-      if (found && number === choiceCount) apply(found)
+    // One after the other: the server may answer two at once in any order, and set its cookie so.
+    const tell = async () => {
+      if (choice) {
+        const sent = { state: choice, url: landing }
+        const found = await requestJson('consent', sent).catch(() => {})
+        if (found && number === choiceCount) apply(found)
+      }
+      choosing--
     }
-    choosing--
+    await (answered = answered.then(tell, tell))
     return settings?.c || 'granted'
   }
 
-  /**
-   * @param {string} name
-   * @param {string} [value] without it, the cookie is removed
-   * @param {number} [maxAge] seconds; without it, until the browser is closed
-   */
-  const setCookie = (name, value = '', maxAge = 0) => {
-    const age = value && !maxAge ? '' : '; Max-Age=' + maxAge
-    const line = `${name}=${value}${age}; Path=/; SameSite=Lax`
+  /** @param {string} name @param {string} [value] and attributes; without it, it is removed */
+  const setCookie = (name, value) => {
+    const line = name + '=' + (value || '; Max-Age=0') + '; Path=/; SameSite=Lax'
     if (!value) document.cookie = line // wherever it lives
     document.cookie = line + (settings?.d ? '; Domain=.' + settings.d : '')
   }
 
   // At once, even if the request to the server fails.
   const refuse = () => {
-    setCookie('_bridge_c', 'denied', CHOICE_MAX_AGE)
+    setCookie('_bridge_c', 'denied; Max-Age=' + CHOICE_MAX_AGE)
     setCookie('_bridge_x')
     deny()
   }
@@ -1066,10 +1066,7 @@
     const found = readConsent()
     if (!settings || choosing || found === undefined || found === seenConsent) return
     seenConsent = found
-    if (found.includes('_bridge_c=denied')) {
-      if (active) deny()
-      return
-    }
+    if (/_c=denied/.test(found)) return void (active && deny())
     // Nothing leaves until the answer has come.
     active = false
     pausePixel()
@@ -1099,7 +1096,7 @@
   else setInterval(followConsent, 1e3)
 
   const prerendered = /** @type {any} */ (document).prerendering
-  const ready = prerendered
+  let answered = prerendered // what was asked before
     ? new Promise((shown) => on(document, 'prerenderingchange', shown)).then(() => loadSettings())
     : loadSettings()
 

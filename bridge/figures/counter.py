@@ -31,9 +31,7 @@ from bridge.figures.words import (
     VALUE,
     VALUE_UNIT,
     WITH,
-    Presence,
     list_present,
-    read_all,
 )
 from bridge.outbox.base import Figure, Outbox
 
@@ -51,8 +49,9 @@ _Counted = tuple[str, str, str]  # destination, event name, kind
 
 
 # What stored server copies have in common, so that each costs one look: destination, event name,
-# whether it has a browser copy, whether its address is IPv6, identifiers, currency.
-_Stored = tuple[str, str, bool, bool, Presence, str]
+# whether it has a browser copy, currency (empty for none, or what is no currency), and for each of
+# ``IDENTIFIERS`` whether it is missing.
+_Stored = tuple[str, str, bool, Any, *tuple[bool, ...]]
 
 
 class _Unsure(NamedTuple):
@@ -107,18 +106,33 @@ class FigureCounter:
         """
         if not self._day_begins <= now < self._day_ends:
             self._turn(now)
-        # Plain tuples: a named one takes as long as all the rest.
-        name, user_data, custom_data = event.event_name, event.user_data, event.custom_data
-        value, currency = _read_value(custom_data) if "value" in custom_data else _NO_VALUE
-        ip = user_data.client_ip_address
-        has_ipv6 = ip is not None and ":" in ip
-        key = destination, name, has_copy, has_ipv6, bytes(map(bool, read_all(user_data))), currency
-        entry = self._stored.get(key)
+        # Written out, and in one plain tuple: every ``track()`` pays for it.
+        custom_data, known = event.custom_data, event.user_data
+        value, ip = custom_data.get("value"), known.client_ip_address
+        key = (
+            destination, event.event_name, has_copy, custom_data.get("currency", ""),
+            not known.em, not known.ph, not known.external_id, not known.fbc, not known.fbp,
+            not ip, not ip or ":" not in ip, not known.client_user_agent,
+            not known.fn, not known.ln, not known.db, not known.ge,
+            not known.ct, not known.st, not known.zp, not known.country,
+        )  # fmt: skip
+        try:
+            entry = self._stored.get(key)
+        except TypeError:
+            entry = None  # a currency that is a list
         if entry is None:
-            key = destination, self._limit(name), *key[2:]
-            entry = self._stored.setdefault(key, [0, 0])
+            entry = self._begin_entry(key)
         entry[0] += 1
-        entry[1] += value
+        if (type(value) is float or type(value) is int) and abs(value) < MAX_VALUE:
+            entry[1] += value
+
+    def _begin_entry(self, key: _Stored) -> list[float]:
+        """Return the entry of ``key``, its name and currency being known ones."""
+        destination, name, has_copy, currency, *missing = key
+        currency = currency if str(currency) in CURRENCIES else ""
+        return self._stored.setdefault(
+            (destination, self._limit(name), has_copy, currency, *missing), [0, 0]
+        )
 
     def note_skipped(self, event_name: str, reason: str, now: float) -> None:
         """Count an event that nobody may be told of."""
@@ -232,11 +246,11 @@ class FigureCounter:
         counted, self._counted = self._counted, Counter()
         stored, self._stored = self._stored, {}
         for key, (number, value) in stored.items():
-            destination, name, has_copy, has_ipv6, presence, currency = key
-            present = list_present(presence, has_ipv6=has_ipv6)
-            for kind in (STORED, *(WITH + each for each in present), *([EXPECTED] * has_copy)):
+            destination, name, has_copy, currency, *missing = key
+            carried = [WITH + each for each in list_present(missing)]
+            for kind in (STORED, *carried, *([EXPECTED] * has_copy)):
                 counted[destination, name, kind] += int(number)
-            if units := round(value * VALUE_UNIT):
+            if currency and (units := round(value * VALUE_UNIT)):
                 counted[destination, name, VALUE + currency] += units
         if self._tell is not None and counted:
             self._tell(counted)
@@ -251,17 +265,3 @@ def _limit(known: set[str], name: str, most: int) -> str:
             return OTHER
         known.add(name)
     return name
-
-
-_NO_VALUE = 0, ""
-
-
-def _read_value(custom_data: dict[str, Any]) -> tuple[float, str]:
-    """Return an event's value and its currency; 0 if it has none."""
-    value = custom_data["value"]
-    if type(value) is not float and type(value) is not int:
-        return 0, ""
-    currency = custom_data.get("currency")
-    if type(currency) is str and currency in CURRENCIES and abs(value) < MAX_VALUE:
-        return value, currency
-    return 0, ""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import compress
-from operator import attrgetter
+from collections.abc import Iterable
 
 STORED = "stored"  # server copies stored for delivery
 DUPLICATE = "duplicate"  # tracked again, so not stored
@@ -49,14 +48,6 @@ DELAY_BUCKETS = (
 )  # fmt: skip
 
 
-# The values of Meta's keys in ``IDENTIFIERS``.
-read_all = attrgetter(*(key for key in IDENTIFIERS if key != "ipv6"))
-
-# For each of Meta's keys in ``IDENTIFIERS`` 1 if it is there, else 0.
-Presence = bytes
-
-
-def list_present(presence: Presence, *, has_ipv6: bool) -> list[str]:
-    """Return those of ``IDENTIFIERS`` that are there."""
-    found = compress((key for key in IDENTIFIERS if key != "ipv6"), presence)
-    return [*found, *(["ipv6"] * has_ipv6)]
+def list_present(missing: Iterable[bool]) -> list[str]:
+    """Return those of ``IDENTIFIERS`` that are not ``missing``."""
+    return [key for key, is_missing in zip(IDENTIFIERS, missing, strict=True) if not is_missing]

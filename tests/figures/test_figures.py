@@ -23,7 +23,7 @@ from bridge.events.event import DAY, Event, UserData
 from bridge.figures import counter as counting
 from bridge.figures.counter import MAX_NAMES, FigureCounter
 from bridge.figures.summary import Summary, summarize, summarize_days
-from bridge.figures.words import OTHER, list_present, read_all
+from bridge.figures.words import IDENTIFIERS, OTHER
 from bridge.outbox import Figure, SQLiteOutbox
 from tests.factories import NAVIGATION, NOW, make_bridge, make_client, make_meta
 from tests.servers import Sandbox
@@ -229,12 +229,16 @@ async def test_ipv6_is_told_apart(outbox: SQLiteOutbox) -> None:
     assert found.coverage == {"client_ip_address": 2, "ipv6": 1}
 
 
-def test_identifiers_that_are_there_are_listed() -> None:
-    def find(**values: Any) -> list[str]:
-        return list_present(bytes(map(bool, read_all(UserData(**values)))), has_ipv6=False)
-
-    assert find(client_ip_address="93.184.216.34", em=["a"]) == ["em", "client_ip_address"]
-    assert find() == []
+async def test_each_identifier_is_counted_by_its_name(outbox: SQLiteOutbox) -> None:
+    given: dict[str, Any] = {key: ["a"] for key in IDENTIFIERS if key != "ipv6"}
+    given["client_ip_address"] = "93.184.216.34"
+    counter = FigureCounter(outbox)
+    for key, value in given.items():
+        event = make_event(key, user_data=UserData(**{key: value}))
+        counter.note_stored(META, event, NOW, has_copy=False)
+    await counter.flush()
+    found = {each.event_name: each for each in summarize(await outbox.figures(TODAY, TODAY))}
+    assert {name: each.coverage for name, each in found.items()} == {key: {key: 1} for key in given}
 
 
 def test_delay_is_a_buckets_end() -> None:

@@ -184,6 +184,28 @@ async def test_denial_before_the_cookies_domain_is_known_can_be_lifted(scene: Sc
     await scene.counted(PageView=2, Contact=1)
 
 
+async def test_choices_reach_the_server_in_their_order(scene: Scene) -> None:
+    # The first request takes longest to leave.
+    await scene.page.add_init_script(
+        """const real = window.fetch
+        let delay = 500
+        window.fetch = async (url, options) => {
+            if (!String(url).endsWith('/consent')) return real(url, options)
+            const waits = delay
+            delay = 0
+            await new Promise((done) => setTimeout(done, waits))
+            return real(url, options)
+        }"""
+    )
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    both = "Promise.all([bridge.consent('denied'), bridge.consent('granted')])"
+    assert (await scene.run(both))[1] == "granted"
+    await scene.show(OURS)
+    assert await scene.consent() == "granted"
+    await scene.counted(PageView=2)
+
+
 async def test_identity_is_asked_for_until_it_is_answered(scene: Scene) -> None:
     await scene.page.add_init_script(
         """const real = window.fetch, wait = window.setTimeout

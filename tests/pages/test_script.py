@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 from random import Random
@@ -111,22 +110,6 @@ async def test_twin_of_a_request_is_fired_without_a_page_load(scene: Scene, send
     await scene.run(send)
     _, purchase = await scene.counted(PageView=1, Purchase=1)
     assert_alike(purchase)
-
-
-async def test_two_tabs_fire_a_twin_once(scene: Scene) -> None:
-    await scene.show(OURS)
-    other = Scene(await scene.page.context.new_page(), scene.sandbox, scene.url)
-    await other.show(OURS)
-    await scene.counted(PageView=2)
-    await asyncio.gather(
-        *(tab.run("fetch('/order?id=T').then(() => fetch('/x'))") for tab in (scene, other))
-    )
-    await scene.counted(PageView=2, Purchase=1)
-    await asyncio.gather(
-        *(tab.run("fetch('/x').then(() => bridge.track('Lead'))") for tab in (scene, other))
-    )
-    for action in await scene.counted(PageView=2, Purchase=1, Lead=2):
-        assert_alike(action)
 
 
 async def test_twin_too_large_for_a_hit_keeps_the_most_useful(scene: Scene) -> None:
