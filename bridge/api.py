@@ -78,10 +78,11 @@ async def track(
 ) -> Event:
     """Store an event for every destination, and ask the browser for its copy.
 
-    When it returns, the event is on disk; ``event.outcome`` says whether it is ``stored``, a
-    ``duplicate`` of the same name and id, ``skipped`` (``event.skip_reason`` says why), ``lost``,
-    or ``invalid`` where ``Bridge(on_invalid="log")`` does not raise.
-    If the outbox is broken the loss is logged and counted, and the request goes on.
+    When it returns, the event is on disk; ``event.outcome`` says whether it is ``stored``,
+    ``spooled`` (on this machine, until the outbox takes events again), a ``duplicate`` of the same
+    name and id, ``skipped`` (``event.skip_reason`` says why), ``lost``, or ``invalid`` where
+    ``Bridge(on_invalid="log")`` does not raise.
+    If neither outbox nor spool takes it, the loss is logged and counted, and the request goes on.
 
     Args:
         name: A standard event's name, such as ``Purchase``, or a custom one.

@@ -38,6 +38,7 @@ from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.mistakes import Mistakes, NearMisses, build_placeholder
 from bridge.delivery.sender import DEAD_LETTER_DAYS, Sender
+from bridge.delivery.spool import SPOOL, Spool
 from bridge.destinations.base import Destination, EncodingContext
 from bridge.destinations.group import Destinations, read_browser
 from bridge.enrichment import Enricher
@@ -46,6 +47,7 @@ from bridge.events.catalog import Catalog
 from bridge.events.event import (
     ActionSource,
     Event,
+    Outcome,
     UserData,
     read_day,
     read_user_id,
@@ -60,6 +62,7 @@ from bridge.figures.counter import FigureCounter
 from bridge.figures.words import DEAD
 from bridge.outbox.base import Erased, Outbox, build_subjects
 from bridge.outbox.engines import open_outbox
+from bridge.outbox.sqlite.outbox import SQLiteOutbox
 from bridge.settings import build_from
 from bridge.visitor.bots import is_robot
 from bridge.visitor.connection import SiteRules
@@ -85,6 +88,7 @@ class BridgeOptions(TypedDict, total=False):
     secret_key: str | Secret | Sequence[str | Secret]
     destinations: Sequence[Destination]
     outbox: str | Outbox
+    spool: str | None
     prefix: str
     pixel_script_url: str
     browser_hold: float
@@ -118,6 +122,8 @@ class Bridge:
         secret_key: Signs the session cookie: at least 32 bytes, or a list of such, newest last.
         destinations: Where server copies go, such as ``[Meta(...)]``.
         outbox: Where they wait: a URL such as ``sqlite:///bridge.db``, or an outbox.
+        spool: A file on this machine that takes what an outbox on another one could not store, and
+            moves it there later; ``None`` for none. An outbox in a file needs none.
         prefix: The path below which the script and its endpoints are served.
         pixel_script_url: Where browsers load the pixel's library from.
         browser_hold: Seconds that a server copy waits for its browser copy to be fired. Meta merges
@@ -166,6 +172,7 @@ class Bridge:
         destinations: Sequence[Destination],
         *,
         outbox: str | Outbox = "sqlite:///bridge.db",
+        spool: str | None = SPOOL,
         prefix: str = "/_bridge",
         pixel_script_url: str = PIXEL_SCRIPT_URL,
         browser_hold: float = 10.0,
@@ -228,7 +235,9 @@ class Bridge:
             dead_letter_days=dead_letter_days,
         )
         self._mistakes = Mistakes(self.outbox)
-        self._intake = Intake(self.outbox, self._metrics, self._figures)
+        is_file = isinstance(self.outbox, SQLiteOutbox)
+        self._spool = None if spool is None or is_file else Spool(spool, self.outbox)
+        self._intake = Intake(self.outbox, self._metrics, self._figures, self._spool)
         self._run_sender = run_sender
         self._browser_hold = browser_hold
         event_catalog = catalog or Catalog()
@@ -332,11 +341,15 @@ class Bridge:
             self._loop = loop
             self._metrics.publish()
             self._figures.start()
+            if self._spool is not None:
+                self._spool.start()
             if self._run_sender:
                 self._sender.start()
 
     async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
+        if self._spool is not None:
+            await self._spool.stop(deadline)
         await self._sender.stop(deadline)
         await self._figures.stop()
         if self._loop is not None and self._run_sender:
@@ -516,7 +529,7 @@ class Bridge:
         if self._pixel_ids and destinations.pixel_ids == self._pixel_ids:
             twin = visitor.attach_twin(event, is_certain=connection is None)
         hold = self._browser_hold if twin else 0.0
-        is_new: bool | None = False
+        outcome: Outcome = "duplicate"
         try:
             now = time.time()
             try:
@@ -525,7 +538,7 @@ class Bridge:
                 )
             except InvalidEventError as error:
                 return await self._keep_invalid(name, event_id, error, visitor, destinations)
-            is_new = await self._intake.put(
+            outcome = await self._intake.put(
                 deliveries,
                 now,
                 connection=connection,
@@ -534,9 +547,9 @@ class Bridge:
                 copied=destinations.pixel_names if twin else (),
             )
         finally:
-            if twin is not None and is_new is False and twin in visitor.twins:
+            if twin is not None and outcome == "duplicate" and twin in visitor.twins:
                 visitor.twins.remove(twin)
-        event.settle("lost" if is_new is None else "stored" if is_new else "duplicate")
+        event.settle(outcome)
         self._sender.wake()
         return event
 
@@ -646,7 +659,9 @@ class Bridge:
             OutboxError: The outbox failed; what it deleted before is deleted.
         """
         subjects = find_subjects(user_id=user_id, external_id=external_id, email=email)
-        return await self.outbox.erase(subjects)
+        spooled = Erased() if self._spool is None else await self._spool.erase(subjects)
+        stored = await self.outbox.erase(subjects)
+        return Erased(spooled.waiting + stored.waiting, spooled.dead + stored.dead)
 
     # For the middleware and the endpoints
 
@@ -660,10 +675,19 @@ class Bridge:
             people = [read_browser(identity), identity.external_id]
             subjects = build_subjects(None, filter(None, people))
             try:
+                if self._spool is not None:
+                    self.counters["withdrawn"] += await self._spool.withdraw(subjects)
                 self.counters["withdrawn"] += await self.outbox.withdraw(subjects)
             except OutboxError as error:
                 logger.error("what waits for a visitor who denied cannot be taken back: %s", error)
                 visitor.keep_denied()
+
+    async def _release(self, event_name: str, event_id: str, subjects: bytes) -> bool:
+        """End the hold of an event of one of ``subjects``; return whether it was held."""
+        now, spooled = time.time(), 0
+        if self._spool is not None:
+            spooled = await self._spool.release(event_name, event_id, subjects, now)
+        return await self.outbox.release(event_name, event_id, subjects, now) + spooled > 0
 
     async def _skips(self, event: Event, visitor: Visitor) -> bool:
         """Return whether ``event`` must not be sent, and count it if so."""

@@ -93,7 +93,7 @@ class Endpoints:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         names = [each.name for each in bridge.destinations]
-        self._health = Health(bridge.outbox, names, bridge._delivers)
+        self._health = Health(bridge.outbox, names, bridge._delivers, bridge._spool)
         self._app = Starlette(
             routes=[
                 Route("/bridge.js", self._serve_script),
@@ -284,7 +284,8 @@ class Endpoints:
         context = context._replace(from_browser=True)
         deliveries = destinations.build_deliveries(event, context, due=now)
         names = destinations.pixel_names if reported.state else ()
-        if await bridge._intake.put(deliveries, now, event=event, copied=names) and reported.state:
+        outcome = await bridge._intake.put(deliveries, now, event=event, copied=names)
+        if outcome != "duplicate" and reported.state:
             self._count_copy(names, event.event_name, reported.state)
         bridge._sender.wake()
 
@@ -297,7 +298,7 @@ class Endpoints:
         browser = build_subjects(read_browser(visitor.identity), ())
         for ack in acks:
             key = ack.event_name, ack.event_id
-            is_released = await bridge.outbox.release(*key, browser, time.time())
+            is_released = await bridge._release(*key, browser)
             if is_released:
                 bridge._sender.wake()
             # What was not held any more, or never, is counted if it is known; each once.

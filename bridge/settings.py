@@ -53,6 +53,10 @@ def _parse_switch(text: str) -> bool:
         raise ConfigError(f"expected true or false, got {describe(text)}") from None
 
 
+def _parse_spool(text: str) -> str | None:
+    return None if text.lower() == "off" else text
+
+
 def _parse_keys(text: str) -> list[Secret]:
     return [Secret(key) for key in _parse_list(text)]
 
@@ -73,6 +77,8 @@ OPTIONS: tuple[Option, ...] = (
         "Signs session and tokens, 32 bytes or more; several, separated by commas, newest last."),
     Option("BRIDGE_OUTBOX_URL", "Bridge", "outbox", str, "sqlite:///bridge.db",
         "Where events wait until they are delivered."),
+    Option("BRIDGE_SPOOL", "Bridge", "spool", _parse_spool, "bridge-spool.db",
+        "A file for what PostgreSQL or Redis could not store, until they can; off for none."),
     Option("BRIDGE_CONSENT", "Consent", "default", str, "granted",
         "What applies until the visitor chooses: granted, limited, denied or pending."),
     Option("BRIDGE_CONSENT_COOKIE", "Consent", "cookie", str, "none",

@@ -92,6 +92,7 @@ def make_bridge(outbox: Outbox | str, **changes: Any) -> Bridge:
         "secret_key": SECRET,
         "destinations": [make_meta()],
         "outbox": outbox,
+        "spool": None,
         **changes,
     }
     return Bridge(**values)

@@ -12,7 +12,7 @@ from bridge.cli.report import Report
 from bridge.core import Bridge
 from bridge.doctor.destinations import try_destination
 from bridge.doctor.finding import bad, good, note
-from bridge.doctor.storage import look_at_outbox
+from bridge.doctor.storage import look_at_outbox, look_at_spool
 from bridge.errors import ConfigError
 
 FAILED = 1  # exit code
@@ -54,6 +54,7 @@ def run_check(app: App = None, test_event_code: TestEventCode = None) -> None:
 async def _check(bridge: Bridge, code: str | None, report: Report) -> None:
     try:
         await report.follow(look_at_outbox(bridge.outbox, bridge.destinations.names))
+        await report.follow(look_at_spool(bridge._spool))
     finally:
         await bridge.outbox.close()
     for destination in bridge.destinations:

@@ -15,7 +15,7 @@ from bridge.core import Bridge
 from bridge.destinations import Meta
 from bridge.doctor.destinations import look_at_pixel, try_destination
 from bridge.doctor.finding import bad, good, note
-from bridge.doctor.storage import look_at_durability, look_at_outbox
+from bridge.doctor.storage import look_at_durability, look_at_outbox, look_at_spool
 from bridge.doctor.visit import check_url, look_at_site
 from bridge.errors import ConfigError
 
@@ -55,6 +55,7 @@ def run_doctor(
 async def _look(bridge: Bridge, url: str | None, report: Report) -> None:
     try:
         await report.follow(look_at_outbox(bridge.outbox, bridge.destinations.names))
+        await report.follow(look_at_spool(bridge._spool))
         await report.follow(look_at_durability(bridge.outbox))
     finally:
         await bridge.outbox.close()

@@ -37,8 +37,12 @@ async def _work(bridge: Bridge, task: str, deadline: float) -> None:
         # Not bridge.start(), which does nothing if the app's sender is off.
         bridge._sender.start()
         bridge._figures.start()
+        if bridge._spool is not None:
+            bridge._spool.start()
         _announce(f"{task}; stop with Ctrl-C or SIGTERM")
         await stopped.wait()
+        if bridge._spool is not None:
+            await bridge._spool.stop(deadline)
         await bridge._sender.stop(deadline)
         await bridge._figures.stop()
         _announce(f"stopped; {await _describe_waiting(bridge)}")

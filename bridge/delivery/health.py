@@ -25,6 +25,7 @@ import msgspec
 
 from bridge.browser.words import CopyState
 from bridge.delivery.orphans import find_orphans
+from bridge.delivery.spool import Spool
 from bridge.destinations.base import FAULTS
 from bridge.errors import OutboxError, OutboxFullError
 from bridge.events.event import DAY
@@ -76,22 +77,24 @@ class OutboxHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         works: Whether the outbox takes them.
         is_full: Whether it has no room for more.
+        is_spooled: Whether it takes none, and the spool on this machine does.
         is_slow: Whether it could not be counted in time, so that what waits is not known.
     """
 
     works: bool
     is_full: bool = False
     is_slow: bool = False
+    is_spooled: bool = False
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a probe.
 
     Attributes:
-        status: ``degraded`` if a destination is not well, the outbox is full or slow, nothing is
-            delivered from here though it should be, or something has waited for an hour for a
-            destination that is not configured (another app may share the outbox); ``failing`` if
-            nothing can be stored.
+        status: ``degraded`` if a destination is not well, the outbox is full or slow, only the
+            spool takes events, nothing is delivered from here though it should be, or something has
+            waited for an hour for a destination that is not configured (another app may share the
+            outbox); ``failing`` if nothing can be stored.
         sender: ``stopped`` if this process should deliver, and does not.
         unconfigured: What waits for destinations that were removed or renamed, if anything.
         browser: Shares of the browser copies of today and yesterday (UTC), 0 to 1: ``sent``,
@@ -117,8 +120,10 @@ class Health:
         outbox: Outbox,
         destinations: Sequence[str],
         is_delivering: Callable[[], bool] = lambda: True,
+        spool: Spool | None = None,
     ) -> None:
         self._outbox = outbox
+        self._spool = spool
         self._is_delivering = is_delivering
         self._destinations = tuple(destinations)
         self._reading: asyncio.Task[Report] | None = None
@@ -146,8 +151,9 @@ class Health:
             is_full = True
         except OutboxError as error:
             logger.error("health: %s", error)
-            return FAILING
+            return await self._report_failure()
         except Exception:
+            # Whatever it is, a probe is answered.
             logger.exception("health: unexpected error")
             return FAILING
         is_slow, counts, circuits = False, dict[str, Counts](), dict[str, Circuit]()
@@ -181,6 +187,19 @@ class Health:
             if waiting
             else msgspec.UNSET,
             sender=msgspec.UNSET if delivers else "stopped",
+        )
+
+    async def _report_failure(self) -> Report:
+        """Return the report of an outbox that takes nothing; with a spool the app still works."""
+        if self._spool is None:
+            return FAILING
+        try:
+            await self._spool.probe()
+        except OutboxError as error:
+            logger.error("health: %s", error)
+            return FAILING
+        return msgspec.structs.replace(
+            FAILING, status="degraded", outbox=OutboxHealth(False, is_spooled=True)
         )
 
     async def _read_shares(self, now: float) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from bridge.delivery.metrics import Metrics
+from bridge.delivery.spool import Spool
 from bridge.errors import OutboxBusyError, OutboxError
-from bridge.events.event import Event, escape_unprintable
+from bridge.events.event import Event, Outcome, escape_unprintable
 from bridge.figures.counter import FigureCounter
 from bridge.figures.words import DUPLICATE, LOST
 from bridge.outbox.base import Delivery, Outbox
@@ -24,12 +26,19 @@ logger = logging.getLogger("bridge.delivery")
 
 
 class Intake:
-    """Stores deliveries, and counts ``stored``, ``duplicates`` and ``lost``."""
+    """Stores deliveries, and counts ``stored``, ``spooled``, ``duplicates`` and ``lost``."""
 
-    def __init__(self, outbox: Outbox, metrics: Metrics, figures: FigureCounter) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        metrics: Metrics,
+        figures: FigureCounter,
+        spool: Spool | None = None,
+    ) -> None:
         self._outbox = outbox
         self._metrics = metrics
         self._figures = figures
+        self._spool = spool
         self._untold = 0  # lost events without a line
         self._next_line = 0.0  # monotonic seconds: no line before
 
@@ -42,11 +51,12 @@ class Intake:
         may_lose: bool = False,
         event: Event | None = None,
         copied: Collection[str] = (),
-    ) -> bool | None:
-        """Store the deliveries of one event; whether any is new, ``None`` if they are lost.
+    ) -> Outcome:
+        """Store the deliveries of one event; return what became of it.
 
-        With ``may_lose`` a broken outbox costs the event, logged and counted, and not the page
-        that tracks it. The browser copy is then all that is left.
+        What the outbox does not take goes to the spool, if there is one. Where that fails, too,
+        ``may_lose`` makes it cost the event, logged and counted, and not the page that tracks it.
+        The browser copy is then all that is left.
 
         Args:
             deliveries: Of one event.
@@ -59,16 +69,17 @@ class Intake:
         Raises:
             OutboxError: They could not be stored, and may not be lost.
         """
+        is_spooled = False
         try:
             if connection is None:
-                stored = await self._insist(deliveries, now)
+                stored, is_spooled = await self._store(deliveries, now)
             else:
                 stored = await self._outbox.put(deliveries, now, connection=connection)
         except OutboxError as error:
             if not may_lose:
                 raise
             self._lose(deliveries, error, now)
-            return None
+            return "lost"
         if event is not None and connection is not None:
             new = [each.destination for each, yes in zip(deliveries, stored, strict=True) if yes]
             copies = set(copied)
@@ -80,13 +91,33 @@ class Intake:
         for delivery, is_new in zip(deliveries, stored, strict=True):
             destination = delivery.destination
             self._metrics.count(destination, "stored" if is_new else "duplicates")
+            if is_new and is_spooled:
+                self._metrics.count(destination, "spooled")
             if event is None:
                 continue
             if is_new:
                 self._figures.note_stored(destination, event, now, has_copy=destination in copied)
             elif not delivery.from_browser:  # scripts repeat what was not confirmed
                 self._figures.note(destination, event.event_name, DUPLICATE, now)
-        return any(stored)
+        if not any(stored):
+            return "duplicate"
+        return "spooled" if is_spooled else "stored"
+
+    async def _store(self, deliveries: list[Delivery], now: float) -> tuple[list[bool], bool]:
+        """Store in the outbox or the spool; return which are new, and whether it is the spool."""
+        spool = self._spool
+        if spool is not None and spool.is_in_use:
+            # Whoever asks the outbox again now may wait for seconds.
+            with suppress(OutboxError):
+                return await spool.put(deliveries, now), True
+        try:
+            return await self._insist(deliveries, now), False
+        except OutboxError as error:
+            if spool is None:
+                raise
+            with suppress(OutboxError):
+                return await spool.put(deliveries, now, error), True
+            raise
 
     async def _insist(self, deliveries: list[Delivery], now: float) -> list[bool]:
         """Store; try again, for some seconds, while the outbox's server starts or restarts."""

@@ -109,6 +109,12 @@ WORDED = {
 
 # Kind in the counters, whose only attribute is the destination.
 COUNTERS = {
+    "spooled": Instrument(
+        "bridge.events.spooled",
+        "counter",
+        "{event}",
+        "Of those stored, the ones that the outbox did not take: they waited in the spool.",
+    ),
     "unconfirmed": Instrument(
         "bridge.events.unconfirmed", "counter", "{event}", "Accepted, and not reported as received."
     ),

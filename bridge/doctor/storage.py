@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 
 from bridge.delivery.orphans import EXPLANATION, PROBE, describe_orphans, find_orphans
+from bridge.delivery.spool import Spool
 from bridge.doctor.finding import Finding, bad, good, warning
 from bridge.errors import OutboxError
 from bridge.outbox import SQLiteOutbox
@@ -33,6 +34,27 @@ async def look_at_outbox(outbox: Outbox, destinations: Sequence[str]) -> AsyncIt
             yield warning("outbox", text)
     except OutboxError as error:
         yield bad("outbox", str(error))
+
+
+async def look_at_spool(spool: Spool | None) -> AsyncIterator[Finding]:
+    """Yield whether ``spool`` can take what the outbox does not, and what waits there."""
+    if spool is None:
+        return
+    if obstacle := await asyncio.to_thread(spool.find_obstacle):
+        remedy = "set BRIDGE_SPOOL to a place on a disk that this process may write to"
+        yield warning("spool", f"there is none: {obstacle}", remedy)
+        return
+    try:
+        waiting = await spool.count()
+    except OutboxError as error:
+        yield bad("spool", str(error))
+        return
+    finally:
+        await spool.close()
+    if waiting:
+        yield warning("spool", f"{waiting} deliveries wait in {spool}; a running app moves them")
+    else:
+        yield good("spool", f"{spool} takes what the outbox does not, and is empty")
 
 
 async def look_at_durability(outbox: Outbox) -> AsyncIterator[Finding]:

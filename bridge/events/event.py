@@ -56,7 +56,7 @@ URL_KEYS = ("event_source_url", "referrer_url")
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
-Outcome = Literal["stored", "duplicate", "skipped", "lost", "invalid"]
+Outcome = Literal["stored", "spooled", "duplicate", "skipped", "lost", "invalid"]
 
 _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 

@@ -29,7 +29,7 @@ async def test_event_that_is_lost_cannot_rearrange_the_log(
     event = parse_event({**fields, "event_time": unix_now()}, UserData(), now=unix_now())
     context = EncodingContext(Catalog())
     deliveries = destinations.build_deliveries(event, context, due=unix_now())
-    assert await intake.put(deliveries, unix_now(), may_lose=True) is None
+    assert await intake.put(deliveries, unix_now(), may_lose=True) == "lost"
     await outbox.close()
     assert counters["lost"] == 1
     assert "A\\u202eB a\\u2028b is lost: " in caplog.text
@@ -75,10 +75,10 @@ async def test_put_is_tried_again_while_a_server_restarts(
     outbox = _BusyOutbox(tmp_path / "bridge.db")
     intake, counters = make_intake(outbox)
     outbox.busy = 3
-    assert await intake.put([make_delivery()], unix_now(), may_lose=True) is True
+    assert await intake.put([make_delivery()], unix_now(), may_lose=True) == "stored"
     monkeypatch.setattr(bridge.delivery.intake, "PATIENCE", 0.05)
     outbox.busy = 10**6
-    assert await intake.put([make_delivery("2")], unix_now(), may_lose=True) is None
+    assert await intake.put([make_delivery("2")], unix_now(), may_lose=True) == "lost"
     assert counters == {"stored": 1, "lost": 1}
     outbox.busy = 1
     with pytest.raises(OutboxBusyError):  # the caller's transaction is over

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import bridge.outbox.sqlite.place as place
+from bridge.delivery.spool import Spool
 from bridge.doctor.finding import Finding
-from bridge.doctor.storage import look_at_durability, look_at_outbox
+from bridge.doctor.storage import look_at_durability, look_at_outbox, look_at_spool
 from bridge.outbox import Outbox, SQLiteOutbox
 from bridge.outbox.sqlite.place import find_file_system
 from tests.factories import make_delivery, unix_now
@@ -191,3 +192,21 @@ async def test_postgres_that_does_not_wait_for_its_disk() -> None:
         "ALTER SYSTEM SET full_page_writes = on",
         "ALTER SYSTEM SET synchronous_commit = on",
     ]
+
+
+async def look_at(spool: Spool) -> Finding:
+    [finding] = [each async for each in look_at_spool(spool)]
+    return finding
+
+
+async def test_spool_says_what_waits_and_where_it_cannot_be(tmp_path: Path) -> None:
+    outbox, now = SQLiteOutbox(tmp_path / "bridge.db"), unix_now()
+    spool = Spool(tmp_path / "spool.db", outbox)
+    assert (await look_at(spool)).level == "good"
+    await spool.put([make_delivery(due=now, expires=now + 60)], now)
+    found = await look_at(spool)
+    assert found.level == "warning"
+    assert found.text.startswith(f"1 deliveries wait in {tmp_path}/spool.db")
+    nowhere = await look_at(Spool(tmp_path / "none" / "spool.db", outbox))
+    assert nowhere.text == f"there is none: the folder {tmp_path}/none does not exist"
+    assert [each async for each in look_at_spool(None)] == []

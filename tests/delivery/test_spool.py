@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+
+import bridge.delivery.intake
+from bridge import Bridge, BridgeMiddleware, OutboxError
+from bridge.delivery.spool import Spool
+from bridge.events.event import Event
+from bridge.outbox import RedisOutbox
+from bridge.outbox.base import build_subjects
+from tests.factories import make_bridge, make_client, make_delivery, make_meta, unix_now
+from tests.redis_server import RedisServer, running_redis_server
+from tests.servers import Sandbox, poll
+
+ADA, BOB = build_subjects("ada1" * 8, ()), build_subjects("b0b1" * 8, ())
+HEALTH = "/_bridge/health"
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge.delivery.intake, "PATIENCE", 0.2)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with running_redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spool.db"
+
+
+class _AskedOutbox(RedisOutbox):
+    """An outbox that counts how often it was asked to store."""
+
+    asked = 0
+
+    async def put(self, *args: Any, **options: Any) -> list[bool]:
+        self.asked += 1
+        return await super().put(*args, **options)
+
+
+@asynccontextmanager
+async def opened(server: RedisServer, path: Path) -> AsyncIterator[tuple[Spool, _AskedOutbox]]:
+    outbox = _AskedOutbox(server.url)
+    spool = Spool(path, outbox)
+    yield spool, outbox
+    await spool.stop(deadline=0)
+    await outbox.close()
+
+
+async def is_moved(spool: Spool) -> bool:
+    return not spool.is_in_use and await spool.count() == 0
+
+
+async def track(built: Bridge, order: str) -> Event:
+    given = {"value": 5, "currency": "EUR"}
+    return await built.track("Purchase", given, event_id=order, visitor=built.person("42"))
+
+
+async def test_an_outage_of_the_outbox_costs_no_event(
+    server: RedisServer, path: Path, sandbox: Sandbox
+) -> None:
+    meta = make_meta(graph_url=sandbox.url)
+    async with make_bridge(server.url, destinations=[meta], spool=str(path)) as built:
+        assert (await track(built, "A-1")).outcome == "stored"
+        server.kill()
+        assert (await track(built, "A-2")).outcome == "spooled"
+        assert (await track(built, "A-2")).outcome == "duplicate"
+        assert (await track(built, "A-3")).outcome == "spooled"
+        assert built.counters["lost"] == 0
+        server.start()
+        events = await sandbox.wait_for_server_copies(3)
+        assert {event["event_id"] for event in events} == {"A-1", "A-2", "A-3"}
+
+        async def is_back() -> bool:
+            return (await track(built, "A-4")).outcome in ("stored", "duplicate")
+
+        await poll(is_back, "an outbox that is asked again")
+        assert (await track(built, "A-2")).outcome == "duplicate"
+
+
+async def test_an_outbox_that_is_away_is_not_asked_again_for_each_event(
+    server: RedisServer, path: Path
+) -> None:
+    server.kill()
+    async with opened(server, path) as (spool, outbox):
+        built = make_bridge(outbox, spool=str(path), run_sender=False)
+        assert (await track(built, "A-0")).outcome == "spooled"
+        asked = outbox.asked
+        for number in range(1, 20):
+            assert (await track(built, f"A-{number}")).outcome == "spooled"
+        assert outbox.asked == asked
+        assert await spool.count() == 20
+        await built.stop(deadline=0)
+
+
+async def test_what_another_process_left_is_moved(server: RedisServer, path: Path) -> None:
+    async with opened(server, path) as (left, _):
+        now = unix_now()
+        for number in range(250):
+            await left.put([make_delivery(str(number), due=now, expires=now + 1000)], now)
+    async with opened(server, path) as (spool, outbox):
+        spool.start()
+        await poll(lambda: is_moved(spool), "an empty spool")
+        counts = await outbox.count(now)
+        assert counts["meta:1"].waiting == 250
+
+
+async def test_a_spooled_event_keeps_its_hold_until_it_is_released(
+    server: RedisServer, path: Path
+) -> None:
+    now = unix_now()
+    held = [
+        make_delivery(each, due=now + 600, expires=now + 1000, subjects=ADA) for each in ("1", "2")
+    ]
+    async with opened(server, path) as (spool, outbox):
+        await spool.put(held, now)
+        assert await spool.release("Purchase", "1", BOB, now) == 0
+        assert await spool.release("Purchase", "1", ADA, now) == 1
+        spool.start()
+        await poll(lambda: is_moved(spool), "an empty spool")
+        [claimed] = await outbox.claim("meta:1", 10, now=unix_now(), lease=30)
+        assert claimed.event_id == "1"
+        assert await outbox.release("Purchase", "2", ADA, now) == 1
+
+
+@pytest.mark.parametrize("way", ["withdraw", "erase"])
+async def test_what_is_spooled_can_be_taken_back(server: RedisServer, path: Path, way: str) -> None:
+    now = unix_now()
+    async with opened(server, path) as (spool, outbox):
+        assert await getattr(spool, way)(ADA) in (0, (0, 0))
+        assert await spool.count() == 0
+        await spool.put([make_delivery("1", subjects=ADA)], now)
+        await spool.put([make_delivery("2", due=now, expires=now + 1000)], now)
+        assert await getattr(spool, way)(ADA) in (1, (1, 0))
+        spool.start()
+        await poll(lambda: is_moved(spool), "an empty spool")
+        [left] = await outbox.list_waiting()
+        assert left.event_id == "2"
+
+
+async def test_a_visitor_who_denies_takes_back_what_is_spooled(
+    server: RedisServer, path: Path
+) -> None:
+    async with opened(server, path) as (spool, outbox):
+        built = make_bridge(outbox, spool=str(path), run_sender=False)
+        server.kill()
+        person = built.person("42", email="ada@example.com")
+        event = await built.track("Lead", visitor=person)
+        assert event.outcome == "spooled"
+        server.start()
+        assert (await built.erase(user_id="42")).waiting == 1
+        assert await spool.count() == 0
+        await built.stop(deadline=0)
+
+
+async def test_what_neither_takes_is_lost_and_told(
+    server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.kill()
+    async with make_bridge(server.url, spool=str(tmp_path / "none" / "spool.db")) as built:
+        assert (await track(built, "A-1")).outcome == "lost"
+    [warning] = [each.message for each in caplog.records if "no spool" in each.message]
+    assert "none does not exist" in warning
+    assert any("A-1 is lost" in each.message for each in caplog.records)
+
+
+async def test_a_callers_transaction_is_never_spooled(server: RedisServer, path: Path) -> None:
+    server.kill()
+    async with opened(server, path) as (spool, outbox):
+        built = make_bridge(outbox, spool=str(path))
+        with pytest.raises((OutboxError, ValueError)):
+            await built.track("Lead", connection=object(), visitor=built.person("42"))
+        assert await spool.count() == 0
+
+
+async def test_health_is_degraded_while_only_the_spool_takes_events(
+    server: RedisServer, path: Path
+) -> None:
+    async with opened(server, path) as (_, outbox):
+        built = make_bridge(outbox, spool=str(path), run_sender=False)
+        client = make_client(BridgeMiddleware(Starlette(), bridge=built))
+        server.kill()
+        answer = await client.get(HEALTH)
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "degraded"
+        assert answer.json()["outbox"] == {"works": False, "is_spooled": True}
+        await built.stop(deadline=0)
+
+
+async def test_an_outbox_in_a_file_has_no_spool(tmp_path: Path) -> None:
+    built = make_bridge(f"sqlite:///{tmp_path}/bridge.db", spool=str(tmp_path / "spool.db"))
+    assert built._spool is None
+    await built.stop(deadline=0)
