@@ -44,6 +44,7 @@ async def look_at_spool(spool: Spool | None) -> AsyncIterator[Finding]:
         remedy = "set BRIDGE_SPOOL to a place on a disk that this process may write to"
         yield warning("spool", f"there is none: {obstacle}", remedy)
         return
+    name = await asyncio.to_thread(str, spool)
     try:
         waiting = await spool.count()
     except OutboxError as error:
@@ -52,9 +53,9 @@ async def look_at_spool(spool: Spool | None) -> AsyncIterator[Finding]:
     finally:
         await spool.close()
     if waiting:
-        yield warning("spool", f"{waiting} deliveries wait in {spool}; a running app moves them")
+        yield warning("spool", f"{waiting} deliveries wait in {name}; a running app moves them")
     else:
-        yield good("spool", f"{spool} takes what the outbox does not, and is empty")
+        yield good("spool", f"{name} takes what the outbox does not, and is empty")
 
 
 async def look_at_durability(outbox: Outbox) -> AsyncIterator[Finding]:
