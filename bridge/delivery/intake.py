@@ -39,6 +39,7 @@ class Intake:
         self._metrics = metrics
         self._figures = figures
         self._spool = spool
+        self._storing = 0  # events that are being stored
         self._untold = 0  # lost events without a line
         self._next_line = 0.0  # monotonic seconds: no line before
 
@@ -70,6 +71,7 @@ class Intake:
             OutboxError: They could not be stored, and may not be lost.
         """
         is_spooled = False
+        self._storing += 1
         try:
             if connection is None:
                 stored, is_spooled = await self._store(deliveries, now)
@@ -80,6 +82,8 @@ class Intake:
                 raise
             self._lose(deliveries, error, now)
             return "lost"
+        finally:
+            self._storing -= 1
         if event is not None and connection is not None:
             new = [each.destination for each, yes in zip(deliveries, stored, strict=True) if yes]
             copies = set(copied)
@@ -99,6 +103,8 @@ class Intake:
                 self._figures.note_stored(destination, event, now, has_copy=destination in copied)
             elif not delivery.from_browser:  # scripts repeat what was not confirmed
                 self._figures.note(destination, event.event_name, DUPLICATE, now)
+        if not (self._figures.is_running or self._storing):
+            await self._figures.flush()  # of a script, where nobody else writes them
         if not any(stored):
             return "duplicate"
         return "spooled" if is_spooled else "stored"

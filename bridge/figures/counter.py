@@ -158,7 +158,7 @@ class FigureCounter:
     def start(self) -> None:
         """Write every ten seconds, on the running event loop; again is harmless."""
         loop = asyncio.get_running_loop()
-        if self._task is not None and not self._task.done() and self._task.get_loop().is_running():
+        if self.is_running:
             return
         self._stopping = asyncio.Event()
         # An empty context: a request may be what starts it.
@@ -176,6 +176,12 @@ class FigureCounter:
                 await self.flush()
         if task is not None and is_ours:
             task.cancel()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether what is counted is written every ten seconds."""
+        task = self._task
+        return task is not None and not task.done() and task.get_loop().is_running()
 
     async def _run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():

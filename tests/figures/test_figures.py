@@ -372,3 +372,12 @@ async def test_identity_messages_are_no_events(outbox: SQLiteOutbox, sandbox: Sa
     await open_shop(built).get("/buy", headers=NAVIGATION)
     await built.stop(deadline=9)
     assert {name for _, name in await read(outbox)} == {"Purchase"}
+
+
+async def test_a_script_without_an_app_writes_its_figures(tmp_path: Path) -> None:
+    bridge = make_bridge(SQLiteOutbox(tmp_path / "bridge.db"))
+    visitor = bridge.person("42")
+    await asyncio.gather(*(bridge.track("Lead", visitor=visitor) for _ in range(20)))
+    found = await read(SQLiteOutbox(tmp_path / "bridge.db"))
+    assert found[META, "Lead"].stored == 20
+    await bridge.outbox.close()
