@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, Playwright, expect
+from playwright.async_api import Browser, Page, Playwright, expect
 
 from tests.servers import DEADLINE
 
@@ -51,3 +51,18 @@ async def running_chromium(
     )
     yield chromium
     await chromium.close()
+
+
+@asynccontextmanager
+async def open_live_page(browser: Browser, url: str) -> AsyncIterator[Page]:
+    """A page of ours that says it is live; at the end, nothing was written to its console."""
+    async with await browser.new_context(accept_downloads=True) as context:
+        context.set_default_timeout(DEADLINE * 1000)
+        page = await context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda each: problems.append(each.text))
+        await page.goto(url)
+        await expect(page.locator("#live")).to_have_text("live")
+        yield page
+        assert problems == []

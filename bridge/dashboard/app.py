@@ -54,7 +54,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _WHEEL = _PACKAGE / "static"
 _STATIC = _WHEEL if _WHEEL.exists() else _PACKAGE.parent / "static"
 _SCRIPTS = ("page", "event", "chart", "overview", "list", "dead", "quality", "server")  # its own
-_PARTS = ("elements", "filters", "files", "identifiers", "json")  # the sandbox's, too
+_PARTS = ("elements", "filters", "files", "identifiers", "json", "live")  # the sandbox's, too
 _FILES = {
     "/": ("dashboard/index.html", "text/html"),
     "/event": ("dashboard/event.html", "text/html"),

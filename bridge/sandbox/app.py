@@ -238,7 +238,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _WHEEL = _PACKAGE / "static"
 _STATIC = _WHEEL if _WHEEL.exists() else _PACKAGE.parent / "static"
 _SCRIPTS = ("page", "rows", "refused", "segment", "faults", "tour")  # the page's own
-_PARTS = ("elements", "filters", "files", "identifiers", "json")  # both pages'
+_PARTS = ("elements", "filters", "files", "identifiers", "json", "live")  # both pages'
 _FILES = {
     "/": ("sandbox/index.html", "text/html"),
     "/parts/page.css": ("parts/page.css", "text/css"),

@@ -2,6 +2,7 @@
 import { find, findInput, renewChildren } from '../parts/elements.js'
 import { saveFile, writeCsv } from '../parts/files.js'
 import { keepFilters, keepPager, setOptions } from '../parts/filters.js'
+import { explainWords, keepFresh, showLive } from '../parts/live.js'
 import { drawChart } from './chart.js'
 import { showDead } from './dead.js'
 import { buildTable as buildEventTable, showEvents } from './list.js'
@@ -15,8 +16,6 @@ const SAVED = 4000 // events in a file: all that are looked at
 
 /** @type {import('./overview.js').Overview | null} */
 let last = null
-let loading = false
-let stale = false
 
 /** @returns {HTMLFormElement} */
 function findForm(/** @type {string} */ id) {
@@ -105,29 +104,10 @@ function done(said) {
   load()
 }
 
-async function load() {
-  stale = true
-  if (loading) return
-  loading = true
-  while (stale) {
-    stale = false
-    try {
-      await loadOnce()
-      setLive(true)
-    } catch (error) {
-      setLive(false, error)
-    }
-  }
-  loading = false
-}
-
-/** @param {boolean} isLive @param {unknown} [error] */
-function setLive(isLive, error) {
-  const live = find('live')
-  live.textContent = isLive ? 'live' : 'not connected'
-  live.classList.toggle('on', isLive)
+const load = keepFresh(loadOnce, function (error) {
+  showLive(!error)
   showTrouble(error)
-}
+})
 
 find('unfilter').addEventListener('click', () => filters.set({ days: '7' }))
 find('save-figures').addEventListener('click', function () {
@@ -142,12 +122,7 @@ find('save-events').addEventListener('click', async function () {
     showTrouble(error)
   }
 })
-find('words-show').addEventListener('click', function () {
-  const words = /** @type {HTMLDetailsElement} */ (find('words'))
-  words.open = true
-  words.scrollIntoView()
-  words.querySelector('summary')?.focus()
-})
+explainWords()
 document.addEventListener('visibilitychange', function () {
   if (!document.hidden) load()
 })

@@ -27,6 +27,7 @@ import {
 import { copyText, saveFile, writeCsv } from '../parts/files.js'
 import { keepFilters, keepPager, setOptions } from '../parts/filters.js'
 import { buildHeat } from '../parts/identifiers.js'
+import { explainWords, keepFresh, showLive } from '../parts/live.js'
 import { showFaults } from './faults.js'
 import { showRefused } from './refused.js'
 import { buildActionKey, buildTable, fillAction, findArrival } from './rows.js'
@@ -36,9 +37,6 @@ import { startTour } from './tour.js'
 const SHOWN = 50 // actions on a page, and messages to Segment
 const EXPORTED = 2000 // actions: all that the sandbox keeps
 const COUNTERS = ['actions', 'merged', 'browser_only', 'server_only', 'refused_requests']
-
-let loading = false
-let stale = false
 
 const filters = keepFilters(/** @type {HTMLFormElement} */ (find('filters')), function () {
   pager.offset = 0
@@ -165,32 +163,16 @@ async function ask(limit, offset) {
   return response.json()
 }
 
-async function load() {
-  stale = true
-  if (loading) return
-  loading = true
-  while (stale) {
-    stale = false
-    try {
-      show(await ask(SHOWN, pager.offset))
-    } catch (error) {
-      console.warn(error) // the stream reports the next change, or that the sandbox is gone
-    }
-  }
-  loading = false
-}
+const load = keepFresh(
+  async () => show(await ask(SHOWN, pager.offset)),
+  // The stream reports the next change, or that the sandbox is gone.
+  (error) => error && console.warn(error),
+)
 
-const live = find('live')
 const stream = new EventSource('/api/stream')
 stream.addEventListener('message', load)
-stream.addEventListener('open', function () {
-  live.textContent = 'live'
-  live.classList.add('on')
-})
-stream.addEventListener('error', function () {
-  live.textContent = 'not connected'
-  live.classList.remove('on')
-})
+stream.addEventListener('open', () => showLive(true))
+stream.addEventListener('error', () => showLive(false))
 find('reset').addEventListener('click', function () {
   fetch('/api/events', { method: 'DELETE' }).catch(console.warn)
 })
@@ -205,10 +187,5 @@ find('save-json').addEventListener('click', async function () {
 find('unfilter').addEventListener('click', () => filters.set({}))
 find('unfollow').addEventListener('click', () => filters.set({}))
 find('copy-lines').addEventListener('click', () => copyText(find('copy-lines'), find('lines')))
-find('words-show').addEventListener('click', function () {
-  const words = /** @type {HTMLDetailsElement} */ (find('words'))
-  words.open = true
-  words.scrollIntoView()
-  words.querySelector('summary')?.focus()
-})
+explainWords()
 load()

@@ -19,6 +19,7 @@ from bridge.cli.dashboard import build_app
 from bridge.dashboard import kept
 from bridge.outbox import SQLiteOutbox
 from bridge.outbox.base import Circuit, Figure
+from tests.chromium import open_live_page
 from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery, today
 from tests.servers import DEADLINE
 
@@ -46,16 +47,8 @@ async def desk(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with await browser.new_context(accept_downloads=True) as context:
-            context.set_default_timeout(DEADLINE * 1000)
-            page = await context.new_page()
-            problems: list[str] = []
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("console", lambda each: problems.append(each.text))
-            await page.goto(url)
-            await expect(page.locator("#live")).to_have_text("live")
+        async with open_live_page(browser, url) as page:
             yield Desk(page, url, outbox)
-            assert problems == []
         server.should_exit = True
         thread.join(DEADLINE)
 

@@ -14,7 +14,8 @@ from playwright.async_api import Browser, Page, expect
 
 from bridge.sandbox import DEFAULT_ACCESS_TOKEN as TOKEN
 from bridge.sandbox import DEFAULT_PIXEL_ID as ID
-from tests.servers import DEADLINE, poll
+from tests.chromium import open_live_page
+from tests.servers import poll
 
 VISITOR = "fb.1.1790000000000.1"
 
@@ -60,16 +61,8 @@ async def desk(browser: Browser, port: int) -> AsyncIterator[Desk]:
     url = f"http://127.0.0.1:{port}"
     async with AsyncClient(base_url=url, trust_env=False) as client:
         await client.delete("/api/events")
-        async with await browser.new_context(accept_downloads=True) as context:
-            context.set_default_timeout(DEADLINE * 1000)
-            page = await context.new_page()
-            problems: list[str] = []
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("console", lambda each: problems.append(each.text))
-            await page.goto(url)
-            await expect(page.locator("#live")).to_have_text("live")
+        async with open_live_page(browser, url) as page:
             yield Desk(page, client)
-            assert problems == []
         await client.delete("/api/events")
 
 
