@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from starlette.datastructures import Secret
@@ -57,6 +58,10 @@ def _parse_spool(text: str) -> str | None:
     return None if text.lower() == "off" else text
 
 
+def _read_file(path: str) -> Callable[[], str]:
+    return Path(path).read_text
+
+
 def _parse_keys(text: str) -> list[Secret]:
     return [Secret(key) for key in _parse_list(text)]
 
@@ -67,6 +72,8 @@ OPTIONS: tuple[Option, ...] = (
         "The pixel or dataset id; with Segment alone, the pixel that pages fire."),
     Option("BRIDGE_ACCESS_TOKEN", "Meta", "access_token", Secret, "none",
         "Conversions API token, from Events Manager; required unless events go to Segment alone."),
+    Option("BRIDGE_ACCESS_TOKEN_FILE", "Meta", "access_token", _read_file, "none",
+        "A file with that token instead: it is read again before each request."),
     Option("BRIDGE_SEGMENT_WRITE_KEY", "Segment", "write_key", Secret, "none",
         "Write key of a Segment source: events go there too, or only there."),
     Option("BRIDGE_SEGMENT_REGION", "Segment", "region", str, "us",
@@ -150,14 +157,15 @@ def build_from(kind: Callable[..., Built], environ: Mapping[str, str], **argumen
     try:
         return kind(**{**read_settings(environ), **arguments})
     except ConfigError as error:
-        raise _name_variable(error) from None
+        raise _name_variable(error, environ) from None
 
 
-def _name_variable(error: ConfigError) -> ConfigError:
-    for option in OPTIONS:
-        if str(error).startswith(f"{option.argument} "):
-            return ConfigError(f"{option.variable}: {error}")
-    return error
+def _name_variable(error: ConfigError, environ: Mapping[str, str]) -> ConfigError:
+    """Return ``error`` with the variable that sets the argument which it is about."""
+    argument = str(error).partition(" ")[0]
+    names = [option.variable for option in OPTIONS if option.argument == argument]
+    given = [name for name in names if environ.get(name)]
+    return ConfigError(f"{(given or names)[0]}: {error}") if names else error
 
 
 def _check_names(environ: Mapping[str, str]) -> None:
@@ -182,6 +190,8 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
         text = environ.get(option.variable, "").strip()
         if not text:
             continue
+        if option.argument in arguments[option.of]:
+            raise ConfigError(f"{option.variable}: there is another setting of the same; keep one")
         try:
             arguments[option.of][option.argument] = option.parse(text)
         except ConfigError as error:
@@ -194,7 +204,7 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
         consent = Consent(**arguments["Consent"])
         destinations = _build_destinations(arguments["Meta"], arguments["Segment"])
     except ConfigError as error:
-        raise _name_variable(error) from None
+        raise _name_variable(error, environ) from None
     for option in OPTIONS:
         if option.default == REQUIRED and option.argument not in arguments[option.of]:
             raise ConfigError(f"{option.variable} is not set: {option.meaning}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,3 +127,15 @@ def test_token_in_the_wrong_variable_is_not_shown(variable: str) -> None:
     with pytest.raises(ConfigError, match=variable) as caught:
         Bridge.from_env({**environ, variable: token})
     assert "EAAG" not in str(caught.value)
+
+
+def test_token_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    settings = {"BRIDGE_PIXEL_ID": "123", "BRIDGE_ACCESS_TOKEN_FILE": str(file)}
+    with pytest.raises(ConfigError, match=r"BRIDGE_ACCESS_TOKEN_FILE: access_token cannot be read"):
+        build(settings)
+    file.write_text("token-of-a-file\n")
+    [meta] = build(settings).destinations
+    assert b'"access_token":"token-of-a-file"' in meta.build_request([], 0.0).content
+    with pytest.raises(ConfigError, match="BRIDGE_ACCESS_TOKEN_FILE: there is another setting"):
+        build(settings, META)

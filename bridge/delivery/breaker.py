@@ -122,6 +122,11 @@ class Breaker:
         self._change("open", clock, reason)
         return True
 
+    def hurry(self, clock: float) -> None:
+        """Note that the cause may be gone: the destination is asked now, and carefully."""
+        self.until = clock
+        self._refusals = 0
+
     def compute_pause(self, clock: float) -> float:
         """Return for how many seconds nothing may be sent; 0 if something may be sent now."""
         return max(0.0, self.until - clock)

@@ -69,6 +69,8 @@ async def exchange(
 
     Ends within ``TOTAL_TIMEOUT`` seconds.
     """
+    if destination.is_renewable:
+        await asyncio.to_thread(destination.renew)
     return await send(client, destination, destination.build_request(bodies, time.time()))
 
 

@@ -108,6 +108,8 @@ class Lane:
             await asyncio.wait(self._claims, return_when=asyncio.FIRST_COMPLETED)
             return True
         if pause := self._breaker.compute_pause(time.monotonic()):
+            if self._breaker.is_open and self._destination.is_renewable:
+                await self._renew()
             return await self._wait(pause)
         try:
             return await self._claim(client) or await self._wait(await self._read_pause())
@@ -117,6 +119,13 @@ class Lane:
             # A lane must outlive any surprise; what it had claimed becomes due again by itself.
             logger.exception("sender %s: unexpected error", self._name)
         return await self._wait(POLL)
+
+    async def _renew(self) -> None:
+        """Look for another token while the destination refuses ours."""
+        if await asyncio.to_thread(self._destination.renew):
+            logger.warning("sender %s: its access token was replaced", self._name)
+            self._breaker.hurry(time.monotonic())
+            self.woken.set()
 
     async def _read_pause(self) -> float:
         """Return the seconds until something is due."""

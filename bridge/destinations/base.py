@@ -177,12 +177,14 @@ class Destination(ABC):
         limits: Of one request.
         pixel_id: The pixel that pages fire, whose hits are the browser copies of what goes here.
         reaches_meta: Whether events reach Meta by it directly, so that no other way may lead there.
+        is_renewable: Whether ``renew`` may find something new.
     """
 
     name: str
     limits: Limits = Limits()
     pixel_id: str | None = None
     reaches_meta: bool = False
+    is_renewable: bool = False
 
     @abstractmethod
     def encode(self, event: Event, context: EncodingContext) -> bytes:
@@ -202,6 +204,10 @@ class Destination(ABC):
     @abstractmethod
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
         """Return what the answer means for the whole request; never raises."""
+
+    def renew(self) -> bool:
+        """Read again what can be replaced while the app runs; return whether it was. May block."""
+        return False
 
     def group(self, body: bytes) -> bytes:
         """Return the group of ``body``: bodies of different groups never share a request."""

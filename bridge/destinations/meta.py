@@ -7,8 +7,9 @@ Source: Meta, "Using the API" and "Main Body Parameters", read 2026-11-23.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ import msgspec
 from starlette.datastructures import Secret
 
 from bridge.destinations.base import (
+    Accepted,
     Check,
     Destination,
     EncodingContext,
@@ -23,8 +25,8 @@ from bridge.destinations.base import (
     Request,
     Verdict,
 )
-from bridge.destinations.graph import Refusal, read_answer, read_refusal
-from bridge.destinations.http import check_base_url, describe
+from bridge.destinations.graph import MAX_REASON, Refusal, read_answer, read_refusal
+from bridge.destinations.http import check_base_url, clean_words, describe, mask
 from bridge.errors import ConfigError, UsageError
 from bridge.events.event import Event, UserData
 from bridge.events.normalizers import hash_external_id
@@ -34,6 +36,7 @@ GRAPH_URL = "https://graph.facebook.com"
 API_VERSION = "v26.0"
 CHECK_EVENT = "PixelBridgeCheck"
 
+logger = logging.getLogger("bridge.destinations")
 
 _TIME = re.compile(rb'"event_time":([0-9]{1,12})[,}]')
 _CODE = re.compile(rb"[A-Za-z0-9_-]{1,40}(?=\{)")  # a test event code before its event
@@ -44,7 +47,10 @@ class Meta(Destination):
 
     Args:
         pixel_id: The pixel or dataset id, digits.
-        access_token: From Events Manager; kept out of URLs, logs and ``repr``.
+        access_token: From Events Manager; kept out of URLs, logs and ``repr``. Or a function that
+            returns it, such as ``Path("/run/secrets/meta").read_text``: it is asked before every
+            request, in a thread, so that a token can be replaced while the app runs. If it fails
+            then, the last token is used.
         graph_url: Base address of the Graph API.
         api_version: Graph version, such as ``v26.0``.
         test_event_code: Shows the events under "Test events"; they still count.
@@ -62,7 +68,7 @@ class Meta(Destination):
     def __init__(
         self,
         pixel_id: str | int,
-        access_token: str | Secret | None,
+        access_token: str | Secret | Callable[[], str | Secret] | None,
         *,
         graph_url: str = GRAPH_URL,
         api_version: str = API_VERSION,
@@ -72,7 +78,12 @@ class Meta(Destination):
         self.pixel_id = str(pixel_id)
         if not re.fullmatch(r"[0-9]{1,20}", self.pixel_id):
             raise ConfigError(f"pixel_id must be digits, got {describe(self.pixel_id)}")
-        if access_token is None or not str(access_token).strip():
+        self._find_token = access_token if callable(access_token) else None
+        try:
+            token = access_token() if callable(access_token) else access_token
+        except OSError as error:
+            raise ConfigError(f"access_token cannot be read: {error}") from error
+        if token is None or not str(token).strip():
             raise ConfigError("access_token is empty; make one in Events Manager, pixel settings")
         check_base_url(graph_url, "graph_url", f"like {GRAPH_URL}")
         if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", api_version):
@@ -80,11 +91,12 @@ class Meta(Destination):
                 f"api_version must be like {API_VERSION}, got {describe(api_version)}"
             )
         self.name = f"meta:{self.pixel_id}"
-        self._access_token = str(access_token).strip()
+        self.is_renewable = self._find_token is not None
+        self._access_token = self._token_before = str(token).strip()
         base = f"{graph_url.rstrip('/')}/{api_version}"
         self._url = f"{base}/{self.pixel_id}/events"
         self._quality_url = f"{base}/dataset_quality"
-        self._parameters = {"access_token": self._access_token}
+        self._parameters: dict[str, str] = {}
         if test_event_code:
             self._parameters["test_event_code"] = test_event_code
         if partner_agent:
@@ -93,7 +105,25 @@ class Meta(Destination):
 
     def _build_tail(self, **parameters: str) -> bytes:
         """Return what follows the events in a request's body."""
-        return b"]," + msgspec.json.encode({**self._parameters, **parameters})[1:]
+        given = {"access_token": self._access_token, **self._parameters, **parameters}
+        return b"]," + msgspec.json.encode(given)[1:]
+
+    def renew(self) -> bool:
+        """Ask the app's function for the token, if there is one; return whether it is a new one."""
+        if self._find_token is None:
+            return False
+        try:
+            token = str(self._find_token() or "").strip()
+        except Exception as error:  # noqa: BLE001 - the app's own code
+            # Or a file that is just being replaced: there will be a next time.
+            words = clean_words(str(error), MAX_REASON, secret=self._access_token)
+            logger.warning("%s: the access token cannot be read again: %s", self.name, words)
+            return False
+        if not token or token == self._access_token:
+            return False
+        self._token_before, self._access_token = self._access_token, token
+        self._tail = self._build_tail()
+        return True
 
     def encode(self, event: Event, context: EncodingContext | None = None) -> bytes:
         """Return ``event`` as one object of ``data``; its own test event code stands before it.
@@ -134,7 +164,11 @@ class Meta(Destination):
 
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
         """Return what Meta's answer means for the whole request."""
-        return read_answer(status, headers, content, secret=self._access_token)
+        verdict = read_answer(status, headers, content, secret=self._access_token)
+        if isinstance(verdict, Accepted) or self._token_before == self._access_token:
+            return verdict
+        # It may answer, and quote, what was sent with the token before.
+        return replace(verdict, reason=mask(verdict.reason, self._token_before))
 
     def build_quality_request(self, fields: str) -> Request:
         """Return the GET of Meta's own figures on this dataset; its token is in a header."""

@@ -436,6 +436,36 @@ async def test_sender_started_with_a_better_token_need_not_wait(
     await mended.stop(deadline=1)
 
 
+async def test_token_that_is_replaced_is_taken_up_at_once(
+    outbox: SQLiteOutbox,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE", 600.0)
+    monkeypatch.setattr(bridge.delivery.breaker, "PAUSE_CAP", 600.0)
+    file = tmp_path / "token"
+    await asyncio.to_thread(file.write_text, "wrong-token-1234\n")
+    meta = await asyncio.to_thread(
+        lambda: make_meta(graph_url=sandbox.url, access_token=file.read_text)
+    )
+    sender = Sender(outbox, [meta])
+    sender.start()
+    await put(outbox, sender, *make_leads(50))
+
+    async def is_open() -> bool:
+        return META in await outbox.circuits()
+
+    await poll(is_open, "the open circuit")
+    await asyncio.to_thread(file.unlink)  # as it is for a moment while it is replaced
+    await asyncio.to_thread(file.write_text, "sandbox-token\n")
+    await settled(outbox, delivered=50)
+    await sender.stop(deadline=1)
+    assert "its access token was replaced" in caplog.text
+    assert "wrong-token" not in caplog.text
+
+
 async def test_wrong_token_is_never_shown(
     outbox: SQLiteOutbox, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

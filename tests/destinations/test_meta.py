@@ -398,3 +398,40 @@ def test_password_in_the_address_is_refused_and_not_repeated(url: str) -> None:
 
 def test_pixel_id_may_be_a_number() -> None:
     assert Meta(123, TOKEN).name == "meta:123"
+
+
+def test_token_of_a_function_is_the_last_one_that_it_gave() -> None:
+    given: list[Any] = ["first-token-1234"]
+
+    def find() -> str:
+        if isinstance(given[0], Exception):
+            raise given[0]
+        return str(given[0])
+
+    meta = make_meta(access_token=find)
+    assert meta.is_renewable
+    assert not meta.renew()
+    for failure in (OSError("first-token-1234 cannot be read"), "", "  "):
+        given[0] = failure
+        assert not meta.renew()
+        assert b"first-token-1234" in meta.build_request([b"{}"]).content
+    given[0] = "second-token-123\n"
+    assert meta.renew()
+    content = json.loads(meta.build_request([b"{}"]).content)
+    assert content["access_token"] == "second-token-123"
+    # An answer to the request before may still come, and quote its token.
+    words = json.dumps(error(190, message="first-token-1234 and second-token-123")).encode()
+    verdict = meta.read_response(401, {}, words)
+    assert isinstance(verdict, Paused)
+    assert "token-1" not in verdict.reason
+    assert not make_meta().is_renewable
+
+
+def test_token_that_cannot_be_read_is_a_mistake() -> None:
+    def fail() -> str:
+        raise FileNotFoundError(2, "No such file or directory", "/run/secrets/meta")
+
+    with pytest.raises(ConfigError, match=r"access_token cannot be read: .*/run/secrets/meta"):
+        make_meta(access_token=fail)
+    with pytest.raises(ConfigError, match="access_token is empty"):
+        make_meta(access_token=lambda: " ")
