@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
 import re
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 import bridge
 from bridge import Bridge, Consent
 from bridge.browser.script import SCRIPT
+from bridge.cli import commands
 from bridge.destinations import Meta, Segment
 from bridge.outbox import SQLiteOutbox
 from bridge.settings import OPTIONS
@@ -23,18 +26,30 @@ from tests.factories import SECRET, make_client, unix_now
 from tests.servers import ROOT
 
 README = (ROOT / "README.md").read_text()
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in DOCS}
+PAGES |= {name: (ROOT / name).read_text() for name in ("README.md", "CHANGELOG.md")}
 
 
 def between(mark: str) -> str:
-    return README.partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
+    return (
+        PAGES["docs/options.md"].partition(f"<!-- {mark} -->")[2].partition(f"<!-- /{mark} -->")[0]
+    )
+
+
+def find_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def list_anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub and Zensical make them."""
+    plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", plain, re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", each.lower()).strip().replace(" ", "-") for each in headings}
 
 
 async def test_integration_of_the_readme_runs(outbox: SQLiteOutbox) -> None:
-    [code] = [
-        block
-        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-        if "FastAPI" in block
-    ]
+    [code] = [block for block in find_blocks(README, "python") if "FastAPI" in block]
     code = code.replace("TOKEN)]", "TOKEN)], outbox=OUTBOX")
     names: dict[str, Any] = {
         "SECRET": SECRET,
@@ -101,9 +116,55 @@ def test_changelog_knows_the_version() -> None:
     assert f"## {bridge.__version__}" in changelog or "## Unreleased" in changelog
 
 
-def test_picture_of_the_readme_exists() -> None:
-    for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (ROOT / path).exists()
+def test_readme_is_short() -> None:
+    assert len(README.encode()) <= 7000
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.exists(), link
+        if anchor:
+            assert anchor in list_anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.stem)
+def test_page_says_first_what_it_is_for(path: Path) -> None:
+    title, _, first = path.read_text().split("\n", 3)[:3]
+    assert title.startswith("# ")
+    assert first[:1].isalpha()
+
+
+def test_site_shows_every_page() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    assert sorted(re.findall(r"- (\S+\.md)", nav)) == [path.name for path in DOCS]
+    index = PAGES["docs/index.md"]
+    assert {path.name for path in DOCS} - {"index.md"} <= set(re.findall(r"\(([\w-]+\.md)", index))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_python_of_the_docs_is_python(name: str) -> None:
+    """It compiles, and what it imports from us is there."""
+    for code in find_blocks(PAGES[name], "python"):
+        if code.startswith(">>>"):
+            continue
+        tree = compile(code, name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bridge"):
+                module = importlib.import_module(node.module or "")
+                assert [each.name for each in node.names if not hasattr(module, each.name)] == []
+
+
+def test_every_command_is_described() -> None:
+    names = [
+        str(each.name) for each in [*commands.registered_commands, *commands.registered_groups]
+    ]
+    page = PAGES["docs/command-line.md"]
+    assert [name for name in names if f"`pixel-bridge {name}" not in page] == []
 
 
 def test_wheel_serves_the_script_from_an_empty_environment(tmp_path: Path) -> None:

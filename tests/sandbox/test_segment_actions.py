@@ -69,7 +69,7 @@ def decline(*message: Any, **changes: Any) -> Declined:
     return built
 
 
-# Set up as README says
+# Set up as docs/segment.md says
 
 
 def test_order_becomes_a_purchase_by_the_default_mapping() -> None:
