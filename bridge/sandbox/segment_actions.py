@@ -4,8 +4,8 @@ It reads fixed places of a message, checks what it found, and sends one event. W
 comes with, the event id is ``messageId``, and names without a mapping go nowhere. The action source
 has no default: it is read where Segment's own guide puts it, in ``properties``.
 
-``is_set_up`` stands for what docs/segment.md asks its user to set: ``event_id`` is ``properties.event_id``
-where there is one, and a mapping "Custom Event" is on for each other name, so that Meta's own, such
+``is_set_up`` stands for what docs/segment.md asks its user to set: ``event_id`` is
+``properties.event_id`` where there is one, and a mapping "Custom Event" is on for each other name, so that Meta's own, such
 as ``Lead``, go out under that name. That mapping carries no properties: a ``Purchase`` sent that
 way has no value, and Meta refuses it.
 
