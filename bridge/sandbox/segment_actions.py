@@ -6,8 +6,8 @@ has no default: it is read where Segment's own guide puts it, in ``properties``.
 
 ``is_set_up`` stands for what docs/segment.md asks its user to set: ``event_id`` is
 ``properties.event_id`` where there is one, and a mapping "Custom Event" is on for each other name,
-so that Meta's own, such as ``Lead``, go out under that name. That mapping carries no properties: a ``Purchase`` sent that
-way has no value, and Meta refuses it.
+so that Meta's own, such as ``Lead``, go out under that name. That mapping carries no properties: a
+``Purchase`` sent that way has no value, and Meta refuses it.
 
 Source: segmentio/action-destinations, ``facebook-conversions-api`` (``shared/fields.ts``,
 ``shared/functions.ts``, ``shared/constants.ts``) and ``packages/core`` (mapping, type coercion),
