@@ -160,9 +160,8 @@ def test_python_of_the_docs_is_python(name: str) -> None:
 
 
 def test_every_command_is_described() -> None:
-    names = [
-        str(each.name) for each in [*commands.registered_commands, *commands.registered_groups]
-    ]
+    names = [str(each.name) for each in commands.registered_commands]
+    names += [str(each.name) for each in commands.registered_groups]
     page = PAGES["docs/command-line.md"]
     assert [name for name in names if f"`pixel-bridge {name}" not in page] == []
 
