@@ -1,0 +1,264 @@
+"""For an app's own tests: what ``track`` would send, without a file, a thread or a sender.
+
+    with recorded(bridge) as events:
+        client.post("/orders", json={"id": "A-1", "total": 59})
+        events.assert_tracked("Purchase", value=59, event_id="A-1")
+
+What is recorded went the whole way of a real event: checked, hashed, and encoded for each
+destination. Only the outbox is another one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.core import Bridge
+from bridge.delivery.intake import Intake
+from bridge.delivery.metrics import Metrics
+from bridge.delivery.mistakes import Mistakes
+from bridge.errors import UsageError
+from bridge.figures.counter import FigureCounter
+from bridge.outbox.base import (
+    Circuit,
+    Counts,
+    Delivery,
+    Erased,
+    Figure,
+    Key,
+    split_subjects,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """One event, as it would go out.
+
+    Attributes:
+        name: Its name.
+        event_id: The id that both copies share.
+        payloads: What each destination would get, by the destination's name: Meta's server event,
+            Segment's message.
+    """
+
+    name: str
+    event_id: str
+    payloads: Mapping[str, dict[str, Any]] = field(repr=False)
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What the first destination would get."""
+        return next(iter(self.payloads.values()))
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """Meta's ``custom_data``; Segment's ``properties`` where there is no Meta."""
+        found: dict[str, Any] = self.payload.get("custom_data") or self.payload.get(
+            "properties", {}
+        )
+        return found
+
+    @property
+    def user_data(self) -> dict[str, Any]:
+        """Meta's ``user_data``, hashed; empty where there is no Meta."""
+        found: dict[str, Any] = self.payload.get("user_data", {})
+        return found
+
+
+class RecordedEvents(Sequence[RecordedEvent]):
+    """What was tracked, oldest first."""
+
+    def __init__(self, bridge: Bridge, outbox: _MemoryOutbox) -> None:
+        self._counters = bridge.counters
+        self._before = dict(bridge.counters)
+        self._outbox = outbox
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._read()[place]
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        return iter(self._read())
+
+    def clear(self) -> None:
+        """Forget what was tracked."""
+        self._outbox.deliveries.clear()
+
+    def assert_tracked(
+        self, name: str, *, times: int | None = None, event_id: str | None = None, **properties: Any
+    ) -> RecordedEvent:
+        """Return the last event of this name, id and properties.
+
+        Args:
+            name: Of the event.
+            times: How many such events there must be; at least one by default.
+            event_id: Its id.
+            properties: Some of its properties, such as ``value=59``.
+
+        Raises:
+            AssertionError: There is none, or another number of them.
+        """
+        found = [
+            event
+            for event in self
+            if event.name == name
+            and event_id in (None, event.event_id)
+            and all(event.properties.get(key) == value for key, value in properties.items())
+        ]
+        wanted = {**({} if event_id is None else {"event_id": event_id}), **properties}
+        words = ", ".join([name, *(f"{key}={value!r}" for key, value in wanted.items())])
+        if not found or times not in (None, len(found)):
+            how_often = "" if times is None else f"{times} times "
+            raise AssertionError(f"expected {how_often}{words}; {self._describe()}")
+        return found[-1]
+
+    def assert_not_tracked(self, name: str | None = None) -> None:
+        """Fail if there is an event of this name, or any at all.
+
+        Raises:
+            AssertionError: There is one.
+        """
+        if [event for event in self if name in (None, event.name)]:
+            raise AssertionError(f"expected no {name or 'event'}; {self._describe()}")
+
+    def _read(self) -> list[RecordedEvent]:
+        payloads: dict[tuple[str, str, bool], dict[str, dict[str, Any]]] = {}
+        for key, delivery in self._outbox.deliveries.items():
+            # A test event code of its own stands before Meta's event.
+            payload = json.loads(delivery.body[delivery.body.index(b"{") :])
+            payloads.setdefault(key[1:], {})[key.destination] = payload
+        return [
+            RecordedEvent(name, event_id, each) for (name, event_id, _), each in payloads.items()
+        ]
+
+    def _describe(self) -> str:
+        tracked = [f"{event.name} {event.properties}" for event in self]
+        words = f"tracked: {'; '.join(tracked) or 'nothing'}"
+        for counter, number in self._counters.items():
+            kind, _, reason = counter.partition(".")
+            if kind == "skipped_events" and number > self._before.get(counter, 0):
+                words += f"; {number - self._before.get(counter, 0)} skipped: {reason}"
+        return words
+
+
+class recorded(  # noqa: N801 - it is called as a function
+    AbstractContextManager[RecordedEvents], AbstractAsyncContextManager[RecordedEvents]
+):
+    """Record what ``bridge`` tracks, instead of storing and sending it.
+
+    A context manager, with or without ``async``. Enter it before the app's own lifespan begins.
+
+    Args:
+        bridge: The app's.
+
+    Raises:
+        UsageError: It is recorded already.
+    """
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._before: dict[str, Any] = {}
+
+    def __enter__(self) -> RecordedEvents:
+        bridge = self._bridge
+        if isinstance(bridge.outbox, _MemoryOutbox):
+            raise UsageError("this bridge is recorded already")
+        memory = _MemoryOutbox()
+        outbox: Any = memory
+        metrics = Metrics(bridge.destinations.names, bridge.counters)
+        figures = FigureCounter(outbox)
+        replaced = {
+            "outbox": outbox,
+            "_spool": None,
+            "_figures": figures,
+            "_intake": Intake(outbox, metrics, figures),
+            "_mistakes": Mistakes(outbox),
+            "_run_sender": False,
+        }
+        self._before = {name: getattr(bridge, name) for name in replaced}
+        self._replace(replaced)
+        return RecordedEvents(bridge, memory)
+
+    def __exit__(self, *error: object) -> None:
+        self._replace(self._before)
+
+    def _replace(self, parts: Mapping[str, Any]) -> None:
+        for name, part in parts.items():
+            setattr(self._bridge, name, part)
+
+    async def __aenter__(self) -> RecordedEvents:
+        return self.__enter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__()
+
+
+class _MemoryOutbox:
+    """What was put, by key; as much of an ``Outbox`` as an app uses that delivers nothing."""
+
+    def __init__(self) -> None:
+        self.deliveries: dict[Key, Delivery] = {}
+
+    async def put(
+        self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
+    ) -> list[bool]:
+        new = [each.key not in self.deliveries for each in deliveries]
+        self.deliveries |= {
+            each.key: each for each, is_new in zip(deliveries, new, strict=True) if is_new
+        }
+        return new
+
+    async def has(self, event_name: str, event_id: str) -> bool:
+        return any(key[1:] == (event_name, event_id, False) for key in self.deliveries)
+
+    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+        return 0
+
+    async def withdraw(self, subjects: bytes) -> int:
+        return self._remove(
+            key
+            for key, each in self.deliveries.items()
+            if set(split_subjects(each.subjects)[:1]) & set(split_subjects(subjects))
+        )
+
+    async def erase(self, subjects: bytes) -> Erased:
+        parts = set(split_subjects(subjects))
+        return Erased(
+            self._remove(
+                key
+                for key, each in self.deliveries.items()
+                if parts & set(split_subjects(each.subjects))
+            )
+        )
+
+    async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
+        self._remove([each.key for each in deliveries])
+
+    async def probe(self) -> None:
+        return
+
+    async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
+        return {}
+
+    async def circuits(self) -> Mapping[str, Circuit]:
+        return {}
+
+    async def add_figures(self, figures: Sequence[Figure]) -> None:
+        return
+
+    async def figures(self, since: int, until: int) -> list[Figure]:
+        return []
+
+    async def close(self) -> None:
+        return
+
+    def _remove(self, keys: Iterable[Key]) -> int:
+        return len([self.deliveries.pop(key, None) for key in list(keys)])
+
+    def __str__(self) -> str:
+        return "a recording"
