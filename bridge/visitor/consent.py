@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from bridge.browser.words import ConsentState
 from bridge.errors import ConfigError
+from bridge.visitor.banners import BANNERS, read_banner
 
 Resolve = Callable[[HTTPConnection], ConsentState | None]
 GPCPolicy = Literal["limited", "denied", "ignore"]
@@ -25,6 +26,7 @@ CHOICE_MAX_AGE = 180 * 86_400  # seconds
 
 logger = logging.getLogger("bridge.visitor")
 
+_SILENT: set[str | None] = set()  # banners' cookies that did not say it, and were logged
 _STATES = frozenset(get_args(ConsentState))
 
 # What consent banners commonly write.
@@ -46,7 +48,10 @@ class Consent:
         resolve: Takes the connection and returns a state, or ``None`` to ask the next source. If it
             raises, the state is pending and the log says so.
         header: A request header with the state, set by a proxy in front of the app.
-        cookie: A cookie with the state, set by a consent banner.
+        cookie: A cookie with the state, set by a consent banner. Those of well-known banners are
+            read as their makers write them; see ``BANNERS`` in ``bridge.visitor.banners``.
+        category: What such a banner calls advertising on this site, if it is not the usual name:
+            ``C0002``, ``ads``, a service of Klaro's, purposes of TCF such as ``1,4``.
         meanings: The state for each value of that header or cookie, lower-case; other values are
             ignored.
         gpc: What Global Privacy Control (``Sec-GPC: 1``) turns ``granted`` into: ``limited`` or
@@ -60,6 +65,7 @@ class Consent:
     resolve: Resolve | None = None
     header: str | None = None
     cookie: str | None = None
+    category: str | None = None
     meanings: Mapping[str, ConsentState] = field(default_factory=lambda: _MEANINGS)
     gpc: GPCPolicy = "limited"
 
@@ -69,6 +75,14 @@ class Consent:
             raise ConfigError(f"default consent must be one of {states}, got {self.default!r}")
         if self.gpc not in get_args(GPCPolicy):
             raise ConfigError(f"gpc must be limited, denied or ignore, got {self.gpc!r}")
+        banner = BANNERS.get(self.cookie or "")
+        if self.category and banner is None:
+            known = ", ".join(BANNERS)
+            raise ConfigError(f"category is for the cookies {known}, got cookie {self.cookie!r}")
+        if banner is not None and not (banner.category or self.category):
+            raise ConfigError(
+                f"category must name the service for Meta in {self.cookie}'s settings, got none"
+            )
 
     @property
     def header_name(self) -> bytes:
@@ -101,9 +115,12 @@ class Consent:
             lowered: What the page itself said to the pixel.
         """
         state = None if self.resolve is None else self._ask_app(self.resolve, scope)
-        for value in (header, cookie, choice):
-            if state is None and value is not None:
-                state = self._read(value)
+        if state is None and header is not None:
+            state = self._read(header)
+        if state is None and cookie is not None:
+            state = self._read_banner(cookie) or self._read(cookie)
+        if state is None and choice is not None:
+            state = self._read(choice)
         return self.lower(state or self.default, gpc=gpc, lowered=lowered)
 
     def lower(self, state: ConsentState, *, gpc: bool, lowered: str | None = None) -> ConsentState:
@@ -136,6 +153,22 @@ class Consent:
         if state is not None and state not in _STATES:
             logger.error("consent: the app's resolve returned no state; taken as pending")
             return "pending"
+        return state
+
+    def _read_banner(self, value: str) -> ConsentState | None:
+        """Return what a well-known banner's cookie says; log once if it does not say it."""
+        banner = BANNERS.get(self.cookie or "")
+        if banner is None:
+            return None
+        state = read_banner(banner, value, self.category)
+        if state is None and self.cookie not in _SILENT:
+            _SILENT.add(self.cookie)
+            logger.warning(
+                "consent: the cookie %s does not say whether %s is allowed; is that its name for"
+                " advertising? See BRIDGE_CONSENT_CATEGORY",
+                self.cookie,
+                self.category or banner.category,
+            )
         return state
 
     def _read(self, value: str) -> ConsentState | None:
