@@ -28,7 +28,10 @@ from tests.servers import ROOT
 README = (ROOT / "README.md").read_text()
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in DOCS}
-PAGES |= {name: (ROOT / name).read_text() for name in ("README.md", "CHANGELOG.md")}
+PAGES |= {
+    name: (ROOT / name).read_text()
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+}
 
 
 def between(mark: str) -> str:
@@ -166,13 +169,14 @@ def test_every_command_is_described() -> None:
     assert [name for name in names if f"`pixel-bridge {name}" not in page] == []
 
 
-def test_wheel_serves_the_script_from_an_empty_environment(tmp_path: Path) -> None:
+def test_built_package_works_in_an_empty_environment(tmp_path: Path) -> None:
     def run(*command: str | Path) -> str:
         return subprocess.run(
             command, cwd=tmp_path, check=True, capture_output=True, text=True
         ).stdout
 
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT)
+    # The wheel is built from the sdist.
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT)
     [wheel] = tmp_path.glob("pixel_bridge-*.whl")
     shipped = set(zipfile.ZipFile(wheel).namelist())
     static = {
@@ -184,7 +188,10 @@ def test_wheel_serves_the_script_from_an_empty_environment(tmp_path: Path) -> No
 
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    package = f"{wheel}[cli]"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package)
+    command = tmp_path / "venv" / "bin" / "pixel-bridge"
+    assert run(command, "--version") == f"pixel-bridge {bridge.__version__}\n"
     printed = run(
         python, "-c", "import bridge.browser.script as s; print(s.__file__, len(s.SCRIPT))"
     )
