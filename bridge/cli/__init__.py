@@ -41,6 +41,7 @@ commands = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 commands.command("check")(run_check)
 commands.command("doctor")(run_doctor)
