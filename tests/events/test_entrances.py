@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -195,6 +196,8 @@ async def import_file(bridge: Bridge, path: Path) -> str:
     return f"{stored}{importer.reasons}{importer.removed}"
 
 
+RANDOM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|fb\.1\.\d+\.\d+|[0-9a-f]{64}")
+
 Entering = Callable[[Bridge, dict[str, Any], Path], Awaitable[str]]
 ENTRANCES: list[Entering] = [
     track,
@@ -221,6 +224,8 @@ async def test_personal_data_gets_through_nowhere(
 ) -> None:
     properties, values = CASES[case]
     out = await enter(bridge, {**HARMLESS, **properties}, tmp_path)
+    # Our own ids are random, and may hold any four digits.
+    out = RANDOM.sub(lambda found: found[0] if found[0] in values else "", out)
     for value in values:
         assert value not in out
         assert value not in caplog.text
