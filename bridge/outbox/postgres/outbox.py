@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -37,6 +38,7 @@ from bridge.outbox.base import (
     read_dead,
     split_subjects,
 )
+from bridge.outbox.clock import shift_circuit, shift_counts, shift_delivery, shift_letter
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.caller import run_inside
 from bridge.outbox.postgres.pool import Pool
@@ -77,6 +79,7 @@ class PostgresOutbox(Outbox):
             raise ConfigError(f"max_connections must be at least 1, got {max_connections}")
         self._settings = parse_url(url)
         self._max_connections = max_connections
+        self._wall = time.time
         # By process too: a child must neither use nor close its parent's connections. They stay
         # here, untouched.
         self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
@@ -104,10 +107,11 @@ class PostgresOutbox(Outbox):
             return []
         pool = self._find_pool()
         async with pool.limited(TIMEOUT) as limit:
+            ahead = await pool.clock.read()
             keys = [digest_key(each.key) for each in deliveries]
             rows: dict[bytes, tuple[Delivery, float]] = {}
             for key, delivery in zip(keys, deliveries, strict=True):
-                rows.setdefault(key, (delivery, now))
+                rows.setdefault(key, (shift_delivery(delivery, ahead), now + ahead))
             reserved = await self._reserve(pool, list(rows))
             new: set[bytes] = set()
             try:
@@ -154,11 +158,15 @@ class PostgresOutbox(Outbox):
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        now += ahead
         values = {"destination": destination, "now": now, "until": now + lease}
-        rows = await self._find_pool().fetch(sql.CLAIM, {**values, "limit": max(0, limit)})
-        return [Delivery(*row) for row in rows]
+        rows = await pool.fetch(sql.CLAIM, {**values, "limit": max(0, limit)})
+        return [shift_delivery(Delivery(*row), -ahead) for row in rows]
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
+        now += await self._find_pool().clock.read()
         values = {
             "now": now,
             "forgotten": now - REMEMBERED_SECONDS,
@@ -169,20 +177,24 @@ class PostgresOutbox(Outbox):
         self._room.settle(0, -acked)
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
+        due += await self._find_pool().clock.read()
         return await self._change(sql.RETRY, build_keys(deliveries), due=due)
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
+        now += await self._find_pool().clock.read()
         await self._change(sql.BURY, build_keys(deliveries), reason=clean_text(reason), now=now)
 
     async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
-        values = {
-            "event_name": event_name,
-            "event_id": event_id,
-            "subjects": split_subjects(subjects),
-            "size": SUBJECT_BYTES,
-            "now": now,
-        }
-        return await self._find_pool().execute(sql.RELEASE, values, TIMEOUT)
+        pool = self._find_pool()
+        async with pool.limited(TIMEOUT):
+            values = {
+                "event_name": event_name,
+                "event_id": event_id,
+                "subjects": split_subjects(subjects),
+                "size": SUBJECT_BYTES,
+                "now": now + await pool.clock.read(),
+            }
+            return await pool.execute(sql.RELEASE, values)
 
     async def has(self, event_name: str, event_id: str) -> bool:
         pool = self._find_pool()
@@ -194,8 +206,10 @@ class PostgresOutbox(Outbox):
         return bool(found)
 
     async def next_due(self, destination: str) -> float | None:
-        rows = await self._find_pool().fetch(sql.NEXT_DUE, {"destination": destination})
-        return rows[0][0] if rows else None
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        rows = await pool.fetch(sql.NEXT_DUE, {"destination": destination})
+        return rows[0][0] - ahead if rows else None
 
     async def probe(self) -> None:
         pool = self._find_pool()
@@ -208,10 +222,13 @@ class PostgresOutbox(Outbox):
             raise build_full_error(pool.name, room.held, room.capacity)
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
-        began, values = _loop_time(), {"now": now, "forgotten": now - REMEMBERED_SECONDS}
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        began, now = _loop_time(), now + ahead
+        values = {"now": now, "forgotten": now - REMEMBERED_SECONDS}
         query = sql.COUNT_WITH_DELIVERED if with_delivered else sql.COUNT
-        rows = await self._find_pool().fetch_from_index(query, values)
-        counts = {row[0]: Counts(*row[1:]) for row in rows}
+        rows = await pool.fetch_from_index(query, values)
+        counts = {row[0]: shift_counts(Counts(*row[1:]), -ahead) for row in rows}
         held = sum(each.waiting + each.dead for each in counts.values())
         self._room.counted(held, began, _loop_time())
         return counts
@@ -220,12 +237,19 @@ class PostgresOutbox(Outbox):
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[DeadLetter]:
         page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
-        return read_dead(await self._find_pool().fetch(sql.LIST_DEAD, page))
+        return await self._read_dead(sql.LIST_DEAD, page)
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
-        return read_dead(await self._find_pool().fetch(sql.FIND_DEAD, {"event_id": event_id}))
+        return await self._read_dead(sql.FIND_DEAD, {"event_id": event_id})
+
+    async def _read_dead(self, query: str, values: Mapping[str, Any]) -> list[DeadLetter]:
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        letters = read_dead(await pool.fetch(query, values))
+        return [shift_letter(each, -ahead) for each in letters]
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
+        now += await self._find_pool().clock.read()
         return await self._change(sql.REVIVE, sorted(map(digest_key, keys)), now=now)
 
     async def drop(self, keys: Sequence[Key]) -> int:
@@ -234,7 +258,9 @@ class PostgresOutbox(Outbox):
         return dropped
 
     async def drop_old(self, before: float, limit: int) -> int:
-        dropped = await self._find_pool().execute(sql.DROP_OLD, {"before": before, "limit": limit})
+        pool = self._find_pool()
+        values = {"before": before + await pool.clock.read(), "limit": limit}
+        dropped = await pool.execute(sql.DROP_OLD, values)
         self._room.settle(0, -dropped)
         return dropped
 
@@ -263,14 +289,20 @@ class PostgresOutbox(Outbox):
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[Delivery]:
         page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
-        return [Delivery(*row) for row in await self._find_pool().fetch(sql.LIST_WAITING, page)]
+        return await self._read_waiting(sql.LIST_WAITING, page)
+
+    async def _read_waiting(self, query: str, values: Mapping[str, Any]) -> list[Delivery]:
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        rows = await pool.fetch(query, values)
+        return [shift_delivery(Delivery(*row), -ahead) for row in rows]
 
     async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
         pool = self._find_pool()
         destinations = [name for [name] in await pool.fetch_from_index(sql.DESTINATIONS)]
         keys = list_keys(event_id, event_names, destinations)
-        rows = await pool.fetch(sql.FIND_WAITING, {"keys": [digest_key(each) for each in keys]})
-        return [Delivery(*row) for row in rows]
+        values = {"keys": [digest_key(each) for each in keys]}
+        return await self._read_waiting(sql.FIND_WAITING, values)
 
     async def add_figures(self, figures: Sequence[Figure]) -> None:
         days, destinations, names, kinds, numbers = (
@@ -291,11 +323,16 @@ class PostgresOutbox(Outbox):
         return [Figure(*row) for row in await self._find_pool().fetch(sql.FIGURES, values)]
 
     async def save_circuit(self, circuit: Circuit) -> None:
+        pool = self._find_pool()
+        circuit = shift_circuit(circuit, await pool.clock.read())
         values = {**asdict(circuit), "reason": clean_text(circuit.reason)}
-        await self._find_pool().execute(sql.SAVE_CIRCUIT, values)
+        await pool.execute(sql.SAVE_CIRCUIT, values)
 
     async def circuits(self) -> Mapping[str, Circuit]:
-        return read_circuits(await self._find_pool().fetch(sql.CIRCUITS))
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        circuits = read_circuits(await pool.fetch(sql.CIRCUITS))
+        return {name: shift_circuit(each, -ahead) for name, each in circuits.items()}
 
     async def find_weaknesses(self) -> list[Weakness]:
         pool = self._find_pool()
@@ -329,7 +366,7 @@ class PostgresOutbox(Outbox):
             for pid, loop in list(self._pools):
                 if pid == os.getpid() and loop.is_closed():
                     self._pools.pop((pid, loop)).drop_idle()
-            pool = self._pools[here] = Pool(self._settings, self._max_connections)
+            pool = self._pools[here] = Pool(self._settings, self._max_connections, self._wall)
         return pool
 
     def __str__(self) -> str:

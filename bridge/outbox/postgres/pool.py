@@ -22,6 +22,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from bridge.errors import BridgeError, OutboxBusyError, OutboxError, OutboxFullError
+from bridge.outbox.clock import Clock
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.puts import PutQueue
 from bridge.outbox.postgres.rows import Row, Values
@@ -57,9 +58,10 @@ class Pool:
         puts: Stores what is put on this event loop.
         schema: Where the tables are, quoted; empty until they were looked for.
         counting: Held while one caller counts and the others wait for the result.
+        clock: How far the server's clock is ahead of ours.
     """
 
-    def __init__(self, settings: Mapping[str, Any], size: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], size: int, wall: Callable[[], float]) -> None:
         self._settings = settings
         self._slots = asyncio.Semaphore(size)
         self._idle: list[tuple[Connection, float]] = []
@@ -72,6 +74,7 @@ class Pool:
         self.puts = PutQueue(self.name, self.fetch, self.limited, size)
         self.schema = ""
         self.counting = asyncio.Lock()
+        self.clock = Clock(self._ask_time, wall)
 
     async def fetch(self, statement: str, values: Values | None = None) -> list[Row]:
         """Return the rows of ``statement``."""
@@ -100,6 +103,10 @@ class Pool:
             return (await connection.execute(statement.encode(), values)).rowcount
 
         return await self._run(work, patience)
+
+    async def _ask_time(self) -> float:
+        [[now]] = await self.fetch(sql.TIME)
+        return float(now)
 
     async def find_schema(self) -> str:
         """Return where the tables are, quoted."""

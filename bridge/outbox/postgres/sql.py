@@ -271,6 +271,8 @@ COUNT, COUNT_WITH_DELIVERED = (
     _COUNT.replace("    -- delivered\n", each) for each in ("", _DELIVERED)
 )
 
+TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
 # Whether deliveries can be stored here: a server that recovers, or was demoted, only reads.
 CAN_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 

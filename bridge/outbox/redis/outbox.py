@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -68,6 +69,13 @@ from bridge.outbox.base import (
     list_keys,
     refuse_connection,
     split_subjects,
+)
+from bridge.outbox.clock import (
+    Clock,
+    shift_circuit,
+    shift_counts,
+    shift_delivery,
+    shift_letter,
 )
 from bridge.outbox.redis import scripts
 from bridge.outbox.redis.link import Argument, RedisLink
@@ -120,6 +128,12 @@ class RedisOutbox(Outbox):
         self._link = RedisLink(url)
         self._prefix = prefix
         self._capacity = check_capacity(capacity)
+        self._wall = time.time
+        self._clock = Clock(self._ask_time, self._wall)
+
+    async def _ask_time(self) -> float:
+        seconds, microseconds = await self._link.run(scripts.TIME, self._list_keys([]), [])
+        return int(seconds) + int(microseconds) / 1e6
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
@@ -136,8 +150,10 @@ class RedisOutbox(Outbox):
         if not deliveries:
             return []
         lanes = _number(delivery.destination for delivery in deliveries)
+        ahead = await self._clock.read()
         try:
-            args = self._build_put(deliveries, lanes, now)
+            shifted = [shift_delivery(each, ahead) for each in deliveries]
+            args = self._build_put(shifted, lanes, now + ahead)
         except (TypeError, ValueError) as error:
             raise OutboxError(f"outbox {self._link.name}: {error}") from error
         answer = await self._link.run(scripts.PUT, self._list_keys(lanes), args)
@@ -155,6 +171,8 @@ class RedisOutbox(Outbox):
         """
         if limit < 1:
             return []
+        ahead = await self._clock.read()
+        now += ahead
         due = now + lease
         args: list[Argument] = [_score(now), _score(due), limit]
         answer = await self._link.run(scripts.CLAIM, self._list_keys([destination]), args)
@@ -163,7 +181,8 @@ class RedisOutbox(Outbox):
         claimed, unreadable = [], {}
         for digest, record, count in zip(digests, records, attempts, strict=True):
             try:
-                claimed.append(parse_record(digest, record or b"", due=due, attempts=count))
+                delivery = parse_record(digest, record or b"", due=due, attempts=count)
+                claimed.append(shift_delivery(delivery, -ahead))
             except ValueError:
                 unreadable[digest] = record or b""
         if unreadable:
@@ -173,6 +192,7 @@ class RedisOutbox(Outbox):
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         if not deliveries:
             return
+        now += await self._clock.read()
         lanes = _number(each.destination for each in deliveries)
         args: list[Argument] = [_score(now), *_horizons(now), FORGET_AT_ONCE]
         for each in deliveries:
@@ -185,10 +205,12 @@ class RedisOutbox(Outbox):
         await self._link.run(scripts.ACK, self._list_keys(lanes), args)
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
+        due += await self._clock.read()
         keys = [each.key for each in deliveries]
         return await self._change(scripts.RETRY, keys, [_score(due)])
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
+        now += await self._clock.read()
         args = [_score(now), reason.encode(errors="replace")]
         keys = [each.key for each in deliveries]
         await self._change(scripts.BURY, keys, args, of_dead=True)
@@ -198,6 +220,7 @@ class RedisOutbox(Outbox):
         names = await self._read_destinations()
         if not names:
             return 0
+        now += await self._clock.read()
         digests = [build_digest(Key(name, event_name, event_id)) for name in names]
         args: list[Argument] = [_score(now), *digests, *split_subjects(subjects)]
         released: int = await self._link.run(scripts.RELEASE, self._list_keys(names), args)
@@ -210,8 +233,9 @@ class RedisOutbox(Outbox):
 
     async def next_due(self, destination: str) -> float | None:
         key = self._build_key(f"due:{destination}")
-        found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")
-        return _read_score(found)
+        ahead = await self._clock.read()
+        due = _read_score(await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES"))
+        return None if due is None else due - ahead
 
     async def probe(self) -> None:
         held = await self._link.run(scripts.PROBE, self._list_keys([]), [])
@@ -224,13 +248,16 @@ class RedisOutbox(Outbox):
         ``ack`` does that too, but not for a destination to which nothing is delivered any more.
         """
         names = await self._read_destinations()
+        ahead = await self._clock.read()
+        now += ahead
         args: list[Argument] = [_score(now), *_horizons(now)]
         rows = await self._link.run(scripts.COUNT, self._list_keys(names), args)
         counts, old = {}, []
         for name, row in zip(names, rows, strict=True):
             waiting, held, delivered, dead, oldest, forgettable = row
             accepted = delivered if with_delivered else 0
-            counts[name] = Counts(waiting, held, accepted, dead, _read_score(oldest))
+            stored = Counts(waiting, held, accepted, dead, _read_score(oldest))
+            counts[name] = shift_counts(stored, -ahead)
             if forgettable:
                 old.append(name)
         if old:
@@ -246,14 +273,16 @@ class RedisOutbox(Outbox):
             return []
         keys = self._list_keys([] if destination is None else [destination])
         rows = await self._link.run(scripts.LIST_DEAD, keys, [offset, offset + limit - 1])
-        return self._parse_dead(rows)
+        return await self._parse_dead(rows)
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
         first = build_event_digest(event_id)
         args = [first, first + b"\xff" * (len(first) + 1)]
-        return self._parse_dead(await self._link.run(scripts.FIND_DEAD, self._list_keys([]), args))
+        rows = await self._link.run(scripts.FIND_DEAD, self._list_keys([]), args)
+        return await self._parse_dead(rows)
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
+        now += await self._clock.read()
         return await self._change(
             scripts.REVIVE, keys, [_score(now)], of_dead=True, repeatable=False
         )
@@ -262,7 +291,7 @@ class RedisOutbox(Outbox):
         return await self._change(scripts.DROP, keys, [], of_dead=True, repeatable=False)
 
     async def drop_old(self, before: float, limit: int) -> int:
-        end = f"({_score(before)}"
+        end = f"({_score(before + await self._clock.read())}"
         digests = await self._link.execute(
             "ZRANGE", self._build_key("dead"), "-inf", end, "BYSCORE", "LIMIT", 0, limit
         )
@@ -361,13 +390,15 @@ class RedisOutbox(Outbox):
         digests = [digest for _, digest in found]
         if not digests:
             return []
+        ahead = await self._clock.read()
         records = await self._read_records(digests)
         counts = await self._link.execute("HMGET", self._build_key("attempts"), *digests)
         waiting = []
         for (due, digest), record, count in zip(found, records, counts, strict=True):
             with suppress(ValueError):
                 attempts = int(count or 0)
-                waiting.append(parse_record(digest, record or b"", due=due, attempts=attempts))
+                delivery = parse_record(digest, record or b"", due=due, attempts=attempts)
+                waiting.append(shift_delivery(delivery, -ahead))
         return waiting
 
     async def add_figures(self, figures: Sequence[Figure]) -> None:
@@ -394,11 +425,13 @@ class RedisOutbox(Outbox):
         return self._build_key(f"figures:{day}")
 
     async def save_circuit(self, circuit: Circuit) -> None:
+        circuit = shift_circuit(circuit, await self._clock.read())
         args = [circuit.destination.encode(), msgspec.json.encode(circuit)]
         await self._link.run(scripts.SAVE_CIRCUIT, self._list_keys([]), args)
 
     async def circuits(self) -> Mapping[str, Circuit]:
         """As ``Outbox.circuits``; one that cannot be read is left out."""
+        ahead = await self._clock.read()
         found = await self._link.execute("HVALS", self._build_key("circuits"))
         circuits = {}
         for text in found:
@@ -407,7 +440,7 @@ class RedisOutbox(Outbox):
             except (msgspec.DecodeError, UnicodeDecodeError):
                 _log.warning("outbox %s: a circuit cannot be read", self._link.name)
             else:
-                circuits[circuit.destination] = circuit
+                circuits[circuit.destination] = shift_circuit(circuit, -ahead)
         return circuits
 
     async def find_weaknesses(self) -> list[Weakness]:
@@ -504,8 +537,8 @@ class RedisOutbox(Outbox):
         found = await self._link.execute("SMEMBERS", self._build_key("destinations"))
         return sorted(name.decode(errors="replace") for name in found)
 
-    def _parse_dead(self, rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
-        letters = []
+    async def _parse_dead(self, rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
+        letters, ahead = [], await self._clock.read()
         for digest, record, attempts, reason, buried_at in rows:
             try:
                 at = float(buried_at or 0)
@@ -514,7 +547,7 @@ class RedisOutbox(Outbox):
                 _log.warning("outbox %s: a dead letter cannot be read", self._link.name)
             else:
                 text = (reason or b"").decode(errors="replace")
-                letters.append(DeadLetter(delivery, text, at))
+                letters.append(shift_letter(DeadLetter(delivery, text, at), -ahead))
         return letters
 
 

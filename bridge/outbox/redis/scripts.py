@@ -446,6 +446,9 @@ SAVE_CIRCUIT = _build_script("redis.call('HSET', CIRCUITS, ARGV[2], ARGV[3])")
 # memory left, or lacks the replicas that it wants.
 PROBE = _build_script("return redis.call('HLEN', DELIVERIES)", flags="")
 
+# The server's time: seconds, microseconds. A script, so that the node that holds the keys is asked.
+TIME = _build_script("return redis.call('TIME')", flags="no-writes", prelude="")
+
 TOKEN_FIELD = b"token"
 
 # Its one key is that of a day. Token, when the key ends; then fields and numbers to add. A repeated
