@@ -120,7 +120,9 @@ class Lane:
 
     async def _read_pause(self) -> float:
         """Return the seconds until something is due."""
-        due = None if self.is_stopping else await self._outbox.next_due(self._name)
+        if self.is_stopping:
+            return 0.0
+        due = await self._outbox.next_due(self._name, time.time() + POLL)
         return POLL if due is None else due - time.time()
 
     async def _wait(self, pause: float) -> bool:

@@ -18,6 +18,7 @@ be taken back, and what is stored of a person can be erased, whatever a destinat
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -238,8 +239,8 @@ class Outbox(Protocol):
         """
         ...
 
-    async def next_due(self, destination: str) -> float | None:
-        """Return when the next waiting delivery is due, or ``None`` if none waits."""
+    async def next_due(self, destination: str, until: float = math.inf) -> float | None:
+        """Return when the next waiting delivery is due, ``None`` if none is by ``until``."""
         ...
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 import subprocess
@@ -32,7 +33,7 @@ from bridge.figures.counter import FigureCounter
 from bridge.figures.summary import summarize
 from bridge.outbox import Figure, PostgresOutbox
 from bridge.outbox.base import REMEMBERED_SECONDS
-from bridge.outbox.postgres import puts, room, sql
+from bridge.outbox.postgres import floors, puts, room, sql
 from bridge.outbox.postgres.rows import build_columns
 from tests.factories import BROWSER, NOW, make_bridge, make_delivery, make_meta
 from tests.postgres_server import PostgresServer, running_server
@@ -478,16 +479,132 @@ print("sqlalchemy" in sys.modules)
 
 
 async def test_claim_skips_rows_that_another_claim_holds(
-    outbox: PostgresOutbox, server: PostgresServer
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(floors, "FULL_LOOK", 0.2)
     await outbox.put([make_delivery(str(i), due=NOW - i) for i in range(4)], NOW)
     async with await psycopg.AsyncConnection.connect(server.url) as other:
-        values = {"destination": "meta:1", "now": NOW, "until": NOW + LEASE, "limit": 2}
+        values = {"destination": "meta:1", "now": NOW, "until": NOW + LEASE, "limit": 2, "floor": 0}
         held = await (await other.execute(sql.CLAIM.encode(), values)).fetchall()
         assert [row[2] for row in held] == ["3", "2"]
         assert await claim(outbox) == ["1", "0"]
         await other.rollback()
-    assert await claim(outbox) == ["3", "2"]
+    found: list[str] = []
+
+    async def are_found() -> bool:
+        found.extend(await claim(outbox))
+        return sorted(found) == ["2", "3"]
+
+    await poll(are_found, "what the other one held")
+
+
+# Floors
+
+
+async def pump(outbox: PostgresOutbox, rounds: int, start: float = NOW) -> float:
+    """Deliver 200 a round, an hour apart; return when the last ones were due."""
+    at = start
+    for number in range(rounds):
+        at = start + 3600 * number
+        await outbox.put([make_delivery(f"{at} {i}", due=at) for i in range(200)], at)
+        claimed = await outbox.claim("meta:1", 1000, now=at, lease=LEASE)
+        assert len(claimed) == 200
+        await outbox.ack(claimed, at)
+    return at
+
+
+async def test_look_beside_an_old_transaction_does_not_pass_what_is_dead(
+    outbox: PostgresOutbox, server: PostgresServer, admin: psycopg.Connection[Any]
+) -> None:
+    await outbox.probe()
+
+    def count_pages(statement: str, floor: float) -> int:
+        values = {"destination": "meta:1", "floor": floor, "now": at, "until": at, "limit": 10}
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+        [[[plan]]] = admin.execute(explain.encode(), values).fetchall()
+        return int(plan["Plan"]["Shared Hit Blocks"]) + int(plan["Plan"]["Shared Read Blocks"])
+
+    async with await psycopg.AsyncConnection.connect(server.url) as old:
+        await old.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await old.execute("SELECT 1")
+        at = await pump(outbox, 20)
+        floor = outbox._floors.read("meta:1")
+        for statement in (sql.CLAIM, sql.NEXT_DUE):
+            assert count_pages(statement, floor) < count_pages(statement, -math.inf) / 5
+        assert await claim(outbox, at) == []
+
+
+async def test_what_this_process_stores_below_a_floor_is_found_at_once(
+    outbox: PostgresOutbox,
+) -> None:
+    at = await pump(outbox, 2)
+    await outbox.put([make_delivery(due=NOW - 5000)], NOW)
+    assert await outbox.next_due("meta:1") == NOW - 5000
+    claimed = await outbox.claim("meta:1", 9, now=at, lease=LEASE)
+    assert await claim(outbox, at) == []
+    await outbox.retry(claimed, NOW - 4000)
+    assert await outbox.next_due("meta:1") == NOW - 4000
+    claimed = await outbox.claim("meta:1", 9, now=at, lease=LEASE)
+    await outbox.bury(claimed, "no", NOW)
+    assert await claim(outbox, at) == []
+    await outbox.revive([claimed[0].key], NOW - 3000)
+    assert await claim(outbox, at) == ["1"]
+    await outbox.put([make_delivery("held", due=at + 9e5)], at)
+    assert await claim(outbox, at) == []
+    await outbox.release("Purchase", "held", BROWSER, NOW - 2000)
+    assert await claim(outbox, at) == ["held"]
+
+
+async def test_what_another_process_stores_below_a_floor_is_found_by_the_next_full_look(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floors, "FULL_LOOK", 0.5)
+    at = await pump(outbox, 2)
+    other = PostgresOutbox(server.url)
+    await other.put([make_delivery(due=NOW - 5000)], NOW)
+    await other.close()
+
+    async def is_found() -> bool:
+        return await claim(outbox, at) == ["1"]
+
+    await poll(is_found, "the delivery")
+
+
+async def test_transaction_that_commits_behind_a_look_is_found_by_the_next_one(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    now = time.time()
+    async with await psycopg.AsyncConnection.connect(server.url) as connection:
+        await outbox.put([make_delivery(due=now)], now, connection=connection)
+        assert await claim(outbox, now + 0.5) == []
+        await connection.commit()
+    assert await claim(outbox, now + 1) == ["1"]
+
+
+def test_what_is_stored_during_a_look_lowers_the_floor_that_it_leaves() -> None:
+    lanes = floors.Floors()
+    first = lanes.begin("meta:1", 100.0)
+    assert first.floor == -math.inf
+    lanes.lower(50.0, ["meta:1", "meta:2"])
+    lanes.end("meta:1", first, 100.0)
+    assert (lanes.read("meta:1"), lanes.read("meta:2")) == (50.0, -math.inf)
+    second = lanes.begin("meta:1", 200.0)
+    assert second.floor == 50.0
+    lanes.give_up("meta:1", second)
+    lanes.lower(500.0)
+    lanes.end("meta:1", lanes.begin("meta:1", 200.0), 200.0)
+    assert lanes.read("meta:1") == 200.0 - floors.SLACK
+    lanes.lower(20.0)
+    assert lanes.read("meta:1") == 20.0
+
+
+def test_clock_of_a_server_that_goes_back_makes_a_look_full() -> None:
+    lanes = floors.Floors()
+    lanes.end("meta:1", lanes.begin("meta:1", 5000.0), 5000.0)
+    look = lanes.begin("meta:1", 100.0)
+    assert look.floor == -math.inf
+    lanes.end("meta:1", look, 100.0)
+    assert lanes.read("meta:1") == 100.0 - floors.SLACK
 
 
 FILL = """
@@ -503,10 +620,14 @@ FROM generate_series(1, 20000) AS i
 STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
     "claim": (
         sql.CLAIM,
-        {"destination": "meta:1", "now": NOW, "until": NOW, "limit": 1000},
+        {"destination": "meta:1", "floor": -math.inf, "now": NOW, "until": NOW, "limit": 1000},
         {"bridge_deliveries_due", "bridge_deliveries_pkey"},
     ),
-    "next due": (sql.NEXT_DUE, {"destination": "meta:1"}, {"bridge_deliveries_due"}),
+    "next due": (
+        sql.NEXT_DUE,
+        {"destination": "meta:1", "floor": -math.inf, "until": math.inf},
+        {"bridge_deliveries_due"},
+    ),
     "count": (
         sql.COUNT_WITH_DELIVERED,
         {"now": NOW, "forgotten": NOW - REMEMBERED_SECONDS},

@@ -6,6 +6,7 @@ It is as durable as the server's commits: ``synchronous_commit`` must not be ``o
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ from bridge.outbox.base import (
 from bridge.outbox.clock import shift_circuit, shift_counts, shift_delivery, shift_letter
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.caller import run_inside
+from bridge.outbox.postgres.floors import Floors
 from bridge.outbox.postgres.pool import Pool
 from bridge.outbox.postgres.puts import Rows
 from bridge.outbox.postgres.room import Room
@@ -84,6 +86,7 @@ class PostgresOutbox(Outbox):
         # here, untouched.
         self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
         self._room = Room(check_capacity(capacity))
+        self._floors = Floors()
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
@@ -121,6 +124,8 @@ class PostgresOutbox(Outbox):
                     new = await _store_inside(connection, pool, rows, limit)
             finally:
                 self._room.settle(reserved, min(reserved, len(new)))
+                for delivery, _ in rows.values():
+                    self._floors.lower(delivery.due, [delivery.destination])
         answers = []
         for key in keys:
             answers.append(key in new)
@@ -158,12 +163,20 @@ class PostgresOutbox(Outbox):
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
+        if limit < 1:
+            return []
         pool = self._find_pool()
         ahead = await pool.clock.read()
         now += ahead
-        values = {"destination": destination, "now": now, "until": now + lease}
-        rows = await pool.fetch(sql.CLAIM, {**values, "limit": max(0, limit)})
-        return [shift_delivery(Delivery(*row), -ahead) for row in rows]
+        look = self._floors.begin(destination, now)
+        values = {"destination": destination, "floor": look.floor, "now": now, "until": now + lease}
+        try:
+            rows = await pool.fetch(sql.CLAIM, {**values, "limit": limit})
+        except BaseException:
+            self._floors.give_up(destination, look)
+            raise
+        self._floors.end(destination, look, rows[0][-1] if len(rows) == limit else now)
+        return [shift_delivery(Delivery(*row[:-1]), -ahead) for row in rows]
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         now += await self._find_pool().clock.read()
@@ -178,7 +191,10 @@ class PostgresOutbox(Outbox):
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
         due += await self._find_pool().clock.read()
-        return await self._change(sql.RETRY, build_keys(deliveries), due=due)
+        try:
+            return await self._change(sql.RETRY, build_keys(deliveries), due=due)
+        finally:
+            self._floors.lower(due, {each.destination for each in deliveries})
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
         now += await self._find_pool().clock.read()
@@ -187,14 +203,18 @@ class PostgresOutbox(Outbox):
     async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
         pool = self._find_pool()
         async with pool.limited(TIMEOUT):
+            now += await pool.clock.read()
             values = {
                 "event_name": event_name,
                 "event_id": event_id,
                 "subjects": split_subjects(subjects),
                 "size": SUBJECT_BYTES,
-                "now": now + await pool.clock.read(),
+                "now": now,
             }
-            return await pool.execute(sql.RELEASE, values)
+            try:
+                return await pool.execute(sql.RELEASE, values)
+            finally:
+                self._floors.lower(now)
 
     async def has(self, event_name: str, event_id: str) -> bool:
         pool = self._find_pool()
@@ -205,10 +225,12 @@ class PostgresOutbox(Outbox):
             [[found]] = await pool.fetch(sql.HAS, values)
         return bool(found)
 
-    async def next_due(self, destination: str) -> float | None:
+    async def next_due(self, destination: str, until: float = math.inf) -> float | None:
         pool = self._find_pool()
         ahead = await pool.clock.read()
-        rows = await pool.fetch(sql.NEXT_DUE, {"destination": destination})
+        floor = self._floors.read(destination)
+        values = {"destination": destination, "floor": floor, "until": until + ahead}
+        rows = await pool.fetch(sql.NEXT_DUE, values)
         return rows[0][0] - ahead if rows else None
 
     async def probe(self) -> None:
@@ -250,7 +272,10 @@ class PostgresOutbox(Outbox):
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
         now += await self._find_pool().clock.read()
-        return await self._change(sql.REVIVE, sorted(map(digest_key, keys)), now=now)
+        try:
+            return await self._change(sql.REVIVE, sorted(map(digest_key, keys)), now=now)
+        finally:
+            self._floors.lower(now, {key[0] for key in keys})
 
     async def drop(self, keys: Sequence[Key]) -> int:
         dropped = await self._change(sql.DROP, sorted(map(digest_key, keys)))

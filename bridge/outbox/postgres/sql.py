@@ -150,10 +150,12 @@ WHERE NOT EXISTS (
 )
 """
 
+# The last column is when each was due; ``floor`` is that of ``floors.py``.
 CLAIM = """
 WITH picked AS MATERIALIZED (
     SELECT key, due, stored_at FROM bridge_deliveries
-    WHERE destination = %(destination)s AND due <= %(now)s::float8
+    WHERE destination = %(destination)s
+      AND due >= %(floor)s::float8 AND due <= %(now)s::float8
     ORDER BY due, stored_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE bridge_deliveries SET due = %(until)s::float8, attempts = attempts + 1
@@ -162,7 +164,7 @@ WITH picked AS MATERIALIZED (
               from_browser, has_given_id, coalesce(subjects, '') AS subjects
 )
 SELECT destination, event_name, event_id, body, claimed.due, expires, attempts,
-       from_browser, has_given_id, subjects
+       from_browser, has_given_id, subjects, picked.due
 FROM claimed JOIN picked USING (key) ORDER BY picked.due, picked.stored_at
 """
 
@@ -242,7 +244,8 @@ SELECT EXISTS (
 """
 
 NEXT_DUE = """
-SELECT due FROM bridge_deliveries WHERE destination = %(destination)s AND due IS NOT NULL
+SELECT due FROM bridge_deliveries
+WHERE destination = %(destination)s AND due >= %(floor)s::float8 AND due <= %(until)s::float8
 ORDER BY due LIMIT 1
 """
 

@@ -39,6 +39,7 @@ configurations", Maxmemory policies, read 2026-11-24.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -231,11 +232,11 @@ class RedisOutbox(Outbox):
         digests = [build_digest(Key(name, event_name, event_id)) for name in names]
         return bool(await self._link.run(scripts.HAS, self._list_keys(names), digests))
 
-    async def next_due(self, destination: str) -> float | None:
+    async def next_due(self, destination: str, until: float = math.inf) -> float | None:
         key = self._build_key(f"due:{destination}")
         ahead = await self._clock.read()
         due = _read_score(await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES"))
-        return None if due is None else due - ahead
+        return None if due is None or due - ahead > until else due - ahead
 
     async def probe(self) -> None:
         held = await self._link.run(scripts.PROBE, self._list_keys([]), [])
