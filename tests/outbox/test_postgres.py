@@ -33,7 +33,7 @@ from bridge.figures.counter import FigureCounter
 from bridge.figures.summary import summarize
 from bridge.outbox import Figure, PostgresOutbox
 from bridge.outbox.base import REMEMBERED_SECONDS
-from bridge.outbox.postgres import floors, puts, room, sql
+from bridge.outbox.postgres import floors, pool, puts, room, sql
 from bridge.outbox.postgres.rows import build_columns
 from tests.factories import BROWSER, NOW, make_bridge, make_delivery, make_meta
 from tests.postgres_server import PostgresServer, running_server
@@ -864,6 +864,21 @@ async def test_connection_that_the_server_closed_is_replaced_unnoticed(
         *(outbox.put([make_delivery(f"again {i}")], NOW) for i in range(20))
     )
     assert answers == [[True]] * 20
+
+
+async def test_process_with_nothing_to_do_keeps_one_connection(
+    outbox: PostgresOutbox, admin: psycopg.Connection[tuple[Any, ...]], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(pool, "MAX_IDLE", 0.3)
+    await asyncio.gather(*(outbox.count(NOW) for _ in range(20)))
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pixel-bridge'"
+    assert admin.execute(query).fetchall() == [(5,)]
+
+    async def is_alone() -> bool:
+        assert await claim(outbox) == []
+        return admin.execute(query).fetchall() == [(1,)]
+
+    await poll(is_alone, "the others to be closed", seconds=10)
 
 
 async def test_hanging_server_fails_a_put_in_time_and_works_again_afterwards(

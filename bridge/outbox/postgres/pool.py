@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -31,6 +31,7 @@ from bridge.outbox.postgres.url import build_name
 PATIENCE = 25.0  # seconds that the sender waits; less than its lease
 ATTEMPTS = 3  # at a statement that PostgreSQL aborted in favour of another one
 MAX_AGE = 1800.0  # seconds after which a connection is replaced: a name may get a new host
+MAX_IDLE = 20.0  # seconds after which all but the one used last are closed
 CANCEL_GRACE = 5.0  # seconds for a cancelled statement to end before its connection is closed
 CLOSE_POLL = 0.1  # seconds between attempts to end such statements when the pool is closed
 
@@ -45,6 +46,14 @@ Result = TypeVar("Result")
 
 
 logger = logging.getLogger("bridge.outbox")
+
+
+class _Idle(NamedTuple):
+    """A connection that nobody uses; times are the event loop's."""
+
+    connection: Connection
+    made_at: float
+    used_at: float
 
 
 class Pool:
@@ -64,7 +73,7 @@ class Pool:
     def __init__(self, settings: Mapping[str, Any], size: int, wall: Callable[[], float]) -> None:
         self._settings = settings
         self._slots = asyncio.Semaphore(size)
-        self._idle: list[tuple[Connection, float]] = []
+        self._idle: list[_Idle] = []  # the one used last stands last, and is taken first
         self._tasks: set[asyncio.Task[Any]] = set()
         self._given_up: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
@@ -193,7 +202,7 @@ class Pool:
 
     async def _take(self) -> tuple[Connection, float]:
         while self._idle:
-            connection, made_at = self._idle.pop()
+            connection, made_at, _ = self._idle.pop()
             if self._loop.time() - made_at < MAX_AGE and _is_open(connection):
                 return connection, made_at
             await connection.close()
@@ -206,9 +215,11 @@ class Pool:
     async def _give_back(self, connection: Connection, made_at: float) -> None:
         idle = connection.info.transaction_status == TransactionStatus.IDLE
         if idle and not self._closed:
-            self._idle.append((connection, made_at))
+            self._idle.append(_Idle(connection, made_at, self._loop.time()))
         else:
             await connection.close()
+        while len(self._idle) > 1 and self._loop.time() - self._idle[0].used_at > MAX_IDLE:
+            await self._idle.pop(0).connection.close()
 
     async def _prepare(self, connection: Connection) -> None:
         """Find the tables, or create them."""
@@ -249,7 +260,7 @@ class Pool:
     def drop_idle(self) -> None:
         """Close idle connections; may be called from outside their event loop."""
         while self._idle:
-            connection, _ = self._idle.pop()
+            connection = self._idle.pop().connection  # psycopg warns if it is deleted before
             connection.pgconn.finish()
 
 
