@@ -771,22 +771,76 @@ async def test_server_killed_under_load_loses_nothing_that_was_accepted(
     )
 
 
-async def test_settings_with_which_a_commit_is_not_on_disk_are_told_once(
-    server: PostgresServer,
-    admin: psycopg.Connection[tuple[Any, ...]],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+NOTE_COMMITS = """
+CREATE TABLE commits (how text);
+CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.commits VALUES (TG_OP || ' ' || current_setting('synchronous_commit'));
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER note AFTER INSERT OR DELETE ON bridge_deliveries
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note_commit();
+"""
+
+
+@pytest.fixture
+def hasty(server: PostgresServer, admin: psycopg.Connection[Any]) -> Iterator[str]:
+    """The URL of a role whose commits do not wait for the disk."""
+    admin.execute(sql.SCHEMA)
+    admin.execute(NOTE_COMMITS.encode())
     admin.execute("DROP ROLE IF EXISTS hasty")
     admin.execute("CREATE ROLE hasty LOGIN SUPERUSER")
     admin.execute("ALTER ROLE hasty SET synchronous_commit = off")
-    outbox = PostgresOutbox(server.url_of("hasty"))
+    yield server.url_of("hasty")
+    admin.execute("DROP OWNED BY hasty")
+    admin.execute("DROP ROLE hasty")
+
+
+def read_commits(admin: psycopg.Connection[Any]) -> set[str]:
+    return {how for [how] in admin.execute("SELECT how FROM commits").fetchall()}
+
+
+async def test_commits_wait_for_the_disk_whatever_the_role_says(
+    hasty: str, admin: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = PostgresOutbox(hasty)
+    await outbox.put([make_delivery(each) for each in ("dropped", "old")], NOW)
+    await outbox.bury(await outbox.claim("meta:1", 9, now=NOW, lease=LEASE), "no", NOW)
+    assert await outbox.drop([make_delivery("dropped").key]) == 1
+    assert await outbox.drop_old(NOW + 1, 9) == 1
+    for work in (outbox.withdraw, outbox.erase):
+        await outbox.put([make_delivery()], NOW)
+        assert await work(BROWSER)
+    assert read_commits(admin) == {"INSERT on", "DELETE on"}
+    assert await outbox.find_weaknesses() == []
+    await outbox.close()
+    assert "may lose" not in caplog.text
+
+
+@each_kind
+async def test_commit_of_the_caller_waits_for_the_disk_with_an_event_in_it(
+    hasty: str, admin: psycopg.Connection[Any], open_connection: Open
+) -> None:
+    admin.execute("CREATE TABLE orders (id text)")
+    outbox = PostgresOutbox(hasty)
+    async with open_connection(hasty) as (connection, commit, _):
+        assert await outbox.put([make_delivery()], NOW, connection=connection) == [True]
+        await done(commit())
+    assert read_commits(admin) == {"INSERT on"}
+    await outbox.close()
+
+
+async def test_url_that_says_so_leaves_commits_to_the_server_and_is_told_once(
+    hasty: str, admin: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = PostgresOutbox(f"{hasty}?options=-csynchronous_commit%3Doff")
     for number in range(3):
         await outbox.put([make_delivery(str(number))], NOW)
+    assert read_commits(admin) == {"INSERT off"}
+    [weakness] = await outbox.find_weaknesses()
+    assert "synchronous_commit is off" in weakness.text
     await outbox.close()
     [line] = [each.message for each in caplog.records if "may lose" in each.message]
     assert "synchronous_commit is off" in line
-    admin.execute("DROP OWNED BY hasty")
-    admin.execute("DROP ROLE hasty")
 
 
 async def test_role_without_the_table_of_figures_stores_events_all_the_same(

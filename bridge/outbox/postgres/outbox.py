@@ -1,6 +1,8 @@
 """The outbox in PostgreSQL, shared by many machines; it can store in the caller's transaction.
 
-It is as durable as the server's commits: ``synchronous_commit`` must not be ``off``.
+It is as durable as the server's disk: what stores or deletes an event waits for it, whatever
+``synchronous_commit`` says. Only the URL can say otherwise:
+``?options=-csynchronous_commit%3Doff``.
 """
 
 from __future__ import annotations
@@ -361,15 +363,16 @@ class PostgresOutbox(Outbox):
 
     async def find_weaknesses(self) -> list[Weakness]:
         pool = self._find_pool()
-        rows = await pool.fetch(sql.DURABILITY)
         return [
             Weakness(
                 f"{pool.name}: {name} is off: a crash of its machine loses committed events"
                 f"{' and may break the tables' if name != 'synchronous_commit' else ''}",
-                f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();",
+                f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();"
+                if name != "synchronous_commit"
+                else "take synchronous_commit out of the outbox URL",
                 True,
             )
-            for [name] in rows
+            for name in await pool.find_weaknesses()
         ]
 
     async def close(self) -> None:
@@ -407,7 +410,7 @@ async def _store_inside(
     """Store ``rows`` in the caller's transaction; return the keys that are new."""
     # Their search path may lead elsewhere.
     table = f"{await pool.find_schema()}.bridge_deliveries"
-    statement = sql.PUT.replace("bridge_deliveries", table)
+    statement = pool.complete(sql.PUT).replace("bridge_deliveries", table)
     # From here on it is the caller's connection: cutting a statement short would break their
     # transaction, and how long it may take is for them to decide.
     limit.reschedule(None)

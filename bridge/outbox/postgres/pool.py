@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,7 +26,7 @@ from bridge.outbox.clock import Clock
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.puts import PutQueue
 from bridge.outbox.postgres.rows import Row, Values
-from bridge.outbox.postgres.url import build_name
+from bridge.outbox.postgres.url import build_name, sets_commit
 
 PATIENCE = 25.0  # seconds that the sender waits; less than its lease
 ATTEMPTS = 3  # at a statement that PostgreSQL aborted in favour of another one
@@ -79,6 +79,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._preparing = asyncio.Lock()
+        self._sets_commit = sets_commit(settings)
         self.name = build_name(settings)
         self.puts = PutQueue(self.name, self.fetch, self.limited, size)
         self.schema = ""
@@ -90,7 +91,7 @@ class Pool:
 
         async def work(connection: Connection) -> list[Row]:
             cursor = connection.cursor(binary=True)
-            await cursor.execute(statement.encode(), values)
+            await cursor.execute(self.complete(statement).encode(), values)
             return [*await cursor.fetchall()]
 
         return await self._run(work, PATIENCE)
@@ -109,9 +110,21 @@ class Pool:
         """Run ``statement``; return how many rows it changed."""
 
         async def work(connection: Connection) -> int:
-            return (await connection.execute(statement.encode(), values)).rowcount
+            return (await connection.execute(self.complete(statement).encode(), values)).rowcount
 
         return await self._run(work, patience)
+
+    def complete(self, statement: str) -> str:
+        """Return ``statement``, which waits for the disk unless the URL says otherwise."""
+        return statement.replace(sql.DURABLY, "true") if self._sets_commit else statement
+
+    async def find_weaknesses(self) -> list[str]:
+        """Return the settings that are off with which a commit is not on disk."""
+        return self._choose_weak(await self.fetch(sql.DURABILITY))
+
+    def _choose_weak(self, rows: Sequence[Row]) -> list[str]:
+        # Our statements wait for the disk all the same, unless the URL forbids it.
+        return [row[0] for row in rows if row[0] != "synchronous_commit" or self._sets_commit]
 
     async def _ask_time(self) -> float:
         [[now]] = await self.fetch(sql.TIME)
@@ -234,15 +247,14 @@ class Pool:
                 # A role that may not create tables stores events without it.
                 with suppress(psycopg.errors.InsufficientPrivilege):
                     await connection.execute(sql.FIGURES_TABLE)
-            weak = await (await connection.execute(sql.DURABILITY)).fetchall()
+            rows = await (await connection.execute(sql.DURABILITY)).fetchall()
             self.schema = row[0] if row else ""
-            if weak:
-                # Not set here: a pooler may refuse settings of a session.
+            if weak := self._choose_weak(rows):
                 logger.warning(
                     "outbox %s may lose accepted events in a crash of its machine: %s off; set it"
-                    " on, for this role or server",
+                    " on, for the server or in the URL",
                     self.name,
-                    " and ".join(f"{name} is" for [name] in weak),
+                    " and ".join(f"{name} is" for name in weak),
                 )
 
     async def close(self) -> None:
