@@ -2,10 +2,16 @@
 
 ``track()`` is as durable as the server's settings. With ``appendonly yes`` and ``appendfsync
 always`` a crash loses nothing, with ``everysec`` the last second, with the server's defaults
-everything since the last snapshot. ``maxmemory-policy`` must be ``noeviction``, or one that begins
-with ``volatile-``: these spare keys without a time to live, as all keys here are but those of
-figures. A server with weaker settings is logged once. A replica that takes over may lack the newest
-deliveries: this outbox does not WAIT for replicas.
+everything since the last snapshot; a server with weaker settings is logged once.
+``maxmemory-policy`` must be ``noeviction``, or one that begins with ``volatile-``: these spare keys
+without a time to live, as all keys here are but those of figures. On a server with a ``maxmemory``
+and another policy nothing is stored, unless the URL insists: ``?allow_eviction=true``.
+
+A replica that takes over may lack the newest deliveries, unless the URL says how many replicas must
+have an event before it counts as stored: ``?replicas=1``. A put that they do not confirm within a
+second is an ``OutboxBusyError``; it may be stored all the same.
+
+A full memory forgets the oldest delivered keys before it refuses what is new.
 
 Every change is one Lua script, so deliveries are never half stored or half settled. A delivery is
 stored under a digest of its key. Those that wait are sorted by ``due``, so a claim reads only what
@@ -42,13 +48,14 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
+from redis.exceptions import OutOfMemoryError
 
-from bridge.errors import ConfigError, OutboxError
+from bridge.errors import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox.base import (
     CAPACITY,
     FIGURE_DAYS,
@@ -79,7 +86,7 @@ from bridge.outbox.clock import (
     shift_letter,
 )
 from bridge.outbox.redis import scripts
-from bridge.outbox.redis.link import Argument, RedisLink
+from bridge.outbox.redis.link import Argument, RedisLink, UnconfirmedError
 from bridge.outbox.redis.records import (
     DIGEST_BYTES,
     TOKEN_BYTES,
@@ -100,6 +107,8 @@ _SHARED = (
 )  # fmt: skip
 _PARTS = ("due", "held", "stored", "delivered", "given", "dead")
 _PAGE = 1000  # entries that are read at once
+_FORGOTTEN_AT_ONCE = 10_000  # delivered keys of each destination, when memory lacks
+_MAX_UNCONFIRMED = 10_000  # puts that replicas did not confirm, and that may be tried again
 
 
 # What each setting loses, if it is not as it should be.
@@ -115,7 +124,8 @@ class RedisOutbox(Outbox):
 
     Args:
         url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and
-            the socket's path; ``?cluster=true`` for a cluster.
+            the socket's path; ``?cluster=true`` for a cluster, ``?replicas=1`` and
+            ``?allow_eviction=true`` as above.
         prefix: What all keys begin with. Apps with different prefixes share a server independently.
         capacity: How many deliveries may wait or be dead; all are in the server's memory.
 
@@ -129,6 +139,8 @@ class RedisOutbox(Outbox):
         self._link = RedisLink(url)
         self._prefix = prefix
         self._capacity = check_capacity(capacity)
+        self._unconfirmed: dict[tuple[Any, ...], bytes] = {}  # tokens, by when and what was put
+        self._is_short = False  # whether a lack of memory was logged
         self._wall = time.time
         self._clock = Clock(self._ask_time, self._wall)
 
@@ -150,17 +162,59 @@ class RedisOutbox(Outbox):
         refuse_connection("RedisOutbox", connection)
         if not deliveries:
             return []
+        await self._link.refuse_eviction(self._list_keys([]))
         lanes = _number(delivery.destination for delivery in deliveries)
         ahead = await self._clock.read()
+        call = (now, *(each.key for each in deliveries))
+        unconfirmed = self._unconfirmed.pop(call, None)
+        token = unconfirmed or os.urandom(TOKEN_BYTES)
         try:
             shifted = [shift_delivery(each, ahead) for each in deliveries]
-            args = self._build_put(shifted, lanes, now + ahead)
+            args = self._build_put(shifted, lanes, now + ahead, token)
         except (TypeError, ValueError) as error:
             raise OutboxError(f"outbox {self._link.name}: {error}") from error
-        answer = await self._link.run(scripts.PUT, self._list_keys(lanes), args)
+        try:
+            answer = await self._make_room(
+                lambda: self._link.run(
+                    scripts.PUT,
+                    self._list_keys(lanes),
+                    args,
+                    is_repeat=unconfirmed is not None,
+                    is_put=True,
+                )
+            )
+        except UnconfirmedError:
+            # Whoever tries again stores nothing else, and is to hear whether it was new.
+            if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
+                self._unconfirmed.clear()
+            self._unconfirmed[call] = token
+            raise
         if isinstance(answer, int):
             raise build_full_error(self._link.name, answer, self._capacity)
         return [new == 1 for new in answer]
+
+    async def _make_room(self, store: Callable[[], Awaitable[Any]]) -> Any:
+        """Return the answer of ``store``; while memory lacks, forget the oldest delivered keys.
+
+        Raises:
+            OutboxFullError: Memory lacks, and no delivered key is left.
+        """
+        while True:
+            try:
+                return await store()
+            except OutboxFullError as error:
+                if not isinstance(error.__cause__, OutOfMemoryError):
+                    raise
+                keys = self._list_keys(await self._read_destinations())
+                if not await self._link.run(scripts.FORGET_OLDEST, keys, [_FORGOTTEN_AT_ONCE]):
+                    raise
+                if not self._is_short:
+                    self._is_short = True
+                    _log.warning(
+                        "outbox %s: the memory is full, so the oldest delivered keys are forgotten;"
+                        " an event of one may be sent again: raise maxmemory",
+                        self._link.name,
+                    )
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
@@ -239,7 +293,9 @@ class RedisOutbox(Outbox):
         return None if due is None or due - ahead > until else due - ahead
 
     async def probe(self) -> None:
-        held = await self._link.run(scripts.PROBE, self._list_keys([]), [])
+        keys = self._list_keys([])
+        await self._link.refuse_eviction(keys)
+        held = await self._make_room(lambda: self._link.run(scripts.PROBE, keys, []))
         if held >= self._capacity:
             raise build_full_error(self._link.name, held, self._capacity)
 
@@ -475,9 +531,12 @@ class RedisOutbox(Outbox):
         return f"{{{self._prefix}}}:{name}".encode(errors="surrogatepass")
 
     def _build_put(
-        self, deliveries: Sequence[Delivery], lanes: Mapping[str, int], now: float
+        self,
+        deliveries: Sequence[Delivery],
+        lanes: Mapping[str, int],
+        now: float,
+        token: bytes,
     ) -> list[Argument]:
-        token = os.urandom(TOKEN_BYTES)
         args: list[Argument] = [
             _score(now), *_horizons(now), self._capacity, len(lanes),
             *(name.encode() for name in lanes),
