@@ -587,10 +587,11 @@ def test_what_is_stored_during_a_look_lowers_the_floor_that_it_leaves() -> None:
     assert first.floor == -math.inf
     lanes.lower(50.0, ["meta:1", "meta:2"])
     lanes.end("meta:1", first, 100.0)
+    lanes.finish("meta:1", first)
     assert (lanes.read("meta:1"), lanes.read("meta:2")) == (50.0, -math.inf)
     second = lanes.begin("meta:1", 200.0)
     assert second.floor == 50.0
-    lanes.give_up("meta:1", second)
+    lanes.finish("meta:1", second)
     lanes.lower(500.0)
     lanes.end("meta:1", lanes.begin("meta:1", 200.0), 200.0)
     assert lanes.read("meta:1") == 200.0 - floors.SLACK
@@ -724,6 +725,108 @@ async def test_statements_read_indexes_and_never_the_whole_table(
         assert indexes == {index for index in indexes if index in plan}, f"{name}:\n{plan}"
         if "count" in name:
             assert plan.count("Index Only Scan") == len(indexes), f"{name}:\n{plan}"
+
+
+# Damaged rows
+
+
+def lose_body(admin: psycopg.Connection[Any]) -> str:
+    admin.execute("UPDATE bridge_deliveries SET body = NULL WHERE event_id = 'bad'")
+    return "its body is missing"
+
+
+def break_body(admin: psycopg.Connection[Any]) -> str:
+    """Take away what its row refers to, as a broken disk does."""
+    query = "SELECT reltoastrelid, oid FROM pg_class WHERE oid = 'bridge_deliveries'::regclass"
+    [[toast, relation]] = admin.execute(query).fetchall()
+    # PostgreSQL deletes from such a table for nobody, so it is another kind of table meanwhile.
+    kind = "UPDATE pg_class SET relkind = %s WHERE oid = %s"
+    with admin.transaction():
+        admin.execute("SET LOCAL allow_system_table_mods = on")
+        admin.execute(kind, ["r", toast])
+        admin.execute(f"DELETE FROM pg_toast.pg_toast_{relation}".encode())
+        admin.execute(kind, ["t", toast])
+    admin.execute(f"VACUUM pg_toast.pg_toast_{relation}".encode())
+    return "missing chunk"
+
+
+@pytest.mark.parametrize("damage", [lose_body, break_body])
+async def test_damaged_row_is_a_dead_letter_and_costs_no_other(
+    outbox: PostgresOutbox,
+    admin: psycopg.Connection[Any],
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[psycopg.Connection[Any]], str],
+) -> None:
+    body = os.urandom(10_000)  # large enough to be stored apart from its row
+    bad = make_delivery("bad", body=body, due=NOW - 5)
+    await outbox.put([bad, *(make_delivery(str(i)) for i in range(9))], NOW)
+    reason = damage(admin)
+    assert sorted(await claim(outbox)) == [str(i) for i in range(9)]
+    [letter] = await outbox.list_dead()
+    assert (letter.delivery.key, letter.delivery.body) == (bad.key, b"")
+    assert reason in letter.reason
+    assert reason in caplog.text
+    assert letter.delivery.subjects == bad.subjects
+    assert await outbox.revive([bad.key], NOW) == 1
+    assert await claim(outbox) == []
+    assert await outbox.drop([bad.key]) == 1
+    assert await outbox.put([bad], NOW) == [True]
+    assert await claim(outbox) == ["bad"]
+
+
+async def test_row_with_text_that_cannot_be_read_is_a_dead_letter(
+    server: PostgresServer, admin: psycopg.Connection[Any]
+) -> None:
+    """A database in SQL_ASCII takes any bytes, from whoever writes to it."""
+    admin.execute("DROP DATABASE IF EXISTS bytes WITH (FORCE)")
+    admin.execute(
+        "CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    url = server.url.rpartition("/")[0] + "/bytes"
+    outbox = PostgresOutbox(url)
+    await outbox.put([make_delivery("bad"), make_delivery("Größe"), make_delivery("last")], NOW)
+    with psycopg.connect(url, autocommit=True) as spoiler:
+        spoil = "UPDATE bridge_deliveries SET event_id = chr(255) || 'ad' WHERE event_id = 'bad'"
+        assert spoiler.execute(spoil.encode()).rowcount == 1
+    assert sorted(await claim(outbox)) == ["Größe", "last"]
+    [letter] = await outbox.list_dead()
+    assert (letter.delivery.event_id, letter.delivery.body) == ("?ad", make_delivery("bad").body)
+    assert "invalid byte sequence" in letter.reason
+    assert await outbox.drop([letter.delivery.key]) == 1
+    await outbox.close()
+    admin.execute("DROP DATABASE bytes WITH (FORCE)")
+
+
+async def test_damaged_row_that_cannot_be_changed_either_costs_no_other(
+    outbox: PostgresOutbox, admin: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    await outbox.put([make_delivery("bad", body=os.urandom(3000), due=NOW - 5)], NOW)
+    await outbox.put([make_delivery("good")], NOW)
+    break_body(admin)
+    admin.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'a broken page'; END $$;"
+        " CREATE TRIGGER refuse BEFORE UPDATE OF reason ON bridge_deliveries"
+        " FOR EACH ROW EXECUTE FUNCTION refuse();"
+    )
+    assert await claim(outbox) == ["good"]
+    assert "a damaged row stays: missing chunk" in caplog.text
+
+
+async def test_many_damaged_rows_do_not_hide_what_waits_behind_them(
+    outbox: PostgresOutbox, admin: psycopg.Connection[Any]
+) -> None:
+    many = [make_delivery(str(i), body=os.urandom(3000), due=NOW - 5) for i in range(250)]
+    await outbox.put([*many, make_delivery("good")], NOW)
+    break_body(admin)
+    found: list[str] = []
+
+    async def is_found() -> bool:
+        found.extend(await claim(outbox))
+        return found == ["good"]
+
+    await poll(is_found, "the good one", seconds=10)
+    assert (await outbox.count(NOW))["meta:1"].dead == 250
 
 
 # A server that fails

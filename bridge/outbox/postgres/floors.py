@@ -57,7 +57,7 @@ class Floors:
         return lane.floor if lane else -math.inf
 
     def begin(self, destination: str, now: float) -> Look:
-        """Begin a claim of what is due at ``now``; ``end`` or ``give_up`` must follow."""
+        """Begin a claim of what is due at ``now``; ``finish`` must follow, after ``end``."""
         lane, clock = self._lanes.setdefault(destination, _Lane()), time.monotonic()
         is_full = clock >= lane.next_full or now < lane.floor
         look = Look(-math.inf if is_full else lane.floor, clock)
@@ -66,7 +66,6 @@ class Floors:
 
     def end(self, destination: str, look: Look, seen: float) -> None:
         """Note that ``look`` found nothing below ``seen``."""
-        self.give_up(destination, look)
         lane = self._lanes[destination]
         lane.floor = min(seen - SLACK, look.lowest)
         if look.floor == -math.inf:
@@ -74,11 +73,9 @@ class Floors:
             pause = max(FULL_LOOK, FULL_LOOK_FACTOR * (clock - look.began))
             lane.next_full = clock + pause
 
-    def give_up(self, destination: str, look: Look) -> None:
-        """Note that ``look`` failed."""
-        looks = self._lanes[destination].looks
-        if look in looks:
-            looks.remove(look)
+    def finish(self, destination: str, look: Look) -> None:
+        """Note that ``look`` is over, whether or not it failed."""
+        self._lanes[destination].looks.remove(look)
 
     def lower(self, due: float, destinations: Iterable[str] | None = None) -> None:
         """Note that something may have been stored with this ``due``; by default, anywhere.

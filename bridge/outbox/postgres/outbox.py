@@ -8,6 +8,7 @@ It is as durable as the server's disk: what stores or deletes an event waits for
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import time
@@ -44,12 +45,15 @@ from bridge.outbox.base import (
 from bridge.outbox.clock import shift_circuit, shift_counts, shift_delivery, shift_letter
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.caller import run_inside
+from bridge.outbox.postgres.damage import MISSING, claim_singly, is_damage
 from bridge.outbox.postgres.floors import Floors
 from bridge.outbox.postgres.pool import Pool
 from bridge.outbox.postgres.puts import Rows
 from bridge.outbox.postgres.room import Room
 from bridge.outbox.postgres.rows import build_columns, build_keys, clean_text, digest_key
 from bridge.outbox.postgres.url import build_name, parse_url
+
+_log = logging.getLogger("bridge.outbox")
 
 TIMEOUT = 5.0  # seconds for what a visitor's request waits for: put, release and has
 COUNT_TIMEOUT = 2.0  # seconds of these that a put may spend on counting
@@ -172,13 +176,24 @@ class PostgresOutbox(Outbox):
         now += ahead
         look = self._floors.begin(destination, now)
         values = {"destination": destination, "floor": look.floor, "now": now, "until": now + lease}
+        values["limit"] = limit
         try:
-            rows = await pool.fetch(sql.CLAIM, {**values, "limit": limit})
-        except BaseException:
-            self._floors.give_up(destination, look)
-            raise
-        self._floors.end(destination, look, rows[0][-1] if len(rows) == limit else now)
-        return [shift_delivery(Delivery(*row[:-1]), -ahead) for row in rows]
+            rows = await pool.fetch(sql.CLAIM, values)
+            self._floors.end(destination, look, rows[0][-1] if len(rows) == limit else now)
+        except OutboxError as error:
+            if not is_damage(error):
+                raise
+            rows = await claim_singly(pool.fetch, pool.name, values)
+        finally:
+            self._floors.finish(destination, look)
+        claimed = [
+            shift_delivery(Delivery(*row[:-1]), -ahead) for row in rows if row[3] is not None
+        ]
+        if len(claimed) < len(rows):
+            lost = [Delivery(*row[:-1]) for row in rows if row[3] is None]
+            await self._change(sql.BURY, build_keys(lost), reason=MISSING, now=now)
+            _log.error("outbox %s: %d deliveries: %s", pool.name, len(lost), MISSING)
+        return claimed
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         now += await self._find_pool().clock.read()

@@ -181,6 +181,29 @@ SELECT destination, event_name, event_id, body, claimed.due, expires, attempts,
 FROM claimed JOIN picked USING (key) ORDER BY picked.due, picked.stored_at
 """
 
+# The same for one row, and the keys of those that a claim would take. For ``damage.py``.
+CLAIM_ONE = CLAIM.replace("WHERE destination", "WHERE key = %(key)s AND destination", 1)
+PICK = """
+SELECT key FROM bridge_deliveries
+WHERE destination = %(destination)s AND due >= %(floor)s::float8 AND due <= %(now)s::float8
+ORDER BY due, stored_at LIMIT %(limit)s
+"""
+READ_NAMES = "SELECT event_name, event_id, from_browser FROM bridge_deliveries WHERE key = %(key)s"
+READ_ASCII = r"""
+SELECT regexp_replace(event_name, '[^ -~]', '?', 'g'),
+       regexp_replace(event_id, '[^ -~]', '?', 'g'), from_browser
+FROM bridge_deliveries WHERE key = %(key)s
+"""
+READ_BODY = "SELECT length(body || '') FROM bridge_deliveries WHERE key = %(key)s"
+SET_ASIDE = """
+UPDATE bridge_deliveries
+SET key = %(new)s, event_name = %(event_name)s, event_id = %(event_id)s,
+    body = CASE WHEN %(has_body)s THEN body END,
+    due = NULL, settled_at = %(now)s::float8, reason = %(reason)s
+WHERE key = %(key)s AND due IS NOT NULL
+RETURNING key
+"""
+
 # A settled row stays settled, even if a worker whose lease ran out reports on it again.
 ACK = """
 WITH forgotten AS (
@@ -302,7 +325,7 @@ SELECT (SELECT count(*) FROM bridge_deliveries WHERE due IS NOT NULL)
 INDEX_ONLY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
 
 _DEAD = """
-SELECT destination, event_name, event_id, body, settled_at, expires, attempts,
+SELECT destination, event_name, event_id, coalesce(body, ''), settled_at, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, ''), reason, settled_at
 FROM bridge_deliveries WHERE reason IS NOT NULL
 """
@@ -363,14 +386,14 @@ ERASE_DEAD = _ERASE.replace("{state}", "reason IS NOT NULL")
 
 # In the order of a Delivery's fields.
 _WAITING = """
-SELECT destination, event_name, event_id, body, due, expires, attempts,
+SELECT destination, event_name, event_id, coalesce(body, ''), due, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, '')
 FROM bridge_deliveries WHERE due IS NOT NULL
 """
 # Each destination's are in the order of ``bridge_deliveries_due``, so that only a page is read. The
 # key puts those that were stored together into one order, or a page would repeat some of another.
 LIST_WAITING = f"""{_STEPPED}
-SELECT waiting.destination, event_name, event_id, body, due, expires, attempts,
+SELECT waiting.destination, event_name, event_id, coalesce(body, ''), due, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, '')
 FROM stepped CROSS JOIN LATERAL (
     SELECT * FROM bridge_deliveries AS each
