@@ -17,6 +17,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import anyio
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -226,6 +227,67 @@ async def test_transaction_stays_usable_when_the_event_cannot_be_stored(
         await done(commit())
     assert orders() == ["A-1"]
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@each_kind
+async def test_transaction_stays_usable_when_the_call_is_cancelled(
+    outbox: PostgresOutbox,
+    server: PostgresServer,
+    admin: psycopg.Connection[Any],
+    orders: Callable[[], list[str]],
+    open_connection: Open,
+) -> None:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    for by_scope in (False, True):
+        async with held(outbox, server.url) as other, open_connection(server.url) as opened:
+            connection, commit, _ = opened
+            scope = anyio.CancelScope()
+
+            async def put(connection: Any, scope: anyio.CancelScope) -> None:
+                with scope:
+                    await outbox.put([make_delivery()], NOW, connection=connection)
+
+            putting = asyncio.create_task(put(connection, scope))
+
+            async def waits() -> bool:
+                return admin.execute(query).fetchall() != [(0,)]
+
+            await poll(waits, "the statement")
+            if by_scope:
+                scope.cancel()
+                async with asyncio.timeout(DEADLINE):
+                    await putting
+                assert scope.cancelled_caught
+            else:
+                putting.cancel()
+                async with asyncio.timeout(DEADLINE):
+                    with pytest.raises(asyncio.CancelledError):
+                        await putting
+            await done(commit())
+            await other.rollback()
+    assert orders() == ["A-1", "A-1"]
+    assert await outbox.count(NOW) == {}
+
+
+@each_kind
+async def test_serialization_failure_is_an_outbox_error_and_leaves_the_transaction_usable(
+    outbox: PostgresOutbox,
+    server: PostgresServer,
+    admin: psycopg.Connection[Any],
+    orders: Callable[[], list[str]],
+    open_connection: Open,
+) -> None:
+    admin.execute("ALTER ROLE postgres SET default_transaction_isolation = 'repeatable read'")
+    try:
+        async with open_connection(server.url) as (connection, commit, _):
+            await outbox.put([make_delivery()], NOW)  # after the caller's snapshot
+            with pytest.raises(OutboxError, match="could not serialize") as caught:
+                await outbox.put([make_delivery()], NOW, connection=connection)
+            assert getattr(caught.value.__cause__, "sqlstate", None) == "40001"
+            await done(commit())
+    finally:
+        admin.execute("ALTER ROLE postgres RESET default_transaction_isolation")
+    assert orders() == ["A-1"]
 
 
 async def test_full_outbox_fails_the_put_and_not_the_transaction(
