@@ -596,6 +596,31 @@ async def test_look_beside_an_old_transaction_does_not_pass_what_is_dead(
         assert await claim(outbox, at) == []
 
 
+async def test_forgetting_beside_an_old_transaction_does_not_pass_what_is_forgotten(
+    outbox: PostgresOutbox, server: PostgresServer, admin: psycopg.Connection[Any]
+) -> None:
+    first = await pump(outbox, 20)
+    async with await psycopg.AsyncConnection.connect(server.url) as old:
+        await old.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await old.execute("SELECT 1")
+        later = first + REMEMBERED_SECONDS
+        for _ in range(4):  # each forgets 2000 at most
+            later = await pump(outbox, 1, later + 3600)
+        [[left]] = admin.execute(
+            "SELECT count(*) FROM bridge_deliveries WHERE settled_at <= %s", [first]
+        ).fetchall()
+        assert left == 0
+
+        def count_pages(floor: float) -> int:
+            before = outbox._forgotten[False] + 1
+            values = {"given": False, "floor": floor, "before": before, "limit": 2000}
+            explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql.FORGET}"
+            [[[plan]]] = admin.execute(explain.encode(), values).fetchall()
+            return int(plan["Plan"]["Shared Hit Blocks"]) + int(plan["Plan"]["Shared Read Blocks"])
+
+        assert count_pages(outbox._forgotten[False]) < count_pages(-math.inf) / 5
+
+
 async def test_what_this_process_stores_below_a_floor_is_found_at_once(
     outbox: PostgresOutbox,
 ) -> None:
@@ -701,15 +726,10 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
         {},
         {"bridge_deliveries_due", "bridge_deliveries_dead"},
     ),
-    "ack": (
-        sql.ACK,
-        {
-            "now": NOW,
-            "forgotten": 50,
-            "forgotten_given": 50,
-            "limit": 2000,
-            "keys": [bytes(32)] * 100,
-        },
+    "ack": (sql.ACK, {"now": NOW, "keys": [bytes(32)] * 100}, {"bridge_deliveries_pkey"}),
+    "forget": (
+        sql.FORGET,
+        {"given": False, "floor": -math.inf, "before": 50, "limit": 2000},
         {"bridge_deliveries_pkey", "bridge_deliveries_delivered"},
     ),
     "release": (

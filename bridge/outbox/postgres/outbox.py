@@ -57,6 +57,7 @@ _log = logging.getLogger("bridge.outbox")
 
 TIMEOUT = 5.0  # seconds for what a visitor's request waits for: put, release and has
 COUNT_TIMEOUT = 2.0  # seconds of these that a put may spend on counting
+FORGET_PAUSE = 1.0  # seconds between looks for keys that are old enough
 MAX_CONNECTIONS = 5  # of one event loop, by default
 
 
@@ -93,6 +94,8 @@ class PostgresOutbox(Outbox):
         self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
         self._room = Room(check_capacity(capacity))
         self._floors = Floors()
+        # By whether the id was given: keys that were delivered before this time are forgotten.
+        self._forgotten = {False: -math.inf, True: -math.inf}
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
@@ -197,14 +200,21 @@ class PostgresOutbox(Outbox):
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         now += await self._find_pool().clock.read()
-        values = {
-            "now": now,
-            "forgotten": now - REMEMBERED_SECONDS,
-            "forgotten_given": now - LASTING_SECONDS,
-            "limit": FORGET_AT_ONCE,
-        }
-        acked = await self._change(sql.ACK, build_keys(deliveries), **values)
+        acked = await self._change(sql.ACK, build_keys(deliveries), now=now)
         self._room.settle(0, -acked)
+        with suppress(OutboxError):  # what was to be marked is marked; the next ack forgets
+            await self._forget(False, now - REMEMBERED_SECONDS)
+            await self._forget(True, now - LASTING_SECONDS)
+
+    async def _forget(self, given: bool, before: float) -> None:
+        """Forget keys that were delivered before ``before``; of given ids, or of random ones."""
+        floor = self._forgotten[given]
+        if floor <= before < floor + FORGET_PAUSE:
+            return
+        values = {"given": given, "before": before, "limit": FORGET_AT_ONCE}
+        values["floor"] = floor if floor <= before else -math.inf  # the clock went back
+        if await self._find_pool().execute(sql.FORGET, values) < FORGET_AT_ONCE:
+            self._forgotten[given] = before
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
         due += await self._find_pool().clock.read()

@@ -206,22 +206,19 @@ RETURNING key
 
 # A settled row stays settled, even if a worker whose lease ran out reports on it again.
 ACK = """
-WITH forgotten AS (
-    DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
-        SELECT key FROM bridge_deliveries
-        WHERE due IS NULL AND reason IS NULL AND NOT has_given_id
-          AND settled_at < %(forgotten)s::float8
-        ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-    ) || ARRAY(
-        SELECT key FROM bridge_deliveries
-        WHERE due IS NULL AND reason IS NULL AND has_given_id
-          AND settled_at < %(forgotten_given)s::float8
-        ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-    ))
-)
 UPDATE bridge_deliveries
 SET due = NULL, body = NULL, subjects = NULL, settled_at = %(now)s::float8
 WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND due IS NOT NULL
+"""
+
+# Below ``floor`` all is forgotten already: what is dead there need not be passed.
+FORGET = """
+DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
+    SELECT key FROM bridge_deliveries
+    WHERE due IS NULL AND reason IS NULL AND has_given_id = %(given)s
+      AND settled_at >= %(floor)s::float8 AND settled_at < %(before)s::float8
+    ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+))
 """
 
 RETRY = """
