@@ -15,7 +15,8 @@ from dataclasses import replace
 from bridge.outbox.base import Circuit, Counts, DeadLetter, Delivery
 
 INTERVAL = 30.0  # seconds between questions
-TOLERANCE = 1.0  # seconds by which two clocks may differ and count as equal
+TOLERANCE = 0.25  # seconds by which two clocks may differ and count as equal
+STEP = 1.0  # seconds by which a clock must be set for that to be noticed at once
 
 
 class Clock:
@@ -37,7 +38,7 @@ class Clock:
         """Return by how many seconds the server is ahead; raises what ``ask`` raises."""
         now = time.monotonic()
         offset = self._wall() - now
-        was_set = self._offset is None or abs(offset - self._offset) > TOLERANCE
+        was_set = self._offset is None or abs(offset - self._offset) > STEP
         if was_set or now >= self._next:
             self._next = now + INTERVAL  # at once: others need not ask meanwhile
             before = self._wall()

@@ -178,7 +178,7 @@ async def test_clock_that_is_set_while_the_app_runs_is_noticed(right: Machine) -
 
 
 async def test_machines_that_keep_time_store_exact_times(right: Machine, engine: Any) -> None:
-    other = Machine(engine, 0.3)
+    other = Machine(engine, 0.1)
     delivery = make_delivery(due=1_795_000_000.125, expires=1_795_000_001.25)
     await right.outbox.put([delivery], delivery.due)
     assert await other.outbox.list_waiting() == [delivery]

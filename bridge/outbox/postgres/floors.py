@@ -7,8 +7,8 @@ the floor: shortly before what the last look found, or before its own time if it
 
 What is stored below the floor must be found all the same. This process lowers the floor when it
 stores such a thing. Other processes store what is due at once or later, so that ``SLACK`` covers
-their clocks and the time a statement takes. What is left, such as a transaction of an app's own
-that stays open for longer, is found by a full look, which is made now and then.
+the rest between their clocks, and the time a statement takes. What remains, such as a transaction
+of an app's own that stays open for longer, is found by a full look, which is made now and then.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-SLACK = 2.0  # seconds by which a floor is below what was seen
+SLACK = 1.0  # seconds by which a floor is below what was seen
 FULL_LOOK = 10.0  # seconds between full looks at most, unless they are slow
 FULL_LOOK_FACTOR = 20  # the next one is at least so many times later than one took
 
@@ -41,6 +41,7 @@ class Look:
 @dataclass(slots=True, eq=False)
 class _Lane:
     floor: float = -math.inf
+    seen: float = -math.inf  # what the last look found nothing below; the floor is lower by SLACK
     next_full: float = 0.0  # monotonic seconds
     looks: list[Look] = field(default_factory=list)
 
@@ -52,9 +53,12 @@ class Floors:
         self._lanes: dict[str, _Lane] = {}
 
     def read(self, destination: str) -> float:
-        """Return the floor of ``destination``."""
+        """Return below which due the last claim for ``destination`` found nothing.
+
+        For a look between two claims; what the next one may find below, it need not find.
+        """
         lane = self._lanes.get(destination)
-        return lane.floor if lane else -math.inf
+        return lane.seen if lane else -math.inf
 
     def begin(self, destination: str, now: float) -> Look:
         """Begin a claim of what is due at ``now``; ``finish`` must follow, after ``end``."""
@@ -67,7 +71,7 @@ class Floors:
     def end(self, destination: str, look: Look, seen: float) -> None:
         """Note that ``look`` found nothing below ``seen``."""
         lane = self._lanes[destination]
-        lane.floor = min(seen - SLACK, look.lowest)
+        lane.floor, lane.seen = min(seen - SLACK, look.lowest), min(seen, look.lowest)
         if look.floor == -math.inf:
             clock = time.monotonic()
             pause = max(FULL_LOOK, FULL_LOOK_FACTOR * (clock - look.began))
@@ -85,6 +89,6 @@ class Floors:
         for name in self._lanes if destinations is None else destinations:
             lane = self._lanes.get(name)
             if lane is not None:
-                lane.floor = min(lane.floor, due)
+                lane.floor, lane.seen = min(lane.floor, due), min(lane.seen, due)
                 for look in lane.looks:
                     look.lowest = min(look.lowest, due)
