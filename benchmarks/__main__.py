@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from benchmarks import (
+    beside,
     browse,
     claiming,
     counting,
@@ -150,6 +151,11 @@ def _compare_claims(options: argparse.Namespace, directory: str) -> None:
         claiming.run(runner, directory, [SQLITE, *engines], million=options.million)
 
 
+def _compare_beside(options: argparse.Namespace, directory: str) -> None:
+    with asyncio.Runner() as runner:
+        beside.run(runner)
+
+
 def _compare_import(options: argparse.Namespace, directory: str) -> None:
     importing.run(directory, million=options.million)
 
@@ -162,6 +168,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
     "storing": _compare_storing,
     "delivery": _compare_delivery,
     "claiming": _compare_claims,
+    "beside": _compare_beside,
     "import": _compare_import,
 }
 

@@ -41,18 +41,24 @@ class Claim:
 
     Attributes:
         batches: In the order in which they are sent; the first one is in flight.
-        leased_until: When other senders may claim them, Unix seconds.
+        leased_until: When other senders may claim them, Unix seconds and monotonic ones. What comes
+            first counts: the clock may be set back, and the other one stops in a machine that
+            sleeps.
         is_fresh: Whether nothing of it was sent.
     """
 
     batches: list[Batch]
-    leased_until: float
+    leased_until: tuple[float, float]
     is_fresh: bool = True
 
     @property
     def deliveries(self) -> list[Delivery]:
         """All deliveries of its batches."""
         return [delivery for batch in self.batches for delivery in batch.deliveries]
+
+    def read_rest(self, now: float, clock: float) -> float:
+        """Return the seconds left of the lease at ``now``, in Unix seconds, and ``clock``."""
+        return min(self.leased_until[0] - now, self.leased_until[1] - clock)
 
 
 def cut(

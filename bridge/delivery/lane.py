@@ -129,7 +129,9 @@ class Lane:
 
     async def _read_pause(self) -> float:
         """Return the seconds until something is due."""
-        due = None if self.is_stopping else await self._outbox.next_due(self._name)
+        if self.is_stopping:
+            return 0.0
+        due = await self._outbox.next_due(self._name, time.time() + POLL)
         return POLL if due is None else due - time.time()
 
     async def _wait(self, pause: float) -> bool:
@@ -143,7 +145,7 @@ class Lane:
 
     async def _claim(self, client: httpx.AsyncClient) -> bool:
         """Claim what fits into one request and start to deliver it; false if nothing is due."""
-        now = time.time()
+        now, clock = time.time(), time.monotonic()
         limit = PROBE_SIZE if self._breaker.is_careful else self._claim_size
         # A task of its own: if a claim were cancelled half-way, nobody would know what it took.
         self._claiming = asyncio.ensure_future(
@@ -163,7 +165,7 @@ class Lane:
             for group in groups.values()
             for batch in cut(group, batch_size=size, max_bytes=self._byte_budget)
         ]
-        claim = Claim(batches, leased_until=now + LEASE)
+        claim = Claim(batches, leased_until=(now + LEASE, clock + LEASE))
         task = asyncio.create_task(self._deliver(client, claim))
         self._claims[task] = claim
         task.add_done_callback(self._claims.pop)
@@ -240,16 +242,17 @@ class Lane:
         A request takes its time, and meanwhile a visitor may have denied: what no longer waits is
         not sent. Then the rest is given back, since nobody knows which ones wait.
         """
-        now, is_fresh = time.time(), claim.is_fresh
+        now, clock, is_fresh = time.time(), time.monotonic(), claim.is_fresh
         claim.is_fresh = False
-        if now >= claim.leased_until:
+        rest = claim.read_rest(now, clock)
+        if rest <= 0:
             logger.warning("sender %s: a lease ran out; another takes over", self._name)
             return False
-        if is_fresh and claim.leased_until - now >= TOTAL_TIMEOUT + SETTLE:
+        if is_fresh and rest >= TOTAL_TIMEOUT + SETTLE:
             return True
         deliveries = claim.deliveries
-        claim.leased_until = now + LEASE
-        if await self._outbox.retry(deliveries, claim.leased_until) == len(deliveries):
+        claim.leased_until = (now + LEASE, clock + LEASE)
+        if await self._outbox.retry(deliveries, now + LEASE) == len(deliveries):
             return True
         await self._outbox.retry(deliveries, now)
         self.woken.set()
@@ -323,7 +326,7 @@ class Lane:
                 await self._outbox.ack(batch.deliveries, now)
                 break
             except OutboxError:
-                if now + ACK_RETRY >= claim.leased_until:
+                if claim.read_rest(time.time(), time.monotonic()) <= ACK_RETRY:
                     raise
                 await asyncio.sleep(ACK_RETRY)
         claim.batches.pop(0)

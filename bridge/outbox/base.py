@@ -18,6 +18,7 @@ be taken back, and what is stored of a person can be erased, whatever a destinat
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -175,7 +176,13 @@ class Circuit:
 class Outbox(Protocol):
     """Where deliveries wait. Every method may wait and raises ``OutboxError`` if the engine fails.
 
-    Times are Unix seconds and come from the caller. Keys that the outbox does not hold, or that are
+    Times are Unix seconds of the caller's clock, which ``now`` reads, whatever that clock says. An
+    engine that machines share stores them by its server's clock, and returns them by the caller's
+    again: a machine whose clock is wrong neither takes what another has leased, nor waits longer,
+    nor finds what it claims too old. In SQLite, whose processes have one clock, they are stored as
+    they come.
+
+    Keys that the outbox does not hold, or that are
     settled already, are ignored. ``str`` of one is what people read: the engine, and where it is.
     """
 
@@ -232,8 +239,8 @@ class Outbox(Protocol):
         """
         ...
 
-    async def next_due(self, destination: str) -> float | None:
-        """Return when the next waiting delivery is due, or ``None`` if none waits."""
+    async def next_due(self, destination: str, until: float = math.inf) -> float | None:
+        """Return when the next waiting delivery is due, ``None`` if none is by ``until``."""
         ...
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:

@@ -258,6 +258,8 @@ async def test_next_due_is_the_first_of_its_destination(outbox: Outbox) -> None:
         NOW,
     )
     assert await outbox.next_due("meta:1") == NOW + 10.5
+    assert await outbox.next_due("meta:1", NOW + 10.5) == NOW + 10.5
+    assert await outbox.next_due("meta:1", NOW + 10) is None
     await outbox.ack(await claim(outbox, NOW + 11), NOW + 11)
     assert await outbox.next_due("meta:1") == NOW + 20.25
     await outbox.bury(await claim(outbox, NOW + 21), "reason", NOW + 21)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import anyio
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -32,7 +34,7 @@ from bridge.figures.counter import FigureCounter
 from bridge.figures.summary import summarize
 from bridge.outbox import Figure, PostgresOutbox
 from bridge.outbox.base import REMEMBERED_SECONDS
-from bridge.outbox.postgres import puts, room, sql
+from bridge.outbox.postgres import floors, pool, puts, room, sql
 from bridge.outbox.postgres.rows import build_columns
 from tests.factories import BROWSER, NOW, make_bridge, make_delivery, make_meta
 from tests.postgres_server import PostgresServer, running_server
@@ -225,6 +227,67 @@ async def test_transaction_stays_usable_when_the_event_cannot_be_stored(
         await done(commit())
     assert orders() == ["A-1"]
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@each_kind
+async def test_transaction_stays_usable_when_the_call_is_cancelled(
+    outbox: PostgresOutbox,
+    server: PostgresServer,
+    admin: psycopg.Connection[Any],
+    orders: Callable[[], list[str]],
+    open_connection: Open,
+) -> None:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    for by_scope in (False, True):
+        async with held(outbox, server.url) as other, open_connection(server.url) as opened:
+            connection, commit, _ = opened
+            scope = anyio.CancelScope()
+
+            async def put(connection: Any, scope: anyio.CancelScope) -> None:
+                with scope:
+                    await outbox.put([make_delivery()], NOW, connection=connection)
+
+            putting = asyncio.create_task(put(connection, scope))
+
+            async def waits() -> bool:
+                return admin.execute(query).fetchall() != [(0,)]
+
+            await poll(waits, "the statement")
+            if by_scope:
+                scope.cancel()
+                async with asyncio.timeout(DEADLINE):
+                    await putting
+                assert scope.cancelled_caught
+            else:
+                putting.cancel()
+                async with asyncio.timeout(DEADLINE):
+                    with pytest.raises(asyncio.CancelledError):
+                        await putting
+            await done(commit())
+            await other.rollback()
+    assert orders() == ["A-1", "A-1"]
+    assert await outbox.count(NOW) == {}
+
+
+@each_kind
+async def test_serialization_failure_is_an_outbox_error_and_leaves_the_transaction_usable(
+    outbox: PostgresOutbox,
+    server: PostgresServer,
+    admin: psycopg.Connection[Any],
+    orders: Callable[[], list[str]],
+    open_connection: Open,
+) -> None:
+    admin.execute("ALTER ROLE postgres SET default_transaction_isolation = 'repeatable read'")
+    try:
+        async with open_connection(server.url) as (connection, commit, _):
+            await outbox.put([make_delivery()], NOW)  # after the caller's snapshot
+            with pytest.raises(OutboxError, match="could not serialize") as caught:
+                await outbox.put([make_delivery()], NOW, connection=connection)
+            assert getattr(caught.value.__cause__, "sqlstate", None) == "40001"
+            await done(commit())
+    finally:
+        admin.execute("ALTER ROLE postgres RESET default_transaction_isolation")
+    assert orders() == ["A-1"]
 
 
 async def test_full_outbox_fails_the_put_and_not_the_transaction(
@@ -478,16 +541,160 @@ print("sqlalchemy" in sys.modules)
 
 
 async def test_claim_skips_rows_that_another_claim_holds(
-    outbox: PostgresOutbox, server: PostgresServer
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(floors, "FULL_LOOK", 0.2)
     await outbox.put([make_delivery(str(i), due=NOW - i) for i in range(4)], NOW)
     async with await psycopg.AsyncConnection.connect(server.url) as other:
-        values = {"destination": "meta:1", "now": NOW, "until": NOW + LEASE, "limit": 2}
+        values = {"destination": "meta:1", "now": NOW, "until": NOW + LEASE, "limit": 2, "floor": 0}
         held = await (await other.execute(sql.CLAIM.encode(), values)).fetchall()
         assert [row[2] for row in held] == ["3", "2"]
         assert await claim(outbox) == ["1", "0"]
         await other.rollback()
-    assert await claim(outbox) == ["3", "2"]
+    found: list[str] = []
+
+    async def are_found() -> bool:
+        found.extend(await claim(outbox))
+        return sorted(found) == ["2", "3"]
+
+    await poll(are_found, "what the other one held")
+
+
+# Floors
+
+
+async def pump(outbox: PostgresOutbox, rounds: int, start: float = NOW) -> float:
+    """Deliver 200 a round, an hour apart; return when the last ones were due."""
+    at = start
+    for number in range(rounds):
+        at = start + 3600 * number
+        await outbox.put([make_delivery(f"{at} {i}", due=at) for i in range(200)], at)
+        claimed = await outbox.claim("meta:1", 1000, now=at, lease=LEASE)
+        assert len(claimed) == 200
+        await outbox.ack(claimed, at)
+    return at
+
+
+async def test_look_beside_an_old_transaction_does_not_pass_what_is_dead(
+    outbox: PostgresOutbox, server: PostgresServer, admin: psycopg.Connection[Any]
+) -> None:
+    await outbox.probe()
+
+    def count_pages(statement: str, floor: float) -> int:
+        values = {"destination": "meta:1", "floor": floor, "now": at, "until": at, "limit": 10}
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+        [[[plan]]] = admin.execute(explain.encode(), values).fetchall()
+        return int(plan["Plan"]["Shared Hit Blocks"]) + int(plan["Plan"]["Shared Read Blocks"])
+
+    async with await psycopg.AsyncConnection.connect(server.url) as old:
+        await old.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await old.execute("SELECT 1")
+        at = await pump(outbox, 20)
+        floor = outbox._floors.read("meta:1")
+        for statement in (sql.CLAIM, sql.NEXT_DUE):
+            assert count_pages(statement, floor) < count_pages(statement, -math.inf) / 5
+        assert await claim(outbox, at) == []
+
+
+async def test_forgetting_beside_an_old_transaction_does_not_pass_what_is_forgotten(
+    outbox: PostgresOutbox, server: PostgresServer, admin: psycopg.Connection[Any]
+) -> None:
+    first = await pump(outbox, 20)
+    async with await psycopg.AsyncConnection.connect(server.url) as old:
+        await old.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await old.execute("SELECT 1")
+        later = first + REMEMBERED_SECONDS
+        for _ in range(4):  # each forgets 2000 at most
+            later = await pump(outbox, 1, later + 3600)
+        [[left]] = admin.execute(
+            "SELECT count(*) FROM bridge_deliveries WHERE settled_at <= %s", [first]
+        ).fetchall()
+        assert left == 0
+
+        def count_pages(floor: float) -> int:
+            before = outbox._forgotten[False] + 1
+            values = {"given": False, "floor": floor, "before": before, "limit": 2000}
+            explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql.FORGET}"
+            [[[plan]]] = admin.execute(explain.encode(), values).fetchall()
+            return int(plan["Plan"]["Shared Hit Blocks"]) + int(plan["Plan"]["Shared Read Blocks"])
+
+        assert count_pages(outbox._forgotten[False]) < count_pages(-math.inf) / 5
+
+
+async def test_what_this_process_stores_below_a_floor_is_found_at_once(
+    outbox: PostgresOutbox,
+) -> None:
+    at = await pump(outbox, 2)
+    await outbox.put([make_delivery(due=NOW - 5000)], NOW)
+    assert await outbox.next_due("meta:1") == NOW - 5000
+    claimed = await outbox.claim("meta:1", 9, now=at, lease=LEASE)
+    assert await claim(outbox, at) == []
+    await outbox.retry(claimed, NOW - 4000)
+    assert await outbox.next_due("meta:1") == NOW - 4000
+    claimed = await outbox.claim("meta:1", 9, now=at, lease=LEASE)
+    await outbox.bury(claimed, "no", NOW)
+    assert await claim(outbox, at) == []
+    await outbox.revive([claimed[0].key], NOW - 3000)
+    assert await claim(outbox, at) == ["1"]
+    await outbox.put([make_delivery("held", due=at + 9e5)], at)
+    assert await claim(outbox, at) == []
+    await outbox.release("Purchase", "held", BROWSER, NOW - 2000)
+    assert await claim(outbox, at) == ["held"]
+
+
+async def test_what_another_process_stores_below_a_floor_is_found_by_the_next_full_look(
+    outbox: PostgresOutbox, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floors, "FULL_LOOK", 0.5)
+    at = await pump(outbox, 2)
+    other = PostgresOutbox(server.url)
+    await other.put([make_delivery(due=NOW - 5000)], NOW)
+    await other.close()
+
+    async def is_found() -> bool:
+        return await claim(outbox, at) == ["1"]
+
+    await poll(is_found, "the delivery")
+
+
+async def test_transaction_that_commits_behind_a_look_is_found_by_the_next_one(
+    outbox: PostgresOutbox, server: PostgresServer
+) -> None:
+    now = time.time()
+    async with await psycopg.AsyncConnection.connect(server.url) as connection:
+        await outbox.put([make_delivery(due=now)], now, connection=connection)
+        assert await claim(outbox, now + 0.5) == []
+        assert await outbox.next_due("meta:1", now + 1) is None
+        await connection.commit()
+    assert await claim(outbox, now + 1) == ["1"]
+
+
+def test_what_is_stored_during_a_look_lowers_the_floor_that_it_leaves() -> None:
+    lanes = floors.Floors()
+    first = lanes.begin("meta:1", 100.0)
+    assert first.floor == -math.inf
+    lanes.lower(50.0, ["meta:1", "meta:2"])
+    lanes.end("meta:1", first, 100.0)
+    lanes.finish("meta:1", first)
+    assert (lanes.read("meta:1"), lanes.read("meta:2")) == (50.0, -math.inf)
+    second = lanes.begin("meta:1", 200.0)
+    assert second.floor == 50.0
+    lanes.finish("meta:1", second)
+    lanes.lower(500.0)
+    lanes.end("meta:1", lanes.begin("meta:1", 200.0), 200.0)
+    assert lanes.read("meta:1") == 200.0
+    assert lanes.begin("meta:1", 300.0).floor == 200.0 - floors.SLACK
+    lanes.lower(20.0)
+    assert lanes.read("meta:1") == 20.0
+
+
+def test_clock_of_a_server_that_goes_back_makes_a_look_full() -> None:
+    lanes = floors.Floors()
+    lanes.end("meta:1", lanes.begin("meta:1", 5000.0), 5000.0)
+    look = lanes.begin("meta:1", 100.0)
+    assert look.floor == -math.inf
+    lanes.end("meta:1", look, 100.0)
+    assert lanes.begin("meta:1", 300.0).floor == 100.0 - floors.SLACK
 
 
 FILL = """
@@ -503,10 +710,14 @@ FROM generate_series(1, 20000) AS i
 STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
     "claim": (
         sql.CLAIM,
-        {"destination": "meta:1", "now": NOW, "until": NOW, "limit": 1000},
+        {"destination": "meta:1", "floor": -math.inf, "now": NOW, "until": NOW, "limit": 1000},
         {"bridge_deliveries_due", "bridge_deliveries_pkey"},
     ),
-    "next due": (sql.NEXT_DUE, {"destination": "meta:1"}, {"bridge_deliveries_due"}),
+    "next due": (
+        sql.NEXT_DUE,
+        {"destination": "meta:1", "floor": -math.inf, "until": math.inf},
+        {"bridge_deliveries_due"},
+    ),
     "count": (
         sql.COUNT_WITH_DELIVERED,
         {"now": NOW, "forgotten": NOW - REMEMBERED_SECONDS},
@@ -517,15 +728,10 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
         {},
         {"bridge_deliveries_due", "bridge_deliveries_dead"},
     ),
-    "ack": (
-        sql.ACK,
-        {
-            "now": NOW,
-            "forgotten": 50,
-            "forgotten_given": 50,
-            "limit": 2000,
-            "keys": [bytes(32)] * 100,
-        },
+    "ack": (sql.ACK, {"now": NOW, "keys": [bytes(32)] * 100}, {"bridge_deliveries_pkey"}),
+    "forget": (
+        sql.FORGET,
+        {"given": False, "floor": -math.inf, "before": 50, "limit": 2000},
         {"bridge_deliveries_pkey", "bridge_deliveries_delivered"},
     ),
     "release": (
@@ -605,6 +811,108 @@ async def test_statements_read_indexes_and_never_the_whole_table(
             assert plan.count("Index Only Scan") == len(indexes), f"{name}:\n{plan}"
 
 
+# Damaged rows
+
+
+def lose_body(admin: psycopg.Connection[Any]) -> str:
+    admin.execute("UPDATE bridge_deliveries SET body = NULL WHERE event_id = 'bad'")
+    return "its body is missing"
+
+
+def break_body(admin: psycopg.Connection[Any]) -> str:
+    """Take away what its row refers to, as a broken disk does."""
+    query = "SELECT reltoastrelid, oid FROM pg_class WHERE oid = 'bridge_deliveries'::regclass"
+    [[toast, relation]] = admin.execute(query).fetchall()
+    # PostgreSQL deletes from such a table for nobody, so it is another kind of table meanwhile.
+    kind = "UPDATE pg_class SET relkind = %s WHERE oid = %s"
+    with admin.transaction():
+        admin.execute("SET LOCAL allow_system_table_mods = on")
+        admin.execute(kind, ["r", toast])
+        admin.execute(f"DELETE FROM pg_toast.pg_toast_{relation}".encode())
+        admin.execute(kind, ["t", toast])
+    admin.execute(f"VACUUM pg_toast.pg_toast_{relation}".encode())
+    return "missing chunk"
+
+
+@pytest.mark.parametrize("damage", [lose_body, break_body])
+async def test_damaged_row_is_a_dead_letter_and_costs_no_other(
+    outbox: PostgresOutbox,
+    admin: psycopg.Connection[Any],
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[psycopg.Connection[Any]], str],
+) -> None:
+    body = os.urandom(10_000)  # large enough to be stored apart from its row
+    bad = make_delivery("bad", body=body, due=NOW - 5)
+    await outbox.put([bad, *(make_delivery(str(i)) for i in range(9))], NOW)
+    reason = damage(admin)
+    assert sorted(await claim(outbox)) == [str(i) for i in range(9)]
+    [letter] = await outbox.list_dead()
+    assert (letter.delivery.key, letter.delivery.body) == (bad.key, b"")
+    assert reason in letter.reason
+    assert reason in caplog.text
+    assert letter.delivery.subjects == bad.subjects
+    assert await outbox.revive([bad.key], NOW) == 1
+    assert await claim(outbox) == []
+    assert await outbox.drop([bad.key]) == 1
+    assert await outbox.put([bad], NOW) == [True]
+    assert await claim(outbox) == ["bad"]
+
+
+async def test_row_with_text_that_cannot_be_read_is_a_dead_letter(
+    server: PostgresServer, admin: psycopg.Connection[Any]
+) -> None:
+    """A database in SQL_ASCII takes any bytes, from whoever writes to it."""
+    admin.execute("DROP DATABASE IF EXISTS bytes WITH (FORCE)")
+    admin.execute(
+        "CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    url = server.url.rpartition("/")[0] + "/bytes"
+    outbox = PostgresOutbox(url)
+    await outbox.put([make_delivery("bad"), make_delivery("Größe"), make_delivery("last")], NOW)
+    with psycopg.connect(url, autocommit=True) as spoiler:
+        spoil = "UPDATE bridge_deliveries SET event_id = chr(255) || 'ad' WHERE event_id = 'bad'"
+        assert spoiler.execute(spoil.encode()).rowcount == 1
+    assert sorted(await claim(outbox)) == ["Größe", "last"]
+    [letter] = await outbox.list_dead()
+    assert (letter.delivery.event_id, letter.delivery.body) == ("?ad", make_delivery("bad").body)
+    assert "invalid byte sequence" in letter.reason
+    assert await outbox.drop([letter.delivery.key]) == 1
+    await outbox.close()
+    admin.execute("DROP DATABASE bytes WITH (FORCE)")
+
+
+async def test_damaged_row_that_cannot_be_changed_either_costs_no_other(
+    outbox: PostgresOutbox, admin: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    await outbox.put([make_delivery("bad", body=os.urandom(3000), due=NOW - 5)], NOW)
+    await outbox.put([make_delivery("good")], NOW)
+    break_body(admin)
+    admin.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'a broken page'; END $$;"
+        " CREATE TRIGGER refuse BEFORE UPDATE OF reason ON bridge_deliveries"
+        " FOR EACH ROW EXECUTE FUNCTION refuse();"
+    )
+    assert await claim(outbox) == ["good"]
+    assert "a damaged row stays: missing chunk" in caplog.text
+
+
+async def test_many_damaged_rows_do_not_hide_what_waits_behind_them(
+    outbox: PostgresOutbox, admin: psycopg.Connection[Any]
+) -> None:
+    many = [make_delivery(str(i), body=os.urandom(3000), due=NOW - 5) for i in range(250)]
+    await outbox.put([*many, make_delivery("good")], NOW)
+    break_body(admin)
+    found: list[str] = []
+
+    async def is_found() -> bool:
+        found.extend(await claim(outbox))
+        return found == ["good"]
+
+    await poll(is_found, "the good one", seconds=10)
+    assert (await outbox.count(NOW))["meta:1"].dead == 250
+
+
 # A server that fails
 
 
@@ -650,22 +958,76 @@ async def test_server_killed_under_load_loses_nothing_that_was_accepted(
     )
 
 
-async def test_settings_with_which_a_commit_is_not_on_disk_are_told_once(
-    server: PostgresServer,
-    admin: psycopg.Connection[tuple[Any, ...]],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+NOTE_COMMITS = """
+CREATE TABLE commits (how text);
+CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.commits VALUES (TG_OP || ' ' || current_setting('synchronous_commit'));
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER note AFTER INSERT OR DELETE ON bridge_deliveries
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note_commit();
+"""
+
+
+@pytest.fixture
+def hasty(server: PostgresServer, admin: psycopg.Connection[Any]) -> Iterator[str]:
+    """The URL of a role whose commits do not wait for the disk."""
+    admin.execute(sql.SCHEMA)
+    admin.execute(NOTE_COMMITS.encode())
     admin.execute("DROP ROLE IF EXISTS hasty")
     admin.execute("CREATE ROLE hasty LOGIN SUPERUSER")
     admin.execute("ALTER ROLE hasty SET synchronous_commit = off")
-    outbox = PostgresOutbox(server.url_of("hasty"))
+    yield server.url_of("hasty")
+    admin.execute("DROP OWNED BY hasty")
+    admin.execute("DROP ROLE hasty")
+
+
+def read_commits(admin: psycopg.Connection[Any]) -> set[str]:
+    return {how for [how] in admin.execute("SELECT how FROM commits").fetchall()}
+
+
+async def test_commits_wait_for_the_disk_whatever_the_role_says(
+    hasty: str, admin: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = PostgresOutbox(hasty)
+    await outbox.put([make_delivery(each) for each in ("dropped", "old")], NOW)
+    await outbox.bury(await outbox.claim("meta:1", 9, now=NOW, lease=LEASE), "no", NOW)
+    assert await outbox.drop([make_delivery("dropped").key]) == 1
+    assert await outbox.drop_old(NOW + 1, 9) == 1
+    for work in (outbox.withdraw, outbox.erase):
+        await outbox.put([make_delivery()], NOW)
+        assert await work(BROWSER)
+    assert read_commits(admin) == {"INSERT on", "DELETE on"}
+    assert await outbox.find_weaknesses() == []
+    await outbox.close()
+    assert "may lose" not in caplog.text
+
+
+@each_kind
+async def test_commit_of_the_caller_waits_for_the_disk_with_an_event_in_it(
+    hasty: str, admin: psycopg.Connection[Any], open_connection: Open
+) -> None:
+    admin.execute("CREATE TABLE orders (id text)")
+    outbox = PostgresOutbox(hasty)
+    async with open_connection(hasty) as (connection, commit, _):
+        assert await outbox.put([make_delivery()], NOW, connection=connection) == [True]
+        await done(commit())
+    assert read_commits(admin) == {"INSERT on"}
+    await outbox.close()
+
+
+async def test_url_that_says_so_leaves_commits_to_the_server_and_is_told_once(
+    hasty: str, admin: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = PostgresOutbox(f"{hasty}?options=-csynchronous_commit%3Doff")
     for number in range(3):
         await outbox.put([make_delivery(str(number))], NOW)
+    assert read_commits(admin) == {"INSERT off"}
+    [weakness] = await outbox.find_weaknesses()
+    assert "synchronous_commit is off" in weakness.text
     await outbox.close()
     [line] = [each.message for each in caplog.records if "may lose" in each.message]
     assert "synchronous_commit is off" in line
-    admin.execute("DROP OWNED BY hasty")
-    admin.execute("DROP ROLE hasty")
 
 
 async def test_role_without_the_table_of_figures_stores_events_all_the_same(
@@ -743,6 +1105,21 @@ async def test_connection_that_the_server_closed_is_replaced_unnoticed(
         *(outbox.put([make_delivery(f"again {i}")], NOW) for i in range(20))
     )
     assert answers == [[True]] * 20
+
+
+async def test_process_with_nothing_to_do_keeps_one_connection(
+    outbox: PostgresOutbox, admin: psycopg.Connection[tuple[Any, ...]], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(pool, "MAX_IDLE", 0.3)
+    await asyncio.gather(*(outbox.count(NOW) for _ in range(20)))
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pixel-bridge'"
+    assert admin.execute(query).fetchall() == [(5,)]
+
+    async def is_alone() -> bool:
+        assert await claim(outbox) == []
+        return admin.execute(query).fetchall() == [(1,)]
+
+    await poll(is_alone, "the others to be closed", seconds=10)
 
 
 async def test_hanging_server_fails_a_put_in_time_and_works_again_afterwards(

@@ -10,7 +10,7 @@ import subprocess
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import bridge.delivery.intake
 from bridge import ConfigError, OutboxError, OutboxFullError
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
+from bridge.errors import OutboxBusyError
 from bridge.figures.counter import FigureCounter
 from bridge.outbox import Circuit, Counts
 from bridge.outbox.base import REMEMBERED_SECONDS
@@ -373,6 +374,139 @@ async def test_full_memory_refuses_puts_whole_and_still_delivers(
     assert await outbox.put([make_delivery("a")], NOW) == [True]
 
 
+EVICTING = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+
+
+@pytest.mark.parametrize("is_guarded", [False, True], ids=["", "CONFIG is forbidden"])
+async def test_server_that_deletes_waiting_events_is_refused_until_it_does_not(
+    is_guarded: bool,
+) -> None:
+    raw: Raw
+    with running_redis_server(*EVICTING) as server:
+        async with Redis.from_url(server.url) as raw:
+            name = "app" if is_guarded else "default"
+            await raw.acl_setuser(
+                "app",
+                enabled=True,
+                passwords=[f"+{PASSWORD}"],
+                keys=["{bridge}:*"],
+                categories=["+@all", "-@admin"],
+            )
+            password = PASSWORD if is_guarded else ""
+            url = f"redis://{name}:{password}@127.0.0.1:{server.port}"
+            async with opened(f"{url}?allow_eviction=true") as outbox:
+                [weakness] = await outbox.find_weaknesses()
+                assert "maxmemory-policy is allkeys-lru" in weakness.text
+            async with opened(url) as outbox:
+                for work in (outbox.probe(), outbox.put([make_delivery()], NOW)):
+                    with pytest.raises(OutboxError, match=r"allkeys-lru.*allow_eviction=true"):
+                        await work
+                assert await raw.dbsize() == 0
+                await raw.config_set("maxmemory-policy", "noeviction")
+                assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_url_may_insist_on_a_server_that_evicts(caplog: pytest.LogCaptureFixture) -> None:
+    with running_redis_server(*EVICTING) as server:
+        async with opened(f"{server.url}?allow_eviction=true") as outbox:
+            assert await outbox.put([make_delivery()], NOW) == [True]
+            [weakness] = await outbox.find_weaknesses()
+    assert "maxmemory-policy is allkeys-lru" in weakness.text
+    assert "maxmemory-policy is allkeys-lru" in caplog.text
+
+
+async def test_delivered_keys_make_room_when_the_memory_is_full(
+    outbox: RedisOutbox, raw: Raw, caplog: pytest.LogCaptureFixture
+) -> None:
+    for start in range(0, 40_000, 5000):
+        ids = [str(number) for number in range(start, start + 5000)]
+        names: dict[str, Any] = {
+            "destination": f"meta:{start % 2}",
+            "has_given_id": start % 10_000 == 0,
+        }
+        await outbox.put([make_delivery(each, **names) for each in ids], NOW + start)
+        claimed = await outbox.claim(names["destination"], 5000, now=NOW + start, lease=LEASE)
+        await outbox.ack(claimed, NOW + start)
+    used = (await raw.info("memory"))["used_memory"]
+    await raw.config_set("maxmemory", used - 1_000_000)
+    await outbox.probe()
+    assert await outbox.put([make_delivery("new", body=bytes(100_000))], NOW) == [True]
+    counts = await outbox.count(NOW + 40_000, with_delivered=True)
+    kept = sum(each.delivered for each in counts.values())
+    assert 10_000 <= kept < 40_000
+    # Those of given ids, and the newest, are remembered for longer.
+    given = await raw.zcard("{bridge}:given:meta:0")
+    assert given == 20_000
+    await raw.config_set("maxmemory", 1)
+    with pytest.raises(OutboxFullError):
+        await outbox.put([make_delivery("more")], NOW)
+    assert await raw.zcard("{bridge}:given:meta:0") == 0
+    assert caplog.text.count("the oldest delivered keys are forgotten") == 1
+
+
+@contextmanager
+def replicated() -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A server and its replica."""
+    with running_redis_server("--repl-diskless-sync-delay", "0") as server:
+        # While a replica writes its first append-only file it does not end.
+        follow = ("--appendonly", "no", "--replicaof", f"127.0.0.1 {server.port}")
+        with running_redis_server(*follow) as replica:
+            yield server, replica
+
+
+async def test_put_waits_for_the_replicas_that_the_url_wants() -> None:
+    raw: Raw
+    with replicated() as (server, replica):
+        async with opened(f"{server.url}?replicas=1") as outbox:
+
+            async def is_stored() -> bool:
+                with suppress(OutboxBusyError):
+                    await outbox.put([make_delivery("first")], NOW)
+                    return True
+                return False
+
+            await poll(is_stored, "the replica")
+            assert await outbox.put([make_delivery("1"), make_delivery("1")], NOW) == [True, False]
+            async with Redis.from_url(replica.url) as raw:
+                assert await raw.hlen("{bridge}:deliveries") == 2
+            replica.freeze()
+            new = [make_delivery("2"), make_delivery("1")]
+            for _ in range(2):
+                with pytest.raises(OutboxBusyError, match="0 of 1 replicas"):
+                    await outbox.put(new, NOW)
+            replica.thaw()
+
+            async def is_new() -> list[bool]:
+                with suppress(OutboxBusyError):
+                    return await outbox.put(new, NOW)
+                return []
+
+            assert await poll(is_new, "the replica") == [True, False]
+            assert await outbox.put(new, NOW) == [False, False]
+
+
+async def test_event_waits_for_a_replica_that_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bridge.delivery.intake, "PATIENCE", DEADLINE)
+    monkeypatch.setattr(link, "REPLICA_TIMEOUT", 0.1)
+    with replicated() as (server, replica):
+        async with opened(f"{server.url}?replicas=1") as outbox:
+            counters = Counter[str]()
+            intake = Intake(outbox, Metrics(["meta:1"], counters), FigureCounter(outbox))
+            assert await intake.put([make_delivery("before")], NOW, may_lose=True) == "stored"
+            replica.freeze()
+            waiting = asyncio.create_task(intake.put([make_delivery()], NOW, may_lose=True))
+
+            async def is_there() -> bool:
+                return await outbox.has("Purchase", "1")
+
+            await poll(is_there, "the event")
+            replica.thaw()
+            assert await waiting == "stored"
+            assert counters["lost"] == counters["duplicates"] == 0
+
+
 async def test_weak_server_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     options = ("--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
     with running_redis_server(*options) as server:
@@ -717,6 +851,9 @@ async def test_server_that_quotes_the_password_is_not_quoted() -> None:
         (f"redis://:{PASSWORD}@host?db=first", "cannot be read"),
         (f"redis://:{PASSWORD}@host?cluster=maybe", "cluster must be true or false"),
         (f"redis://:{PASSWORD}@host/1?cluster=true", "database 0"),
+        (f"redis://:{PASSWORD}@host?cluster=true&replicas=1", "not in a cluster"),
+        (f"redis://:{PASSWORD}@host?replicas=some", "replicas must be a number"),
+        (f"redis://:{PASSWORD}@host?allow_eviction=maybe", "allow_eviction must be true or false"),
         (f"rabbit://:{PASSWORD}@host", "unknown scheme 'rabbit'"),
         ("unix://", "path"),
         ("", "unknown scheme"),

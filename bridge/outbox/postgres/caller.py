@@ -6,13 +6,15 @@ fails: PostgreSQL refuses all further statements of a transaction in which one f
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 from psycopg.rows import tuple_row
 
 from bridge.errors import ConfigError
@@ -22,6 +24,8 @@ ACCEPTED = (
     " AsyncConnection, Session or Connection"
 )
 
+CANCEL_TIMEOUT = 5.0  # seconds for asking the server to end a statement
+
 Rows = list[tuple[Any, ...]]
 Execute = Callable[[str, Mapping[str, Any] | None], Awaitable[Rows]]
 
@@ -30,8 +34,22 @@ Result = TypeVar("Result")
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
+class _Opened(NamedTuple):
+    """What can be done with a connection.
+
+    Attributes:
+        execute: Executes a statement.
+        driver: The driver's own connection, which can have it cancelled.
+    """
+
+    execute: Execute
+    driver: Any
+
+
 async def run_inside(connection: Any, statement: str, values: Mapping[str, Any]) -> Rows:
     """Run ``statement`` in the open transaction of ``connection``, or in one that it begins itself.
+
+    A caller who is cancelled meanwhile has the transaction as it was before, too.
 
     Args:
         connection: One of ``ACCEPTED``. If it is a synchronous one, the caller's thread must be
@@ -43,7 +61,36 @@ async def run_inside(connection: Any, statement: str, values: Mapping[str, Any])
         ConfigError: It is of another kind, not to PostgreSQL, or in autocommit mode.
         Exception: The driver's own error; the transaction is as it was before.
     """
-    execute = await _open(connection)
+    opened = await _open(connection)
+    # A task of its own: interrupting a driver breaks the transaction, or closes the connection. The
+    # server is asked to end the statement instead, and what follows is done to the end.
+    task = asyncio.ensure_future(_run(opened.execute, statement, values))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with CancelScope(shield=True):
+            if not task.done():
+                await _cancel(opened.driver)
+            while not task.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({task})
+            with suppress(Exception):
+                task.result()  # marks its error as read
+        raise
+
+
+async def _cancel(driver: Any) -> None:
+    """Ask the server to end the statement that runs on ``driver``; one without a way is awaited."""
+    with suppress(Exception):
+        if isinstance(driver, psycopg.AsyncConnection):
+            await driver.cancel_safe(timeout=CANCEL_TIMEOUT)
+        elif isinstance(driver, psycopg.Connection):
+            await _in_thread(partial(driver.cancel_safe, timeout=CANCEL_TIMEOUT))
+        elif hasattr(driver, "cancel"):  # psycopg2's
+            await _in_thread(driver.cancel)
+
+
+async def _run(execute: Execute, statement: str, values: Mapping[str, Any]) -> Rows:
     try:
         await execute("SAVEPOINT bridge_put", None)
     except Exception as error:
@@ -63,12 +110,12 @@ async def run_inside(connection: Any, statement: str, values: Mapping[str, Any])
     return rows
 
 
-async def _open(connection: Any) -> Execute:
-    """Return a function that executes statements on ``connection``."""
+async def _open(connection: Any) -> _Opened:
+    """Return how to execute statements on ``connection``."""
     if isinstance(connection, psycopg.AsyncConnection):
-        return partial(_execute_async, connection)
+        return _Opened(partial(_execute_async, connection), connection)
     if isinstance(connection, psycopg.Connection):
-        return partial(_in_thread, _execute, connection)
+        return _Opened(partial(_in_thread, _execute, connection), connection)
     # SQLAlchemy is not imported in apps that do not use it.
     if any(kind.__module__.startswith("sqlalchemy.") for kind in type(connection).__mro__):
         return await _open_sqlalchemy(connection)
@@ -97,7 +144,7 @@ async def _in_thread(run: Callable[..., Result], *args: Any) -> Result:
     return await to_thread.run_sync(run, *args, limiter=CapacityLimiter(1))
 
 
-async def _open_sqlalchemy(connection: Any) -> Execute:
+async def _open_sqlalchemy(connection: Any) -> _Opened:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
     from sqlalchemy.orm import Session, scoped_session
@@ -111,8 +158,12 @@ async def _open_sqlalchemy(connection: Any) -> Execute:
     if connection.dialect.name != "postgresql":
         raise ConfigError(f"connection= must be to PostgreSQL, got {connection.dialect.name}")
     if isinstance(connection, AsyncConnection):
-        return lambda *args: connection.run_sync(_execute_sqlalchemy, *args)
-    return partial(_in_thread, _execute_sqlalchemy, connection)
+        raw = await connection.get_raw_connection()
+        return _Opened(
+            lambda *args: connection.run_sync(_execute_sqlalchemy, *args), raw.driver_connection
+        )
+    raw = await _in_thread(lambda: connection.connection)
+    return _Opened(partial(_in_thread, _execute_sqlalchemy, connection), raw.driver_connection)
 
 
 def _execute_sqlalchemy(connection: Any, statement: str, values: Mapping[str, Any] | None) -> Rows:

@@ -1,12 +1,17 @@
 """The outbox in PostgreSQL, shared by many machines; it can store in the caller's transaction.
 
-It is as durable as the server's commits: ``synchronous_commit`` must not be ``off``.
+It is as durable as the server's disk: what stores or deletes an event waits for it, whatever
+``synchronous_commit`` says. Only the URL can say otherwise:
+``?options=-csynchronous_commit%3Doff``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -37,16 +42,22 @@ from bridge.outbox.base import (
     read_dead,
     split_subjects,
 )
+from bridge.outbox.clock import shift_circuit, shift_counts, shift_delivery, shift_letter
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.caller import run_inside
+from bridge.outbox.postgres.damage import MISSING, claim_singly, is_damage
+from bridge.outbox.postgres.floors import Floors
 from bridge.outbox.postgres.pool import Pool
 from bridge.outbox.postgres.puts import Rows
 from bridge.outbox.postgres.room import Room
 from bridge.outbox.postgres.rows import build_columns, build_keys, clean_text, digest_key
 from bridge.outbox.postgres.url import build_name, parse_url
 
+_log = logging.getLogger("bridge.outbox")
+
 TIMEOUT = 5.0  # seconds for what a visitor's request waits for: put, release and has
 COUNT_TIMEOUT = 2.0  # seconds of these that a put may spend on counting
+FORGET_PAUSE = 1.0  # seconds between looks for keys that are old enough
 MAX_CONNECTIONS = 5  # of one event loop, by default
 
 
@@ -77,10 +88,14 @@ class PostgresOutbox(Outbox):
             raise ConfigError(f"max_connections must be at least 1, got {max_connections}")
         self._settings = parse_url(url)
         self._max_connections = max_connections
+        self._wall = time.time
         # By process too: a child must neither use nor close its parent's connections. They stay
         # here, untouched.
         self._pools: dict[tuple[int, asyncio.AbstractEventLoop], Pool] = {}
         self._room = Room(check_capacity(capacity))
+        self._floors = Floors()
+        # By whether the id was given: keys that were delivered before this time are forgotten.
+        self._forgotten = {False: -math.inf, True: -math.inf}
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
@@ -104,10 +119,11 @@ class PostgresOutbox(Outbox):
             return []
         pool = self._find_pool()
         async with pool.limited(TIMEOUT) as limit:
+            ahead = await pool.clock.read()
             keys = [digest_key(each.key) for each in deliveries]
             rows: dict[bytes, tuple[Delivery, float]] = {}
             for key, delivery in zip(keys, deliveries, strict=True):
-                rows.setdefault(key, (delivery, now))
+                rows.setdefault(key, (shift_delivery(delivery, ahead), now + ahead))
             reserved = await self._reserve(pool, list(rows))
             new: set[bytes] = set()
             try:
@@ -117,6 +133,8 @@ class PostgresOutbox(Outbox):
                     new = await _store_inside(connection, pool, rows, limit)
             finally:
                 self._room.settle(reserved, min(reserved, len(new)))
+                for delivery, _ in rows.values():
+                    self._floors.lower(delivery.due, [delivery.destination])
         answers = []
         for key in keys:
             answers.append(key in new)
@@ -154,35 +172,76 @@ class PostgresOutbox(Outbox):
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
-        values = {"destination": destination, "now": now, "until": now + lease}
-        rows = await self._find_pool().fetch(sql.CLAIM, {**values, "limit": max(0, limit)})
-        return [Delivery(*row) for row in rows]
+        if limit < 1:
+            return []
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        now += ahead
+        look = self._floors.begin(destination, now)
+        values = {"destination": destination, "floor": look.floor, "now": now, "until": now + lease}
+        values["limit"] = limit
+        try:
+            rows = await pool.fetch(sql.CLAIM, values)
+            self._floors.end(destination, look, rows[0][-1] if len(rows) == limit else now)
+        except OutboxError as error:
+            if not is_damage(error):
+                raise
+            rows = await claim_singly(pool.fetch, pool.name, values)
+        finally:
+            self._floors.finish(destination, look)
+        claimed = [
+            shift_delivery(Delivery(*row[:-1]), -ahead) for row in rows if row[3] is not None
+        ]
+        if len(claimed) < len(rows):
+            lost = [Delivery(*row[:-1]) for row in rows if row[3] is None]
+            await self._change(sql.BURY, build_keys(lost), reason=MISSING, now=now)
+            _log.error("outbox %s: %d deliveries: %s", pool.name, len(lost), MISSING)
+        return claimed
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        values = {
-            "now": now,
-            "forgotten": now - REMEMBERED_SECONDS,
-            "forgotten_given": now - LASTING_SECONDS,
-            "limit": FORGET_AT_ONCE,
-        }
-        acked = await self._change(sql.ACK, build_keys(deliveries), **values)
+        now += await self._find_pool().clock.read()
+        acked = await self._change(sql.ACK, build_keys(deliveries), now=now)
         self._room.settle(0, -acked)
+        with suppress(OutboxError):  # what was to be marked is marked; the next ack forgets
+            await self._forget(False, now - REMEMBERED_SECONDS)
+            await self._forget(True, now - LASTING_SECONDS)
+
+    async def _forget(self, given: bool, before: float) -> None:
+        """Forget keys that were delivered before ``before``; of given ids, or of random ones."""
+        floor = self._forgotten[given]
+        if floor <= before < floor + FORGET_PAUSE:
+            return
+        values = {"given": given, "before": before, "limit": FORGET_AT_ONCE}
+        values["floor"] = floor if floor <= before else -math.inf  # the clock went back
+        if await self._find_pool().execute(sql.FORGET, values) < FORGET_AT_ONCE:
+            self._forgotten[given] = before
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
-        return await self._change(sql.RETRY, build_keys(deliveries), due=due)
+        due += await self._find_pool().clock.read()
+        try:
+            return await self._change(sql.RETRY, build_keys(deliveries), due=due)
+        finally:
+            self._floors.lower(due, {each.destination for each in deliveries})
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
+        now += await self._find_pool().clock.read()
         await self._change(sql.BURY, build_keys(deliveries), reason=clean_text(reason), now=now)
 
     async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
-        values = {
-            "event_name": event_name,
-            "event_id": event_id,
-            "subjects": split_subjects(subjects),
-            "size": SUBJECT_BYTES,
-            "now": now,
-        }
-        return await self._find_pool().execute(sql.RELEASE, values, TIMEOUT)
+        pool = self._find_pool()
+        async with pool.limited(TIMEOUT):
+            now += await pool.clock.read()
+            values = {
+                "event_name": event_name,
+                "event_id": event_id,
+                "subjects": split_subjects(subjects),
+                "size": SUBJECT_BYTES,
+                "now": now,
+            }
+            try:
+                return await pool.execute(sql.RELEASE, values)
+            finally:
+                self._floors.lower(now)
 
     async def has(self, event_name: str, event_id: str) -> bool:
         pool = self._find_pool()
@@ -193,9 +252,13 @@ class PostgresOutbox(Outbox):
             [[found]] = await pool.fetch(sql.HAS, values)
         return bool(found)
 
-    async def next_due(self, destination: str) -> float | None:
-        rows = await self._find_pool().fetch(sql.NEXT_DUE, {"destination": destination})
-        return rows[0][0] if rows else None
+    async def next_due(self, destination: str, until: float = math.inf) -> float | None:
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        floor = self._floors.read(destination)
+        values = {"destination": destination, "floor": floor, "until": until + ahead}
+        rows = await pool.fetch(sql.NEXT_DUE, values)
+        return rows[0][0] - ahead if rows else None
 
     async def probe(self) -> None:
         pool = self._find_pool()
@@ -208,10 +271,13 @@ class PostgresOutbox(Outbox):
             raise build_full_error(pool.name, room.held, room.capacity)
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
-        began, values = _loop_time(), {"now": now, "forgotten": now - REMEMBERED_SECONDS}
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        began, now = _loop_time(), now + ahead
+        values = {"now": now, "forgotten": now - REMEMBERED_SECONDS}
         query = sql.COUNT_WITH_DELIVERED if with_delivered else sql.COUNT
-        rows = await self._find_pool().fetch_from_index(query, values)
-        counts = {row[0]: Counts(*row[1:]) for row in rows}
+        rows = await pool.fetch_from_index(query, values)
+        counts = {row[0]: shift_counts(Counts(*row[1:]), -ahead) for row in rows}
         held = sum(each.waiting + each.dead for each in counts.values())
         self._room.counted(held, began, _loop_time())
         return counts
@@ -220,13 +286,23 @@ class PostgresOutbox(Outbox):
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[DeadLetter]:
         page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
-        return read_dead(await self._find_pool().fetch(sql.LIST_DEAD, page))
+        return await self._read_dead(sql.LIST_DEAD, page)
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
-        return read_dead(await self._find_pool().fetch(sql.FIND_DEAD, {"event_id": event_id}))
+        return await self._read_dead(sql.FIND_DEAD, {"event_id": event_id})
+
+    async def _read_dead(self, query: str, values: Mapping[str, Any]) -> list[DeadLetter]:
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        letters = read_dead(await pool.fetch(query, values))
+        return [shift_letter(each, -ahead) for each in letters]
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
-        return await self._change(sql.REVIVE, sorted(map(digest_key, keys)), now=now)
+        now += await self._find_pool().clock.read()
+        try:
+            return await self._change(sql.REVIVE, sorted(map(digest_key, keys)), now=now)
+        finally:
+            self._floors.lower(now, {key[0] for key in keys})
 
     async def drop(self, keys: Sequence[Key]) -> int:
         dropped = await self._change(sql.DROP, sorted(map(digest_key, keys)))
@@ -234,7 +310,9 @@ class PostgresOutbox(Outbox):
         return dropped
 
     async def drop_old(self, before: float, limit: int) -> int:
-        dropped = await self._find_pool().execute(sql.DROP_OLD, {"before": before, "limit": limit})
+        pool = self._find_pool()
+        values = {"before": before + await pool.clock.read(), "limit": limit}
+        dropped = await pool.execute(sql.DROP_OLD, values)
         self._room.settle(0, -dropped)
         return dropped
 
@@ -263,14 +341,20 @@ class PostgresOutbox(Outbox):
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[Delivery]:
         page = {"destination": destination, "limit": max(0, limit), "offset": max(0, offset)}
-        return [Delivery(*row) for row in await self._find_pool().fetch(sql.LIST_WAITING, page)]
+        return await self._read_waiting(sql.LIST_WAITING, page)
+
+    async def _read_waiting(self, query: str, values: Mapping[str, Any]) -> list[Delivery]:
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        rows = await pool.fetch(query, values)
+        return [shift_delivery(Delivery(*row), -ahead) for row in rows]
 
     async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
         pool = self._find_pool()
         destinations = [name for [name] in await pool.fetch_from_index(sql.DESTINATIONS)]
         keys = list_keys(event_id, event_names, destinations)
-        rows = await pool.fetch(sql.FIND_WAITING, {"keys": [digest_key(each) for each in keys]})
-        return [Delivery(*row) for row in rows]
+        values = {"keys": [digest_key(each) for each in keys]}
+        return await self._read_waiting(sql.FIND_WAITING, values)
 
     async def add_figures(self, figures: Sequence[Figure]) -> None:
         days, destinations, names, kinds, numbers = (
@@ -291,23 +375,29 @@ class PostgresOutbox(Outbox):
         return [Figure(*row) for row in await self._find_pool().fetch(sql.FIGURES, values)]
 
     async def save_circuit(self, circuit: Circuit) -> None:
+        pool = self._find_pool()
+        circuit = shift_circuit(circuit, await pool.clock.read())
         values = {**asdict(circuit), "reason": clean_text(circuit.reason)}
-        await self._find_pool().execute(sql.SAVE_CIRCUIT, values)
+        await pool.execute(sql.SAVE_CIRCUIT, values)
 
     async def circuits(self) -> Mapping[str, Circuit]:
-        return read_circuits(await self._find_pool().fetch(sql.CIRCUITS))
+        pool = self._find_pool()
+        ahead = await pool.clock.read()
+        circuits = read_circuits(await pool.fetch(sql.CIRCUITS))
+        return {name: shift_circuit(each, -ahead) for name, each in circuits.items()}
 
     async def find_weaknesses(self) -> list[Weakness]:
         pool = self._find_pool()
-        rows = await pool.fetch(sql.DURABILITY)
         return [
             Weakness(
                 f"{pool.name}: {name} is off: a crash of its machine loses committed events"
                 f"{' and may break the tables' if name != 'synchronous_commit' else ''}",
-                f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();",
+                f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();"
+                if name != "synchronous_commit"
+                else "take synchronous_commit out of the outbox URL",
                 True,
             )
-            for [name] in rows
+            for name in await pool.find_weaknesses()
         ]
 
     async def close(self) -> None:
@@ -329,7 +419,7 @@ class PostgresOutbox(Outbox):
             for pid, loop in list(self._pools):
                 if pid == os.getpid() and loop.is_closed():
                     self._pools.pop((pid, loop)).drop_idle()
-            pool = self._pools[here] = Pool(self._settings, self._max_connections)
+            pool = self._pools[here] = Pool(self._settings, self._max_connections, self._wall)
         return pool
 
     def __str__(self) -> str:
@@ -345,7 +435,7 @@ async def _store_inside(
     """Store ``rows`` in the caller's transaction; return the keys that are new."""
     # Their search path may lead elsewhere.
     table = f"{await pool.find_schema()}.bridge_deliveries"
-    statement = sql.PUT.replace("bridge_deliveries", table)
+    statement = pool.complete(sql.PUT).replace("bridge_deliveries", table)
     # From here on it is the caller's connection: cutting a statement short would break their
     # transaction, and how long it may take is for them to decide.
     limit.reschedule(None)

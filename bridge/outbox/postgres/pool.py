@@ -14,22 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
 from bridge.errors import BridgeError, OutboxBusyError, OutboxError, OutboxFullError
+from bridge.outbox.clock import Clock
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.puts import PutQueue
 from bridge.outbox.postgres.rows import Row, Values
-from bridge.outbox.postgres.url import build_name
+from bridge.outbox.postgres.url import build_name, sets_commit
 
 PATIENCE = 25.0  # seconds that the sender waits; less than its lease
 ATTEMPTS = 3  # at a statement that PostgreSQL aborted in favour of another one
 MAX_AGE = 1800.0  # seconds after which a connection is replaced: a name may get a new host
+MAX_IDLE = 20.0  # seconds after which all but the one used last are closed
 CANCEL_GRACE = 5.0  # seconds for a cancelled statement to end before its connection is closed
 CLOSE_POLL = 0.1  # seconds between attempts to end such statements when the pool is closed
 
@@ -46,6 +48,14 @@ Result = TypeVar("Result")
 logger = logging.getLogger("bridge.outbox")
 
 
+class _Idle(NamedTuple):
+    """A connection that nobody uses; times are the event loop's."""
+
+    connection: Connection
+    made_at: float
+    used_at: float
+
+
 class Pool:
     """Connections of the running event loop: opened when needed, kept while idle.
 
@@ -57,28 +67,31 @@ class Pool:
         puts: Stores what is put on this event loop.
         schema: Where the tables are, quoted; empty until they were looked for.
         counting: Held while one caller counts and the others wait for the result.
+        clock: How far the server's clock is ahead of ours.
     """
 
-    def __init__(self, settings: Mapping[str, Any], size: int) -> None:
+    def __init__(self, settings: Mapping[str, Any], size: int, wall: Callable[[], float]) -> None:
         self._settings = settings
         self._slots = asyncio.Semaphore(size)
-        self._idle: list[tuple[Connection, float]] = []
+        self._idle: list[_Idle] = []  # the one used last stands last, and is taken first
         self._tasks: set[asyncio.Task[Any]] = set()
         self._given_up: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._preparing = asyncio.Lock()
+        self._sets_commit = sets_commit(settings)
         self.name = build_name(settings)
         self.puts = PutQueue(self.name, self.fetch, self.limited, size)
         self.schema = ""
         self.counting = asyncio.Lock()
+        self.clock = Clock(self._ask_time, wall)
 
     async def fetch(self, statement: str, values: Values | None = None) -> list[Row]:
         """Return the rows of ``statement``."""
 
         async def work(connection: Connection) -> list[Row]:
             cursor = connection.cursor(binary=True)
-            await cursor.execute(statement.encode(), values)
+            await cursor.execute(self.complete(statement).encode(), values)
             return [*await cursor.fetchall()]
 
         return await self._run(work, PATIENCE)
@@ -97,9 +110,25 @@ class Pool:
         """Run ``statement``; return how many rows it changed."""
 
         async def work(connection: Connection) -> int:
-            return (await connection.execute(statement.encode(), values)).rowcount
+            return (await connection.execute(self.complete(statement).encode(), values)).rowcount
 
         return await self._run(work, patience)
+
+    def complete(self, statement: str) -> str:
+        """Return ``statement``, which waits for the disk unless the URL says otherwise."""
+        return statement.replace(sql.DURABLY, "true") if self._sets_commit else statement
+
+    async def find_weaknesses(self) -> list[str]:
+        """Return the settings that are off with which a commit is not on disk."""
+        return self._choose_weak(await self.fetch(sql.DURABILITY))
+
+    def _choose_weak(self, rows: Sequence[Row]) -> list[str]:
+        # Our statements wait for the disk all the same, unless the URL forbids it.
+        return [row[0] for row in rows if row[0] != "synchronous_commit" or self._sets_commit]
+
+    async def _ask_time(self) -> float:
+        [[now]] = await self.fetch(sql.TIME)
+        return float(now)
 
     async def find_schema(self) -> str:
         """Return where the tables are, quoted."""
@@ -186,7 +215,7 @@ class Pool:
 
     async def _take(self) -> tuple[Connection, float]:
         while self._idle:
-            connection, made_at = self._idle.pop()
+            connection, made_at, _ = self._idle.pop()
             if self._loop.time() - made_at < MAX_AGE and _is_open(connection):
                 return connection, made_at
             await connection.close()
@@ -199,9 +228,11 @@ class Pool:
     async def _give_back(self, connection: Connection, made_at: float) -> None:
         idle = connection.info.transaction_status == TransactionStatus.IDLE
         if idle and not self._closed:
-            self._idle.append((connection, made_at))
+            self._idle.append(_Idle(connection, made_at, self._loop.time()))
         else:
             await connection.close()
+        while len(self._idle) > 1 and self._loop.time() - self._idle[0].used_at > MAX_IDLE:
+            await self._idle.pop(0).connection.close()
 
     async def _prepare(self, connection: Connection) -> None:
         """Find the tables, or create them."""
@@ -216,15 +247,14 @@ class Pool:
                 # A role that may not create tables stores events without it.
                 with suppress(psycopg.errors.InsufficientPrivilege):
                     await connection.execute(sql.FIGURES_TABLE)
-            weak = await (await connection.execute(sql.DURABILITY)).fetchall()
+            rows = await (await connection.execute(sql.DURABILITY)).fetchall()
             self.schema = row[0] if row else ""
-            if weak:
-                # Not set here: a pooler may refuse settings of a session.
+            if weak := self._choose_weak(rows):
                 logger.warning(
                     "outbox %s may lose accepted events in a crash of its machine: %s off; set it"
-                    " on, for this role or server",
+                    " on, for the server or in the URL",
                     self.name,
-                    " and ".join(f"{name} is" for [name] in weak),
+                    " and ".join(f"{name} is" for name in weak),
                 )
 
     async def close(self) -> None:
@@ -242,7 +272,7 @@ class Pool:
     def drop_idle(self) -> None:
         """Close idle connections; may be called from outside their event loop."""
         while self._idle:
-            connection, _ = self._idle.pop()
+            connection = self._idle.pop().connection  # psycopg warns if it is deleted before
             connection.pgconn.finish()
 
 

@@ -86,12 +86,25 @@ SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid 
 WHERE pg_class.oid = to_regclass('bridge_deliveries') AND to_regclass('bridge_circuits') IS NOT NULL
 """
 
+# Makes the commit of a statement wait for the disk, where the server, the role or the transaction
+# says ``synchronous_commit = off``. It is set for this transaction alone, so that the next client
+# of a pooler is not affected. Stands in a condition: a subquery without a row of the query's is
+# evaluated once, before the first row. What may be done again after a crash, such as a claim or an
+# ack, goes without it.
+# Source: PostgreSQL 15, "Asynchronous Commit", and "System Administration Functions", set_config,
+# as installed and tried, 2026-11-30.
+DURABLY = """(
+    SELECT set_config(
+        'synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, true
+    ) FROM current_setting('synchronous_commit') AS setting
+) IS NOT NULL"""
+
 # Keys that wait are neither written nor locked: a caller who tracks an order again in a long
 # transaction does not stop a sender from delivering it. Rows are inserted in the order of their
 # keys, as in every other transaction, so that no two transactions wait for each other. What a
 # browser reports is left out while the server's own is known: ``own_key`` is its key. That is a
 # subquery for one value, which is looked up in the index whatever the statistics say.
-PUT = """
+PUT = f"""
 WITH given AS (
     SELECT given.* FROM unnest(
         %(keys)s::bytea[], %(destinations)s::text[], %(names)s::text[], %(ids)s::text[],
@@ -101,14 +114,14 @@ WITH given AS (
         key, destination, event_name, event_id, body, due, expires, now,
         has_given_id, subjects, own_key
     )
-    WHERE own_key IS NULL OR (
+    WHERE {DURABLY} AND (own_key IS NULL OR (
         SELECT own.due IS NOT NULL OR (
             own.reason IS NULL AND own.settled_at >= given.now - CASE
                 WHEN own.has_given_id THEN %(lasting)s::float8 ELSE %(remembered)s::float8
             END
         )
         FROM bridge_deliveries AS own WHERE own.key = given.own_key
-    ) IS NOT TRUE
+    ) IS NOT TRUE)
 ), replaced AS (
     UPDATE bridge_deliveries AS stored
     SET body = given.body, due = given.due, expires = given.expires, attempts = 0,
@@ -130,7 +143,7 @@ WITH given AS (
     RETURNING stored.key
 )
 SELECT key FROM replaced UNION ALL SELECT key FROM added
-"""
+"""  # noqa: S608 - of constants
 
 # The same, but it fails after waiting ``lock_timeout`` for another transaction. The limit is set
 # within the statement and for it alone: that costs no round trip, and the next client of a pooler
@@ -150,10 +163,12 @@ WHERE NOT EXISTS (
 )
 """
 
+# The last column is when each was due; ``floor`` is that of ``floors.py``.
 CLAIM = """
 WITH picked AS MATERIALIZED (
     SELECT key, due, stored_at FROM bridge_deliveries
-    WHERE destination = %(destination)s AND due <= %(now)s::float8
+    WHERE destination = %(destination)s
+      AND due >= %(floor)s::float8 AND due <= %(now)s::float8
     ORDER BY due, stored_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE bridge_deliveries SET due = %(until)s::float8, attempts = attempts + 1
@@ -162,28 +177,48 @@ WITH picked AS MATERIALIZED (
               from_browser, has_given_id, coalesce(subjects, '') AS subjects
 )
 SELECT destination, event_name, event_id, body, claimed.due, expires, attempts,
-       from_browser, has_given_id, subjects
+       from_browser, has_given_id, subjects, picked.due
 FROM claimed JOIN picked USING (key) ORDER BY picked.due, picked.stored_at
+"""
+
+# The same for one row, and the keys of those that a claim would take. For ``damage.py``.
+CLAIM_ONE = CLAIM.replace("WHERE destination", "WHERE key = %(key)s AND destination", 1)
+PICK = """
+SELECT key FROM bridge_deliveries
+WHERE destination = %(destination)s AND due >= %(floor)s::float8 AND due <= %(now)s::float8
+ORDER BY due, stored_at LIMIT %(limit)s
+"""
+READ_NAMES = "SELECT event_name, event_id, from_browser FROM bridge_deliveries WHERE key = %(key)s"
+READ_ASCII = r"""
+SELECT regexp_replace(event_name, '[^ -~]', '?', 'g'),
+       regexp_replace(event_id, '[^ -~]', '?', 'g'), from_browser
+FROM bridge_deliveries WHERE key = %(key)s
+"""
+READ_BODY = "SELECT length(body || '') FROM bridge_deliveries WHERE key = %(key)s"
+SET_ASIDE = """
+UPDATE bridge_deliveries
+SET key = %(new)s, event_name = %(event_name)s, event_id = %(event_id)s,
+    body = CASE WHEN %(has_body)s THEN body END,
+    due = NULL, settled_at = %(now)s::float8, reason = %(reason)s
+WHERE key = %(key)s AND due IS NOT NULL
+RETURNING key
 """
 
 # A settled row stays settled, even if a worker whose lease ran out reports on it again.
 ACK = """
-WITH forgotten AS (
-    DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
-        SELECT key FROM bridge_deliveries
-        WHERE due IS NULL AND reason IS NULL AND NOT has_given_id
-          AND settled_at < %(forgotten)s::float8
-        ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-    ) || ARRAY(
-        SELECT key FROM bridge_deliveries
-        WHERE due IS NULL AND reason IS NULL AND has_given_id
-          AND settled_at < %(forgotten_given)s::float8
-        ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-    ))
-)
 UPDATE bridge_deliveries
 SET due = NULL, body = NULL, subjects = NULL, settled_at = %(now)s::float8
 WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND due IS NOT NULL
+"""
+
+# Below ``floor`` all is forgotten already: what is dead there need not be passed.
+FORGET = """
+DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
+    SELECT key FROM bridge_deliveries
+    WHERE due IS NULL AND reason IS NULL AND has_given_id = %(given)s
+      AND settled_at >= %(floor)s::float8 AND settled_at < %(before)s::float8
+    ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+))
 """
 
 RETRY = """
@@ -242,7 +277,8 @@ SELECT EXISTS (
 """
 
 NEXT_DUE = """
-SELECT due FROM bridge_deliveries WHERE destination = %(destination)s AND due IS NOT NULL
+SELECT due FROM bridge_deliveries
+WHERE destination = %(destination)s AND due >= %(floor)s::float8 AND due <= %(until)s::float8
 ORDER BY due LIMIT 1
 """
 
@@ -271,6 +307,8 @@ COUNT, COUNT_WITH_DELIVERED = (
     _COUNT.replace("    -- delivered\n", each) for each in ("", _DELIVERED)
 )
 
+TIME = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
 # Whether deliveries can be stored here: a server that recovers, or was demoted, only reads.
 CAN_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
 
@@ -284,7 +322,7 @@ SELECT (SELECT count(*) FROM bridge_deliveries WHERE due IS NOT NULL)
 INDEX_ONLY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
 
 _DEAD = """
-SELECT destination, event_name, event_id, body, settled_at, expires, attempts,
+SELECT destination, event_name, event_id, coalesce(body, ''), settled_at, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, ''), reason, settled_at
 FROM bridge_deliveries WHERE reason IS NOT NULL
 """
@@ -296,32 +334,34 @@ ORDER BY settled_at DESC, key DESC LIMIT %(limit)s OFFSET %(offset)s
 
 FIND_DEAD = f"{_DEAD} AND event_id = %(event_id)s ORDER BY settled_at DESC, key DESC"
 
-REVIVE = """
+REVIVE = f"""
 UPDATE bridge_deliveries
 SET due = %(now)s::float8, attempts = 0, settled_at = NULL, reason = NULL
 WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND reason IS NOT NULL
-"""
+  AND {DURABLY}
+"""  # noqa: S608 - of constants
 
-DROP = """
+DROP = f"""
 DELETE FROM bridge_deliveries
 WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[]))) AND reason IS NOT NULL
-"""
+  AND {DURABLY}
+"""  # noqa: S608 - of constants
 
 # Rows are locked in the order of their keys, as in every other transaction.
-DROP_OLD = """
+DROP_OLD = f"""
 DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
     SELECT key FROM bridge_deliveries
     WHERE reason IS NOT NULL AND settled_at < %(before)s::float8
     ORDER BY settled_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-))
-"""
+)) AND {DURABLY}
+"""  # noqa: S608 - of constants
 
-WITHDRAW = """
+WITHDRAW = f"""
 DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
     SELECT key FROM bridge_deliveries
     WHERE subjects >= %(first)s AND subjects <= %(last)s ORDER BY key FOR UPDATE
-)) AND subjects IS NOT NULL
-"""
+)) AND subjects IS NOT NULL AND {DURABLY}
+"""  # noqa: S608 - of constants
 
 FIND_SUBJECTS = """
 SELECT DISTINCT subjects FROM bridge_deliveries
@@ -331,26 +371,26 @@ WHERE subjects IS NOT NULL AND EXISTS (
 """
 
 # Two statements: a delivery may become a dead letter in between, and then it is one.
-_ERASE = """
+_ERASE = f"""
 DELETE FROM bridge_deliveries WHERE key = ANY (ARRAY(
     SELECT key FROM bridge_deliveries
-    WHERE subjects = ANY (ARRAY(SELECT unnest(%(found)s::bytea[]))) AND {state}
+    WHERE subjects = ANY (ARRAY(SELECT unnest(%(found)s::bytea[]))) AND {{state}}
     ORDER BY key FOR UPDATE
-)) AND {state}
-"""
+)) AND {{state}} AND {DURABLY}
+"""  # noqa: S608 - of constants
 ERASE_WAITING = _ERASE.replace("{state}", "due IS NOT NULL")
 ERASE_DEAD = _ERASE.replace("{state}", "reason IS NOT NULL")
 
 # In the order of a Delivery's fields.
 _WAITING = """
-SELECT destination, event_name, event_id, body, due, expires, attempts,
+SELECT destination, event_name, event_id, coalesce(body, ''), due, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, '')
 FROM bridge_deliveries WHERE due IS NOT NULL
 """
 # Each destination's are in the order of ``bridge_deliveries_due``, so that only a page is read. The
 # key puts those that were stored together into one order, or a page would repeat some of another.
 LIST_WAITING = f"""{_STEPPED}
-SELECT waiting.destination, event_name, event_id, body, due, expires, attempts,
+SELECT waiting.destination, event_name, event_id, coalesce(body, ''), due, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, '')
 FROM stepped CROSS JOIN LATERAL (
     SELECT * FROM bridge_deliveries AS each
@@ -393,8 +433,9 @@ SET state = excluded.state, reason = excluded.reason, since = excluded.since, un
 
 CIRCUITS = "SELECT destination, state, reason, since, until FROM bridge_circuits"
 
-# Settings of this session with which a commit is not on disk. Source: PostgreSQL 17, "Reliability",
-# "Write Ahead Log": the other values of synchronous_commit flush the local disk.
+# Settings of the server with which a commit is not on disk, whatever a transaction says, and that
+# of this session. Source: PostgreSQL 17, "Reliability", "Write Ahead Log": the other values of
+# synchronous_commit flush the local disk.
 DURABILITY = """
 SELECT name FROM pg_settings
 WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'

@@ -44,6 +44,11 @@ def parse_url(url: str) -> dict[str, Any]:
     return {**_DEFAULTS, **settings}
 
 
+def sets_commit(settings: Mapping[str, Any]) -> bool:
+    """Return whether the URL itself says what ``synchronous_commit`` is to be."""
+    return "synchronous_commit" in str(settings.get("options") or "")
+
+
 def build_name(settings: Mapping[str, Any]) -> str:
     """Return the address without user and password, for messages."""
     host, port, name = (settings.get(key) for key in ("host", "port", "dbname"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -22,17 +23,18 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from bridge.errors import ConfigError, OutboxBusyError, OutboxError, OutboxFullError
-from bridge.outbox.redis.scripts import Script
+from bridge.outbox.redis.scripts import MEMORY, Script
 
 Argument = bytes | str | int  # of a command
 
+REPLICA_TIMEOUT = 1.0  # seconds that a put waits for replicas
+EVICTION_PAUSE = 60.0  # seconds until a server that evicts nothing is asked again
 TIMEOUT = 5.0  # seconds for one call, including the wait for a free connection and one repeat
 _CONNECTIONS = 32  # of one event loop
 _SCHEMES = ("redis", "rediss", "unix")
 _OPTIONS = frozenset(
     {
         "client_name",
-        "cluster",
         "db",
         "ssl_ca_certs",
         "ssl_cert_reqs",
@@ -48,9 +50,33 @@ _log = logging.getLogger("bridge.outbox")
 
 # How the answer of a server begins that will do better in a moment. A script that runs too long
 # makes it BUSY for all others.
-_PASSING = {"BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"}
+_PASSING = {
+    "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN",
+}  # fmt: skip
 
 _FAILURES = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
+
+
+class UnconfirmedError(OutboxBusyError):
+    """What was put is stored, but fewer replicas have it than the URL wants."""
+
+
+class _Address(NamedTuple):
+    """What a URL says.
+
+    Attributes:
+        name: The address for messages.
+        url: For redis-py.
+        is_cluster: Whether it is a cluster's.
+        allows_eviction: Whether the server may delete keys when its memory is full.
+        replicas: How many must have what is put.
+    """
+
+    name: str
+    url: str
+    is_cluster: bool
+    allows_eviction: bool
+    replicas: int
 
 
 class _Client(NamedTuple):
@@ -75,7 +101,9 @@ class RedisLink:
     """
 
     def __init__(self, url: str) -> None:
-        self.name, self._url, self._is_cluster = _parse_url(url)
+        self._address = _parse_url(url)
+        self.name = self._address.name
+        self._next_look = 0.0  # monotonic seconds: the eviction policy is not asked for before
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._is_checked = False
 
@@ -86,18 +114,29 @@ class RedisLink:
         args: Sequence[Argument],
         *,
         repeatable: bool = True,
+        is_repeat: bool = False,
+        is_put: bool = False,
     ) -> Any:
         """Return the answer of ``script``, whose first argument says whether this is a repeat.
 
-        ``repeatable`` says whether it may be run again when the first answer was lost.
+        Args:
+            script: What to run.
+            keys: Its keys.
+            args: Its arguments after the first.
+            repeatable: Whether it may be run again when the first answer was lost.
+            is_repeat: Whether it was run before, and failed.
+            is_put: Whether replicas must have what it stores, if the URL says so.
 
         Raises:
             OutboxError: No answer within 5 seconds, or the server's error.
             OutboxFullError: The server has no memory or no disk left.
+            UnconfirmedError: It is done, but too few replicas have it.
         """
         tail = (len(keys), *keys)
-        first, second = (("EVALSHA", script, *tail, again, *args) for again in ("0", "1"))
-        answer = await self._call(first, second if repeatable else None)
+        again = "1" if is_repeat else "0"
+        first, second = (("EVALSHA", script, *tail, each, *args) for each in (again, "1"))
+        replicas = self._address.replicas if is_put else 0
+        answer = await self._call(first, second if repeatable else None, replicas)
         await self._check_durability()
         return answer
 
@@ -111,18 +150,84 @@ class RedisLink:
         if client is not None:
             await client.redis.aclose()
 
-    async def _call(self, command: Sequence[Any], repeat: Sequence[Any] | None) -> Any:
+    async def refuse_eviction(self, keys: Sequence[bytes]) -> None:
+        """Raise ``OutboxError`` if the server deletes waiting events when its memory is full.
+
+        Args:
+            keys: Of any script; a cluster's node that holds them is asked.
+        """
+        if self._address.allows_eviction or time.monotonic() < self._next_look:
+            return
+        memory = await self._read_memory(keys)
+        policy = memory.get("maxmemory_policy", "")
+        if policy.startswith("allkeys-") and memory.get("maxmemory") != "0":
+            raise OutboxError(
+                f"outbox {self.name}: nothing is stored, for the server deletes waiting events when"
+                f" its memory is full (maxmemory-policy {policy}); CONFIG SET maxmemory-policy"
+                " noeviction, or insist with allow_eviction=true in the URL"
+            )
+        self._next_look = time.monotonic() + EVICTION_PAUSE
+
+    async def _read_memory(self, keys: Sequence[bytes]) -> dict[str, str]:
+        """Return what the server says of its memory; empty where that is forbidden.
+
+        INFO, since managed servers forbid CONFIG.
+        """
+        try:
+            answer = await self.run(MEMORY, keys, [])
+        except OutboxError as error:
+            if isinstance(error, OutboxBusyError):
+                raise
+            return {}
+        lines = answer.decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    async def _call(
+        self, command: Sequence[Any], repeat: Sequence[Any] | None, replicas: int = 0
+    ) -> Any:
         try:
             async with asyncio.timeout(TIMEOUT), (client := self._open()).slots:
                 try:
-                    return await _send(client.redis, command)
+                    return await self._send(client.redis, command, replicas)
                 except (exceptions.ConnectionError, exceptions.ReadOnlyError):
                     if repeat is None:
                         raise
-                    return await _send(client.redis, repeat)
+                    return await self._send(client.redis, repeat, replicas)
         except _FAILURES as error:
             cause = _hide_arguments(error)
             raise self._explain(cause) from cause
+
+    async def _send(
+        self, client: Redis | RedisCluster, command: Sequence[Any], replicas: int
+    ) -> Any:
+        if command[0] != "EVALSHA":
+            return await client.execute_command(*command)
+        _, script, *rest = command
+        try:
+            return await self._evaluate(client, ("EVALSHA", script.sha, *rest), replicas)
+        except exceptions.NoScriptError:
+            return await self._evaluate(client, ("EVAL", script.text, *rest), replicas)
+
+    async def _evaluate(
+        self, client: Redis | RedisCluster, command: Sequence[Any], replicas: int
+    ) -> Any:
+        """Return the answer to ``command``, once ``replicas`` have what it wrote."""
+        if not replicas or isinstance(client, RedisCluster):
+            return await client.execute_command(*command)
+        # On one connection: WAIT is about what was written on its own.
+        async with client.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command(*command)
+            pipeline.execute_command("WAIT", replicas, int(1000 * REPLICA_TIMEOUT))
+            answer, confirmed = await pipeline.execute(raise_on_error=False)
+        for each in (answer, confirmed):
+            if isinstance(each, Exception):
+                raise each
+        if confirmed < replicas:
+            raise UnconfirmedError(
+                f"outbox {self.name}: {confirmed} of {replicas} replicas have the event after"
+                f" {REPLICA_TIMEOUT:g} s; see replicas in the URL"
+            )
+        return answer
 
     def _open(self) -> _Client:
         loop = asyncio.get_running_loop()
@@ -146,11 +251,11 @@ class RedisLink:
             "socket_connect_timeout": TIMEOUT,
             "socket_timeout": TIMEOUT,
         }
-        if self._is_cluster:
-            return RedisCluster.from_url(self._url, **options)
+        if self._address.is_cluster:
+            return RedisCluster.from_url(self._address.url, **options)
         # Drops a connection to a server that was demoted: the next one looks up the name again.
         options["retry_on_error"] = [exceptions.ReadOnlyError]
-        return Redis.from_pool(ConnectionPool.from_url(self._url, **options))
+        return Redis.from_pool(ConnectionPool.from_url(self._address.url, **options))
 
     async def _check_durability(self) -> None:
         """Log once which settings make the server forget."""
@@ -167,11 +272,15 @@ class RedisLink:
     async def find_weak_settings(self) -> list[tuple[str, str, str]]:
         """Return key, value and what it should be of each setting that makes the server forget.
 
-        Managed servers may hide them: then none is returned.
+        Managed servers may hide them: then only the policy is known, or none.
         """
         try:
             async with asyncio.timeout(TIMEOUT), (client := self._open()).slots:
-                answer = await client.redis.config_get(*_DURABLE)
+                try:
+                    answer = await client.redis.config_get(*_DURABLE)
+                except exceptions.ResponseError:
+                    memory = await client.redis.info("memory")
+                    answer = {"maxmemory-policy": str(memory.get("maxmemory_policy") or "")}
         except _FAILURES:
             return []
         return [
@@ -207,16 +316,6 @@ class RedisLink:
         return f"RedisLink({self.name!r})"
 
 
-async def _send(client: Redis | RedisCluster, command: Sequence[Any]) -> Any:
-    if command[0] != "EVALSHA":
-        return await client.execute_command(*command)
-    _, script, *rest = command
-    try:
-        return await client.execute_command("EVALSHA", script.sha, *rest)
-    except exceptions.NoScriptError:
-        return await client.execute_command("EVAL", script.text, *rest)
-
-
 def _is_passing(error: BaseException, text: str) -> bool:
     """Return whether the server may answer in a moment: it loads, restarts, or fails over."""
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
@@ -233,20 +332,23 @@ def _hide_arguments(error: BaseException) -> BaseException:
     return exceptions.ResponseError(text) if quoted else error
 
 
-def _parse_url(url: str) -> tuple[str, str, bool]:
-    """Return the name for messages, the URL for redis-py, and whether it is a cluster's."""
+def _parse_url(url: str) -> _Address:
     try:
         parts = urlsplit(url)
         name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        cluster = options.pop("cluster", "false")
-        if cluster not in {"true", "false"}:
-            raise ConfigError("cluster must be true or false")
+        is_cluster = _read_switch(options, "cluster")
+        allows_eviction = _read_switch(options, "allow_eviction")
+        replicas = options.pop("replicas", "0")
+        if not (replicas.isdecimal() and len(replicas) < 3):
+            raise ConfigError("replicas must be a number below 100")
         _check_url(parts.scheme, parts.path, options)
         given = parts._replace(query=urlencode(options)).geturl()
         pool = ConnectionPool.from_url(given)
-        if cluster == "true" and pool.connection_kwargs.get("db"):
+        if is_cluster and pool.connection_kwargs.get("db"):
             raise ConfigError("a cluster has database 0 only")
+        if is_cluster and int(replicas):
+            raise ConfigError("replicas can be waited for on one server only, not in a cluster")
     except ValueError as error:
         # The messages of redis-py and urllib may quote the password.
         reason = str(error) if isinstance(error, ConfigError) else "it cannot be read"
@@ -254,7 +356,16 @@ def _parse_url(url: str) -> tuple[str, str, bool]:
             f"RedisOutbox url must be like redis://user:password@host:6379/0: {reason}"
             "; percent-encode the special characters of a password"
         ) from None
-    return f"unix://{parts.path}" if parts.scheme == "unix" else name, given, cluster == "true"
+    shown = f"unix://{parts.path}" if parts.scheme == "unix" else name
+    return _Address(shown, given, is_cluster, allows_eviction, int(replicas))
+
+
+def _read_switch(options: dict[str, str], name: str) -> bool:
+    """Take ``name`` out of ``options``."""
+    value = options.pop(name, "false")
+    if value not in {"true", "false"}:
+        raise ConfigError(f"{name} must be true or false")
+    return value == "true"
 
 
 def _check_url(scheme: str, path: str, options: Mapping[str, str]) -> None:

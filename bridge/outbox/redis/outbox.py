@@ -2,10 +2,16 @@
 
 ``track()`` is as durable as the server's settings. With ``appendonly yes`` and ``appendfsync
 always`` a crash loses nothing, with ``everysec`` the last second, with the server's defaults
-everything since the last snapshot. ``maxmemory-policy`` must be ``noeviction``, or one that begins
-with ``volatile-``: these spare keys without a time to live, as all keys here are but those of
-figures. A server with weaker settings is logged once. A replica that takes over may lack the newest
-deliveries: this outbox does not WAIT for replicas.
+everything since the last snapshot; a server with weaker settings is logged once.
+``maxmemory-policy`` must be ``noeviction``, or one that begins with ``volatile-``: these spare keys
+without a time to live, as all keys here are but those of figures. On a server with a ``maxmemory``
+and another policy nothing is stored, unless the URL insists: ``?allow_eviction=true``.
+
+A replica that takes over may lack the newest deliveries, unless the URL says how many replicas must
+have an event before it counts as stored: ``?replicas=1``. A put that they do not confirm within a
+second is an ``OutboxBusyError``; it may be stored all the same.
+
+A full memory forgets the oldest delivered keys before it refuses what is new.
 
 Every change is one Lua script, so deliveries are never half stored or half settled. A delivery is
 stored under a digest of its key. Those that wait are sorted by ``due``, so a claim reads only what
@@ -39,14 +45,17 @@ configurations", Maxmemory policies, read 2026-11-24.
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
+from redis.exceptions import OutOfMemoryError
 
-from bridge.errors import ConfigError, OutboxError
+from bridge.errors import ConfigError, OutboxError, OutboxFullError
 from bridge.outbox.base import (
     CAPACITY,
     FIGURE_DAYS,
@@ -69,8 +78,15 @@ from bridge.outbox.base import (
     refuse_connection,
     split_subjects,
 )
+from bridge.outbox.clock import (
+    Clock,
+    shift_circuit,
+    shift_counts,
+    shift_delivery,
+    shift_letter,
+)
 from bridge.outbox.redis import scripts
-from bridge.outbox.redis.link import Argument, RedisLink
+from bridge.outbox.redis.link import Argument, RedisLink, UnconfirmedError
 from bridge.outbox.redis.records import (
     DIGEST_BYTES,
     TOKEN_BYTES,
@@ -91,6 +107,8 @@ _SHARED = (
 )  # fmt: skip
 _PARTS = ("due", "held", "stored", "delivered", "given", "dead")
 _PAGE = 1000  # entries that are read at once
+_FORGOTTEN_AT_ONCE = 10_000  # delivered keys of each destination, when memory lacks
+_MAX_UNCONFIRMED = 10_000  # puts that replicas did not confirm, and that may be tried again
 
 
 # What each setting loses, if it is not as it should be.
@@ -106,7 +124,8 @@ class RedisOutbox(Outbox):
 
     Args:
         url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and
-            the socket's path; ``?cluster=true`` for a cluster.
+            the socket's path; ``?cluster=true`` for a cluster, ``?replicas=1`` and
+            ``?allow_eviction=true`` as above.
         prefix: What all keys begin with. Apps with different prefixes share a server independently.
         capacity: How many deliveries may wait or be dead; all are in the server's memory.
 
@@ -120,6 +139,14 @@ class RedisOutbox(Outbox):
         self._link = RedisLink(url)
         self._prefix = prefix
         self._capacity = check_capacity(capacity)
+        self._unconfirmed: dict[tuple[Any, ...], bytes] = {}  # tokens, by when and what was put
+        self._is_short = False  # whether a lack of memory was logged
+        self._wall = time.time
+        self._clock = Clock(self._ask_time, self._wall)
+
+    async def _ask_time(self) -> float:
+        seconds, microseconds = await self._link.run(scripts.TIME, self._list_keys([]), [])
+        return int(seconds) + int(microseconds) / 1e6
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
@@ -135,15 +162,59 @@ class RedisOutbox(Outbox):
         refuse_connection("RedisOutbox", connection)
         if not deliveries:
             return []
+        await self._link.refuse_eviction(self._list_keys([]))
         lanes = _number(delivery.destination for delivery in deliveries)
+        ahead = await self._clock.read()
+        call = (now, *(each.key for each in deliveries))
+        unconfirmed = self._unconfirmed.pop(call, None)
+        token = unconfirmed or os.urandom(TOKEN_BYTES)
         try:
-            args = self._build_put(deliveries, lanes, now)
+            shifted = [shift_delivery(each, ahead) for each in deliveries]
+            args = self._build_put(shifted, lanes, now + ahead, token)
         except (TypeError, ValueError) as error:
             raise OutboxError(f"outbox {self._link.name}: {error}") from error
-        answer = await self._link.run(scripts.PUT, self._list_keys(lanes), args)
+        try:
+            answer = await self._make_room(
+                lambda: self._link.run(
+                    scripts.PUT,
+                    self._list_keys(lanes),
+                    args,
+                    is_repeat=unconfirmed is not None,
+                    is_put=True,
+                )
+            )
+        except UnconfirmedError:
+            # Whoever tries again stores nothing else, and is to hear whether it was new.
+            if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
+                self._unconfirmed.clear()
+            self._unconfirmed[call] = token
+            raise
         if isinstance(answer, int):
             raise build_full_error(self._link.name, answer, self._capacity)
         return [new == 1 for new in answer]
+
+    async def _make_room(self, store: Callable[[], Awaitable[Any]]) -> Any:
+        """Return the answer of ``store``; while memory lacks, forget the oldest delivered keys.
+
+        Raises:
+            OutboxFullError: Memory lacks, and no delivered key is left.
+        """
+        while True:
+            try:
+                return await store()
+            except OutboxFullError as error:
+                if not isinstance(error.__cause__, OutOfMemoryError):
+                    raise
+                keys = self._list_keys(await self._read_destinations())
+                if not await self._link.run(scripts.FORGET_OLDEST, keys, [_FORGOTTEN_AT_ONCE]):
+                    raise
+                if not self._is_short:
+                    self._is_short = True
+                    _log.warning(
+                        "outbox %s: the memory is full, so the oldest delivered keys are forgotten;"
+                        " an event of one may be sent again: raise maxmemory",
+                        self._link.name,
+                    )
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
@@ -155,6 +226,8 @@ class RedisOutbox(Outbox):
         """
         if limit < 1:
             return []
+        ahead = await self._clock.read()
+        now += ahead
         due = now + lease
         args: list[Argument] = [_score(now), _score(due), limit]
         answer = await self._link.run(scripts.CLAIM, self._list_keys([destination]), args)
@@ -163,7 +236,8 @@ class RedisOutbox(Outbox):
         claimed, unreadable = [], {}
         for digest, record, count in zip(digests, records, attempts, strict=True):
             try:
-                claimed.append(parse_record(digest, record or b"", due=due, attempts=count))
+                delivery = parse_record(digest, record or b"", due=due, attempts=count)
+                claimed.append(shift_delivery(delivery, -ahead))
             except ValueError:
                 unreadable[digest] = record or b""
         if unreadable:
@@ -173,6 +247,7 @@ class RedisOutbox(Outbox):
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         if not deliveries:
             return
+        now += await self._clock.read()
         lanes = _number(each.destination for each in deliveries)
         args: list[Argument] = [_score(now), *_horizons(now), FORGET_AT_ONCE]
         for each in deliveries:
@@ -185,10 +260,12 @@ class RedisOutbox(Outbox):
         await self._link.run(scripts.ACK, self._list_keys(lanes), args)
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
+        due += await self._clock.read()
         keys = [each.key for each in deliveries]
         return await self._change(scripts.RETRY, keys, [_score(due)])
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
+        now += await self._clock.read()
         args = [_score(now), reason.encode(errors="replace")]
         keys = [each.key for each in deliveries]
         await self._change(scripts.BURY, keys, args, of_dead=True)
@@ -198,6 +275,7 @@ class RedisOutbox(Outbox):
         names = await self._read_destinations()
         if not names:
             return 0
+        now += await self._clock.read()
         digests = [build_digest(Key(name, event_name, event_id)) for name in names]
         args: list[Argument] = [_score(now), *digests, *split_subjects(subjects)]
         released: int = await self._link.run(scripts.RELEASE, self._list_keys(names), args)
@@ -208,13 +286,16 @@ class RedisOutbox(Outbox):
         digests = [build_digest(Key(name, event_name, event_id)) for name in names]
         return bool(await self._link.run(scripts.HAS, self._list_keys(names), digests))
 
-    async def next_due(self, destination: str) -> float | None:
+    async def next_due(self, destination: str, until: float = math.inf) -> float | None:
         key = self._build_key(f"due:{destination}")
-        found = await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES")
-        return _read_score(found)
+        ahead = await self._clock.read()
+        due = _read_score(await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES"))
+        return None if due is None or due - ahead > until else due - ahead
 
     async def probe(self) -> None:
-        held = await self._link.run(scripts.PROBE, self._list_keys([]), [])
+        keys = self._list_keys([])
+        await self._link.refuse_eviction(keys)
+        held = await self._make_room(lambda: self._link.run(scripts.PROBE, keys, []))
         if held >= self._capacity:
             raise build_full_error(self._link.name, held, self._capacity)
 
@@ -224,13 +305,16 @@ class RedisOutbox(Outbox):
         ``ack`` does that too, but not for a destination to which nothing is delivered any more.
         """
         names = await self._read_destinations()
+        ahead = await self._clock.read()
+        now += ahead
         args: list[Argument] = [_score(now), *_horizons(now)]
         rows = await self._link.run(scripts.COUNT, self._list_keys(names), args)
         counts, old = {}, []
         for name, row in zip(names, rows, strict=True):
             waiting, held, delivered, dead, oldest, forgettable = row
             accepted = delivered if with_delivered else 0
-            counts[name] = Counts(waiting, held, accepted, dead, _read_score(oldest))
+            stored = Counts(waiting, held, accepted, dead, _read_score(oldest))
+            counts[name] = shift_counts(stored, -ahead)
             if forgettable:
                 old.append(name)
         if old:
@@ -246,14 +330,16 @@ class RedisOutbox(Outbox):
             return []
         keys = self._list_keys([] if destination is None else [destination])
         rows = await self._link.run(scripts.LIST_DEAD, keys, [offset, offset + limit - 1])
-        return self._parse_dead(rows)
+        return await self._parse_dead(rows)
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
         first = build_event_digest(event_id)
         args = [first, first + b"\xff" * (len(first) + 1)]
-        return self._parse_dead(await self._link.run(scripts.FIND_DEAD, self._list_keys([]), args))
+        rows = await self._link.run(scripts.FIND_DEAD, self._list_keys([]), args)
+        return await self._parse_dead(rows)
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
+        now += await self._clock.read()
         return await self._change(
             scripts.REVIVE, keys, [_score(now)], of_dead=True, repeatable=False
         )
@@ -262,7 +348,7 @@ class RedisOutbox(Outbox):
         return await self._change(scripts.DROP, keys, [], of_dead=True, repeatable=False)
 
     async def drop_old(self, before: float, limit: int) -> int:
-        end = f"({_score(before)}"
+        end = f"({_score(before + await self._clock.read())}"
         digests = await self._link.execute(
             "ZRANGE", self._build_key("dead"), "-inf", end, "BYSCORE", "LIMIT", 0, limit
         )
@@ -361,13 +447,15 @@ class RedisOutbox(Outbox):
         digests = [digest for _, digest in found]
         if not digests:
             return []
+        ahead = await self._clock.read()
         records = await self._read_records(digests)
         counts = await self._link.execute("HMGET", self._build_key("attempts"), *digests)
         waiting = []
         for (due, digest), record, count in zip(found, records, counts, strict=True):
             with suppress(ValueError):
                 attempts = int(count or 0)
-                waiting.append(parse_record(digest, record or b"", due=due, attempts=attempts))
+                delivery = parse_record(digest, record or b"", due=due, attempts=attempts)
+                waiting.append(shift_delivery(delivery, -ahead))
         return waiting
 
     async def add_figures(self, figures: Sequence[Figure]) -> None:
@@ -394,11 +482,13 @@ class RedisOutbox(Outbox):
         return self._build_key(f"figures:{day}")
 
     async def save_circuit(self, circuit: Circuit) -> None:
+        circuit = shift_circuit(circuit, await self._clock.read())
         args = [circuit.destination.encode(), msgspec.json.encode(circuit)]
         await self._link.run(scripts.SAVE_CIRCUIT, self._list_keys([]), args)
 
     async def circuits(self) -> Mapping[str, Circuit]:
         """As ``Outbox.circuits``; one that cannot be read is left out."""
+        ahead = await self._clock.read()
         found = await self._link.execute("HVALS", self._build_key("circuits"))
         circuits = {}
         for text in found:
@@ -407,7 +497,7 @@ class RedisOutbox(Outbox):
             except (msgspec.DecodeError, UnicodeDecodeError):
                 _log.warning("outbox %s: a circuit cannot be read", self._link.name)
             else:
-                circuits[circuit.destination] = circuit
+                circuits[circuit.destination] = shift_circuit(circuit, -ahead)
         return circuits
 
     async def find_weaknesses(self) -> list[Weakness]:
@@ -441,9 +531,12 @@ class RedisOutbox(Outbox):
         return f"{{{self._prefix}}}:{name}".encode(errors="surrogatepass")
 
     def _build_put(
-        self, deliveries: Sequence[Delivery], lanes: Mapping[str, int], now: float
+        self,
+        deliveries: Sequence[Delivery],
+        lanes: Mapping[str, int],
+        now: float,
+        token: bytes,
     ) -> list[Argument]:
-        token = os.urandom(TOKEN_BYTES)
         args: list[Argument] = [
             _score(now), *_horizons(now), self._capacity, len(lanes),
             *(name.encode() for name in lanes),
@@ -504,8 +597,8 @@ class RedisOutbox(Outbox):
         found = await self._link.execute("SMEMBERS", self._build_key("destinations"))
         return sorted(name.decode(errors="replace") for name in found)
 
-    def _parse_dead(self, rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
-        letters = []
+    async def _parse_dead(self, rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
+        letters, ahead = [], await self._clock.read()
         for digest, record, attempts, reason, buried_at in rows:
             try:
                 at = float(buried_at or 0)
@@ -514,7 +607,7 @@ class RedisOutbox(Outbox):
                 _log.warning("outbox %s: a dead letter cannot be read", self._link.name)
             else:
                 text = (reason or b"").decode(errors="replace")
-                letters.append(DeadLetter(delivery, text, at))
+                letters.append(shift_letter(DeadLetter(delivery, text, at), -ahead))
         return letters
 
 

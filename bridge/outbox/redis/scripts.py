@@ -125,7 +125,8 @@ def _build_script(
 # event if a browser reported this one.
 # A repeated call recognises what the first one stored by the token at the start of the record. A
 # delivery that was accepted meanwhile has no record any more; if it was accepted after the caller's
-# ``now``, it is taken for ours, as hardly anything else can be that young.
+# ``now``, it is taken for ours, as hardly anything else can be that young. Its own is written once
+# more: WAIT, which may follow, is about what was written on its connection.
 PUT = _build_script(
     """
 local now, horizon, given_horizon = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -134,7 +135,9 @@ local answers, fresh, seen, growth = {}, {}, {}, 0
 
 local function is_ours(digest, record)
     local there = REPEATED and redis.call('HGET', DELIVERIES, digest)
-    return there and there:sub(1, 8) == record:sub(1, 8)
+    if not there or there:sub(1, 8) ~= record:sub(1, 8) then return false end
+    redis.call('HSET', DELIVERIES, digest, there)
+    return true
 end
 
 local function is_known(lane, digest)
@@ -445,6 +448,27 @@ SAVE_CIRCUIT = _build_script("redis.call('HSET', CIRCUITS, ARGV[2], ARGV[3])")
 # How many wait or are dead. The server refuses it, as it would a put, if it only reads, has no
 # memory left, or lacks the replicas that it wants.
 PROBE = _build_script("return redis.call('HLEN', DELIVERIES)", flags="")
+
+# The server's time: seconds, microseconds. A script, so that the node that holds the keys is asked.
+TIME = _build_script("return redis.call('TIME')", flags="no-writes", prelude="")
+
+# What the server says of its memory, as text.
+MEMORY = _build_script("return redis.call('INFO', 'memory')", flags="no-writes", prelude="")
+
+# how many to forget of each lane. The oldest of those with random ids; only if there are none, of
+# given ones. Returns how many were forgotten.
+FORGET_OLDEST = _build_script(
+    """
+local forgotten = 0
+for _, part in ipairs({'delivered', 'given'}) do
+    for _, lane in ipairs(LANES) do
+        forgotten = forgotten + redis.call('ZREMRANGEBYRANK', lane[part], 0, ARGV[2] - 1)
+    end
+    if forgotten > 0 then break end
+end
+return forgotten
+"""
+)
 
 TOKEN_FIELD = b"token"
 

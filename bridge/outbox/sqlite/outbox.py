@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -105,12 +106,12 @@ class SQLiteOutbox(Outbox):
         [[found]] = await self._fetch(rows.HAS, (event_id, event_name), REQUEST_PATIENCE)
         return bool(found)
 
-    async def next_due(self, destination: str) -> float | None:
+    async def next_due(self, destination: str, until: float = math.inf) -> float | None:
         # On the writing thread: the sender asks between two claims and must not wait for a count.
         query = rows.NEXT_DUE
         due: float | None
         [due] = await self._run(lambda file: file.execute(query, (destination,)).fetchone())
-        return due
+        return None if due is None or due > until else due
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         """As ``Outbox.count``; takes 0.2 s for a million deliveries, without delaying writers."""
