@@ -198,6 +198,14 @@ class Outbox(Protocol):
         """
         ...
 
+    async def lead(self, destinations: Iterable[str]) -> bool:
+        """Return whether this process is to deliver to ``destinations``, until ``close``.
+
+        Where one process delivers better than many, the others are told no, and ask again every
+        second: one of them takes over when it ends.
+        """
+        return True
+
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:

@@ -18,14 +18,15 @@ from bridge.errors import OutboxError, OutboxFullError
 from bridge.files import open_private
 from bridge.outbox.sqlite.disk import DiskRoom, measure_room
 
+MEMORY = ":memory:"  # SQLite's word for no file
 SCHEMA_VERSION = 5  # in the file itself; raise it whenever the tables change
-LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread repeats attempts
+LOCK_SLICE = 0.25  # seconds that opening the file, or cutting its -wal, waits for a lock
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; it may grow further while somebody reads
 # A row that is stored, claimed and delivered changes its pages three times. The longer the pages
 # stay in memory and in the -wal file, the less is written: a quarter more is delivered this way.
 CACHE_KIB = 16 * 1024  # pages kept in memory by the writer; SQLite's default is 2,000
-CHECKPOINT = 4000  # pages of the -wal file that move into the file at once, if the disk has room
-CHECKPOINT_EARLY = 1000  # the same with less room; SQLite's default
+CHECKPOINT = 16_000  # pages of the -wal file that a commit itself moves; a thread does so earlier
+CHECKPOINT_EARLY = 1000  # the same if the disk has little room; SQLite's default
 CUT_WAL = 1.0  # seconds between attempts to cut it back
 RECOUNT = 2.0  # seconds between looks for what other processes put and took
 
@@ -131,12 +132,33 @@ class OutboxFile(sqlite3.Connection):
     _cut_at: float = 0.0
     _room: DiskRoom | None = None
     _checkpoint: int = CHECKPOINT_EARLY
+    _is_durable: bool = True
+    _changes: int = 0
 
-    def begin(self, how: str) -> None:
-        """Begin a transaction: ``IMMEDIATE`` to write, ``DEFERRED`` to read."""
+    def begin(self, how: str, *, is_durable: bool = True) -> None:
+        """Begin a transaction: ``IMMEDIATE`` to write, ``DEFERRED`` to read.
+
+        Whether what it writes ``is_durable`` when it ends, or only with the next one that is: a
+        power cut may undo it, and leaves a sound file in any case.
+
+        Source: sqlite.org, "PRAGMA synchronous", read 2026-11-30.
+        """
+        if is_durable != self._is_durable:
+            self.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            self._is_durable = is_durable
         self._held_before = self.held
         self._room = None
         self.execute(f"BEGIN {how}")
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the disk had so much room when last measured that the -wal file may grow."""
+        return self._checkpoint == CHECKPOINT
+
+    def count_changes(self) -> int:
+        """Return how many rows changed since the last call."""
+        before, self._changes = self._changes, self.total_changes
+        return self._changes - before
 
     def has_wal(self) -> bool:
         """Return whether its -wal file is still the one that it writes to.
@@ -212,7 +234,9 @@ class OutboxFile(sqlite3.Connection):
         limit = 0 if self.is_tight or self.has_traces else MAX_WAL
         if size > limit and time.monotonic() >= self._cut_at:
             self._cut_at = time.monotonic() + CUT_WAL
+            self.execute(f"PRAGMA busy_timeout = {1000 * LOCK_SLICE:.0f}")
             [was_busy, *_] = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self.execute("PRAGMA busy_timeout = 0")
             if self.has_traces and not was_busy:
                 self.execute("PRAGMA secure_delete = OFF").fetchone()
                 self.has_traces = False
@@ -248,6 +272,7 @@ def open_file(path: str, *, writes: bool = True) -> OutboxFile:
             _prepare(file, path)
         file.path, file.identity = path, read_identity(path)
         file.storing = file.cursor()
+        file.execute("PRAGMA busy_timeout = 0")  # the thread itself tries again
     except BaseException:
         file.close()
         raise
@@ -262,7 +287,7 @@ def _create(path: str) -> None:
 
     Source: SQLite, "How To Corrupt An SQLite Database File", 2.2; os_unix.c, findCreateFileMode.
     """
-    if path != ":memory:":
+    if path != MEMORY:
         # Whatever is wrong with the path, SQLite says so next.
         with suppress(OSError):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL

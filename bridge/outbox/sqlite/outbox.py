@@ -14,7 +14,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,21 +35,34 @@ from bridge.outbox.base import (
     Outbox,
     Weakness,
     check_capacity,
+    digest_texts,
     read_circuits,
     read_dead,
     refuse_connection,
 )
 from bridge.outbox.sqlite import rows
-from bridge.outbox.sqlite.file import OutboxFile, build_error
+from bridge.outbox.sqlite.disk import MAX_CLAIM_BYTES
+from bridge.outbox.sqlite.file import MEMORY, OutboxFile, build_error
+from bridge.outbox.sqlite.locks import FileLock
 from bridge.outbox.sqlite.place import inspect_file
 from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 
 REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked file
 PATIENCE = 15.0  # seconds that everything else waits
-MEMORY = ":memory:"  # SQLite's word for no file
+STEP = 100  # deliveries that one transaction of the sender changes at most
+LOOK = 1.0  # seconds between looks whether the process that delivers has ended
 
 Result = TypeVar("Result")
 Work = Callable[[OutboxFile], Result]
+
+
+@dataclass(slots=True)
+class _Lead:
+    """Whether this process delivers; looked at again at ``look_at``, on the monotonic clock."""
+
+    lock: FileLock
+    is_ours: bool = False
+    look_at: float = 0.0
 
 
 class SQLiteOutbox(Outbox):
@@ -71,35 +87,76 @@ class SQLiteOutbox(Outbox):
         # parent opened may damage the file. So the parent's entries stay here, untouched.
         # Source: sqlite3-ruby, adr/2024-09-fork-safety.md, read 2026-11-24.
         self._threads: dict[tuple[int, How], FileThread] = {}
+        self._leads: dict[tuple[int, str], _Lead] = {}  # by process and destinations
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
     ) -> list[bool]:
         refuse_connection("SQLiteOutbox", connection)
         built = rows.build_rows(deliveries, now)
-        return await self._run(
-            lambda file: rows.store_all(file, built, self._capacity), REQUEST_PATIENCE
-        )
+        return await self._run(lambda file: rows.store_all(file, built, self._capacity))
+
+    async def lead(self, destinations: Iterable[str]) -> bool:
+        """As ``Outbox.lead``: one process of those with the same destinations, by a lock."""
+        if self._path == MEMORY:
+            return True
+        names = sorted(destinations)
+        key = (os.getpid(), digest_texts(names, 4).hex())
+        lead = self._leads.get(key)
+        if lead is None:
+            path = await asyncio.to_thread(os.path.realpath, self._path)
+            lead = self._leads.setdefault(key, _Lead(FileLock(f"{path}-sender-{key[1]}")))
+        if not lead.lock.is_held and time.monotonic() >= lead.look_at:
+            lead.look_at = time.monotonic() + LOOK
+            lead.is_ours = await asyncio.to_thread(lead.lock.take)
+        return lead.is_ours
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
-        claimed = await self._run(lambda file: rows.claim_due(file, destination, limit, now, lease))
-        return [Delivery(*row) for row in claimed]
+        claimed: list[Delivery] = []
+        size = 0
+        while len(claimed) < limit and size < MAX_CLAIM_BYTES:
+            most = min(STEP, limit - len(claimed))
+            try:
+                found = await self._run_later(
+                    partial(
+                        rows.claim_due,
+                        destination=destination,
+                        limit=most,
+                        now=now,
+                        lease=lease,
+                    )
+                )
+            except OutboxError:
+                if not claimed:
+                    raise
+                break
+            claimed += [Delivery(*row) for row in found]
+            if len(found) < most:
+                break
+            size += sum([len(row[3]) for row in found])
+        return claimed
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        await self._run(lambda file: rows.ack_all(file, deliveries, now))
+        for part in _cut(deliveries):
+            await self._run_later(partial(rows.ack_all, deliveries=part, now=now))
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
-        return await self._run(lambda file: rows.retry(file, deliveries, due))
+        counts = [
+            await self._run_later(partial(rows.retry, deliveries=part, due=due))
+            for part in _cut(deliveries)
+        ]
+        return sum(counts)
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
-        await self._run(lambda file: rows.change(file, rows.BURY, (now, reason), deliveries))
+        for part in _cut(deliveries):
+            await self._run_later(
+                partial(rows.change, update=rows.BURY, values=(now, reason), deliveries=part)
+            )
 
     async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
-        return await self._run(
-            lambda file: rows.release(file, event_name, event_id, subjects, now), REQUEST_PATIENCE
-        )
+        return await self._run(lambda file: rows.release(file, event_name, event_id, subjects, now))
 
     async def has(self, event_name: str, event_id: str) -> bool:
         [[found]] = await self._fetch(rows.HAS, (event_id, event_name), REQUEST_PATIENCE)
@@ -109,7 +166,7 @@ class SQLiteOutbox(Outbox):
         # On the writing thread: the sender asks between two claims and must not wait for a count.
         query = rows.NEXT_DUE
         due: float | None
-        [due] = await self._run(lambda file: file.execute(query, (destination,)).fetchone())
+        [due] = await self._run_later(lambda file: file.execute(query, (destination,)).fetchone())
         return due
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
@@ -119,7 +176,7 @@ class SQLiteOutbox(Outbox):
         return {row[0]: Counts(*row[1:]) for row in await self._fetch(query, values)}
 
     async def probe(self) -> None:
-        await self._run(lambda file: rows.check_room(file, self._capacity), REQUEST_PATIENCE)
+        await self._run(lambda file: rows.check_room(file, self._capacity))
 
     async def list_dead(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
@@ -138,10 +195,10 @@ class SQLiteOutbox(Outbox):
         return await self._run(lambda file: rows.drop_all(file, keys))
 
     async def drop_old(self, before: float, limit: int) -> int:
-        return await self._run(lambda file: rows.drop_old(file, before, limit))
+        return await self._run_later(lambda file: rows.drop_old(file, before, min(limit, STEP)))
 
     async def withdraw(self, subjects: bytes) -> int:
-        return await self._run(lambda file: rows.withdraw(file, subjects), REQUEST_PATIENCE)
+        return await self._run(lambda file: rows.withdraw(file, subjects))
 
     async def erase(self, subjects: bytes) -> Erased:
         """As ``Outbox.erase``; reads a million subjects in 0.2 s, without delaying writers."""
@@ -161,7 +218,7 @@ class SQLiteOutbox(Outbox):
         return [Delivery(*row) for row in await self._fetch(rows.FIND_WAITING, (event_id, names))]
 
     async def add_figures(self, figures: Sequence[Figure]) -> None:
-        await self._run(lambda file: rows.add_figures(file, figures), REQUEST_PATIENCE)
+        await self._run_later(lambda file: rows.add_figures(file, figures))
 
     async def figures(self, since: int, until: int) -> list[Figure]:
         # Made in the thread: there may be hundreds of thousands.
@@ -171,7 +228,7 @@ class SQLiteOutbox(Outbox):
 
     async def save_circuit(self, circuit: Circuit) -> None:
         row = (circuit.destination, circuit.state, circuit.reason, circuit.since, circuit.until)
-        await self._run(lambda file: file.execute(rows.SAVE_CIRCUIT, row))
+        await self._run_later(lambda file: file.execute(rows.SAVE_CIRCUIT, row))
 
     async def circuits(self) -> Mapping[str, Circuit]:
         return read_circuits(await self._fetch(rows.CIRCUITS))
@@ -194,6 +251,8 @@ class SQLiteOutbox(Outbox):
             self._threads.pop(key, None) for key in list(self._threads) if key[0] == os.getpid()
         ]
         await asyncio.gather(*(asyncio.to_thread(thread.stop) for thread in mine if thread))
+        for lead in [lead for lead in self._leads if lead[0] == os.getpid()]:
+            self._leads.pop(lead).lock.close()
 
     async def _fetch(
         self, query: str, values: Any = (), patience: float = PATIENCE
@@ -204,19 +263,30 @@ class SQLiteOutbox(Outbox):
     async def _read(self, work: Work[Result], patience: float = PATIENCE) -> Result:
         """Have the reading thread do ``work``."""
         # Each connection to :memory: has its own database, so both threads would see another one.
-        how: How = "IMMEDIATE" if self._path == ":memory:" else "DEFERRED"
-        return await self._run(work, patience, how)
+        how: How = "IMMEDIATE" if self._path == MEMORY else "DEFERRED"
+        result: Result = await self._submit(build_job(work, patience), how)
+        return result
 
-    async def _run(
-        self, work: Work[Result], patience: float = PATIENCE, how: How = "IMMEDIATE"
-    ) -> Result:
-        """Have a thread do ``work``, together with all else of this turn of the loop.
+    async def _run(self, work: Work[Result]) -> Result:
+        """Have the writing thread do ``work``, for which somebody waits; durable when it returns.
+
+        It goes before all that ``_run_later`` does.
+        """
+        result: Result = await self._submit(build_job(work, REQUEST_PATIENCE))
+        return result
+
+    async def _run_later(self, work: Work[Result]) -> Result:
+        """Have the writing thread do a short ``work`` of the sender's."""
+        result: Result = await self._submit(build_job(work, PATIENCE, is_urgent=False))
+        return result
+
+    async def _submit(self, job: Job, how: How = "IMMEDIATE") -> Any:
+        """Have a thread do ``job``, together with all else of this turn of the loop.
 
         If each job were handed over at once, the thread would commit the first one while the others
         are still being submitted, and would wait at every statement for the interpreter, which the
         loop holds.
         """
-        job = build_job(work, patience)
         key = (job.loop, os.getpid(), how)
         jobs = self._submitted.get(key)
         if jobs is None:
@@ -224,8 +294,7 @@ class SQLiteOutbox(Outbox):
             job.loop.call_soon(self._hand_over, key)
         else:
             jobs.append(job)
-        result: Result = await job.future
-        return result
+        return await job.future
 
     def _hand_over(self, key: tuple[asyncio.AbstractEventLoop, int, How]) -> None:
         """Give the submitted jobs to their thread."""
@@ -263,3 +332,8 @@ class SQLiteOutbox(Outbox):
 
     def __repr__(self) -> str:
         return f"SQLiteOutbox({self._path!r})"
+
+
+def _cut(deliveries: Sequence[Delivery]) -> list[Sequence[Delivery]]:
+    """Return ``deliveries`` as parts of one short transaction each."""
+    return [deliveries[at : at + STEP] for at in range(0, len(deliveries), STEP)]

@@ -30,6 +30,8 @@ from bridge.outbox.base import (
 from bridge.outbox.sqlite.disk import CLAIMED_ROW_BYTES
 from bridge.outbox.sqlite.file import OutboxFile
 
+FORGET = 4  # delivered keys that an ack deletes at most for each delivery
+
 # What _INSERT takes, and the body.
 Row = tuple[tuple[str, str, str, bool, float, float, bool, bytes | None, float], bytes]
 
@@ -347,7 +349,7 @@ def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> Non
     if file.executemany(DROP_BODY_BY_PLACE, places).rowcount < len(places):
         file.executemany(_DROP_BODY_BY_KEY, [_list_key(each) for each in deliveries])
     # Each forgotten key may be on a page of its own, and that page is written.
-    most = 2 * len(deliveries) if is_tight else FORGET_AT_ONCE
+    most = min(FORGET_AT_ONCE, 2 * len(deliveries) if is_tight else FORGET * len(deliveries))
     left = most - file.execute(_FORGET, (False, now - REMEMBERED_SECONDS, most)).rowcount
     file.execute(_FORGET, (True, now - LASTING_SECONDS, left))
 
