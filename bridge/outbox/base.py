@@ -358,6 +358,27 @@ class Inspected(Protocol):
         ...
 
 
+class Trouble(NamedTuple):
+    """Something that is wrong with an engine now, though it works.
+
+    Attributes:
+        text: What is so; anybody may read it.
+        remedy: What to do.
+    """
+
+    text: str
+    remedy: str
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """An outbox that knows of troubles which its methods do not raise."""
+
+    async def find_troubles(self, *, thorough: bool = False) -> list[Trouble]:
+        """Return what is wrong; quick unless it is ``thorough``. Raises ``OutboxError``."""
+        ...
+
+
 # What the engines share
 
 

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 import bridge.delivery.health
 from bridge import BridgeMiddleware, OutboxError
 from bridge.outbox import Circuit, Counts, Figure, SQLiteOutbox
+from tests.damage import deliver_all, fill_file, zero_page
 from tests.factories import NAVIGATION, make_bridge, make_client, make_delivery, make_meta, unix_now
 
 HEALTH = "/_bridge/health"
@@ -216,6 +217,23 @@ async def test_full_outbox_degrades(tmp_path: Path) -> None:
     response = await make_client(BridgeMiddleware(Starlette(), bridge=built)).get(HEALTH)
     assert (response.status_code, response.json()["status"]) == (200, "degraded")
     assert response.json()["outbox"] == {"works": True, "is_full": True}
+    await built.stop(deadline=0)
+
+
+async def test_damaged_file_degrades_and_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.db"
+    await fill_file(path)
+    zero_page(path, 13, b"body-0200")
+    outbox = SQLiteOutbox(path)
+    built = make_bridge(outbox, run_sender=False)
+    client = make_client(BridgeMiddleware(Starlette(), bridge=built))
+    assert "troubles" not in (await client.get(HEALTH)).json()["outbox"]
+    await deliver_all(outbox)
+    response = await client.get(HEALTH)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["outbox"]["troubles"] == [
+        "the outbox's file is damaged (database disk image is malformed)"
+    ]
     await built.stop(deadline=0)
 
 

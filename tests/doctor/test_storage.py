@@ -13,6 +13,7 @@ from bridge.doctor.finding import Finding
 from bridge.doctor.storage import look_at_durability, look_at_outbox
 from bridge.outbox import Outbox, SQLiteOutbox
 from bridge.outbox.sqlite.place import find_file_system
+from tests.damage import fill_file, zero_page
 from tests.factories import make_delivery, unix_now
 
 MOUNTS = """\
@@ -43,6 +44,16 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(place, "MOUNTS", file)
     monkeypatch.setattr(place, "TIGHT_BYTES", 1)
     return file
+
+
+async def test_damaged_file_is_bad(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.db"
+    await fill_file(path)
+    assert all(each.level == "good" for each in await look(SQLiteOutbox(path)))
+    zero_page(path, 13, b"body-0200")
+    [finding] = [each for each in await look(SQLiteOutbox(path)) if each.level == "bad"]
+    assert finding.text.startswith("the outbox's file is damaged (")
+    assert ".recover" in finding.fix
 
 
 @pytest.mark.parametrize(

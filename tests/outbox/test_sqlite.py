@@ -31,6 +31,7 @@ from bridge.outbox.sqlite import rows
 from bridge.outbox.sqlite.file import SCHEMA_VERSION, open_file
 from bridge.outbox.sqlite.locks import FileLock
 from bridge.outbox.sqlite.thread import FileThread, build_job
+from tests.damage import deliver_all, fill_file, zero_page
 from tests.factories import NOW, make_delivery
 from tests.servers import ROOT, poll
 
@@ -283,6 +284,7 @@ async def test_wait_that_was_given_up_affects_no_other(outbox: SQLiteOutbox, pat
 FORKING = """
 import asyncio, os, sys
 from bridge.outbox import SQLiteOutbox
+from tests.damage import deliver_all, fill_file, zero_page
 from tests.factories import NOW, make_delivery
 
 outbox = SQLiteOutbox(sys.argv[1])
@@ -836,6 +838,185 @@ async def test_damaged_file_is_an_outbox_error_until_it_is_moved(path: Path) -> 
         assert await outbox.put([make_delivery()], NOW) == [True]
 
 
+# Damage
+
+
+def change(path: Path, statement: str, *, unchecked: bool = False) -> None:
+    """Do ``statement`` to a file that nobody has open, perhaps against the rules of its tables."""
+    sql = ""
+    if unchecked:
+        with connected(path) as connection:
+            [sql] = connection.execute(
+                "SELECT sql FROM sqlite_schema WHERE name = 'deliveries'"
+            ).fetchone()
+            loose = sql.replace("STRICT", "").replace("NOT NULL", "")
+            rewrite_schema(connection, loose)
+    with connected(path) as connection:
+        connection.execute(statement)
+        if unchecked:
+            rewrite_schema(connection, sql)
+
+
+def rewrite_schema(connection: sqlite3.Connection, sql: str) -> None:
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'deliveries'", (sql,))
+    connection.execute("PRAGMA writable_schema = RESET")
+
+
+def count_lines(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    return sum(text in each for each in caplog.messages)
+
+
+async def test_delivery_without_its_body_becomes_a_dead_letter(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill_file(path)
+    change(path, "DELETE FROM bodies WHERE id IN (1, 200)")
+    async with opened(path) as outbox:
+        delivered = await deliver_all(outbox)
+        assert sorted(delivered) == [f"order-{i:04}" for i in range(400) if i not in (0, 199)]
+        assert await outbox.next_due("meta:1") is None
+        dead = await outbox.list_dead()
+        assert {(each.delivery.event_id, each.delivery.body) for each in dead} == {
+            ("order-0000", b""),
+            ("order-0199", b""),
+        }
+        assert {each.reason for each in dead} == {
+            "damaged file: its body cannot be read: it is missing"
+        }
+        assert (await outbox.count(NOW))["meta:1"] == Counts(dead=2)
+        assert count_lines(caplog, "is a dead letter: damaged file") == 2
+        # Tracked again, it is sent; tried again as it is, it is dead again; dropped, it is gone.
+        again = make_delivery("order-0000", body=b"again")
+        assert await outbox.put([again], NOW) == [True]
+        assert (
+            await outbox.revive([dead[0].delivery.key], NOW)
+            + await outbox.revive([dead[1].delivery.key], NOW)
+            == 1
+        )
+        assert await deliver_all(outbox) == ["order-0000"]
+        [left] = await outbox.list_dead()
+        assert await outbox.drop([left.delivery.key]) == 1
+        assert await outbox._run(lambda file: file.held) == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("event_name", "CAST(x'ff41' AS TEXT)", "order-0007"),
+        ("event_id", "CAST(x'ff41' AS TEXT)", "\N{REPLACEMENT CHARACTER}A"),
+        ("event_id", "NULL", "unreadable"),
+        ("expires", "x'00ff'", "order-0007"),
+        ("subjects", "'text'", "order-0007"),
+        ("from_browser", "NULL", "order-0007"),
+    ],
+)
+async def test_garbled_row_becomes_a_dead_letter(
+    path: Path, column: str, value: str, shown: str
+) -> None:
+    await fill_file(path, 20)
+    change(path, f"UPDATE deliveries SET {column} = {value} WHERE id = 8", unchecked=True)
+    async with opened(path) as outbox:
+        delivered = await deliver_all(outbox)
+        assert delivered == [f"order-{i:04}" for i in range(20) if i != 7]
+        [dead] = await outbox.list_dead()
+        assert dead.delivery.event_id == shown
+        assert dead.reason == "damaged file: it cannot be read"
+        assert await outbox.put([make_delivery("new")], NOW) == [True]
+        assert await deliver_all(outbox) == ["new"]
+
+
+async def test_page_of_bodies_that_is_gone_costs_only_its_own(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill_file(path)
+    zero_page(path, 13, b"body-0200")
+    async with opened(path) as outbox:
+        delivered = await deliver_all(outbox)
+        dead = await outbox.list_dead(limit=500)
+        assert sorted([*delivered, *(each.delivery.event_id for each in dead)]) == [
+            f"order-{i:04}" for i in range(400)
+        ]
+        assert 5 < len(dead) < 20
+        assert {each.reason for each in dead} == {
+            "damaged file: its body cannot be read: database disk image is malformed"
+        }
+        assert count_lines(caplog, "the file is damaged") == 1
+        assert [each.text for each in await outbox.find_troubles()] == [
+            "the outbox's file is damaged (database disk image is malformed)"
+        ]
+        again = make_delivery("order-0200", body=b"again")
+        assert await outbox.put([again], NOW) == [True]
+        assert await deliver_all(outbox) == ["order-0200"]
+        assert await outbox.drop([each.delivery.key for each in dead]) == len(dead) - 1
+
+
+async def test_page_of_rows_that_is_gone_is_told_and_left_where_it_is(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill_file(path)
+    zero_page(path, 13, b"order-0200")
+    async with opened(path) as outbox:
+        delivered = set(await deliver_all(outbox))
+        assert 300 < len(delivered) < 400
+        assert await outbox.next_due("meta:1") is None
+        assert await outbox.put([make_delivery("new")], NOW) == [True]
+        assert await deliver_all(outbox) == ["new"]
+        assert count_lines(caplog, "the file is damaged") == 1
+        [trouble] = await outbox.find_troubles()
+        left = 400 - len(delivered)
+        assert trouble.text == (
+            f"the outbox's file is damaged (database disk image is malformed); {left} events"
+            " cannot be read"
+        )
+        assert ".recover" in trouble.remedy
+
+
+async def test_index_with_a_page_that_is_gone_is_made_anew(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill_file(path)
+    zero_page(path, 10, b"meta:1", without=b"order")
+    async with opened(path) as outbox:
+        assert sorted(await deliver_all(outbox)) == [f"order-{i:04}" for i in range(400)]
+        assert await outbox.next_due("meta:1") is None
+        assert await outbox.put([make_delivery("new")], NOW) == [True]
+        assert await deliver_all(outbox) == ["new"]
+        assert await outbox.find_troubles()
+    assert count_lines(caplog, "the file is damaged") == 1
+
+
+async def test_whole_file_that_is_put_in_its_place_has_no_damage(path: Path) -> None:
+    await fill_file(path)
+    zero_page(path, 13, b"order-0200")
+    async with opened(path) as outbox:
+        await deliver_all(outbox)
+        assert await outbox.find_troubles()
+        move(path, path.with_suffix(".damaged"))
+        await outbox.put([make_delivery("new")], NOW)
+        assert await deliver_all(outbox) == ["new"]
+        assert await outbox.find_troubles() == []
+
+
+@pytest.mark.parametrize("mark", [b"body-0200", b"order-0200"])
+async def test_thorough_look_finds_damage_that_nobody_met(path: Path, mark: bytes) -> None:
+    await fill_file(path)
+    async with opened(path) as outbox:
+        assert await outbox.find_troubles(thorough=True) == []
+    zero_page(path, 13, mark)
+    async with opened(path) as outbox:
+        assert await outbox.find_troubles() == []
+        assert len(await outbox.find_troubles(thorough=True)) == 1
+
+
+async def test_thorough_look_finds_a_missing_body(path: Path) -> None:
+    await fill_file(path)
+    change(path, "DELETE FROM bodies WHERE id = 3")
+    async with opened(path) as outbox:
+        [trouble] = await outbox.find_troubles(thorough=True)
+        assert trouble.text == "the outbox's file is damaged (1 bodies are missing)"
+
+
 async def test_wal_stays_small_under_a_constant_load(
     outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1006,7 +1187,7 @@ async def test_foreign_file_is_refused_and_left_alone(
         (
             rows.CLAIM,
             "SEARCH deliveries USING INDEX deliveries_due (destination=? AND due<?)"
-            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?)",
+            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
             f"{rows.ACK} {rows.BY_PLACE}",
@@ -1029,7 +1210,7 @@ async def test_foreign_file_is_refused_and_left_alone(
         (
             rows.LIST_DEAD,
             "SCAN deliveries USING INDEX deliveries_dead"
-            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?)",
+            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
             rows.OF_BROWSER,

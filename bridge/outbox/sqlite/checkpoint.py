@@ -2,7 +2,7 @@
 
 SQLite does that within a commit, which then takes a tenth of a second: a put would wait for it.
 Here it has its own connection, and puts go on meanwhile. Only the end, when the -wal file is to
-begin anew, needs the lock for some milliseconds.
+begin anew, needs the lock for some milliseconds, and is left to the thread that writes.
 
 Source: SQLite, "PRAGMA wal_checkpoint", "PRAGMA wal_autocheckpoint", read 2026-11-30.
 """
@@ -18,15 +18,20 @@ PAGES = 4000  # of the -wal file, about, that move at once
 LONG_WAL = 8000  # pages of the -wal file from which it is to begin anew, though others write
 NEARLY = 2000  # pages that may be left to move while the lock is held
 PASSES = 3  # attempts to leave so few
-LOCK = 0.1  # seconds that it waits for readers and for other writers
+LOCK = 0.1  # seconds that it waits for a lock
 
 logger = logging.getLogger("bridge.outbox")
 
 
 class Checkpoints:
-    """Moves what the -wal file of the file at ``path`` holds, when enough was written."""
+    """Moves what the -wal file of the file at ``path`` holds, when enough was written.
+
+    Attributes:
+        may_restart: Whether the -wal file is long, and nearly all of it was moved.
+    """
 
     def __init__(self, path: str) -> None:
+        self.may_restart = False
         self._path = path
         self._written = 0
         self._thread: threading.Thread | None = None
@@ -58,7 +63,6 @@ class Checkpoints:
                     _, pages, moved = file.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                     if pages - moved < NEARLY:
                         break
-                if pages > LONG_WAL and pages - moved < NEARLY:
-                    file.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                self.may_restart = pages > LONG_WAL and pages - moved < NEARLY
         except sqlite3.Error as error:  # the commits themselves do it, and tell what is wrong
             logger.debug("outbox %s: no checkpoint: %s", self._path, error)

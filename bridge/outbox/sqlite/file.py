@@ -16,11 +16,13 @@ from contextlib import suppress
 
 from bridge.errors import OutboxError, OutboxFullError
 from bridge.files import open_private
+from bridge.outbox.sqlite.damage import Damage, guard
 from bridge.outbox.sqlite.disk import DiskRoom, measure_room
 
 MEMORY = ":memory:"  # SQLite's word for no file
 SCHEMA_VERSION = 5  # in the file itself; raise it whenever the tables change
 LOCK_SLICE = 0.25  # seconds that opening the file, or cutting its -wal, waits for a lock
+RESTART_SLICE = 0.01  # seconds that the -wal file waits to begin anew
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; it may grow further while somebody reads
 # A row that is stored, claimed and delivered changes its pages three times. The longer the pages
 # stay in memory and in the -wal file, the less is written: a quarter more is delivered this way.
@@ -116,6 +118,7 @@ class OutboxFile(sqlite3.Connection):
         wal: The same of its -wal file; ``None`` before the first transaction.
         is_tight: Whether the disk had little room left when last measured.
         has_traces: Whether the -wal file may still hold what ``overwrite`` deletes.
+        damage: What this process knows of damage to the file.
         storing: The one cursor of all puts: creating one would take a tenth of a put's time.
     """
 
@@ -125,6 +128,7 @@ class OutboxFile(sqlite3.Connection):
     has_traces: bool = False
     identity: tuple[int, int] | None = None
     wal: tuple[int, int] | None = None
+    damage: Damage
     storing: sqlite3.Cursor
     _counted_version: int | None = None
     _recount_at: float = 0.0
@@ -192,7 +196,8 @@ class OutboxFile(sqlite3.Connection):
         if time.monotonic() >= self._recount_at:
             [version] = self.execute("PRAGMA data_version").fetchone()
             if version != self._counted_version:
-                [self.held] = self.execute(_COUNT_HELD).fetchone()
+                found = guard(self, _COUNT_HELD, lambda: self.execute(_COUNT_HELD).fetchone())
+                self.held = self.held if found is None else found[0]
                 self._counted_version = version
             self._recount_at = time.monotonic() + RECOUNT
         return self.held
@@ -234,12 +239,22 @@ class OutboxFile(sqlite3.Connection):
         limit = 0 if self.is_tight or self.has_traces else MAX_WAL
         if size > limit and time.monotonic() >= self._cut_at:
             self._cut_at = time.monotonic() + CUT_WAL
-            self.execute(f"PRAGMA busy_timeout = {1000 * LOCK_SLICE:.0f}")
-            [was_busy, *_] = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self.execute("PRAGMA busy_timeout = 0")
+            was_busy = self._move_wal("TRUNCATE", LOCK_SLICE)
             if self.has_traces and not was_busy:
                 self.execute("PRAGMA secure_delete = OFF").fetchone()
                 self.has_traces = False
+
+    def restart_wal(self) -> None:
+        """Have the next commit begin the -wal file anew, if nobody else is at work just now."""
+        self._move_wal("RESTART", RESTART_SLICE)
+
+    def _move_wal(self, how: str, patience: float) -> bool:
+        """Move what the -wal file holds; return whether others were in the way."""
+        self.execute(f"PRAGMA busy_timeout = {1000 * patience:.0f}")
+        try:
+            return bool(self.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[0])
+        finally:
+            self.execute("PRAGMA busy_timeout = 0")
 
 
 def read_identity(path: str) -> tuple[int, int] | None:
@@ -270,7 +285,7 @@ def open_file(path: str, *, writes: bool = True) -> OutboxFile:
             file.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if _read_version(file) != SCHEMA_VERSION:
             _prepare(file, path)
-        file.path, file.identity = path, read_identity(path)
+        file.path, file.identity, file.damage = path, read_identity(path), Damage()
         file.storing = file.cursor()
         file.execute("PRAGMA busy_timeout = 0")  # the thread itself tries again
     except BaseException:

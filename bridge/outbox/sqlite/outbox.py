@@ -33,6 +33,7 @@ from bridge.outbox.base import (
     Figure,
     Key,
     Outbox,
+    Trouble,
     Weakness,
     check_capacity,
     digest_texts,
@@ -41,6 +42,7 @@ from bridge.outbox.base import (
     refuse_connection,
 )
 from bridge.outbox.sqlite import rows
+from bridge.outbox.sqlite.damage import REMEDY, Damage
 from bridge.outbox.sqlite.disk import MAX_CLAIM_BYTES
 from bridge.outbox.sqlite.file import MEMORY, OutboxFile, build_error
 from bridge.outbox.sqlite.locks import FileLock
@@ -87,6 +89,7 @@ class SQLiteOutbox(Outbox):
         # parent opened may damage the file. So the parent's entries stay here, untouched.
         # Source: sqlite3-ruby, adr/2024-09-fork-safety.md, read 2026-11-24.
         self._threads: dict[tuple[int, How], FileThread] = {}
+        self._damage = Damage()
         self._leads: dict[tuple[int, str], _Lead] = {}  # by process and destinations
 
     async def put(
@@ -164,10 +167,7 @@ class SQLiteOutbox(Outbox):
 
     async def next_due(self, destination: str) -> float | None:
         # On the writing thread: the sender asks between two claims and must not wait for a count.
-        query = rows.NEXT_DUE
-        due: float | None
-        [due] = await self._run_later(lambda file: file.execute(query, (destination,)).fetchone())
-        return due
+        return await self._run_later(partial(rows.read_next_due, destination=destination))
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         """As ``Outbox.count``; takes 0.2 s for a million deliveries, without delaying writers."""
@@ -242,6 +242,13 @@ class SQLiteOutbox(Outbox):
         except OSError as error:
             raise OutboxError(f"outbox {self._path}: {error.strerror}") from error
 
+    async def find_troubles(self, *, thorough: bool = False) -> list[Trouble]:
+        """As ``Troubled.find_troubles``; a ``thorough`` look reads the whole file."""
+        if thorough:
+            await self._read(rows.look_for_damage)
+        damage = self._damage.describe()
+        return [Trouble(damage, REMEDY)] if damage else []
+
     async def close(self) -> None:
         """As ``Outbox.close``; both threads finish what is queued before."""
         loop = asyncio.get_running_loop()
@@ -303,7 +310,7 @@ class SQLiteOutbox(Outbox):
             # A thread that close() has just stopped refuses; the next one accepts.
             # Two event loops may come here at once: setdefault gives both the same thread.
             while jobs and not self._threads.setdefault(
-                key[1:], FileThread(self._path, key[2], self._let_go_readers)
+                key[1:], FileThread(self._path, key[2], self._let_go_readers, self._damage)
             ).submit(*jobs):
                 pass
         except RuntimeError as error:  # no more threads can be started

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from bridge.errors import OutboxFullError
 from bridge.outbox.sqlite.checkpoint import Checkpoints
+from bridge.outbox.sqlite.damage import Damage, is_damage
 from bridge.outbox.sqlite.file import (
     MEMORY,
     OutboxFile,
@@ -96,13 +97,21 @@ class FileThread:
         path: Of the file.
         how: How transactions begin: to write, or to read.
         let_go_others: Has the other threads of the same outbox close the file.
+        damage: What is known of damage to the file; shared by the threads of an outbox.
     """
 
-    def __init__(self, path: str, how: How, let_go_others: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        how: How,
+        let_go_others: Callable[[], None],
+        damage: Damage | None = None,
+    ) -> None:
         self._path = path
         self._how = how
         self._turn: FileLock | None = None  # shared by those that wait to write
         self._checkpoints: Checkpoints | None = None
+        self._damage = damage or Damage()
         self._let_go_others = let_go_others
         self._jobs: queue.SimpleQueue[Sequence[Job] | threading.Event | None] = queue.SimpleQueue()
         self._file: OutboxFile | None = None
@@ -229,6 +238,10 @@ class FileThread:
             _commit(file, jobs)
         except Exception as error:  # noqa: BLE001 - the same
             self._undo(file)
+            if is_damage(error):
+                file.damage.note(self._path, error)
+                if file.damage.take_news():
+                    return self._work_off(jobs)  # again, around that place
             if is_full(error):
                 # If the file has room for what the -wal file holds, moving it there frees the disk.
                 file.is_tight = True
@@ -276,6 +289,8 @@ class FileThread:
             self._rescue(self._file)
         if self._file is None:
             self._file = open_file(self._path, writes=self._how == "IMMEDIATE")
+            self._damage.belong_to(self._file.identity)
+            self._file.damage = self._damage
         return self._file
 
     def _rescue(self, file: OutboxFile) -> None:
@@ -296,10 +311,13 @@ class FileThread:
 
     def _tidy(self, file: OutboxFile) -> None:
         """Keep the -wal file small; the callers have their answers already."""
-        if self._checkpoints is not None and file.is_wide:
-            self._checkpoints.note(file.count_changes())
         if self._how == "IMMEDIATE":
             try:
+                if self._checkpoints is not None and file.is_wide:
+                    self._checkpoints.note(file.count_changes())
+                    if self._checkpoints.may_restart:
+                        self._checkpoints.may_restart = False
+                        file.restart_wal()
                 file.cut_wal()
             except Exception as error:  # noqa: BLE001 - the thread must outlive any surprise
                 if not is_full(error):  # the next put or claim raises that
