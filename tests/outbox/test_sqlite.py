@@ -25,6 +25,7 @@ import bridge.outbox.sqlite.file
 import bridge.outbox.sqlite.outbox
 import bridge.outbox.sqlite.thread
 from bridge import OutboxError, OutboxFullError
+from bridge.errors import OutboxBusyError
 from bridge.outbox import Circuit, Counts, Outbox, SQLiteOutbox
 from bridge.outbox.base import digest_texts
 from bridge.outbox.sqlite import rows
@@ -739,6 +740,95 @@ async def test_disk_full_from_the_start_is_an_outbox_error(small_disk: Path) -> 
             await outbox.count(NOW, with_delivered=True)
         ballast.unlink()
         assert await outbox.put([make_delivery()], NOW) == [True]
+
+
+async def test_write_that_hangs_fails_puts_at_their_deadline_and_stores_them_later(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await outbox.put([make_delivery("before")], NOW)
+    goes_on = threading.Event()
+
+    def prepare(file: sqlite3.Connection) -> None:
+        file.create_function("stall", 0, lambda: goes_on.wait(60))
+        file.execute(
+            "CREATE TEMP TRIGGER stalls BEFORE INSERT ON main.deliveries BEGIN SELECT stall(); END"
+        )
+
+    await outbox._run(prepare)
+    monkeypatch.setattr(bridge.outbox.sqlite.outbox, "REQUEST_PATIENCE", 0.1)
+    deliveries = [make_delivery(str(i)) for i in range(3)]
+    first = asyncio.ensure_future(outbox.put(deliveries[:1], NOW))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the others come while the thread hangs
+    puts = [first, *(asyncio.ensure_future(outbox.put([each], NOW)) for each in deliveries[1:])]
+    answers = await asyncio.gather(*puts, return_exceptions=True)
+    assert [(type(each), str(each)) for each in answers] == 3 * [
+        (
+            OutboxBusyError,
+            f"outbox {path}: its disk has not answered for 0.1 s; what waits for it is stored when"
+            " it does",
+        )
+    ]
+    goes_on.set()
+    monkeypatch.undo()
+    assert [await outbox.put([each], NOW) for each in deliveries] == [[False]] * 3
+    assert sorted(await claim_ids(outbox)) == ["0", "1", "2", "before"]
+
+
+@pytest.fixture
+def freezable_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that can be made to hang, which only root can have."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    tools = [shutil.which(each) for each in ("mkfs.ext4", "fsfreeze")]
+    made = (
+        all(tools)
+        and not subprocess.run(
+            ["mkfs.ext4", "-q", "-F", str(image)], check=False, capture_output=True
+        ).returncode
+    )
+    if not made or not run_mount("-o", "loop", str(image), str(folder)):
+        pytest.skip("only root may mount a file, and a container may not")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@asynccontextmanager
+async def frozen(folder: Path) -> AsyncIterator[None]:
+    """Have each write to the disk at ``folder`` hang, for 20 seconds at most."""
+    # Whatever becomes of this process, nobody is left with a disk that hangs.
+    script = 'fsfreeze --freeze "$0" && echo frozen; read -t 20 line; fsfreeze --unfreeze "$0"'
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", script, str(folder),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    try:
+        if not await process.stdout.readline():
+            pytest.skip("this disk cannot be frozen")
+        yield
+    finally:
+        await process.communicate(b"\n")
+
+
+async def test_disk_that_hangs_holds_no_put_for_long(
+    freezable_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(freezable_disk / "bridge.db") as outbox:
+        await outbox.put([make_delivery("before")], NOW)
+        monkeypatch.setattr(bridge.outbox.sqlite.outbox, "REQUEST_PATIENCE", 0.3)
+        async with frozen(freezable_disk):
+            with pytest.raises(OutboxBusyError, match="its disk has not answered"):
+                await outbox.put([make_delivery("1")], NOW)
+            with pytest.raises(OutboxBusyError, match="its disk has not answered"):
+                await outbox.probe()
+        monkeypatch.undo()
+        assert await outbox.put([make_delivery("1")], NOW) == [False]
+        assert sorted(await claim_ids(outbox)) == ["1", "before"]
 
 
 async def test_read_only_disk_is_an_outbox_error(small_disk: Path) -> None:

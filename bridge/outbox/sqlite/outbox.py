@@ -3,10 +3,10 @@
 Each process has two threads, each with a connection of its own. One writes: all that has queued up
 is one transaction. The other reads, so that counting a million deliveries delays no put.
 
-A visitor's request waits at most ``REQUEST_PATIENCE`` for another process's transaction; the
-sender, which has time, waits ``PATIENCE``. A file that empties keeps its size and fills up again
-from within. The last 64 MiB of its disk, or an eighth of a small disk, are reserved for delivering
-what waits.
+A visitor's request waits at most ``REQUEST_PATIENCE`` for another process's transaction, or for a
+disk that hangs; the sender, which has time, waits ``PATIENCE`` for a transaction. A file that
+empties keeps its size and fills up again from within. The last 64 MiB of its disk, or an eighth of
+a small disk, are reserved for delivering what waits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bridge.errors import OutboxError
+from bridge.errors import OutboxBusyError, OutboxError
 from bridge.outbox.base import (
     CAPACITY,
     REMEMBERED_SECONDS,
@@ -52,6 +52,8 @@ from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked file
 PATIENCE = 15.0  # seconds that everything else waits
 STEP = 100  # deliveries that one transaction of the sender changes at most
+GRACE = 0.25  # seconds more, in which the thread itself says what it waits for
+LOOK_THROUGH = 600.0  # seconds that reading the whole file may take
 LOOK = 1.0  # seconds between looks whether the process that delivers has ended
 
 Result = TypeVar("Result")
@@ -189,10 +191,12 @@ class SQLiteOutbox(Outbox):
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
         values = [{**Key(*key)._asdict(), "now": now} for key in keys]
-        return await self._run(lambda file: file.executemany(rows.REVIVE, values).rowcount)
+        return await self._run(
+            lambda file: file.executemany(rows.REVIVE, values).rowcount, PATIENCE
+        )
 
     async def drop(self, keys: Sequence[Key]) -> int:
-        return await self._run(lambda file: rows.drop_all(file, keys))
+        return await self._run(lambda file: rows.drop_all(file, keys), PATIENCE)
 
     async def drop_old(self, before: float, limit: int) -> int:
         return await self._run_later(lambda file: rows.drop_old(file, before, min(limit, STEP)))
@@ -202,8 +206,8 @@ class SQLiteOutbox(Outbox):
 
     async def erase(self, subjects: bytes) -> Erased:
         """As ``Outbox.erase``; reads a million subjects in 0.2 s, without delaying writers."""
-        found = await self._read(lambda file: rows.find_subjects(file, subjects))
-        return await self._run(lambda file: rows.erase(file, found))
+        found = await self._read(lambda file: rows.find_subjects(file, subjects), LOOK_THROUGH)
+        return await self._run(lambda file: rows.erase(file, found), LOOK_THROUGH)
 
     async def list_waiting(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
@@ -245,7 +249,7 @@ class SQLiteOutbox(Outbox):
     async def find_troubles(self, *, thorough: bool = False) -> list[Trouble]:
         """As ``Troubled.find_troubles``; a ``thorough`` look reads the whole file."""
         if thorough:
-            await self._read(rows.look_for_damage)
+            await self._read(rows.look_for_damage, LOOK_THROUGH)
         damage = self._damage.describe()
         return [Trouble(damage, REMEDY)] if damage else []
 
@@ -274,12 +278,14 @@ class SQLiteOutbox(Outbox):
         result: Result = await self._submit(build_job(work, patience), how)
         return result
 
-    async def _run(self, work: Work[Result]) -> Result:
+    async def _run(self, work: Work[Result], patience: float | None = None) -> Result:
         """Have the writing thread do ``work``, for which somebody waits; durable when it returns.
 
-        It goes before all that ``_run_later`` does.
+        It goes before all that ``_run_later`` does. It fails after ``patience`` seconds,
+        ``REQUEST_PATIENCE`` by default.
         """
-        result: Result = await self._submit(build_job(work, REQUEST_PATIENCE))
+        patience = REQUEST_PATIENCE if patience is None else patience
+        result: Result = await self._submit(build_job(work, patience))
         return result
 
     async def _run_later(self, work: Work[Result]) -> Result:
@@ -317,6 +323,25 @@ class SQLiteOutbox(Outbox):
             for job in jobs:
                 job.error = build_error(self._path, error)
                 job.settle()
+            return
+        for patience in {job.patience for job in jobs if job.is_urgent}:
+            # Not the jobs: what they hold is let go as soon as it is stored.
+            futures = [job.future for job in jobs if job.is_urgent and job.patience == patience]
+            key[0].call_later(patience + GRACE, self._give_up, futures, patience)
+
+    def _give_up(self, futures: Sequence[asyncio.Future[Any]], patience: float) -> None:
+        """Fail what has no answer yet: the thread hangs in a call that only the disk can end.
+
+        Once it ends, the work is done all the same: a put that is repeated finds its own key.
+        """
+        for future in futures:
+            if not future.done():
+                future.set_exception(
+                    OutboxBusyError(
+                        f"outbox {self._path}: its disk has not answered for {patience:g} s; what"
+                        " waits for it is stored when it does"
+                    )
+                )
 
     def _let_go_readers(self) -> None:
         """Have the reading thread close the file until it reads again."""
