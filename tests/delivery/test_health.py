@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from starlette.applications import Starlette
 
 import bridge.delivery.health
+import bridge.outbox.sqlite.file
 from bridge import BridgeMiddleware, OutboxError
 from bridge.outbox import Circuit, Counts, Figure, SQLiteOutbox
 from tests.damage import deliver_all, fill_file, zero_page
@@ -235,6 +238,22 @@ async def test_damaged_file_degrades_and_is_told(tmp_path: Path) -> None:
         "the outbox's file is damaged (database disk image is malformed)"
     ]
     await built.stop(deadline=0)
+
+
+async def test_somebody_who_reads_for_long_degrades_and_is_told(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "LARGE_WAL", 1_000_000)
+    await outbox.put([make_delivery("1", destination="meta:2")], unix_now())
+    with closing(sqlite3.connect(outbox._path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM deliveries").fetchone()
+        body = bytes(1_500_000)
+        await outbox.put([make_delivery("2", destination="meta:2", body=body)], unix_now())
+        response = await client.get(HEALTH)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    [trouble] = response.json()["outbox"]["troubles"]
+    assert "-wal file has 1 MB and grows, since somebody reads" in trouble
 
 
 async def test_what_was_delivered_costs_health_nothing(

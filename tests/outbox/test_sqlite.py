@@ -1141,6 +1141,32 @@ async def test_wal_that_readers_let_grow_is_cut_back(
     assert (await outbox.count(NOW, with_delivered=True))["meta:1"].waiting == 4
 
 
+async def test_long_reader_is_told_until_it_ends(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "MAX_WAL", 1_000_000)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "LARGE_WAL", 2_000_000)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "CUT_WAL", 0.0)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "LOCK_SLICE", 0.01)
+    await outbox.put([make_delivery("0")], NOW)
+    with connected(path) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM deliveries").fetchone()
+        assert await outbox.find_troubles() == []
+        for i in range(1, 4):
+            await outbox.put([make_delivery(str(i), body=b"x" * 1_000_000)], NOW)
+        async with opened(path) as other:  # whoever asks
+            [trouble] = await other.find_troubles()
+        assert trouble.text == (
+            "the outbox's -wal file has 3 MB and grows, since somebody reads the file for long, in"
+            " one transaction"
+        )
+        assert "fuser" in trouble.remedy
+    await outbox.put([make_delivery("after")], NOW)
+    await outbox.next_due("meta:1")  # the thread cuts after it has answered
+    assert await outbox.find_troubles() == []
+
+
 async def test_wal_of_a_burst_is_cut_back(outbox: SQLiteOutbox) -> None:
     [limit] = await outbox._run(lambda file: file.execute("PRAGMA journal_size_limit").fetchone())
     assert limit == 64 * 1024 * 1024

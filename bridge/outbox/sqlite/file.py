@@ -24,6 +24,9 @@ SCHEMA_VERSION = 5  # in the file itself; raise it whenever the tables change
 LOCK_SLICE = 0.25  # seconds that opening the file, or cutting its -wal, waits for a lock
 RESTART_SLICE = 0.01  # seconds that the -wal file waits to begin anew
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; it may grow further while somebody reads
+LARGE_WAL = (
+    96 * 1024 * 1024
+)  # bytes of the -wal file that only somebody who reads for long explains
 # A row that is stored, claimed and delivered changes its pages three times. The longer the pages
 # stay in memory and in the -wal file, the less is written: a quarter more is delivered this way.
 CACHE_KIB = 16 * 1024  # pages kept in memory by the writer; SQLite's default is 2,000
@@ -255,6 +258,15 @@ class OutboxFile(sqlite3.Connection):
             return bool(self.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[0])
         finally:
             self.execute("PRAGMA busy_timeout = 0")
+
+
+def measure_large_wal(path: str) -> int:
+    """Return the bytes of the -wal file of the file at ``path``; 0 if they are not many. Blocks."""
+    try:
+        size = os.stat(f"{path}-wal").st_size
+    except OSError:
+        return 0
+    return size if size > LARGE_WAL else 0
 
 
 def read_identity(path: str) -> tuple[int, int] | None:

@@ -44,7 +44,7 @@ from bridge.outbox.base import (
 from bridge.outbox.sqlite import rows
 from bridge.outbox.sqlite.damage import REMEDY, Damage
 from bridge.outbox.sqlite.disk import MAX_CLAIM_BYTES
-from bridge.outbox.sqlite.file import MEMORY, OutboxFile, build_error
+from bridge.outbox.sqlite.file import MEMORY, OutboxFile, build_error, measure_large_wal
 from bridge.outbox.sqlite.locks import FileLock
 from bridge.outbox.sqlite.place import inspect_file
 from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
@@ -54,6 +54,7 @@ PATIENCE = 15.0  # seconds that everything else waits
 STEP = 100  # deliveries that one transaction of the sender changes at most
 GRACE = 0.25  # seconds more, in which the thread itself says what it waits for
 LOOK_THROUGH = 600.0  # seconds that reading the whole file may take
+READER_REMEDY = "end what reads it: a backup, or a shell; 'fuser -v FILE' names the processes"
 LOOK = 1.0  # seconds between looks whether the process that delivers has ended
 
 Result = TypeVar("Result")
@@ -250,8 +251,16 @@ class SQLiteOutbox(Outbox):
         """As ``Troubled.find_troubles``; a ``thorough`` look reads the whole file."""
         if thorough:
             await self._read(rows.look_for_damage, LOOK_THROUGH)
-        damage = self._damage.describe()
-        return [Trouble(damage, REMEDY)] if damage else []
+        troubles = []
+        if damage := self._damage.describe():
+            troubles.append(Trouble(damage, REMEDY))
+        if size := await asyncio.to_thread(measure_large_wal, self._path):
+            text = (
+                f"the outbox's -wal file has {size // 1_000_000} MB and grows, since somebody reads"
+                " the file for long, in one transaction"
+            )
+            troubles.append(Trouble(text, READER_REMEDY))
+        return troubles
 
     async def close(self) -> None:
         """As ``Outbox.close``; both threads finish what is queued before."""
