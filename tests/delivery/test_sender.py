@@ -609,6 +609,11 @@ async def test_outage_of_one_destination_holds_up_no_other(
     await outbox.put([*others, *make_leads(500)], unix_now())
     sender.start()
     await delivered(outbox, 500)  # of the destination that works
+
+    async def refused() -> bool:
+        return "meta:1" in await outbox.circuits()
+
+    await poll(refused, "the circuit")
     await sender.stop(deadline=0)
     await assert_each_arrived_once(sandbox, range(500))
     for name in ("meta:1", "meta:2"):
