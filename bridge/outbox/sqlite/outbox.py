@@ -51,6 +51,7 @@ from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 
 REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked file
 PATIENCE = 15.0  # seconds that everything else waits
+LONG_STEP = 500  # the same while nobody has stored anything for long
 STEP = 100  # deliveries that one transaction of the sender changes at most
 GRACE = 0.25  # seconds more, in which the thread itself says what it waits for
 LOOK_THROUGH = 600.0  # seconds that reading the whole file may take
@@ -123,7 +124,7 @@ class SQLiteOutbox(Outbox):
         claimed: list[Delivery] = []
         size = 0
         while len(claimed) < limit and size < MAX_CLAIM_BYTES:
-            most = min(STEP, limit - len(claimed))
+            most = min(self._read_step(), limit - len(claimed))
             try:
                 found = await self._run_later(
                     partial(
@@ -145,18 +146,18 @@ class SQLiteOutbox(Outbox):
         return claimed
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        for part in _cut(deliveries):
+        for part in self._cut(deliveries):
             await self._run_later(partial(rows.ack_all, deliveries=part, now=now))
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
         counts = [
             await self._run_later(partial(rows.retry, deliveries=part, due=due))
-            for part in _cut(deliveries)
+            for part in self._cut(deliveries)
         ]
         return sum(counts)
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
-        for part in _cut(deliveries):
+        for part in self._cut(deliveries):
             await self._run_later(
                 partial(rows.change, update=rows.BURY, values=(now, reason), deliveries=part)
             )
@@ -358,6 +359,16 @@ class SQLiteOutbox(Outbox):
         if reader is not None:
             reader.let_go()
 
+    def _read_step(self) -> int:
+        """Return how many deliveries one transaction of the sender may change."""
+        writer = self._threads.get((os.getpid(), "IMMEDIATE"))
+        return LONG_STEP if writer is not None and writer.is_quiet else STEP
+
+    def _cut(self, deliveries: Sequence[Delivery]) -> list[Sequence[Delivery]]:
+        """Return ``deliveries`` as parts of one short transaction each."""
+        step = self._read_step()
+        return [deliveries[at : at + step] for at in range(0, len(deliveries), step)]
+
     def is_missing(self) -> bool:
         """Return whether there is no file yet; blocks."""
         return self._path != MEMORY and not os.path.exists(self._path)
@@ -373,8 +384,3 @@ class SQLiteOutbox(Outbox):
 
     def __repr__(self) -> str:
         return f"SQLiteOutbox({self._path!r})"
-
-
-def _cut(deliveries: Sequence[Delivery]) -> list[Sequence[Delivery]]:
-    """Return ``deliveries`` as parts of one short transaction each."""
-    return [deliveries[at : at + STEP] for at in range(0, len(deliveries), STEP)]

@@ -45,6 +45,7 @@ MAX_GROUP = 2000  # jobs of one commit; those handed over with the last one come
 LOCK_POLL = 0.001  # seconds between attempts to lock the file
 STEP_ASIDE = 0.25  # seconds that the sender steps aside at most for each transaction
 BUSY = 1.0  # seconds after something urgent for which the sender rests between transactions
+QUIET = 10.0  # seconds without anything urgent after which the sender may change more rows at once
 REST = 3.0  # times what its last transaction took
 
 Work = Callable[[OutboxFile], Any]
@@ -135,6 +136,11 @@ class FileThread:
                 self._thread = thread
             self._jobs.put(jobs)
         return True
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing urgent was written for long, here or by another process."""
+        return time.monotonic() > self._busy_until + QUIET
 
     def let_go(self) -> None:
         """Close the file until the next job; blocks until then."""
