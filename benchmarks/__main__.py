@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from benchmarks import (
+    backlog,
     beside,
     browse,
     claiming,
@@ -160,6 +161,10 @@ def _compare_import(options: argparse.Namespace, directory: str) -> None:
     importing.run(directory, million=options.million)
 
 
+def _compare_backlog(options: argparse.Namespace, directory: str) -> None:
+    backlog.run(directory, options.backlog)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
     "browse": _compare_browsing,
     "requests": _compare_requests,
@@ -168,6 +173,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
     "storing": _compare_storing,
     "delivery": _compare_delivery,
     "claiming": _compare_claims,
+    "backlog": _compare_backlog,
     "beside": _compare_beside,
     "import": _compare_import,
 }
@@ -182,6 +188,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--http-rounds", type=int, default=over_http.ROUNDS, help="0: none")
     parser.add_argument(
         "--million", action="store_true", help="a million lines, and waiting on every engine"
+    )
+    parser.add_argument(
+        "--backlog", type=int, default=backlog.WAITING, help="events that wait beside orders"
     )
     options = parser.parse_args(argv)
     if unknown := set(options.parts) - PARTS.keys():

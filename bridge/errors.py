@@ -72,7 +72,10 @@ class OutboxError(BridgeError):
 
 
 class OutboxBusyError(OutboxError):
-    """The outbox's server starts, restarts or is overloaded: the same may work in a moment."""
+    """The outbox's server starts, restarts or is overloaded: the same may work in a moment.
+
+    Or the disk of an outbox does not answer. What was to be stored may be stored all the same.
+    """
 
 
 class OutboxFullError(OutboxError):

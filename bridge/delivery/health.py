@@ -1,6 +1,7 @@
 """Health: what a readiness probe may see of the outbox and the destinations.
 
-All of it comes from the outbox, so that each process of each machine says the same.
+All of it comes from the outbox, so that each process of each machine says the same, but for what
+only the process knows that met damage in the outbox.
 
 Anybody may ask, so the answer has nothing that a competitor or an attacker could use: no totals of
 what was delivered, and none of Meta's words, which may quote a token. Pixel ids are public: each
@@ -30,7 +31,7 @@ from bridge.destinations.base import FAULTS
 from bridge.errors import OutboxError, OutboxFullError
 from bridge.events.event import DAY
 from bridge.figures.words import COPY
-from bridge.outbox.base import Circuit, CircuitState, Counts, Figure, Outbox
+from bridge.outbox.base import Circuit, CircuitState, Counts, Figure, Outbox, Troubled
 
 CACHE_SECONDS = 1.5  # for which an answer is given again, however often somebody asks
 SHARES_SECONDS = 10.0  # for which shares are kept: figures are written as often
@@ -77,13 +78,15 @@ class OutboxHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         works: Whether the outbox takes them.
         is_full: Whether it has no room for more.
-        is_spooled: Whether it takes none, and the spool on this machine does.
         is_slow: Whether it could not be counted in time, so that what waits is not known.
+        troubles: What else is wrong with it, in sentences, as this process knows.
+        is_spooled: Whether it takes none, and the spool on this machine does.
     """
 
     works: bool
     is_full: bool = False
     is_slow: bool = False
+    troubles: list[str] = []
     is_spooled: bool = False
 
 
@@ -91,10 +94,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a probe.
 
     Attributes:
-        status: ``degraded`` if a destination is not well, the outbox is full or slow, only the
-            spool takes events, nothing is delivered from here though it should be, or something has
-            waited for an hour for a destination that is not configured (another app may share the
-            outbox); ``failing`` if nothing can be stored.
+        status: ``degraded`` if a destination is not well, the outbox is full, slow or in trouble,
+            only the spool takes events, nothing is delivered from here though it should be, or
+            something has waited for an hour for a destination that is not configured (another app
+            may share the outbox); ``failing`` if nothing can be stored.
         sender: ``stopped`` if this process should deliver, and does not.
         unconfigured: What waits for destinations that were removed or renamed, if anything.
         browser: Shares of the browser copies of today and yesterday (UTC), 0 to 1: ``sent``,
@@ -169,6 +172,7 @@ class Health:
         except Exception:
             logger.exception("health: unexpected error")
             is_slow = True
+        troubles = await self._find_troubles()
         destinations = {
             name: _describe(counts.get(name, Counts()), circuits.get(name), now)
             for name in self._destinations
@@ -178,9 +182,10 @@ class Health:
         well = all(each.is_well for each in destinations.values()) and age < LATE
         waiting = sum(each.waiting for each in orphans.values())
         delivers = self._is_delivering()
+        is_ok = well and delivers and not (is_full or is_slow or troubles)
         return Report(
-            status="ok" if well and delivers and not (is_full or is_slow) else "degraded",
-            outbox=OutboxHealth(True, is_full, is_slow),
+            status="ok" if is_ok else "degraded",
+            outbox=OutboxHealth(True, is_full, is_slow, troubles),
             destinations=destinations,
             browser=self._shares,
             unconfigured=Unconfigured(waiting=waiting, oldest_seconds=age)
@@ -201,6 +206,14 @@ class Health:
         return msgspec.structs.replace(
             FAILING, status="degraded", outbox=OutboxHealth(False, is_spooled=True)
         )
+
+    async def _find_troubles(self) -> list[str]:
+        """Return what is wrong with the outbox though it works."""
+        if not isinstance(self._outbox, Troubled):
+            return []
+        with suppress(OutboxError):
+            return [each.text for each in await self._outbox.find_troubles()]
+        return []
 
     async def _read_shares(self, now: float) -> None:
         """Read what became of the browser copies, of all processes."""

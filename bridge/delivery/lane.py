@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import assert_never
 
@@ -33,6 +34,7 @@ MIN_WAIT = 0.005  # seconds
 ACK_RETRY = 0.2  # seconds between attempts to ack while the outbox is broken
 GIVE_BACK = 2.0  # seconds that a stopped lane may take to give back what it had claimed
 NO_EVENT = "$"  # how the name of a message begins that says who a visitor is
+PAUSE_EVERY = 100  # deliveries after which an app's requests have their turn
 LINE_PAUSE = 60.0  # seconds between lines about unconfirmed events
 MAX_LINES = 10  # log lines of one burial
 MAX_REQUEST = 8_388_608  # bytes of the bodies in one request, and roughly in one claim
@@ -42,6 +44,14 @@ logger = logging.getLogger("bridge.delivery")
 
 class Lane:
     """Delivers what waits in an outbox for one destination.
+
+    Args:
+        outbox: Where it waits.
+        destination: Where it goes.
+        metrics: Where it counts what becomes of deliveries.
+        figures: The same by day and event name.
+        concurrency: How many requests may be in flight.
+        names: All destinations of this process, which are led together; its own by default.
 
     Attributes:
         woken: Set to make it look at the outbox now.
@@ -55,12 +65,14 @@ class Lane:
         metrics: Metrics,
         figures: FigureCounter,
         concurrency: int,
+        names: Collection[str] = (),
     ) -> None:
         self.woken = asyncio.Event()
         self.is_stopping = False
         self._outbox = outbox
         self._destination = destination
         self._name = destination.name
+        self._names = names or (destination.name,)
         self._metrics = metrics
         self._figures = figures
         self._concurrency = concurrency
@@ -112,6 +124,8 @@ class Lane:
                 await self._renew()
             return await self._wait(pause)
         try:
+            if not await self._outbox.lead(self._names):
+                return await self._wait(POLL)  # another process delivers
             return await self._claim(client) or await self._wait(await self._read_pause())
         except OutboxError as error:
             self._report(logging.ERROR, error, str(error))
@@ -331,7 +345,9 @@ class Lane:
                 await asyncio.sleep(ACK_RETRY)
         claim.batches.pop(0)
         self._metrics.count(self._name, "delivered", len(batch.deliveries))
-        for each in batch.deliveries:
+        for place, each in enumerate(batch.deliveries):
+            if place % PAUSE_EVERY == PAUSE_EVERY - 1:
+                await asyncio.sleep(0)  # counting a thousand takes milliseconds
             if each.event_name.startswith(NO_EVENT):
                 continue
             self._figures.note(self._name, each.event_name, DELIVERED, now)

@@ -142,8 +142,9 @@ class Sender:
             return False
         self._client = client
         hide_requests(each.build_request([], 0.0).url for each in self._destinations)
+        names = [each.name for each in self._destinations]
         self._lanes = [
-            Lane(self._outbox, each, self.metrics, self.figures, self._concurrency)
+            Lane(self._outbox, each, self.metrics, self.figures, self._concurrency, names)
             for each in self._destinations
         ]
         # Each task has an empty context: a request may be what starts the sender, and its visitor

@@ -12,7 +12,7 @@ from bridge.delivery.spool import Spool
 from bridge.doctor.finding import Finding, bad, good, warning
 from bridge.errors import OutboxError
 from bridge.outbox import SQLiteOutbox
-from bridge.outbox.base import Delivery, Inspected, Outbox
+from bridge.outbox.base import Delivery, Inspected, Outbox, Troubled
 
 
 async def look_at_outbox(outbox: Outbox, destinations: Sequence[str]) -> AsyncIterator[Finding]:
@@ -29,6 +29,9 @@ async def look_at_outbox(outbox: Outbox, destinations: Sequence[str]) -> AsyncIt
                 "set BRIDGE_OUTBOX_URL to an absolute path, such as sqlite:////srv/shop/bridge.db,"
                 " for the app and for this command",
             )
+        if isinstance(outbox, Troubled):
+            for trouble in await outbox.find_troubles(thorough=True):
+                yield bad("outbox", trouble.text, trouble.remedy)
         if orphans := find_orphans(await outbox.count(time.time()), destinations):
             text = f"events wait, {describe_orphans(orphans)}, and {EXPLANATION}"
             yield warning("outbox", text)

@@ -205,6 +205,14 @@ class Outbox(Protocol):
         """
         ...
 
+    async def lead(self, destinations: Iterable[str]) -> bool:
+        """Return whether this process is to deliver to ``destinations``, until ``close``.
+
+        Where one process delivers better than many, the others are told no, and ask again every
+        second: one of them takes over when it ends.
+        """
+        return True
+
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
@@ -354,6 +362,27 @@ class Inspected(Protocol):
 
     async def find_weaknesses(self) -> list[Weakness]:
         """Return what is weak, where that can be known; raises ``OutboxError`` as an outbox."""
+        ...
+
+
+class Trouble(NamedTuple):
+    """Something that is wrong with an engine now, though it works.
+
+    Attributes:
+        text: What is so; anybody may read it.
+        remedy: What to do.
+    """
+
+    text: str
+    remedy: str
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """An outbox that knows of troubles which its methods do not raise."""
+
+    async def find_troubles(self, *, thorough: bool = False) -> list[Trouble]:
+        """Return what is wrong; quick unless it is ``thorough``. Raises ``OutboxError``."""
         ...
 
 

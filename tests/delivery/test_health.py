@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 from starlette.applications import Starlette
 
 import bridge.delivery.health
+import bridge.outbox.sqlite.file
 from bridge import BridgeMiddleware, OutboxError
 from bridge.outbox import Circuit, Counts, Figure, SQLiteOutbox
+from tests.damage import deliver_all, fill_file, zero_page
 from tests.factories import NAVIGATION, make_bridge, make_client, make_delivery, make_meta, unix_now
 
 HEALTH = "/_bridge/health"
@@ -217,6 +221,39 @@ async def test_full_outbox_degrades(tmp_path: Path) -> None:
     assert (response.status_code, response.json()["status"]) == (200, "degraded")
     assert response.json()["outbox"] == {"works": True, "is_full": True}
     await built.stop(deadline=0)
+
+
+async def test_damaged_file_degrades_and_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.db"
+    await fill_file(path)
+    zero_page(path, 13, b"body-0200")
+    outbox = SQLiteOutbox(path)
+    built = make_bridge(outbox, run_sender=False)
+    client = make_client(BridgeMiddleware(Starlette(), bridge=built))
+    assert "troubles" not in (await client.get(HEALTH)).json()["outbox"]
+    await deliver_all(outbox)
+    response = await client.get(HEALTH)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["outbox"]["troubles"] == [
+        "the outbox's file is damaged (database disk image is malformed)"
+    ]
+    await built.stop(deadline=0)
+
+
+async def test_somebody_who_reads_for_long_degrades_and_is_told(
+    client: httpx.AsyncClient, outbox: _WatchedOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "LARGE_WAL", 1_000_000)
+    await outbox.put([make_delivery("1", destination="meta:2")], unix_now())
+    with closing(sqlite3.connect(outbox._path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM deliveries").fetchone()
+        body = bytes(1_500_000)
+        await outbox.put([make_delivery("2", destination="meta:2", body=body)], unix_now())
+        response = await client.get(HEALTH)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    [trouble] = response.json()["outbox"]["troubles"]
+    assert "-wal file has 1 MB and grows, since somebody reads" in trouble
 
 
 async def test_what_was_delivered_costs_health_nothing(

@@ -639,6 +639,11 @@ async def test_outage_of_one_destination_holds_up_no_other(
     await outbox.put([*others, *make_leads(500)], unix_now())
     sender.start()
     await delivered(outbox, 500)  # of the destination that works
+
+    async def refused() -> bool:
+        return "meta:1" in await outbox.circuits()
+
+    await poll(refused, "the circuit")
     await sender.stop(deadline=0)
     await assert_each_arrived_once(sandbox, range(500))
     for name in ("meta:1", "meta:2"):
@@ -652,10 +657,13 @@ async def test_two_senders_on_one_outbox_send_nothing_twice(
     outbox: SQLiteOutbox, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     other = SQLiteOutbox(tmp_path / "bridge.db")
-    senders = [Sender(each, [make_small_batches(20, sandbox.url)]) for each in (outbox, other)]
-    await outbox.put(make_leads(1500, poison=[7, 800]), unix_now())
+    meta = make_small_batches(10, sandbox.url)
+    # With other destinations beside it, both processes deliver.
+    senders = [Sender(outbox, [meta]), Sender(other, [meta, make_meta(pixel_id="2")])]
     for sender in senders:
         sender.start()
+    await other.probe()  # it has opened the file
+    await outbox.put(make_leads(1500, poison=[7, 800]), unix_now())
     await settled(outbox, delivered=1498, dead=2)
     await assert_each_arrived_once(sandbox, [i for i in range(1500) if i not in (7, 800)])
     for sender in senders:
@@ -671,7 +679,8 @@ async def test_splitting_longer_than_a_lease_keeps_it(
     await sandbox.fault("events", delay=0.3, times=None)
     other = SQLiteOutbox(tmp_path / "bridge.db")
     meta = make_meta(graph_url=sandbox.url)
-    senders = [Sender(outbox, [meta], concurrency=1), Sender(other, [meta], concurrency=1)]
+    both = [meta, make_meta(pixel_id="2")]  # other destinations: both processes deliver
+    senders = [Sender(outbox, [meta], concurrency=1), Sender(other, both, concurrency=1)]
     await outbox.put(make_leads(4, poison=[0, 1, 2, 3]), unix_now())
     for sender in senders:
         sender.start()

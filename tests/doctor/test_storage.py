@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bridge.outbox.sqlite.file
 import bridge.outbox.sqlite.place as place
 from bridge.delivery.spool import Spool
 from bridge.doctor.finding import Finding
 from bridge.doctor.storage import look_at_durability, look_at_outbox, look_at_spool
 from bridge.outbox import Outbox, SQLiteOutbox
 from bridge.outbox.sqlite.place import find_file_system
+from tests.damage import fill_file, zero_page
 from tests.factories import make_delivery, unix_now
 
 MOUNTS = """\
@@ -44,6 +48,31 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(place, "MOUNTS", file)
     monkeypatch.setattr(place, "TIGHT_BYTES", 1)
     return file
+
+
+async def test_damaged_file_is_bad(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.db"
+    await fill_file(path)
+    assert all(each.level == "good" for each in await look(SQLiteOutbox(path)))
+    zero_page(path, 13, b"body-0200")
+    [finding] = [each for each in await look(SQLiteOutbox(path)) if each.level == "bad"]
+    assert finding.text.startswith("the outbox's file is damaged (")
+    assert ".recover" in finding.fix
+
+
+async def test_somebody_who_reads_for_long_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "LARGE_WAL", 1_000_000)
+    outbox = SQLiteOutbox(tmp_path / "bridge.db")
+    await outbox.put([make_delivery("1")], unix_now())
+    with closing(sqlite3.connect(tmp_path / "bridge.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM deliveries").fetchone()
+        await outbox.put([make_delivery("2", body=bytes(1_500_000))], unix_now())
+        [finding] = [each for each in await look(outbox) if each.level == "bad"]
+    assert "-wal file has 1 MB and grows" in finding.text
+    assert "fuser" in finding.fix
 
 
 @pytest.mark.parametrize(

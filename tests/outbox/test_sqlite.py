@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,17 +20,24 @@ from typing import Any
 
 import pytest
 
+import bridge.outbox.sqlite.checkpoint
 import bridge.outbox.sqlite.file
 import bridge.outbox.sqlite.outbox
+import bridge.outbox.sqlite.thread
 from bridge import OutboxError, OutboxFullError
+from bridge.errors import OutboxBusyError
 from bridge.outbox import Circuit, Counts, Outbox, SQLiteOutbox
+from bridge.outbox.base import digest_texts
 from bridge.outbox.sqlite import rows
 from bridge.outbox.sqlite.file import SCHEMA_VERSION, open_file
+from bridge.outbox.sqlite.locks import FileLock
 from bridge.outbox.sqlite.thread import FileThread, build_job
+from tests.damage import deliver_all, fill_file, zero_page
 from tests.factories import NOW, make_delivery
 from tests.servers import ROOT, poll
 
 LEASE = 60.0
+SENDER = digest_texts(["meta:1"], 4).hex()  # in the name of its lock
 
 
 @pytest.fixture
@@ -104,6 +112,7 @@ async def test_commit_is_on_the_disk_before_it_answers(outbox: SQLiteOutbox) -> 
 async def test_concurrent_puts_share_a_commit(outbox: SQLiteOutbox) -> None:
     held = threading.Event()
     first = asyncio.ensure_future(outbox._run(lambda file: held.wait(5)))
+    await asyncio.sleep(0)
     puts = [asyncio.ensure_future(outbox.put([make_delivery(str(i))], NOW)) for i in range(100)]
     statements: list[str] = []
     traced = asyncio.ensure_future(
@@ -276,6 +285,7 @@ async def test_wait_that_was_given_up_affects_no_other(outbox: SQLiteOutbox, pat
 FORKING = """
 import asyncio, os, sys
 from bridge.outbox import SQLiteOutbox
+from tests.damage import deliver_all, fill_file, zero_page
 from tests.factories import NOW, make_delivery
 
 outbox = SQLiteOutbox(sys.argv[1])
@@ -375,6 +385,159 @@ async def test_outbox_opened_on_a_locked_file_waits_too(path: Path) -> None:
             connection.close()
             assert await put == [True]
             assert (await counted)["meta:1"].waiting in (1, 2)
+
+
+# Requests before the sender
+
+
+async def test_put_goes_before_what_the_sender_asked_for_earlier(outbox: SQLiteOutbox) -> None:
+    deliveries = [make_delivery(str(i)) for i in range(300)]
+    await outbox.put(deliveries, NOW)
+    held = threading.Event()
+    first = asyncio.ensure_future(outbox._run_later(lambda file: held.wait(5)))
+    await asyncio.sleep(0)
+    order: list[str] = []
+
+    async def note(name: str, work: Any) -> None:
+        await work
+        order.append(name)
+
+    works = [
+        note("claim", outbox.claim("meta:1", 300, now=NOW, lease=LEASE)),
+        note("retry", outbox.retry(deliveries, NOW)),
+        note("put", outbox.put([make_delivery("new")], NOW)),
+        note("release", outbox.release("Purchase", "1", b"", NOW)),
+    ]
+    tasks = [asyncio.ensure_future(each) for each in works]
+    await asyncio.sleep(0)  # all of them are in the queue
+    held.set()
+    await asyncio.gather(first, *tasks)
+    assert sorted(order[:2]) == ["put", "release"]
+
+
+async def test_sender_changes_few_rows_at_a_time(outbox: SQLiteOutbox) -> None:
+    await outbox.put([make_delivery(str(i)) for i in range(1000)], NOW)
+    statements: list[str] = []
+    await outbox._run(lambda file: file.set_trace_callback(statements.append))
+    claimed = await outbox.claim("meta:1", 1000, now=NOW, lease=LEASE)
+    assert [each.event_id for each in claimed] == [str(i) for i in range(1000)]
+    await outbox.bury(claimed[:300], "refused", NOW)
+    assert await outbox.retry(claimed, NOW) == 700
+    await outbox.ack(claimed[300:], NOW)
+    await outbox._run(lambda file: file.set_trace_callback(None))
+    for each in "".join(each[:1] for each in statements).split("C"):  # of COMMIT
+        assert each.count("U") <= 2 * bridge.outbox.sqlite.outbox.STEP  # of UPDATE
+    counts = await outbox.count(NOW, with_delivered=True)
+    assert counts == {"meta:1": Counts(delivered=700, dead=300)}
+
+
+async def test_only_what_a_request_waits_for_is_flushed_to_the_disk(outbox: SQLiteOutbox) -> None:
+    def read(file: sqlite3.Connection) -> Any:
+        return file.execute("PRAGMA synchronous").fetchone()[0]
+
+    modes = [await each(read) for each in (outbox._run, outbox._run_later, outbox._run)]
+    assert modes == [2, 1, 2]  # FULL, NORMAL
+
+
+async def test_sender_steps_aside_while_another_process_waits_to_put(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.thread, "STEP_ASIDE", 60.0)
+    await outbox.put([make_delivery("1")], NOW)
+    async with opened(path) as other:
+        with locked(path):
+            put = asyncio.ensure_future(other.put([make_delivery("2")], NOW))
+            turn = FileLock(f"{path}-turn")
+
+            async def waits() -> bool:
+                is_free = turn.take()
+                turn.give_up()
+                return not is_free
+
+            await poll(waits, "a put that waits")
+        assert await put == [True]
+        assert turn.take(shared=True)
+        claimed = asyncio.ensure_future(claim_ids(outbox))
+        await asyncio.wait([claimed], timeout=0.05)
+        assert not claimed.done()
+        assert await outbox.put([make_delivery("3")], NOW) == [True]  # as urgent as theirs
+        turn.close()
+        assert sorted(await claimed) == ["1", "2", "3"]
+
+
+async def test_sender_that_stepped_aside_for_long_goes_on(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.thread, "STEP_ASIDE", 0.01)
+    await outbox.put([make_delivery("1")], NOW)
+    turn = FileLock(f"{path}-turn")
+    assert turn.take(shared=True)
+    assert await claim_ids(outbox) == ["1"]
+    turn.close()
+
+
+# Who delivers
+
+
+async def test_one_of_several_outboxes_on_a_file_leads_until_it_closes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.outbox, "LOOK", 0.0)
+    first, second = SQLiteOutbox(path), SQLiteOutbox(path)
+    names = ["meta:1", "segment:1"]
+    assert [await each.lead(names) for each in (first, second, first)] == [True, False, True]
+    assert await second.lead(["meta:2"])  # of another app that shares the file
+    await first.close()
+    assert await second.lead(reversed(names))
+    assert not await first.lead(names)
+    await second.close()
+    assert await first.lead(names)
+    await first.close()
+
+
+async def test_file_in_memory_is_led_by_its_process() -> None:
+    async with opened(Path(":memory:")) as one, opened(Path(":memory:")) as other:
+        assert await one.lead(["meta:1"])
+        assert await other.lead(["meta:1"])
+
+
+async def test_where_no_lock_can_be_made_everybody_leads(tmp_path: Path) -> None:
+    (tmp_path / f"bridge.db-sender-{SENDER}").mkdir()  # nobody can open that to write
+    async with opened(tmp_path / "bridge.db") as one, opened(tmp_path / "bridge.db") as other:
+        assert await one.lead(["meta:1"])
+        assert await other.lead(["meta:1"])
+
+
+FORKED = """
+import asyncio, os, sys, time
+from bridge.outbox import SQLiteOutbox
+
+async def main():
+    outbox = SQLiteOutbox(sys.argv[1])
+    assert await outbox.lead(["meta:1"])
+    if os.fork() == 0:
+        os.close(1)
+        time.sleep(600)
+    os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+async def test_forked_child_keeps_no_lock_of_its_parent(path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", f"import os; os.setsid()\n{FORKED}", str(path), cwd=ROOT
+    )
+    try:
+        assert await process.wait() == 0
+        async with opened(path) as outbox:
+
+            async def leads() -> bool:
+                return await outbox.lead(["meta:1"])
+
+            await poll(leads, "the lock", seconds=10)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 # The disk
@@ -579,6 +742,95 @@ async def test_disk_full_from_the_start_is_an_outbox_error(small_disk: Path) -> 
         assert await outbox.put([make_delivery()], NOW) == [True]
 
 
+async def test_write_that_hangs_fails_puts_at_their_deadline_and_stores_them_later(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await outbox.put([make_delivery("before")], NOW)
+    goes_on = threading.Event()
+
+    def prepare(file: sqlite3.Connection) -> None:
+        file.create_function("stall", 0, lambda: goes_on.wait(60))
+        file.execute(
+            "CREATE TEMP TRIGGER stalls BEFORE INSERT ON main.deliveries BEGIN SELECT stall(); END"
+        )
+
+    await outbox._run(prepare)
+    monkeypatch.setattr(bridge.outbox.sqlite.outbox, "REQUEST_PATIENCE", 0.1)
+    deliveries = [make_delivery(str(i)) for i in range(3)]
+    first = asyncio.ensure_future(outbox.put(deliveries[:1], NOW))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the others come while the thread hangs
+    puts = [first, *(asyncio.ensure_future(outbox.put([each], NOW)) for each in deliveries[1:])]
+    answers = await asyncio.gather(*puts, return_exceptions=True)
+    assert [(type(each), str(each)) for each in answers] == 3 * [
+        (
+            OutboxBusyError,
+            f"outbox {path}: its disk has not answered for 0.1 s; what waits for it is stored when"
+            " it does",
+        )
+    ]
+    goes_on.set()
+    monkeypatch.undo()
+    assert [await outbox.put([each], NOW) for each in deliveries] == [[False]] * 3
+    assert sorted(await claim_ids(outbox)) == ["0", "1", "2", "before"]
+
+
+@pytest.fixture
+def freezable_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that can be made to hang, which only root can have."""
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    tools = [shutil.which(each) for each in ("mkfs.ext4", "fsfreeze")]
+    made = (
+        all(tools)
+        and not subprocess.run(
+            ["mkfs.ext4", "-q", "-F", str(image)], check=False, capture_output=True
+        ).returncode
+    )
+    if not made or not run_mount("-o", "loop", str(image), str(folder)):
+        pytest.skip("only root may mount a file, and a container may not")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@asynccontextmanager
+async def frozen(folder: Path) -> AsyncIterator[None]:
+    """Have each write to the disk at ``folder`` hang, for 20 seconds at most."""
+    # Whatever becomes of this process, nobody is left with a disk that hangs.
+    script = 'fsfreeze --freeze "$0" && echo frozen; read -t 20 line; fsfreeze --unfreeze "$0"'
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", script, str(folder),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    try:
+        if not await process.stdout.readline():
+            pytest.skip("this disk cannot be frozen")
+        yield
+    finally:
+        await process.communicate(b"\n")
+
+
+async def test_disk_that_hangs_holds_no_put_for_long(
+    freezable_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(freezable_disk / "bridge.db") as outbox:
+        await outbox.put([make_delivery("before")], NOW)
+        monkeypatch.setattr(bridge.outbox.sqlite.outbox, "REQUEST_PATIENCE", 0.3)
+        async with frozen(freezable_disk):
+            with pytest.raises(OutboxBusyError, match="its disk has not answered"):
+                await outbox.put([make_delivery("1")], NOW)
+            with pytest.raises(OutboxBusyError, match="its disk has not answered"):
+                await outbox.probe()
+        monkeypatch.undo()
+        assert await outbox.put([make_delivery("1")], NOW) == [False]
+        assert sorted(await claim_ids(outbox)) == ["1", "before"]
+
+
 async def test_read_only_disk_is_an_outbox_error(small_disk: Path) -> None:
     async with opened(small_disk / "bridge.db") as outbox:
         await outbox.put([make_delivery("1")], NOW)
@@ -676,14 +928,197 @@ async def test_damaged_file_is_an_outbox_error_until_it_is_moved(path: Path) -> 
         assert await outbox.put([make_delivery()], NOW) == [True]
 
 
-async def test_wal_stays_small_under_a_constant_load(outbox: SQLiteOutbox, path: Path) -> None:
+# Damage
+
+
+def change(path: Path, statement: str, *, unchecked: bool = False) -> None:
+    """Do ``statement`` to a file that nobody has open, perhaps against the rules of its tables."""
+    sql = ""
+    if unchecked:
+        with connected(path) as connection:
+            [sql] = connection.execute(
+                "SELECT sql FROM sqlite_schema WHERE name = 'deliveries'"
+            ).fetchone()
+            loose = sql.replace("STRICT", "").replace("NOT NULL", "")
+            rewrite_schema(connection, loose)
+    with connected(path) as connection:
+        connection.execute(statement)
+        if unchecked:
+            rewrite_schema(connection, sql)
+
+
+def rewrite_schema(connection: sqlite3.Connection, sql: str) -> None:
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'deliveries'", (sql,))
+    connection.execute("PRAGMA writable_schema = RESET")
+
+
+def count_lines(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    return sum(text in each for each in caplog.messages)
+
+
+async def test_delivery_without_its_body_becomes_a_dead_letter(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill_file(path)
+    change(path, "DELETE FROM bodies WHERE id IN (1, 200)")
+    async with opened(path) as outbox:
+        delivered = await deliver_all(outbox)
+        assert sorted(delivered) == [f"order-{i:04}" for i in range(400) if i not in (0, 199)]
+        assert await outbox.next_due("meta:1") is None
+        dead = await outbox.list_dead()
+        assert {(each.delivery.event_id, each.delivery.body) for each in dead} == {
+            ("order-0000", b""),
+            ("order-0199", b""),
+        }
+        assert {each.reason for each in dead} == {
+            "damaged file: its body cannot be read: it is missing"
+        }
+        assert (await outbox.count(NOW))["meta:1"] == Counts(dead=2)
+        assert count_lines(caplog, "is a dead letter: damaged file") == 2
+        # Tracked again, it is sent; tried again as it is, it is dead again; dropped, it is gone.
+        again = make_delivery("order-0000", body=b"again")
+        assert await outbox.put([again], NOW) == [True]
+        assert (
+            await outbox.revive([dead[0].delivery.key], NOW)
+            + await outbox.revive([dead[1].delivery.key], NOW)
+            == 1
+        )
+        assert await deliver_all(outbox) == ["order-0000"]
+        [left] = await outbox.list_dead()
+        assert await outbox.drop([left.delivery.key]) == 1
+        assert await outbox._run(lambda file: file.held) == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("event_name", "CAST(x'ff41' AS TEXT)", "order-0007"),
+        ("event_id", "CAST(x'ff41' AS TEXT)", "\N{REPLACEMENT CHARACTER}A"),
+        ("event_id", "NULL", "unreadable"),
+        ("expires", "x'00ff'", "order-0007"),
+        ("subjects", "'text'", "order-0007"),
+        ("from_browser", "NULL", "order-0007"),
+    ],
+)
+async def test_garbled_row_becomes_a_dead_letter(
+    path: Path, column: str, value: str, shown: str
+) -> None:
+    await fill_file(path, 20)
+    change(path, f"UPDATE deliveries SET {column} = {value} WHERE id = 8", unchecked=True)
+    async with opened(path) as outbox:
+        delivered = await deliver_all(outbox)
+        assert delivered == [f"order-{i:04}" for i in range(20) if i != 7]
+        [dead] = await outbox.list_dead()
+        assert dead.delivery.event_id == shown
+        assert dead.reason == "damaged file: it cannot be read"
+        assert await outbox.put([make_delivery("new")], NOW) == [True]
+        assert await deliver_all(outbox) == ["new"]
+
+
+async def test_page_of_bodies_that_is_gone_costs_only_its_own(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill_file(path)
+    zero_page(path, 13, b"body-0200")
+    async with opened(path) as outbox:
+        delivered = await deliver_all(outbox)
+        dead = await outbox.list_dead(limit=500)
+        assert sorted([*delivered, *(each.delivery.event_id for each in dead)]) == [
+            f"order-{i:04}" for i in range(400)
+        ]
+        assert 5 < len(dead) < 20
+        assert {each.reason for each in dead} == {
+            "damaged file: its body cannot be read: database disk image is malformed"
+        }
+        assert count_lines(caplog, "the file is damaged") == 1
+        assert [each.text for each in await outbox.find_troubles()] == [
+            "the outbox's file is damaged (database disk image is malformed)"
+        ]
+        again = make_delivery("order-0200", body=b"again")
+        assert await outbox.put([again], NOW) == [True]
+        assert await deliver_all(outbox) == ["order-0200"]
+        assert await outbox.drop([each.delivery.key for each in dead]) == len(dead) - 1
+
+
+async def test_page_of_rows_that_is_gone_is_told_and_left_where_it_is(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill_file(path)
+    zero_page(path, 13, b"order-0200")
+    async with opened(path) as outbox:
+        delivered = set(await deliver_all(outbox))
+        assert 300 < len(delivered) < 400
+        assert await outbox.next_due("meta:1") is None
+        assert await outbox.put([make_delivery("new")], NOW) == [True]
+        assert await deliver_all(outbox) == ["new"]
+        assert count_lines(caplog, "the file is damaged") == 1
+        [trouble] = await outbox.find_troubles()
+        left = 400 - len(delivered)
+        assert trouble.text == (
+            f"the outbox's file is damaged (database disk image is malformed); {left} events"
+            " cannot be read"
+        )
+        assert ".recover" in trouble.remedy
+
+
+async def test_index_with_a_page_that_is_gone_is_made_anew(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await fill_file(path)
+    zero_page(path, 10, b"meta:1", without=b"order")
+    async with opened(path) as outbox:
+        assert sorted(await deliver_all(outbox)) == [f"order-{i:04}" for i in range(400)]
+        assert await outbox.next_due("meta:1") is None
+        assert await outbox.put([make_delivery("new")], NOW) == [True]
+        assert await deliver_all(outbox) == ["new"]
+        assert await outbox.find_troubles()
+    assert count_lines(caplog, "the file is damaged") == 1
+
+
+async def test_whole_file_that_is_put_in_its_place_has_no_damage(path: Path) -> None:
+    await fill_file(path)
+    zero_page(path, 13, b"order-0200")
+    async with opened(path) as outbox:
+        await deliver_all(outbox)
+        assert await outbox.find_troubles()
+        move(path, path.with_suffix(".damaged"))
+        await outbox.put([make_delivery("new")], NOW)
+        assert await deliver_all(outbox) == ["new"]
+        assert await outbox.find_troubles() == []
+
+
+@pytest.mark.parametrize("mark", [b"body-0200", b"order-0200"])
+async def test_thorough_look_finds_damage_that_nobody_met(path: Path, mark: bytes) -> None:
+    await fill_file(path)
+    async with opened(path) as outbox:
+        assert await outbox.find_troubles(thorough=True) == []
+    zero_page(path, 13, mark)
+    async with opened(path) as outbox:
+        assert await outbox.find_troubles() == []
+        assert len(await outbox.find_troubles(thorough=True)) == 1
+
+
+async def test_thorough_look_finds_a_missing_body(path: Path) -> None:
+    await fill_file(path)
+    change(path, "DELETE FROM bodies WHERE id = 3")
+    async with opened(path) as outbox:
+        [trouble] = await outbox.find_troubles(thorough=True)
+        assert trouble.text == "the outbox's file is damaged (1 bodies are missing)"
+
+
+async def test_wal_stays_small_under_a_constant_load(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.checkpoint, "PAGES", 500)
+    monkeypatch.setattr(bridge.outbox.sqlite.checkpoint, "LONG_WAL", 1000)
     wal = path.with_name("bridge.db-wal")
     sizes = []
     for i in range(300):
         await outbox.put([make_delivery(f"{i}/{j}", body=b"x" * 1000) for j in range(100)], NOW)
         sizes.append(measure(wal))
     assert measure(path) > 24_000_000
-    assert max(sizes) < 18_000_000  # CHECKPOINT and one transaction
+    assert max(sizes) < 18_000_000
 
 
 async def test_wal_that_readers_let_grow_is_cut_back(
@@ -704,6 +1139,32 @@ async def test_wal_that_readers_let_grow_is_cut_back(
     await outbox.next_due("meta:1")  # the thread cuts after it has answered
     assert measure(wal) < 1_000_000
     assert (await outbox.count(NOW, with_delivered=True))["meta:1"].waiting == 4
+
+
+async def test_long_reader_is_told_until_it_ends(
+    outbox: SQLiteOutbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "MAX_WAL", 1_000_000)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "LARGE_WAL", 2_000_000)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "CUT_WAL", 0.0)
+    monkeypatch.setattr(bridge.outbox.sqlite.file, "LOCK_SLICE", 0.01)
+    await outbox.put([make_delivery("0")], NOW)
+    with connected(path) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM deliveries").fetchone()
+        assert await outbox.find_troubles() == []
+        for i in range(1, 4):
+            await outbox.put([make_delivery(str(i), body=b"x" * 1_000_000)], NOW)
+        async with opened(path) as other:  # whoever asks
+            [trouble] = await other.find_troubles()
+        assert trouble.text == (
+            "the outbox's -wal file has 3 MB and grows, since somebody reads the file for long, in"
+            " one transaction"
+        )
+        assert "fuser" in trouble.remedy
+    await outbox.put([make_delivery("after")], NOW)
+    await outbox.next_due("meta:1")  # the thread cuts after it has answered
+    assert await outbox.find_troubles() == []
 
 
 async def test_wal_of_a_burst_is_cut_back(outbox: SQLiteOutbox) -> None:
@@ -842,7 +1303,7 @@ async def test_foreign_file_is_refused_and_left_alone(
         (
             rows.CLAIM,
             "SEARCH deliveries USING INDEX deliveries_due (destination=? AND due<?)"
-            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?)",
+            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
             f"{rows.ACK} {rows.BY_PLACE}",
@@ -865,7 +1326,7 @@ async def test_foreign_file_is_refused_and_left_alone(
         (
             rows.LIST_DEAD,
             "SCAN deliveries USING INDEX deliveries_dead"
-            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?)",
+            "; SEARCH bodies USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
         ),
         (
             rows.OF_BROWSER,

@@ -16,16 +16,22 @@ from contextlib import suppress
 
 from bridge.errors import OutboxError, OutboxFullError
 from bridge.files import open_private
+from bridge.outbox.sqlite.damage import Damage, guard
 from bridge.outbox.sqlite.disk import DiskRoom, measure_room
 
+MEMORY = ":memory:"  # SQLite's word for no file
 SCHEMA_VERSION = 5  # in the file itself; raise it whenever the tables change
-LOCK_SLICE = 0.25  # seconds that one attempt waits for a lock; the thread repeats attempts
+LOCK_SLICE = 0.25  # seconds that opening the file, or cutting its -wal, waits for a lock
+RESTART_SLICE = 0.01  # seconds that the -wal file waits to begin anew
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; it may grow further while somebody reads
+LARGE_WAL = (
+    96 * 1024 * 1024
+)  # bytes of the -wal file that only somebody who reads for long explains
 # A row that is stored, claimed and delivered changes its pages three times. The longer the pages
 # stay in memory and in the -wal file, the less is written: a quarter more is delivered this way.
 CACHE_KIB = 16 * 1024  # pages kept in memory by the writer; SQLite's default is 2,000
-CHECKPOINT = 4000  # pages of the -wal file that move into the file at once, if the disk has room
-CHECKPOINT_EARLY = 1000  # the same with less room; SQLite's default
+CHECKPOINT = 16_000  # pages of the -wal file that a commit itself moves; a thread does so earlier
+CHECKPOINT_EARLY = 1000  # the same if the disk has little room; SQLite's default
 CUT_WAL = 1.0  # seconds between attempts to cut it back
 RECOUNT = 2.0  # seconds between looks for what other processes put and took
 
@@ -115,6 +121,7 @@ class OutboxFile(sqlite3.Connection):
         wal: The same of its -wal file; ``None`` before the first transaction.
         is_tight: Whether the disk had little room left when last measured.
         has_traces: Whether the -wal file may still hold what ``overwrite`` deletes.
+        damage: What this process knows of damage to the file.
         storing: The one cursor of all puts: creating one would take a tenth of a put's time.
     """
 
@@ -124,6 +131,7 @@ class OutboxFile(sqlite3.Connection):
     has_traces: bool = False
     identity: tuple[int, int] | None = None
     wal: tuple[int, int] | None = None
+    damage: Damage
     storing: sqlite3.Cursor
     _counted_version: int | None = None
     _recount_at: float = 0.0
@@ -131,12 +139,33 @@ class OutboxFile(sqlite3.Connection):
     _cut_at: float = 0.0
     _room: DiskRoom | None = None
     _checkpoint: int = CHECKPOINT_EARLY
+    _is_durable: bool = True
+    _changes: int = 0
 
-    def begin(self, how: str) -> None:
-        """Begin a transaction: ``IMMEDIATE`` to write, ``DEFERRED`` to read."""
+    def begin(self, how: str, *, is_durable: bool = True) -> None:
+        """Begin a transaction: ``IMMEDIATE`` to write, ``DEFERRED`` to read.
+
+        Whether what it writes ``is_durable`` when it ends, or only with the next one that is: a
+        power cut may undo it, and leaves a sound file in any case.
+
+        Source: sqlite.org, "PRAGMA synchronous", read 2026-11-30.
+        """
+        if is_durable != self._is_durable:
+            self.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            self._is_durable = is_durable
         self._held_before = self.held
         self._room = None
         self.execute(f"BEGIN {how}")
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the disk had so much room when last measured that the -wal file may grow."""
+        return self._checkpoint == CHECKPOINT
+
+    def count_changes(self) -> int:
+        """Return how many rows changed since the last call."""
+        before, self._changes = self._changes, self.total_changes
+        return self._changes - before
 
     def has_wal(self) -> bool:
         """Return whether its -wal file is still the one that it writes to.
@@ -170,7 +199,8 @@ class OutboxFile(sqlite3.Connection):
         if time.monotonic() >= self._recount_at:
             [version] = self.execute("PRAGMA data_version").fetchone()
             if version != self._counted_version:
-                [self.held] = self.execute(_COUNT_HELD).fetchone()
+                found = guard(self, _COUNT_HELD, lambda: self.execute(_COUNT_HELD).fetchone())
+                self.held = self.held if found is None else found[0]
                 self._counted_version = version
             self._recount_at = time.monotonic() + RECOUNT
         return self.held
@@ -212,10 +242,31 @@ class OutboxFile(sqlite3.Connection):
         limit = 0 if self.is_tight or self.has_traces else MAX_WAL
         if size > limit and time.monotonic() >= self._cut_at:
             self._cut_at = time.monotonic() + CUT_WAL
-            [was_busy, *_] = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            was_busy = self._move_wal("TRUNCATE", LOCK_SLICE)
             if self.has_traces and not was_busy:
                 self.execute("PRAGMA secure_delete = OFF").fetchone()
                 self.has_traces = False
+
+    def restart_wal(self) -> None:
+        """Have the next commit begin the -wal file anew, if nobody else is at work just now."""
+        self._move_wal("RESTART", RESTART_SLICE)
+
+    def _move_wal(self, how: str, patience: float) -> bool:
+        """Move what the -wal file holds; return whether others were in the way."""
+        self.execute(f"PRAGMA busy_timeout = {1000 * patience:.0f}")
+        try:
+            return bool(self.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[0])
+        finally:
+            self.execute("PRAGMA busy_timeout = 0")
+
+
+def measure_large_wal(path: str) -> int:
+    """Return the bytes of the -wal file of the file at ``path``; 0 if they are not many. Blocks."""
+    try:
+        size = os.stat(f"{path}-wal").st_size
+    except OSError:
+        return 0
+    return size if size > LARGE_WAL else 0
 
 
 def read_identity(path: str) -> tuple[int, int] | None:
@@ -246,8 +297,9 @@ def open_file(path: str, *, writes: bool = True) -> OutboxFile:
             file.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if _read_version(file) != SCHEMA_VERSION:
             _prepare(file, path)
-        file.path, file.identity = path, read_identity(path)
+        file.path, file.identity, file.damage = path, read_identity(path), Damage()
         file.storing = file.cursor()
+        file.execute("PRAGMA busy_timeout = 0")  # the thread itself tries again
     except BaseException:
         file.close()
         raise
@@ -262,7 +314,7 @@ def _create(path: str) -> None:
 
     Source: SQLite, "How To Corrupt An SQLite Database File", 2.2; os_unix.c, findCreateFileMode.
     """
-    if path != ":memory:":
+    if path != MEMORY:
         # Whatever is wrong with the path, SQLite says so next.
         with suppress(OSError):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL

@@ -6,8 +6,10 @@ Every function runs within a transaction that its caller began.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -27,8 +29,19 @@ from bridge.outbox.base import (
     follow_prefix,
     split_subjects,
 )
+from bridge.outbox.sqlite.damage import (
+    LOST,
+    attempt,
+    claim_around,
+    find_due,
+    guard,
+    is_damage,
+    is_sound,
+)
 from bridge.outbox.sqlite.disk import CLAIMED_ROW_BYTES
 from bridge.outbox.sqlite.file import OutboxFile
+
+FORGET = 4  # delivered keys that an ack deletes at most for each delivery
 
 # What _INSERT takes, and the body.
 Row = tuple[tuple[str, str, str, bool, float, float, bool, bytes | None, float], bytes]
@@ -64,13 +77,14 @@ _REPLACE_BODY = f"""
 INSERT OR REPLACE INTO bodies (id, body) SELECT id, :body FROM deliveries WHERE {_HAS_KEY}
 """  # noqa: S608 - of constants
 
-# In the order of a Delivery's fields. CROSS: read in this order.
-CLAIM = """
+# In the order of a Delivery's fields. LEFT: read in this order, and without a body too.
+_CLAIM = """
 SELECT destination, event_name, event_id, body, ?, expires, attempts + 1,
-       from_browser, has_given_id, coalesce(subjects, x''), id
-FROM deliveries CROSS JOIN bodies USING (id)
-WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?
+       from_browser, has_given_id, coalesce(subjects, x''), deliveries.id
+FROM deliveries LEFT JOIN bodies ON bodies.id = deliveries.id
 """
+CLAIM = f"{_CLAIM} WHERE destination = ? AND due <= ? ORDER BY due LIMIT ?"
+_CLAIM_ONE = f"{_CLAIM} WHERE deliveries.id = ?"
 
 _LEASE = "UPDATE deliveries SET due = ?, attempts = attempts + 1 WHERE id = ?"
 
@@ -97,6 +111,8 @@ DELETE FROM bodies WHERE id = (
 DROP_BODY_BY_PLACE = _DROP_BODY.format("WHERE id = ?")
 _DROP_BODY_BY_KEY = _DROP_BODY.format(f"WHERE {_KEY_IS}")
 
+_DROP_BODY_AT = "DELETE FROM bodies WHERE id = ?"
+
 _FORGET = """
 DELETE FROM deliveries WHERE id IN (
     SELECT id FROM deliveries
@@ -119,6 +135,11 @@ SELECT EXISTS (
 
 NEXT_DUE = "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL"
 
+_COUNT_BODILESS = """
+SELECT count(*) FROM deliveries
+WHERE due IS NOT NULL AND NOT EXISTS (SELECT 1 FROM bodies WHERE bodies.id = deliveries.id)
+"""
+
 # A row has the destination, then the fields of Counts. Each part reads one index.
 _COUNT = """
 SELECT destination, sum(waiting), sum(held), sum(delivered), sum(dead), min(oldest) FROM (
@@ -140,20 +161,23 @@ GROUP BY destination
 """
 COUNT, COUNT_WITH_DELIVERED = (_COUNT.format(delivered=each) for each in ("", _DELIVERED))
 
-# The fields of a Delivery, then the others of a DeadLetter.
-_DEAD = """
-SELECT destination, event_name, event_id, body, settled_at, expires, attempts,
+# The fields of a Delivery, then the others of a DeadLetter. A lost body is not looked for.
+_DEAD = f"""
+SELECT destination, event_name, event_id, coalesce(body, x''), settled_at, expires, attempts,
        from_browser, has_given_id, coalesce(subjects, x''), reason, settled_at
-FROM deliveries CROSS JOIN bodies USING (id) WHERE reason IS NOT NULL
-"""
+FROM deliveries LEFT JOIN bodies
+    ON bodies.id = CASE WHEN substr(reason, 1, {len(LOST)}) <> '{LOST}' THEN deliveries.id END
+WHERE reason IS NOT NULL
+"""  # noqa: S608 - of constants
 
 # In the index's own order: nothing has to be sorted, and each page starts where the last one ended.
 LIST_DEAD = f"""
 {_DEAD} AND (:destination IS NULL OR destination = :destination)
-ORDER BY settled_at DESC, destination DESC, reason DESC, id DESC LIMIT :limit OFFSET :offset
+ORDER BY settled_at DESC, destination DESC, reason DESC, deliveries.id DESC
+LIMIT :limit OFFSET :offset
 """
 
-FIND_DEAD = f"{_DEAD} AND event_id = ? ORDER BY settled_at DESC, id DESC"
+FIND_DEAD = f"{_DEAD} AND event_id = ? ORDER BY settled_at DESC, deliveries.id DESC"
 
 REVIVE = f"""
 UPDATE deliveries SET due = :now, attempts = 0, settled_at = NULL, reason = NULL
@@ -161,7 +185,8 @@ WHERE {_HAS_KEY} AND reason IS NOT NULL
 """  # noqa: S608 - of constants
 
 _IS_DEAD = f"FROM deliveries WHERE {_HAS_KEY} AND reason IS NOT NULL"
-_DROP_DEAD_BODY = f"DELETE FROM bodies WHERE id = (SELECT id {_IS_DEAD})"  # noqa: S608 - of constants
+_PLACE_OF_DEAD = f"SELECT id {_IS_DEAD}"
+_DROP_LOST = f"DELETE {_IS_DEAD} AND substr(reason, 1, {len(LOST)}) = '{LOST}'"
 _DROP = f"DELETE {_IS_DEAD}"
 
 OLD = """
@@ -282,6 +307,9 @@ def _store(file: OutboxFile, row: Row) -> bool:
 def _replace(file: OutboxFile, row: Row) -> bool:
     """Store ``row`` in place of a dead or forgotten one; return false if its key has neither."""
     values = _name_row(row)
+    if file.execute(_DROP_LOST, values).rowcount == 1:
+        file.held -= 1
+        return _store(file, row)  # at another place: the page of its body may be damaged
     if file.execute(_REPLACE_FORGOTTEN, values).rowcount == 1:
         file.held += 1
     elif file.execute(_REPLACE_DEAD, values).rowcount != 1:
@@ -307,6 +335,23 @@ def _name_row(row: Row) -> dict[str, Any]:
     }
 
 
+def look_for_damage(file: OutboxFile) -> None:
+    """Read the whole file; note the first damage, or the first body that is missing."""
+    if file.damage.reason:
+        return
+    try:
+        [found] = file.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            file.damage.note(file.path, sqlite3.DatabaseError(found))
+        elif missing := file.execute(_COUNT_BODILESS).fetchone()[0]:
+            text = f"{missing} bodies are missing"
+            file.damage.note(file.path, sqlite3.DatabaseError(text))
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        file.damage.note(file.path, error)
+
+
 def check_room(file: OutboxFile, capacity: int) -> None:
     """Raise ``OutboxFullError`` if one more delivery has no room."""
     if not file.find_room().take(1, 0):
@@ -328,15 +373,37 @@ def claim_due(
     room = file.find_room()
     if room.free < 0:
         raise OutboxFullError(f"outbox {file.path}: its disk is full; make room on its disk")
-    rows, size = [], 0
+    if file.damage.reason:
+        return _claim_around(file, destination, limit, now, now + lease)
+    rows, size, has_damage = [], 0, False
     with closing(file.execute(CLAIM, (now + lease, destination, now, max(0, limit)))) as found:
         for row in found:
+            if has_damage := not is_sound(row):
+                break
             rows.append(row)
             size += len(row[3]) + CLAIMED_ROW_BYTES
             if size > room.claim_size:
                 break
+    if has_damage:
+        return _claim_around(file, destination, limit, now, now + lease)
     file.executemany(_LEASE, [(now + lease, row[-1]) for row in rows])
     return rows
+
+
+def _claim_around(
+    file: OutboxFile, destination: str, limit: int, now: float, due: float
+) -> list[tuple[Any, ...]]:
+    """Claim what can be read of the next ones that are due; set the others aside."""
+    found = find_due(file, destination, limit, now)
+    rows = [claim_around(file, _CLAIM_ONE, _LEASE, each, due, now) for each in found]
+    return [row for row in rows if row is not None]
+
+
+def read_next_due(file: OutboxFile, destination: str) -> float | None:
+    """Return when the next one is due; ``None`` also while some that cannot be read are due."""
+    found = guard(file, NEXT_DUE, lambda: file.execute(NEXT_DUE, (destination,)).fetchone())
+    due: float | None = None if found is None else found[0]
+    return None if file.damage.skipped else due
 
 
 def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> None:
@@ -344,12 +411,40 @@ def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> Non
     is_tight = file.find_room().is_tight
     file.held -= change(file, ACK, (now,), deliveries)
     places = [(each.place,) for each in deliveries]
-    if file.executemany(DROP_BODY_BY_PLACE, places).rowcount < len(places):
-        file.executemany(_DROP_BODY_BY_KEY, [_list_key(each) for each in deliveries])
+    ids = [each.place for each in deliveries]
+    if _run_each(file, DROP_BODY_BY_PLACE, places, ids, of_bodies=True) < len(places):
+        names = [_list_key(each) for each in deliveries]
+        _run_each(file, _DROP_BODY_BY_KEY, names, ids, of_bodies=True)
     # Each forgotten key may be on a page of its own, and that page is written.
-    most = 2 * len(deliveries) if is_tight else FORGET_AT_ONCE
-    left = most - file.execute(_FORGET, (False, now - REMEMBERED_SECONDS, most)).rowcount
-    file.execute(_FORGET, (True, now - LASTING_SECONDS, left))
+    most = min(FORGET_AT_ONCE, 2 * len(deliveries) if is_tight else FORGET * len(deliveries))
+    left = most - _run_each(file, _FORGET, [(False, now - REMEMBERED_SECONDS, most)])
+    _run_each(file, _FORGET, [(True, now - LASTING_SECONDS, left)])
+
+
+def _run_each(
+    file: OutboxFile,
+    statement: str,
+    values: Sequence[Any],
+    places: Sequence[int | None] = (),
+    *,
+    of_bodies: bool = False,
+) -> int:
+    """Run ``statement`` with each of ``values``; return how many rows changed.
+
+    Of a damaged file, rows are left out that cannot be changed, if their ``places`` are known.
+    """
+    if not file.damage.reason:
+        return file.executemany(statement, values).rowcount
+    if not places:
+        works = [guard(file, statement, partial(_run, file, statement, each)) for each in values]
+        return sum(each or 0 for each in works)
+    pairs = zip(values, places, strict=True)
+    failed = file.damage.kept if of_bodies else file.damage.skipped
+    return sum(attempt(file, statement, each, place, failed) for each, place in pairs)
+
+
+def _run(file: OutboxFile, statement: str, values: Any) -> int:
+    return file.execute(statement, values).rowcount
 
 
 def change(
@@ -374,10 +469,12 @@ def _update(
     """
     names = [_list_key(each) for each in deliveries]
     places = [(*values, *name, each.place) for name, each in zip(names, deliveries, strict=True)]
-    changed = [file.executemany(f"{update} {BY_PLACE}", places).rowcount]
+    ids = [each.place for each in deliveries]
+    # A row that cannot be changed is skipped from then on, or it would be sent every half minute.
+    changed = [_run_each(file, f"{update} {BY_PLACE}", places, ids)]
     if changed[0] < len(places):
         rest = [(*values, *name) for name in names]
-        changed.append(file.executemany(f"{update} {BY_KEY}", rest).rowcount)
+        changed.append(_run_each(file, f"{update} {BY_KEY}", rest, ids))
     return changed
 
 
@@ -407,8 +504,10 @@ def add_figures(file: OutboxFile, figures: Sequence[Figure]) -> None:
 def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
     """Delete dead letters; return how many there were."""
     names = [Key(*key)._asdict() for key in keys]
-    file.executemany(_DROP_DEAD_BODY, names)
-    dropped = file.executemany(_DROP, names).rowcount
+    dropped = file.executemany(_DROP_LOST, names).rowcount
+    places = [row for name in names for row in file.execute(_PLACE_OF_DEAD, name)]
+    _run_each(file, _DROP_BODY_AT, places, [place for [place] in places], of_bodies=True)
+    dropped += file.executemany(_DROP, names).rowcount
     file.held -= dropped
     return dropped
 
@@ -443,8 +542,9 @@ def _remove(file: OutboxFile, query: str, values: tuple[Any, ...]) -> Erased:
     """Delete the rows whose ids and reasons ``query`` returns."""
     found = file.execute(query, values).fetchall()
     ids = [(row[0],) for row in found]
-    file.executemany("DELETE FROM bodies WHERE id = ?", ids)
-    file.executemany("DELETE FROM deliveries WHERE id = ?", ids)
+    places = [place for [place] in ids]
+    _run_each(file, _DROP_BODY_AT, ids, places, of_bodies=True)
+    _run_each(file, "DELETE FROM deliveries WHERE id = ?", ids, places)
     file.held -= len(ids)
     dead = sum(reason is not None for _, reason in found)
     return Erased(len(found) - dead, dead)

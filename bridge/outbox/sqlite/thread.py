@@ -4,12 +4,19 @@ Strategy: group commit. Whatever has queued up since the last commit runs as one
 that a hundred concurrent requests wait for one disk flush instead of a hundred, and the event loop
 never waits for a disk. While another process holds the lock, the jobs wait here, each until its own
 deadline.
+
+What a request waits for is urgent, and goes before what the sender does. Between two groups of
+urgent jobs the sender has one transaction, of few rows; the disk need not confirm it: after a power
+cut, what was claimed is due again, and what was delivered may be sent once more. The sender steps
+aside for what is urgent in other processes, too: SQLite's own waiting would starve them, since it
+looks again ever less often.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import threading
 import time
@@ -19,7 +26,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bridge.errors import OutboxFullError
+from bridge.outbox.sqlite.checkpoint import Checkpoints
+from bridge.outbox.sqlite.damage import Damage, is_damage
 from bridge.outbox.sqlite.file import (
+    MEMORY,
     OutboxFile,
     build_error,
     is_broken,
@@ -28,9 +38,15 @@ from bridge.outbox.sqlite.file import (
     open_file,
     read_identity,
 )
+from bridge.outbox.sqlite.locks import FileLock
 
 LET_GO = 5.0  # seconds that one thread waits for another to close the file
 MAX_GROUP = 2000  # jobs of one commit; those handed over with the last one come on top
+LOCK_POLL = 0.001  # seconds between attempts to lock the file
+STEP_ASIDE = 0.25  # seconds that the sender steps aside at most for each transaction
+BUSY = 1.0  # seconds after something urgent for which the sender rests between transactions
+QUIET = 10.0  # seconds without anything urgent after which the sender may change more rows at once
+REST = 3.0  # times what its last transaction took
 
 Work = Callable[[OutboxFile], Any]
 How = Literal["IMMEDIATE", "DEFERRED"]
@@ -46,11 +62,13 @@ class Job:
         work: Called within a transaction, perhaps several times; the last call counts.
         patience: How long it may wait for another process's lock, in seconds.
         deadline: When that time is over, on the monotonic clock.
+        is_urgent: Whether a request waits for it.
     """
 
     work: Work
     patience: float
     deadline: float
+    is_urgent: bool
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     result: Any = None
@@ -66,27 +84,39 @@ class Job:
             self.future.set_exception(self.error)
 
 
-def build_job(work: Work, patience: float) -> Job:
+def build_job(work: Work, patience: float, *, is_urgent: bool = True) -> Job:
     """Return a job of the running event loop; its patience starts now."""
     loop = asyncio.get_running_loop()
-    return Job(work, patience, time.monotonic() + patience, loop, loop.create_future())
+    deadline = time.monotonic() + patience
+    return Job(work, patience, deadline, is_urgent, loop, loop.create_future())
 
 
 class FileThread:
-    """Runs jobs on the file at ``path``, one transaction for all that queued up.
+    """Runs jobs on the file at ``path``, one transaction for all urgent ones that queued up.
 
     Args:
         path: Of the file.
         how: How transactions begin: to write, or to read.
         let_go_others: Has the other threads of the same outbox close the file.
+        damage: What is known of damage to the file; shared by the threads of an outbox.
     """
 
-    def __init__(self, path: str, how: How, let_go_others: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        how: How,
+        let_go_others: Callable[[], None],
+        damage: Damage | None = None,
+    ) -> None:
         self._path = path
         self._how = how
+        self._turn: FileLock | None = None  # shared by those that wait to write
+        self._checkpoints: Checkpoints | None = None
+        self._damage = damage or Damage()
         self._let_go_others = let_go_others
         self._jobs: queue.SimpleQueue[Sequence[Job] | threading.Event | None] = queue.SimpleQueue()
         self._file: OutboxFile | None = None
+        self._busy_until = self._rest_until = 0.0  # monotonic seconds
         self._stopped = False
         self._lock = threading.Lock()  # of _stopped; held for an instant
         self._thread: threading.Thread | None = None
@@ -107,6 +137,11 @@ class FileThread:
             self._jobs.put(jobs)
         return True
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing urgent was written for long, here or by another process."""
+        return time.monotonic() > self._busy_until + QUIET
+
     def let_go(self) -> None:
         """Close the file until the next job; blocks until then."""
         closed = threading.Event()
@@ -125,25 +160,75 @@ class FileThread:
             self._thread.join()
 
     def _run(self) -> None:
-        waiting: list[Job] = []
+        if self._how == "IMMEDIATE" and self._path != MEMORY:
+            self._turn = FileLock(f"{os.path.realpath(self._path)}-turn")
+            self._checkpoints = Checkpoints(self._path)
+        urgent: list[Job] = []
+        later: list[Job] = []
         stopping = False
-        while waiting or not stopping:
-            stopping = self._collect(waiting) or stopping
-            waiting = self._work_off(waiting)
+        while urgent or later or not stopping:
+            stopping = self._collect(urgent, later) or stopping
+            if urgent:
+                self._busy_until = time.monotonic() + BUSY
+                urgent = self._work_off(urgent)
+            if urgent:
+                self._wait_for_lock()
+                continue
+            if self._turn is not None and self._turn.is_held:
+                self._turn.give_up()
+            is_rested = time.monotonic() >= self._rest_until or stopping
+            if later and is_rested and self._step_aside():
+                start = time.monotonic()
+                later[:1] = still_locked = self._work_off(later[:1])
+                end = time.monotonic()
+                rest = REST * (end - start) if end < self._busy_until else 0.0
+                self._rest_until = end + (LOCK_POLL if still_locked else rest)
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
         self._close()
+        if self._turn is not None:
+            self._turn.close()
 
-    def _collect(self, waiting: list[Job]) -> bool:
-        """Add what has queued up to ``waiting``; return whether nothing more will come."""
-        while not waiting or (len(waiting) < MAX_GROUP and not self._jobs.empty()):
-            jobs = self._jobs.get()
+    def _collect(self, urgent: list[Job], later: list[Job]) -> bool:
+        """Sort what has queued up into the two lists; return whether nothing more will come.
+
+        Waits while there is nothing to do, or while the sender rests.
+        """
+        while not urgent or (len(urgent) < MAX_GROUP and not self._jobs.empty()):
+            rest = max(0.0, self._rest_until - time.monotonic()) if later else None
+            try:
+                jobs = self._jobs.get(timeout=rest)
+            except queue.Empty:
+                return False
             if jobs is None:
                 return True
             if isinstance(jobs, threading.Event):
                 self._close()
                 jobs.set()
             else:
-                waiting += jobs
+                for job in jobs:
+                    (urgent if job.is_urgent else later).append(job)
         return False
+
+    def _wait_for_lock(self) -> None:
+        """Wait a moment for another process, and have senders step aside."""
+        if self._turn is not None and not self._turn.is_held:
+            self._turn.take(shared=True)
+        time.sleep(LOCK_POLL)
+
+    def _step_aside(self) -> bool:
+        """Wait while another process has something urgent to write; false if something came in."""
+        end = time.monotonic() + STEP_ASIDE
+        while self._turn is not None and not self._turn.take():
+            if not self._jobs.empty():
+                return False
+            self._busy_until = time.monotonic() + BUSY
+            if time.monotonic() >= end:
+                return True
+            time.sleep(LOCK_POLL)
+        if self._turn is not None:
+            self._turn.give_up()
+        return True
 
     def _work_off(self, jobs: list[Job]) -> list[Job]:
         """Run ``jobs`` in one transaction; return those that wait for another process's lock."""
@@ -151,7 +236,7 @@ class FileThread:
             return []
         try:
             file = self._open()
-            file.begin(self._how)
+            file.begin(self._how, is_durable=jobs[0].is_urgent)
         except Exception as error:  # noqa: BLE001 - the thread must outlive any surprise
             # No transaction began, so no single job is the cause: trying one by one would not help.
             return self._refuse(jobs, error)
@@ -159,6 +244,10 @@ class FileThread:
             _commit(file, jobs)
         except Exception as error:  # noqa: BLE001 - the same
             self._undo(file)
+            if is_damage(error):
+                file.damage.note(self._path, error)
+                if file.damage.take_news():
+                    return self._work_off(jobs)  # again, around that place
             if is_full(error):
                 # If the file has room for what the -wal file holds, moving it there frees the disk.
                 file.is_tight = True
@@ -206,6 +295,8 @@ class FileThread:
             self._rescue(self._file)
         if self._file is None:
             self._file = open_file(self._path, writes=self._how == "IMMEDIATE")
+            self._damage.belong_to(self._file.identity)
+            self._file.damage = self._damage
         return self._file
 
     def _rescue(self, file: OutboxFile) -> None:
@@ -218,6 +309,8 @@ class FileThread:
             " file",
             self._path,
         )
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
         file.rescue()
         self._close()
         self._let_go_others()
@@ -226,6 +319,11 @@ class FileThread:
         """Keep the -wal file small; the callers have their answers already."""
         if self._how == "IMMEDIATE":
             try:
+                if self._checkpoints is not None and file.is_wide:
+                    self._checkpoints.note(file.count_changes())
+                    if self._checkpoints.may_restart:
+                        self._checkpoints.may_restart = False
+                        file.restart_wal()
                 file.cut_wal()
             except Exception as error:  # noqa: BLE001 - the thread must outlive any surprise
                 if not is_full(error):  # the next put or claim raises that
