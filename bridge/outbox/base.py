@@ -200,7 +200,8 @@ class Outbox(Protocol):
                 transaction: durable when the caller commits, gone if the caller rolls back.
 
         Raises:
-            OutboxFullError: The capacity is reached, or the disk is full.
+            OutboxFullError: The capacity is reached (by page views, nine tenths of it), or the
+                disk is full.
             ConfigError: This engine cannot take part in the caller's transaction.
         """
         ...
@@ -396,11 +397,21 @@ def check_capacity(capacity: int) -> int:
     return capacity
 
 
-def build_full_error(name: str, held: int, capacity: int) -> OutboxFullError:
-    """Return what a put raises that would exceed the capacity of the outbox ``name``."""
+def read_limit(capacity: int, deliveries: Iterable[Delivery]) -> int:
+    """Return how many may be held once ``deliveries`` are stored.
+
+    The last tenth of the capacity is not for page views: purchases are worth more.
+    """
+    is_spare = all(each.event_name == "PageView" for each in deliveries)
+    return capacity - capacity // 10 if is_spare else capacity
+
+
+def build_full_error(name: str, held: int, capacity: int, limit: int) -> OutboxFullError:
+    """Return what a put raises that would exceed the ``limit`` of the outbox ``name``."""
+    kept = "" if limit == capacity else ", and keeps the rest for more than page views"
     return OutboxFullError(
-        f"outbox {name} is full, it holds {held} of {capacity} deliveries: see why they are not"
-        " delivered, drop dead letters, or give it a larger capacity"
+        f"outbox {name} is full, it holds {held} of {capacity} deliveries{kept}: see why they are"
+        " not delivered, drop dead letters, or give it a larger capacity"
     )
 
 

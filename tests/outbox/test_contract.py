@@ -774,6 +774,19 @@ async def test_full_outbox_refuses_what_is_new_and_says_what_to_do(
     assert await count(outbox) == Counts(waiting=3, oldest=NOW)
 
 
+async def test_last_tenth_of_the_room_is_not_for_page_views(make_outbox: MakeOutbox) -> None:
+    outbox = make_outbox(capacity=10)
+    views = [make_delivery(str(number), event_name="PageView") for number in range(12)]
+    for view in views[:9]:
+        assert await outbox.put([view], NOW) == [True]
+    with pytest.raises(OutboxFullError, match=r"9 of 10 .* keeps the rest for"):
+        await outbox.put([views[9]], NOW)
+    assert await outbox.put([views[0]], NOW) == [False]
+    assert await outbox.put([make_delivery("A-1")], NOW) == [True]
+    with pytest.raises(OutboxFullError, match="10 of 10 deliveries: see why"):
+        await outbox.put([make_delivery("A-2")], NOW)
+
+
 async def test_put_without_room_for_all_stores_none(make_outbox: MakeOutbox) -> None:
     outbox = make_outbox(capacity=3)
     await outbox.put([make_delivery("1")], NOW)

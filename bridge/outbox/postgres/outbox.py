@@ -40,6 +40,7 @@ from bridge.outbox.base import (
     list_keys,
     read_circuits,
     read_dead,
+    read_limit,
     split_subjects,
 )
 from bridge.outbox.clock import shift_circuit, shift_counts, shift_delivery, shift_letter
@@ -124,7 +125,8 @@ class PostgresOutbox(Outbox):
             rows: dict[bytes, tuple[Delivery, float]] = {}
             for key, delivery in zip(keys, deliveries, strict=True):
                 rows.setdefault(key, (shift_delivery(delivery, ahead), now + ahead))
-            reserved = await self._reserve(pool, list(rows))
+            most = read_limit(self._room.capacity, deliveries)
+            reserved = await self._reserve(pool, list(rows), most)
             new: set[bytes] = set()
             try:
                 if connection is None:
@@ -141,8 +143,8 @@ class PostgresOutbox(Outbox):
             new.discard(key)
         return answers
 
-    async def _reserve(self, pool: Pool, keys: Sequence[bytes]) -> int:
-        """Reserve room for at least those of ``keys`` that are new; return how much.
+    async def _reserve(self, pool: Pool, keys: Sequence[bytes], limit: int) -> int:
+        """Reserve room below ``limit`` for those of ``keys`` that are new; return how much.
 
         Raises:
             OutboxFullError: There is too little room.
@@ -154,10 +156,10 @@ class PostgresOutbox(Outbox):
                 if room.is_stale(_loop_time()):
                     await self._recount(pool)
         number = len(keys)
-        if not room.fits(number):
+        if not room.fits(number, limit):
             [[number]] = await pool.fetch(sql.COUNT_NEW, {"keys": keys})
-        if number and not room.fits(number):
-            raise build_full_error(pool.name, room.held, room.capacity)
+        if number and not room.fits(number, limit):
+            raise build_full_error(pool.name, room.held, room.capacity, limit)
         room.reserve(number)
         return number
 
@@ -267,8 +269,8 @@ class PostgresOutbox(Outbox):
         if not can_write:
             raise OutboxError(f"outbox {pool.name}: the server, or this role, may only read")
         room = self._room
-        if room.is_known and not room.fits(1):
-            raise build_full_error(pool.name, room.held, room.capacity)
+        if room.is_known and not room.fits(1, room.capacity):
+            raise build_full_error(pool.name, room.held, room.capacity, room.capacity)
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         pool = self._find_pool()

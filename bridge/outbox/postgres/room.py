@@ -35,9 +35,9 @@ class Room:
         self._counted_at = ended
         self._took = ended - began
 
-    def fits(self, number: int) -> bool:
-        """Return whether ``number`` more fit, besides what is being stored now."""
-        return self.held + self._reserved + number <= self.capacity
+    def fits(self, number: int, limit: int) -> bool:
+        """Return whether ``number`` more fit below ``limit``, besides what is being stored now."""
+        return self.held + self._reserved + number <= limit
 
     def reserve(self, number: int) -> None:
         """Reserve room for ``number`` that are being stored."""

@@ -75,6 +75,7 @@ from bridge.outbox.base import (
     check_capacity,
     follow_prefix,
     list_keys,
+    read_limit,
     refuse_connection,
     split_subjects,
 )
@@ -190,7 +191,8 @@ class RedisOutbox(Outbox):
             self._unconfirmed[call] = token
             raise
         if isinstance(answer, int):
-            raise build_full_error(self._link.name, answer, self._capacity)
+            limit = read_limit(self._capacity, deliveries)
+            raise build_full_error(self._link.name, answer, self._capacity, limit)
         return [new == 1 for new in answer]
 
     async def _make_room(self, store: Callable[[], Awaitable[Any]]) -> Any:
@@ -297,7 +299,7 @@ class RedisOutbox(Outbox):
         await self._link.refuse_eviction(keys)
         held = await self._make_room(lambda: self._link.run(scripts.PROBE, keys, []))
         if held >= self._capacity:
-            raise build_full_error(self._link.name, held, self._capacity)
+            raise build_full_error(self._link.name, held, self._capacity, self._capacity)
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         """As ``Outbox.count``; also forgets keys that are old enough.
@@ -538,7 +540,7 @@ class RedisOutbox(Outbox):
         token: bytes,
     ) -> list[Argument]:
         args: list[Argument] = [
-            _score(now), *_horizons(now), self._capacity, len(lanes),
+            _score(now), *_horizons(now), read_limit(self._capacity, deliveries), len(lanes),
             *(name.encode() for name in lanes),
         ]  # fmt: skip
         for delivery in deliveries:

@@ -40,6 +40,7 @@ from bridge.outbox.base import (
     digest_texts,
     read_circuits,
     read_dead,
+    read_limit,
     refuse_connection,
 )
 from bridge.outbox.sqlite import rows
@@ -52,7 +53,7 @@ from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 
 REQUEST_PATIENCE = 5.0  # seconds that put, release and has wait for a locked file
 PATIENCE = 15.0  # seconds that everything else waits
-LONG_STEP = 500  # the same while nobody has stored anything for long
+LONG_STEP = 1000  # the same while nobody has stored anything for some seconds
 STEP = 100  # deliveries that one transaction of the sender changes at most
 GRACE = 0.25  # seconds more, in which the thread itself says what it waits for
 LOOK_THROUGH = 600.0  # seconds that reading the whole file may take
@@ -102,7 +103,8 @@ class SQLiteOutbox(Outbox):
     ) -> list[bool]:
         refuse_connection("SQLiteOutbox", connection)
         built = rows.build_rows(deliveries, now)
-        return await self._run(lambda file: rows.store_all(file, built, self._capacity))
+        limit = read_limit(self._capacity, deliveries)
+        return await self._run(lambda file: rows.store_all(file, built, self._capacity, limit))
 
     async def lead(self, destinations: Iterable[str]) -> bool:
         """As ``Outbox.lead``: one process of those with the same destinations, by a lock."""

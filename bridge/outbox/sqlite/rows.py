@@ -263,22 +263,23 @@ def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
     ]
 
 
-def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool]:
+def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int, limit: int) -> list[bool]:
     """Store ``rows``; return for each whether its key is new.
 
     Raises:
-        OutboxFullError: The capacity is reached or the disk is full; nothing is stored.
+        OutboxFullError: The ``limit``, of the capacity, is reached or the disk is full; nothing is
+            stored.
     """
     before = file.count_held()
     room = file.find_room()
     has_disk = room.take(len(rows), sum(len(body) for _, body in rows))
-    if has_disk and before + len(rows) <= capacity:
+    if has_disk and before + len(rows) <= limit:
         return [_store(file, row) for row in rows]
     # Keys that are stored already need no room. How many are new shows only when all are stored.
     file.execute("SAVEPOINT put")
     stored = [_store(file, row) for row in rows]
     has_disk = has_disk or not any(stored)
-    fits = has_disk and (file.held <= capacity or file.held == before)
+    fits = has_disk and (file.held <= limit or file.held == before)
     if not fits:
         file.execute("ROLLBACK TO put")
         file.held = before
@@ -289,7 +290,7 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int) -> list[bool
             f" {max(0, room.free) / 1e6:.0f} MB are reserved for delivering what waits"
         )
     if not fits:
-        raise build_full_error(file.path, file.held, capacity)
+        raise build_full_error(file.path, file.held, capacity, limit)
     return stored
 
 
@@ -357,7 +358,7 @@ def check_room(file: OutboxFile, capacity: int) -> None:
     if not file.find_room().take(1, 0):
         raise OutboxFullError(f"outbox {file.path}: its disk is full; make room on its disk")
     if file.count_held() >= capacity:
-        raise build_full_error(file.path, file.held, capacity)
+        raise build_full_error(file.path, file.held, capacity, capacity)
 
 
 def claim_due(

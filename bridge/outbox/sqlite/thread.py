@@ -45,7 +45,7 @@ MAX_GROUP = 2000  # jobs of one commit; those handed over with the last one come
 LOCK_POLL = 0.001  # seconds between attempts to lock the file
 STEP_ASIDE = 0.25  # seconds that the sender steps aside at most for each transaction
 BUSY = 1.0  # seconds after something urgent for which the sender rests between transactions
-QUIET = 10.0  # seconds without anything urgent after which the sender may change more rows at once
+QUIET = 2.0  # seconds without anything urgent after which the sender may change more rows at once
 REST = 3.0  # times what its last transaction took
 
 Work = Callable[[OutboxFile], Any]
