@@ -18,6 +18,7 @@ from tests.servers import ROOT
 
 PAGE = (ROOT / "docs/monitoring.md").read_text()
 FOLDER = ROOT / "docs/monitoring"
+TESTS = ["bridge.rules.test.yml", "bridge.rules.week.test.yml"]
 RULES = (FOLDER / "bridge.rules.yml").read_text()
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana.json").read_text())
 
@@ -104,20 +105,19 @@ print(found.is_published)
 
 def test_rules_are_rules_and_alert_when_they_should() -> None:
     promtool("check", "rules", "--lint-fatal", "bridge.rules.yml")
-    promtool("test", "rules", "bridge.rules.test.yml")
+    promtool("test", "rules", *TESTS)
 
 
 def test_every_alert_is_tested() -> None:
     alerts = set(re.findall(r"alert: (\w+)", RULES))
-    tested = re.findall(
-        r"alertname: (\w+)\s+exp_alerts:\s+- ", (FOLDER / "bridge.rules.test.yml").read_text()
-    )
+    text = "".join((FOLDER / name).read_text() for name in TESTS)
+    tested = re.findall(r"alertname: (\w+)\s+exp_alerts:\s+- ", text)
     assert alerts == set(tested)
 
 
-@pytest.mark.parametrize("file", ["bridge.rules.yml", "bridge.rules.test.yml", "grafana.json"])
+@pytest.mark.parametrize("file", ["bridge.rules.yml", *TESTS, "grafana.json"])
 def test_every_metric_they_name_is_exported(file: str) -> None:
-    text = (FOLDER / file).read_text().replace("bridge.rules", "")
+    text = re.sub(r"bridge\.rules(\.week)?", "", (FOLDER / file).read_text())
     named = set(re.findall(r"\bbridge[_:][a-z0-9_:]+", text))
     assert named
     assert named <= {*EXPORTED, *RECORDED}

@@ -72,6 +72,7 @@ async def test_an_outage_of_the_outbox_costs_no_event(
     meta = make_meta(graph_url=sandbox.url)
     async with make_bridge(server.url, destinations=[meta], spool=str(path)) as built:
         assert (await track(built, "A-1")).outcome == "stored"
+        await sandbox.wait_for_server_copies(1)  # else it waits for its lease to end
         server.kill()
         assert (await track(built, "A-2")).outcome == "spooled"
         assert (await track(built, "A-2")).outcome == "duplicate"
