@@ -36,7 +36,8 @@ from bridge.outbox.base import Circuit, CircuitState, Counts, Figure, Outbox, Tr
 CACHE_SECONDS = 1.5  # for which an answer is given again, however often somebody asks
 SHARES_SECONDS = 10.0  # for which shares are kept: figures are written as often
 DEADLINE = 2.0  # seconds that an answer may take
-COUNTING = 1.0  # seconds of them that counting may take
+PROBING = 0.8  # seconds of them that an outbox may take to say whether it can store
+COUNTING = 0.8  # seconds of them that counting may take
 LATE = 3600.0  # seconds of waiting; Meta, "Using the API": events are best within an hour
 
 logger = logging.getLogger("bridge.delivery")
@@ -148,12 +149,13 @@ class Health:
     async def _build(self) -> Report:
         now, is_full = time.time(), False
         try:
-            await self._outbox.probe()
+            async with asyncio.timeout(PROBING):
+                await self._outbox.probe()
         except OutboxFullError as error:
             logger.error("health: %s", error)
             is_full = True
-        except OutboxError as error:
-            logger.error("health: %s", error)
+        except (OutboxError, TimeoutError) as error:
+            logger.error("health: %s", str(error) or "the outbox does not answer")
             return await self._report_failure()
         except Exception:
             # Whatever it is, a probe is answered.

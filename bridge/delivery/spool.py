@@ -27,6 +27,7 @@ from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
 SPOOL = "bridge-spool.db"  # the file, relative to the process
 AT_ONCE = 100  # deliveries that are moved together
+LOOK = 2.0  # seconds that the outbox may take to answer at the start
 POLL = 1.0  # seconds between looks at the file, and between attempts to empty it
 
 logger = logging.getLogger("bridge.delivery")
@@ -100,12 +101,12 @@ class Spool:
         """
         stored = await self._store.put(deliveries, now)
         if error is not None and not self.is_in_use:
+            self.is_in_use = True
             logger.error(
                 "the outbox does not take events, which wait in %s until it does: %s",
-                self._path,
+                await asyncio.to_thread(str, self),
                 error,
             )
-            self.is_in_use = True
         self._stored.set()
         return stored
 
@@ -164,6 +165,7 @@ class Spool:
                 " BRIDGE_SPOOL",
                 obstacle,
             )
+        await self._look()
         while True:
             try:
                 if self.is_in_use or await self._has_file():
@@ -182,6 +184,21 @@ class Spool:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL):
                         await self._stored.wait()
+
+    async def _look(self) -> None:
+        """Find out whether the outbox is away from the start: then the first visitor need not."""
+        try:
+            async with asyncio.timeout(LOOK):
+                await self._outbox.probe()
+        except (OutboxError, TimeoutError) as error:
+            self.is_in_use = True
+            logger.error(
+                "the outbox does not answer; events wait in %s until it does: %s",
+                await asyncio.to_thread(str, self),
+                error,
+            )
+        except Exception:
+            logger.exception("spool: unexpected error")
 
     async def _empty(self) -> None:
         """Move all that is in the file to the outbox."""

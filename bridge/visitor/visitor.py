@@ -509,7 +509,8 @@ def current_visitor() -> Visitor:
     if visitor is None:
         raise NoVisitorError(
             "no request is being handled here: pass visitor=, which is current_visitor() kept by"
-            " the handler or bridge.unseal(token) days later; if this is a handler, add"
-            " BridgeMiddleware to its app"
+            " the handler or bridge.unseal(token) days later; if this is a handler, its app needs"
+            " BridgeMiddleware, and the request must come through it (Django's runserver and test"
+            " client go round asgi.py)"
         )
     return visitor

@@ -104,6 +104,25 @@ async def test_an_outbox_that_is_away_is_not_asked_again_for_each_event(
         await built.stop(deadline=0)
 
 
+async def test_an_outbox_that_is_away_from_the_start_makes_nobody_wait(
+    server: RedisServer, path: Path
+) -> None:
+    server.kill()
+    async with opened(server, path) as (_, outbox):
+        built = make_bridge(outbox, spool=str(path), run_sender=False)
+        built.start()
+        spool = built._spool
+        assert spool is not None
+
+        async def is_known() -> bool:
+            return spool.is_in_use
+
+        await poll(is_known, "the outbox is known to be away")
+        assert (await track(built, "A-1")).outcome == "spooled"
+        assert outbox.asked == 0
+        await built.stop(deadline=0)
+
+
 async def test_what_another_process_left_is_moved(server: RedisServer, path: Path) -> None:
     async with opened(server, path) as (left, _):
         now = unix_now()
@@ -184,13 +203,14 @@ async def test_a_callers_transaction_is_never_spooled(server: RedisServer, path:
         assert await spool.count() == 0
 
 
+@pytest.mark.parametrize("how", ["kill", "freeze"])
 async def test_health_is_degraded_while_only_the_spool_takes_events(
-    server: RedisServer, path: Path
+    server: RedisServer, path: Path, how: str
 ) -> None:
     async with opened(server, path) as (_, outbox):
         built = make_bridge(outbox, spool=str(path), run_sender=False)
         client = make_client(BridgeMiddleware(Starlette(), bridge=built))
-        server.kill()
+        getattr(server, how)()
         answer = await client.get(HEALTH)
         assert answer.status_code == 200
         assert answer.json()["status"] == "degraded"
