@@ -348,9 +348,10 @@ class Bridge:
 
     async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
+        end = time.monotonic() + deadline
         if self._spool is not None:
             await self._spool.stop(deadline)
-        await self._sender.stop(deadline)
+        await self._sender.stop(max(0.0, end - time.monotonic()))
         await self._figures.stop()
         if self._loop is not None and self._run_sender:
             await self._tell_what_waits()
@@ -676,11 +677,15 @@ class Bridge:
         for identity in visitor.take_denied():
             people = [read_browser(identity), identity.external_id]
             subjects = build_subjects(None, filter(None, people))
+            if self._spool is not None:
+                self.counters["withdrawn"] += await self._spool.withdraw(subjects)
             try:
-                if self._spool is not None:
-                    self.counters["withdrawn"] += await self._spool.withdraw(subjects)
                 self.counters["withdrawn"] += await self.outbox.withdraw(subjects)
             except OutboxError as error:
+                if self._spool is not None and await self._spool.keep_withdrawal(
+                    subjects, time.time()
+                ):
+                    continue  # it is done once the outbox works
                 logger.error("what waits for a visitor who denied cannot be taken back: %s", error)
                 visitor.keep_denied()
 

@@ -128,7 +128,7 @@ class RecordedEvents(Sequence[RecordedEvent]):
 
     def _read(self) -> list[RecordedEvent]:
         payloads: dict[tuple[str, str, bool], dict[str, dict[str, Any]]] = {}
-        for key, delivery in self._outbox.deliveries.items():
+        for key, delivery in self._outbox.deliveries.copy().items():  # threads may be tracking
             # A test event code of its own stands before Meta's event.
             payload = json.loads(delivery.body[delivery.body.index(b"{") :])
             payloads.setdefault(key[1:], {})[key.destination] = payload
@@ -179,12 +179,15 @@ class recorded(  # noqa: N801 - it is called as a function
             "_intake": Intake(outbox, metrics, figures),
             "_mistakes": Mistakes(outbox),
             "_run_sender": False,
+            "_loop": None,  # the app starts again afterwards
         }
         self._before = {name: getattr(bridge, name) for name in replaced}
         self._replace(replaced)
         return RecordedEvents(bridge, memory)
 
     def __exit__(self, *error: object) -> None:
+        figures: FigureCounter = self._bridge._figures
+        figures.cancel()
         self._replace(self._before)
 
     def _replace(self, parts: Mapping[str, Any]) -> None:

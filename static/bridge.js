@@ -1029,9 +1029,9 @@
       if (choice) {
         const sent = { state: choice, url: landing }
         const found = await requestJson('consent', sent).catch(() => {})
+        choosing--
         if (found && number === choiceCount) apply(found)
-      }
-      choosing--
+      } else choosing--
     }
     await (answered = answered.then(tell, tell))
     return settings?.c || 'granted'

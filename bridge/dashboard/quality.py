@@ -67,6 +67,9 @@ class QualityDesk:
             return {"at": int(now), "rows": [], "error": f"the outbox cannot be read: {error}"}
         summaries = await asyncio.to_thread(summarize, figures)
         try:
+            for pixel in self._pixels:
+                if pixel.is_renewable:
+                    await asyncio.to_thread(pixel.renew)
             answers = await ask_all(self._pixels)
         except Exception:
             logger.exception("dashboard: Meta's quality")

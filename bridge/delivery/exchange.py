@@ -8,6 +8,7 @@ import logging
 import time
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -62,16 +63,31 @@ class AnswerError(Exception):
 FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, AnswerError, ExceptionGroup)
 
 
+RENEW_TIMEOUT = 2.0  # seconds that a look for another token may take
+
+
 async def exchange(
     client: httpx.AsyncClient, destination: Destination, bodies: Sequence[bytes]
 ) -> Verdict:
     """Send ``bodies`` as one request and return what the answer means; any failure is ``Retry``.
 
-    Ends within ``TOTAL_TIMEOUT`` seconds.
+    Ends within ``TOTAL_TIMEOUT`` seconds, and two more for a token that the app looks up.
     """
-    if destination.is_renewable:
-        await asyncio.to_thread(destination.renew)
+    await renew(destination)
     return await send(client, destination, destination.build_request(bodies, time.time()))
+
+
+async def renew(destination: Destination) -> bool:
+    """Have ``destination`` look for another token, in a thread; return whether it has one.
+
+    A function of the app's that hangs costs two seconds, and the last token is used.
+    """
+    if not destination.is_renewable:
+        return False
+    with suppress(TimeoutError):
+        async with asyncio.timeout(RENEW_TIMEOUT):
+            return await asyncio.to_thread(destination.renew)
+    return False
 
 
 async def send(client: httpx.AsyncClient, destination: Destination, request: Request) -> Verdict:

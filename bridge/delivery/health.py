@@ -210,12 +210,12 @@ class Health:
         )
 
     async def _find_troubles(self) -> list[str]:
-        """Return what is wrong with the outbox though it works."""
-        if not isinstance(self._outbox, Troubled):
-            return []
-        with suppress(OutboxError):
-            return [each.text for each in await self._outbox.find_troubles()]
-        return []
+        """Return what is wrong with the outbox, or the spool, though it works."""
+        found = [self._spool.trouble] if self._spool is not None and self._spool.trouble else []
+        if isinstance(self._outbox, Troubled):
+            with suppress(OutboxError):
+                found += [each.text for each in await self._outbox.find_troubles()]
+        return found
 
     async def _read_shares(self, now: float) -> None:
         """Read what became of the browser copies, of all processes."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 from bridge.delivery.metrics import Metrics
@@ -74,7 +73,10 @@ class Intake:
         self._storing += 1
         try:
             if connection is None:
-                stored, is_spooled = await self._store(deliveries, now)
+                work = self._store(deliveries, now)
+                stored, is_spooled = await (
+                    work if self._spool is None else self._finish(work, deliveries)
+                )
             else:
                 stored = await self._outbox.put(deliveries, now, connection=connection)
         except OutboxError as error:
@@ -109,20 +111,44 @@ class Intake:
             return "duplicate"
         return "spooled" if is_spooled else "stored"
 
+    async def _finish(
+        self, work: Coroutine[Any, Any, tuple[list[bool], bool]], deliveries: list[Delivery]
+    ) -> tuple[list[bool], bool]:
+        """Return what ``work`` returns; it ends even if the request that waits is cancelled."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: self._note_end(done, deliveries))
+            raise
+
+    def _note_end(
+        self, task: asyncio.Task[tuple[list[bool], bool]], deliveries: list[Delivery]
+    ) -> None:
+        """Count what nobody waits for any more, if it is lost."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, OutboxError):
+            self._lose(deliveries, error, time.time())
+
     async def _store(self, deliveries: list[Delivery], now: float) -> tuple[list[bool], bool]:
         """Store in the outbox or the spool; return which are new, and whether it is the spool."""
         spool = self._spool
         if spool is not None and spool.is_in_use:
-            # Whoever asks the outbox again now may wait for seconds.
-            with suppress(OutboxError):
+            # Whoever asks the outbox now may wait for seconds.
+            try:
                 return await spool.put(deliveries, now), True
+            except OutboxError as error:
+                logger.warning("spool: %s", error)
+            return await self._outbox.put(deliveries, now), False
         try:
             return await self._insist(deliveries, now), False
         except OutboxError as error:
             if spool is None:
                 raise
-            with suppress(OutboxError):
+            try:
                 return await spool.put(deliveries, now, error), True
+            except OutboxError as failure:
+                logger.warning("spool: %s", failure)
             raise
 
     async def _insist(self, deliveries: list[Delivery], now: float) -> list[bool]:

@@ -18,7 +18,7 @@ import httpx
 
 from bridge.delivery.batches import Batch, Claim, cut, split
 from bridge.delivery.breaker import PROBE_SIZE, Breaker, compute_backoff
-from bridge.delivery.exchange import TOTAL_TIMEOUT, exchange
+from bridge.delivery.exchange import TOTAL_TIMEOUT, exchange, renew
 from bridge.delivery.metrics import Metrics
 from bridge.destinations.base import Accepted, Destination, Paused, Rejected, Retry, Verdict
 from bridge.errors import OutboxError
@@ -136,7 +136,7 @@ class Lane:
 
     async def _renew(self) -> None:
         """Look for another token while the destination refuses ours."""
-        if await asyncio.to_thread(self._destination.renew):
+        if await renew(self._destination):
             logger.warning("sender %s: its access token was replaced", self._name)
             self._breaker.hurry(time.monotonic())
             self.woken.set()

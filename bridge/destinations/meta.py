@@ -38,8 +38,17 @@ CHECK_EVENT = "PixelBridgeCheck"
 
 logger = logging.getLogger("bridge.destinations")
 
+MAX_TOKENS = 5  # earlier ones that are still kept out of words
+
 _TIME = re.compile(rb'"event_time":([0-9]{1,12})[,}]')
 _CODE = re.compile(rb"[A-Za-z0-9_-]{1,40}(?=\{)")  # a test event code before its event
+
+
+def _clean_token(token: object) -> str:
+    """Return the text of a token; raise ``ConfigError`` if it is none."""
+    if not isinstance(token, str | Secret | None):
+        raise ConfigError(f"access_token must be text, got {type(token).__name__}")
+    return "" if token is None else str(token).strip("\ufeff \t\r\n")
 
 
 class Meta(Destination):
@@ -80,10 +89,10 @@ class Meta(Destination):
             raise ConfigError(f"pixel_id must be digits, got {describe(self.pixel_id)}")
         self._find_token = access_token if callable(access_token) else None
         try:
-            token = access_token() if callable(access_token) else access_token
-        except OSError as error:
+            token = _clean_token(access_token() if callable(access_token) else access_token)
+        except (OSError, UnicodeError) as error:
             raise ConfigError(f"access_token cannot be read: {error}") from error
-        if token is None or not str(token).strip():
+        if not token:
             raise ConfigError("access_token is empty; make one in Events Manager, pixel settings")
         check_base_url(graph_url, "graph_url", f"like {GRAPH_URL}")
         if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]", api_version):
@@ -92,7 +101,9 @@ class Meta(Destination):
             )
         self.name = f"meta:{self.pixel_id}"
         self.is_renewable = self._find_token is not None
-        self._access_token = self._token_before = str(token).strip()
+        self._access_token = token
+        self._tokens_before: tuple[str, ...] = ()
+        self._has_failed = False  # to renew it, which was logged
         base = f"{graph_url.rstrip('/')}/{api_version}"
         self._url = f"{base}/{self.pixel_id}/events"
         self._quality_url = f"{base}/dataset_quality"
@@ -113,15 +124,19 @@ class Meta(Destination):
         if self._find_token is None:
             return False
         try:
-            token = str(self._find_token() or "").strip()
+            token = _clean_token(self._find_token())
         except Exception as error:  # noqa: BLE001 - the app's own code
             # Or a file that is just being replaced: there will be a next time.
-            words = clean_words(str(error), MAX_REASON, secret=self._access_token)
-            logger.warning("%s: the access token cannot be read again: %s", self.name, words)
+            if not self._has_failed:
+                self._has_failed = True
+                words = clean_words(str(error), MAX_REASON, secret=self._access_token)
+                logger.warning("%s: the access token cannot be read again: %s", self.name, words)
             return False
+        self._has_failed = False
         if not token or token == self._access_token:
             return False
-        self._token_before, self._access_token = self._access_token, token
+        self._tokens_before = (self._access_token, *self._tokens_before)[:MAX_TOKENS]
+        self._access_token = token
         self._tail = self._build_tail()
         return True
 
@@ -165,10 +180,15 @@ class Meta(Destination):
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
         """Return what Meta's answer means for the whole request."""
         verdict = read_answer(status, headers, content, secret=self._access_token)
-        if isinstance(verdict, Accepted) or self._token_before == self._access_token:
+        if isinstance(verdict, Accepted) or not self._tokens_before:
             return verdict
-        # It may answer, and quote, what was sent with the token before.
-        return replace(verdict, reason=mask(verdict.reason, self._token_before))
+        return replace(verdict, reason=self._mask_before(verdict.reason))
+
+    def _mask_before(self, words: str) -> str:
+        """Return ``words`` without earlier tokens: an answer may quote what was sent with one."""
+        for token in self._tokens_before:
+            words = mask(words, token)
+        return words
 
     def build_quality_request(self, fields: str) -> Request:
         """Return the GET of Meta's own figures on this dataset; its token is in a header."""
@@ -182,7 +202,10 @@ class Meta(Destination):
 
     def read_refusal(self, status: int, content: bytes) -> Refusal | None:
         """Return why Graph does not answer a question; ``None`` if it does."""
-        return read_refusal(status, content, secret=self._access_token)
+        refusal = read_refusal(status, content, secret=self._access_token)
+        if refusal is None:
+            return None
+        return refusal._replace(reason=self._mask_before(refusal.reason))
 
     def build_check(self, now: float, test_event_code: str | None) -> Check:
         """Return a request with one test event, if there is a test event code."""

@@ -183,6 +183,12 @@ class FigureCounter:
         task = self._task
         return task is not None and not task.done() and task.get_loop().is_running()
 
+    def cancel(self) -> None:
+        """End without writing what is left; from any thread."""
+        task, self._task = self._task, None
+        if task is not None and not task.done() and task.get_loop().is_running():
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
     async def _run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             with suppress(TimeoutError):

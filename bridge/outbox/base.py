@@ -490,4 +490,11 @@ def read_circuits(rows: Iterable[Sequence[Any]]) -> dict[str, Circuit]:
 
 def read_dead(rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
     """Return rows of all fields of a delivery but its place, reason and time as dead letters."""
-    return [DeadLetter(Delivery(*row[:-2]), *row[-2:]) for row in rows]
+    return [DeadLetter(read_delivery(row[:-2]), *row[-2:]) for row in rows]
+
+
+def read_delivery(row: Sequence[Any]) -> Delivery:
+    """Return a row of a delivery's fields as one; SQLite has numbers for truth."""
+    fields = list(row)
+    fields[7:9] = map(bool, fields[7:9])
+    return Delivery(*fields)

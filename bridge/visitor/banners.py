@@ -32,9 +32,11 @@ from bridge.browser.words import ConsentState
 
 MAX_VALUE = 8192  # characters of a cookie; a longer one tells nothing
 
-_Read = Callable[[str, str], bool | None]  # decoded value and category; None if it does not say
+# Takes a cookie's value as the header has it, and the category; None if it does not say.
+_Read = Callable[[str, str], ConsentState | None]
 _PURPOSES_AT = 152  # bits before the purposes that the visitor consents to
 _PURPOSES = 24
+_CORE = 213  # bits of a core string without any vendor
 
 _decode_choices = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -52,62 +54,70 @@ class Banner(NamedTuple):
 
 
 def read_banner(banner: Banner, value: str, category: str | None) -> ConsentState | None:
-    """Return ``granted`` or ``denied``; ``None`` for a value that says neither.
+    """Return what the visitor chose; ``None`` for a value that does not say.
 
     Args:
         banner: Whose cookie it is.
         value: The cookie's value as the header has it.
         category: What the site calls advertising, if not as the banner's maker.
     """
-    if len(value) > MAX_VALUE:
-        return None
     wanted = category or banner.category
-    answer = banner.read(unquote(value).strip('"'), wanted) if wanted else None
-    return None if answer is None else "granted" if answer else "denied"
+    return banner.read(value, wanted) if wanted and len(value) <= MAX_VALUE else None
 
 
-def _read_onetrust(value: str, category: str) -> bool | None:
-    found = re.search(rf"[&,=]{re.escape(category)}:([01])(?=[,&]|$)", value)
-    return None if found is None else found[1] == "1"
+def _state(is_allowed: bool | None) -> ConsentState | None:
+    return None if is_allowed is None else "granted" if is_allowed else "denied"
 
 
-def _read_cookiebot(value: str, category: str) -> bool | None:
-    if value == "-1":
-        return True
-    found = re.search(rf"[{{,]{re.escape(category)}:(true|false)\b", value)
-    return None if found is None else found[1] == "true"
+def _read_onetrust(value: str, category: str) -> ConsentState | None:
+    """Read ``groups``; of a visitor who has not touched the banner, what is off is not denied."""
+    # Parted before anything is decoded: other fields hold addresses, which anybody can choose.
+    fields = dict(pair.partition("=")[::2] for pair in value.strip('"').split("&"))
+    groups = dict(each.partition(":")[::2] for each in unquote(fields.get("groups", "")).split(","))
+    answer = groups.get(category)
+    if answer == "0" and fields.get("interactionCount") == "0":
+        return "pending"
+    return _state({"1": True, "0": False}.get(answer or ""))
 
 
-def _read_categories(value: str, category: str) -> bool | None:
+def _read_cookiebot(value: str, category: str) -> ConsentState | None:
+    text = unquote(value).strip('"')
+    if text == "-1":
+        return "granted"
+    found = re.search(rf"[{{,]{re.escape(category)}:(true|false)\b", text)
+    return None if found is None else _state(found[1] == "true")
+
+
+def _read_categories(value: str, category: str) -> ConsentState | None:
     chosen = _read_choices(value).get("categories")
-    return category in chosen if isinstance(chosen, list) else None
+    return _state(category in chosen) if isinstance(chosen, list) else None
 
 
-def _read_services(value: str, category: str) -> bool | None:
+def _read_services(value: str, category: str) -> ConsentState | None:
     chosen = _read_choices(value).get(category)
-    return chosen if isinstance(chosen, bool) else None
+    return _state(chosen) if isinstance(chosen, bool) else None
 
 
 def _read_choices(value: str) -> dict[str, Any]:
     try:
-        return _decode_choices(value)
-    except msgspec.DecodeError:
+        return _decode_choices(unquote(value))
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return {}
 
 
-def _read_purposes(value: str, category: str) -> bool | None:
+def _read_purposes(value: str, category: str) -> ConsentState | None:
     """Return whether all purposes, such as ``1,3,4``, are consented to."""
-    core = value.partition(".")[0]
+    core = unquote(value).partition(".")[0]
     try:
-        content = base64.urlsafe_b64decode(core + "=" * (-len(core) % 4))
+        content = base64.b64decode(core + "=" * (-len(core) % 4), altchars=b"-_", validate=True)
         wanted = {int(each) for each in category.split(",")}
     except (binascii.Error, ValueError):
         return None
     size = 8 * len(content)
-    if not content or content[0] >> 2 != 2 or size < _PURPOSES_AT + _PURPOSES:
+    if not content or content[0] >> 2 != 2 or size < _CORE:
         return None
     bits = int.from_bytes(content) >> (size - _PURPOSES_AT - _PURPOSES)
-    return all(0 < each <= _PURPOSES and bits >> (_PURPOSES - each) & 1 for each in wanted)
+    return _state(all(0 < each <= _PURPOSES and bits >> (_PURPOSES - each) & 1 for each in wanted))
 
 
 BANNERS: Mapping[str, Banner] = {

@@ -118,7 +118,8 @@ class Consent:
         if state is None and header is not None:
             state = self._read(header)
         if state is None and cookie is not None:
-            state = self._read_banner(cookie) or self._read(cookie)
+            is_known = self.cookie in BANNERS
+            state = self._read_banner(cookie) if is_known else self._read(cookie)
         if state is None and choice is not None:
             state = self._read(choice)
         return self.lower(state or self.default, gpc=gpc, lowered=lowered)

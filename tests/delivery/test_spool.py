@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,16 @@ import bridge.delivery.intake
 from bridge import Bridge, BridgeMiddleware, OutboxError
 from bridge.delivery.spool import Spool
 from bridge.events.event import Event
-from bridge.outbox import RedisOutbox
+from bridge.outbox import PostgresOutbox, RedisOutbox, SQLiteOutbox
 from bridge.outbox.base import build_subjects
-from tests.factories import make_bridge, make_client, make_delivery, make_meta, unix_now
+from tests.factories import BROWSER, make_bridge, make_client, make_delivery, make_meta, unix_now
+from tests.outbox.conftest import empty_postgres, postgres_url
 from tests.redis_server import RedisServer, running_redis_server
 from tests.servers import Sandbox, poll
 
 ADA, BOB = build_subjects("ada1" * 8, ()), build_subjects("b0b1" * 8, ())
 HEALTH = "/_bridge/health"
+__all__ = ["postgres_url"]
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +139,7 @@ async def test_what_another_process_left_is_moved(server: RedisServer, path: Pat
         assert counts["meta:1"].waiting == 250
 
 
-async def test_a_spooled_event_keeps_its_hold_until_it_is_released(
+async def test_a_spooled_event_waits_for_its_hold_or_its_release(
     server: RedisServer, path: Path
 ) -> None:
     now = unix_now()
@@ -147,10 +151,15 @@ async def test_a_spooled_event_keeps_its_hold_until_it_is_released(
         assert await spool.release("Purchase", "1", BOB, now) == 0
         assert await spool.release("Purchase", "1", ADA, now) == 1
         spool.start()
+
+        async def is_claimed() -> bool:
+            claimed = await outbox.claim("meta:1", 10, now=unix_now(), lease=30)
+            return [each.event_id for each in claimed] == ["1"]
+
+        await poll(is_claimed, "the one that was released")
+        assert await spool.count() == 1
+        assert await spool.release("Purchase", "2", ADA, now) == 1
         await poll(lambda: is_moved(spool), "an empty spool")
-        [claimed] = await outbox.claim("meta:1", 10, now=unix_now(), lease=30)
-        assert claimed.event_id == "1"
-        assert await outbox.release("Purchase", "2", ADA, now) == 1
 
 
 @pytest.mark.parametrize("way", ["withdraw", "erase"])
@@ -222,3 +231,125 @@ async def test_an_outbox_in_a_file_has_no_spool(tmp_path: Path) -> None:
     built = make_bridge(f"sqlite:///{tmp_path}/bridge.db", spool=str(tmp_path / "spool.db"))
     assert built._spool is None
     await built.stop(deadline=0)
+
+
+async def test_every_engine_takes_what_was_spooled(
+    postgres_url: str, path: Path, tmp_path: Path
+) -> None:
+    empty_postgres(postgres_url)
+    now = unix_now()
+    for outbox in (PostgresOutbox(postgres_url), SQLiteOutbox(tmp_path / "other.db")):
+        spool = Spool(path, outbox)
+        given = [
+            make_delivery("1", due=now, expires=now + 60, has_given_id=True),
+            make_delivery("2", due=now, expires=now + 60, from_browser=True),
+        ]
+        await spool.put(given, now)
+        await spool._empty()
+        moved = await outbox.list_waiting()
+        assert sorted(moved, key=lambda each: each.event_id) == [
+            replace(each, due=moved[0].due, attempts=0) for each in given
+        ]
+        await spool.stop(deadline=0)
+        await outbox.close()
+
+
+async def test_what_leaves_the_spool_is_no_duplicate_afterwards(
+    server: RedisServer, path: Path
+) -> None:
+    now = unix_now()
+    async with opened(server, path) as (spool, outbox):
+        for _ in range(2):
+            assert await spool.put([make_delivery("1", due=now, expires=now + 60)], now) == [True]
+            await spool._empty()
+            assert await outbox.withdraw(BROWSER) == 1
+
+
+async def test_a_denial_while_the_outbox_is_away_is_done_later(
+    server: RedisServer, path: Path
+) -> None:
+    async with opened(server, path) as (_, outbox):
+        built = make_bridge(outbox, spool=str(path), run_sender=False)
+        client = make_client(BridgeMiddleware(Starlette(), bridge=built))
+        built._browser_hold = 600.0
+        await client.get("/")
+        now = unix_now()
+        await client.post("/_bridge/consent", json={"state": "granted"})
+        external_id = (await client.get("/_bridge/identity")).json()["x"]
+        subjects = build_subjects(external_id, ())
+        await outbox.put([make_delivery("1", subjects=subjects, due=now, expires=now + 60)], now)
+        server.kill()
+        assert (await client.post("/_bridge/consent", json={"state": "denied"})).is_success
+        server.start()
+        built.start()
+
+        async def is_withdrawn() -> bool:
+            return await outbox.list_waiting() == []
+
+        await poll(is_withdrawn, "the withdrawal")
+        await built.stop(deadline=0)
+
+
+async def test_a_broken_spool_breaks_nothing_but_itself(
+    server: RedisServer, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(server, path) as (_, outbox):
+        built = make_bridge(outbox, spool=str(path), run_sender=False)
+        assert built._spool is not None
+        await asyncio.to_thread(Path(built._spool.path).write_text, "no database" * 500)
+        now = unix_now()
+        await outbox.put([make_delivery("1", subjects=ADA, due=now + 60, expires=now + 90)], now)
+        assert await built._release("Purchase", "1", ADA)
+        assert (await track(built, "A-1")).outcome == "stored"
+        client = make_client(BridgeMiddleware(Starlette(), bridge=built))
+        built.start()
+
+        async def is_told() -> bool:
+            status: str = (await client.get(HEALTH)).json()["status"]
+            return status == "degraded"
+
+        await poll(is_told, "a word of the broken spool")
+        assert "the spool cannot be used" in caplog.text
+        await built.stop(deadline=0)
+
+
+async def test_two_outboxes_have_two_spools(server: RedisServer, path: Path) -> None:
+    async with opened(server, path) as (one, _):
+        other = Spool(path, RedisOutbox(server.url.replace("/0", "/1")))
+        assert one.path != other.path
+        now = unix_now()
+        await one.put([make_delivery("1", due=now, expires=now + 60)], now)
+        assert (await one.count(), await other.count()) == (1, 0)
+        await other.close()
+
+
+async def test_a_request_that_is_cancelled_loses_nothing(server: RedisServer, path: Path) -> None:
+    server.kill()
+    async with opened(server, path) as (spool, outbox):
+        built = make_bridge(outbox, spool=str(path), run_sender=False)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await track(built, "A-1")
+
+        async def is_spooled() -> bool:
+            return await spool.count() == 1
+
+        await poll(is_spooled, "the event")
+        await built.stop(deadline=0)
+
+
+async def test_a_withdrawal_waits_for_a_move(server: RedisServer, path: Path) -> None:
+    """Whoever denies while another process moves: else it would come to the outbox afterwards."""
+    now = unix_now()
+    async with opened(server, path) as (mover, outbox), opened(server, path) as (other, _):
+        await mover.put([make_delivery("1", subjects=ADA, due=now, expires=now + 60)], now)
+        server.freeze()
+        moving = asyncio.create_task(mover._move())
+        await asyncio.sleep(0.2)
+        denying = asyncio.create_task(other.withdraw(ADA))
+        server.thaw()
+        await asyncio.gather(moving, return_exceptions=True)
+        taken = await denying + await outbox.withdraw(ADA)
+        assert taken >= 1
+        assert await outbox.list_waiting() == []
+        assert await mover.count() == 0

@@ -40,6 +40,12 @@ def build_categories(*names: str) -> str:
         ("OptanonConsent", ONETRUST.format(1), "C0005", None),
         ("OptanonConsent", "groups=C0004%3A1", None, "granted"),
         ("OptanonConsent", "groups=XC0004%3A1", None, None),
+        # An address that somebody else chose says nothing.
+        ("OptanonConsent", "landingPath=%3Fa%3D%2CC0004%3A1&" + ONETRUST.format(0), None, "denied"),
+        ("OptanonConsent", "hosts=H1%3A0,C0004:1&groups=C0004%3A0", None, "denied"),
+        # Written when the page loads, before anybody has chosen.
+        ("OptanonConsent", "groups=C0004%3A0&interactionCount=0", None, "pending"),
+        ("OptanonConsent", "groups=C0004%3A1&interactionCount=0", None, "granted"),
         ("CookieConsent", COOKIEBOT.replace("{}", "true"), None, "granted"),
         ("CookieConsent", COOKIEBOT.replace("{}", "false"), None, "denied"),
         ("CookieConsent", COOKIEBOT.replace("{}", "false"), "statistics", "granted"),
@@ -58,6 +64,8 @@ def build_categories(*names: str) -> str:
         ("euconsent-v2", TC_STRING, "99", "denied"),
         ("euconsent-v2", TC_STRING, "all", None),
         ("euconsent-v2", TC_STRING[:20], None, None),
+        ("euconsent-v2", TC_STRING[:10] + "!!!!" + TC_STRING[10:], "1", None),
+        ("cc_cookie", '{"categories":' + "[" * 4000, None, None),
         ("euconsent-v2", "B" + TC_STRING[1:], None, None),
     ],
 )
@@ -78,7 +86,7 @@ def test_nonsense_tells_nothing(cookie: str, value: str) -> None:
 def test_every_purpose_is_found_at_its_bit() -> None:
     for purpose in range(1, 25):
         bits = 2 << 170 | 1 << (24 - purpose)
-        core = base64.urlsafe_b64encode((bits << 8).to_bytes(23)).decode().rstrip("=")
+        core = base64.urlsafe_b64encode((bits << 40).to_bytes(27)).decode().rstrip("=")
         granted = [
             each
             for each in range(1, 25)
@@ -103,9 +111,7 @@ def test_consent_follows_a_banner(
         assert decide(consent, "groups=C0001%3A1") == "pending"
     [line] = [record.message for record in caplog.records]
     assert "OptanonConsent does not say whether C0004 is allowed" in line
-    assert (
-        decide(consent, "granted") == "granted"
-    )  # a cookie of that name, and the site's own words
+    assert decide(consent, "true") == "pending"
 
 
 def test_category_that_nobody_reads_is_refused() -> None:

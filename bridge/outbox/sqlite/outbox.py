@@ -40,6 +40,7 @@ from bridge.outbox.base import (
     digest_texts,
     read_circuits,
     read_dead,
+    read_delivery,
     read_limit,
     refuse_connection,
 )
@@ -142,7 +143,7 @@ class SQLiteOutbox(Outbox):
                 if not claimed:
                     raise
                 break
-            claimed += [Delivery(*row) for row in found]
+            claimed += [read_delivery(row) for row in found]
             if len(found) < most:
                 break
             size += sum([len(row[3]) for row in found])
@@ -222,11 +223,13 @@ class SQLiteOutbox(Outbox):
         found = await self._read(
             lambda file: rows.list_waiting(file, destination, max(0, limit), max(0, offset))
         )
-        return [Delivery(*row) for row in found]
+        return [read_delivery(row) for row in found]
 
     async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
         names = json.dumps(list(event_names))
-        return [Delivery(*row) for row in await self._fetch(rows.FIND_WAITING, (event_id, names))]
+        return [
+            read_delivery(row) for row in await self._fetch(rows.FIND_WAITING, (event_id, names))
+        ]
 
     async def add_figures(self, figures: Sequence[Figure]) -> None:
         await self._run_later(lambda file: rows.add_figures(file, figures))
