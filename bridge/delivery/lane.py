@@ -126,7 +126,13 @@ class Lane:
         try:
             if not await self._outbox.lead(self._names):
                 return await self._wait(POLL)  # another process delivers
-            return await self._claim(client) or await self._wait(await self._read_pause())
+            was_stopping = self.is_stopping
+            if await self._claim(client):
+                return True
+            pause = await self._read_pause()
+            if self.is_stopping and not was_stopping:
+                return True  # what came before the stop may have come after the claim
+            return await self._wait(pause)
         except OutboxError as error:
             self._report(logging.ERROR, error, str(error))
         except Exception:
