@@ -159,6 +159,8 @@ class Spool:
 
     async def withdraw(self, subjects: bytes) -> int:
         """As ``Outbox.withdraw``, and to be called before it; 0 if the file is broken."""
+        if not await self._has_file():
+            return 0
         async with self._alone(HOLD_OFF):
             return await self._try(self._store.withdraw(subjects))
 
@@ -309,7 +311,9 @@ class Spool:
             if not is_alone:
                 return 0  # another process does
             counts = await self._store.count(time.time())
-            for name in [name for name, each in counts.items() if each.waiting]:
+            names = [name for name, each in counts.items() if each.waiting]
+            # Withdrawals first: what was tracked after a new consent must not go with them.
+            for name in sorted(names, key=lambda name: name != WITHDRAWALS):
                 now = time.time()
                 claimed = await self._store.claim(name, AT_ONCE, now=now, lease=LEASE)
                 moved: list[Delivery] = []
@@ -323,7 +327,8 @@ class Spool:
                             await self._store_all(claimed, now, moved)
                 finally:
                     await self._remove(moved, now)
-                    await self._store.retry([each for each in claimed if each not in moved], now)
+                    keys = {each.key for each in moved}
+                    await self._store.retry([e for e in claimed if e.key not in keys], now)
                 total += len(moved)
             await self._drop_moved()
         return total

@@ -353,3 +353,16 @@ async def test_a_withdrawal_waits_for_a_move(server: RedisServer, path: Path) ->
         assert taken >= 1
         assert await outbox.list_waiting() == []
         assert await mover.count() == 0
+
+
+async def test_a_kept_withdrawal_takes_nothing_that_was_tracked_after_it(
+    server: RedisServer, path: Path
+) -> None:
+    now = unix_now()
+    async with opened(server, path) as (spool, outbox):
+        before = make_delivery("before", subjects=ADA, due=now + 60, expires=now + 90)
+        await outbox.put([before], now)
+        assert await spool.keep_withdrawal(ADA, now)
+        await spool.put([make_delivery("after", subjects=ADA, due=now, expires=now + 90)], now)
+        await spool._empty()
+        assert [each.event_id for each in await outbox.list_waiting()] == ["after"]
