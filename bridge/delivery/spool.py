@@ -20,7 +20,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import replace
@@ -155,14 +155,14 @@ class Spool:
 
     async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
         """As ``Outbox.release``, for what is in the file; 0 if that is broken."""
-        return await self._try(self._store.release(event_name, event_id, subjects, now))
+        return await self._try(lambda: self._store.release(event_name, event_id, subjects, now))
 
     async def withdraw(self, subjects: bytes) -> int:
         """As ``Outbox.withdraw``, and to be called before it; 0 if the file is broken."""
         if not await self._has_file():
             return 0
         async with self._alone(HOLD_OFF):
-            return await self._try(self._store.withdraw(subjects))
+            return await self._try(lambda: self._store.withdraw(subjects))
 
     async def erase(self, subjects: bytes) -> Erased:
         """As ``Outbox.erase``, and to be called before it.
@@ -198,14 +198,12 @@ class Spool:
         """Return the absolute path; blocks if it was given a relative one."""
         return os.path.abspath(self._path)
 
-    async def _try(self, work: Awaitable[int]) -> int:
+    async def _try(self, work: Callable[[], Awaitable[int]]) -> int:
         """Return what ``work`` on the file returns; 0 without a file, or if it is broken."""
         if not await self._has_file():
-            if asyncio.iscoroutine(work):
-                work.close()
             return 0
         try:
-            return await work
+            return await work()
         except OutboxError as error:
             self._tell(f"the spool cannot be used: {error}")
             return 0
@@ -268,7 +266,7 @@ class Spool:
             if other != self._path:
                 logger.warning("%s is a spool of another outbox; nobody here moves it", other)
         if await self._has_file():
-            await self._try(self._store.release("", "", b"", time.time()))
+            await self._try(lambda: self._store.release("", "", b"", time.time()))
         try:
             async with asyncio.timeout(LOOK):
                 await self._outbox.probe()
