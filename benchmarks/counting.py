@@ -42,7 +42,7 @@ async def _track(bridge: Bridge, visitor: Visitor, start: int) -> float:
 async def run(bridge: Bridge) -> tuple[float, float]:
     """Return the share that counting adds, and microseconds of one event without it."""
     visitor = bridge.person("42", email="ada@example.com", phone="+49 170 1234567")
-    bridge._figures.start()  # as in an app
+    bridge._pipeline.figures.start()  # as in an app
     counted, shares, plain = FigureCounter.note_stored, [], []
     try:
         for turn in range(ROUNDS):

@@ -16,6 +16,7 @@ from bridge.events.catalog import Catalog, EventMapping
 from bridge.events.event import Event, UserData
 from bridge.explain.explainer import Explanation
 from bridge.middleware import BridgeMiddleware
+from bridge.shops import Shop, Shops
 from bridge.visitor.consent import Consent
 from bridge.visitor.visitor import Visitor, current_visitor
 
@@ -36,6 +37,8 @@ __all__ = [
     "NoVisitorError",
     "OutboxError",
     "OutboxFullError",
+    "Shop",
+    "Shops",
     "UsageError",
     "UserData",
     "Visitor",

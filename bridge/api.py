@@ -16,6 +16,7 @@ from bridge.destinations.segment import Segment
 from bridge.events.event import ActionSource, Event
 from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import Explanation
+from bridge.site import Site
 from bridge.visitor.visitor import VISITOR, Visitor, current_visitor
 
 
@@ -34,7 +35,7 @@ def enrich(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> dict[
         NoVisitorError: Outside a request, without ``visitor``.
     """
     visitor = visitor or current_visitor()
-    return Bridge.of(visitor).enrich(event, visitor=visitor)
+    return Site.of(visitor).enrich(event, visitor=visitor)
 
 
 def explain(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> Explanation:
@@ -51,8 +52,8 @@ def explain(event: Mapping[str, Any], *, visitor: Visitor | None = None) -> Expl
         InvalidEventError: It would be refused; the message names the field.
     """
     visitor = visitor or VISITOR.get()
-    bridge = Bridge.of(visitor) if visitor else _build_example()
-    return bridge.explain(event, visitor=visitor)
+    site = Site.of(visitor) if visitor else _build_example()
+    return site.explain(event, visitor=visitor)
 
 
 @lru_cache(maxsize=1)
@@ -110,7 +111,7 @@ async def track(
         OutboxError: It could not be stored in the transaction of ``connection``.
     """
     visitor = visitor or current_visitor()
-    return await Bridge.of(visitor).track(
+    return await Site.of(visitor).track(
         name,
         properties,
         event_id=event_id,
@@ -166,7 +167,7 @@ def track_sync(
         NoVisitorError: Outside a request, without ``visitor``.
     """
     visitor = visitor or current_visitor()
-    return Bridge.of(visitor).track_sync(
+    return Site.of(visitor).track_sync(
         name,
         properties,
         event_id=event_id,
@@ -200,7 +201,7 @@ def identify(
         NoVisitorError: Outside a request, without ``visitor``.
     """
     visitor = visitor or current_visitor()
-    Bridge.of(visitor).identify(user_id, visitor=visitor, **user_data)
+    Site.of(visitor).identify(user_id, visitor=visitor, **user_data)
 
 
 def logout(*, visitor: Visitor | None = None) -> None:

@@ -38,14 +38,13 @@ from bridge.browser.reports import (
     decode_events,
 )
 from bridge.browser.words import CopyState
-from bridge.core import Bridge
 from bridge.dashboard import Gate, QualityDesk, create_app
 from bridge.delivery.health import Health
 from bridge.destinations.group import read_browser
 from bridge.errors import InvalidEventError, OutboxError
 from bridge.events.reader import BROWSER_REPORT
-from bridge.outbox.base import build_subjects
 from bridge.randomness import new_uuid
+from bridge.site import Site
 from bridge.visitor.reported import build_own_data, find_sender
 from bridge.visitor.visitor import Visitor
 
@@ -87,13 +86,19 @@ class Endpoints:
     """The paths below the prefix, as one ASGI app.
 
     Args:
-        bridge: The bridge that these endpoints serve.
+        site: The site that these endpoints serve.
     """
 
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
-        names = [each.name for each in bridge.destinations]
-        self._health = Health(bridge.outbox, names, bridge._delivers, bridge._spool)
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        pipeline, names = site._pipeline, site.destinations.names
+        self._health = Health(
+            pipeline.outbox,
+            names,
+            lambda: pipeline.delivers,
+            pipeline.spool,
+            is_alone=not site.destinations.shop,
+        )
         self._app = Starlette(
             routes=[
                 Route("/bridge.js", self._serve_script),
@@ -110,18 +115,18 @@ class Endpoints:
         self._app.router.redirect_slashes = False
         self._acknowledged = _Recent(MAX_ACKNOWLEDGED)
         self._dashboard: Gate | None = None
-        if bridge._allow_dashboard is not None:
-            desk = QualityDesk.of(bridge.outbox, bridge.destinations)
-            page = create_app(bridge.outbox, names, metrics=bridge._metrics, ask_quality=desk)
-            self._dashboard = Gate(page, bridge._allow_dashboard)
+        if site._allow_dashboard is not None:
+            desk = QualityDesk.of(site.outbox, site.destinations)
+            page = create_app(site.outbox, names, metrics=pipeline.metrics, ask_quality=desk)
+            self._dashboard = Gate(page, site._allow_dashboard)
 
     def _share(self, route: Route) -> Route:
         """Return ``route`` as pages of allowed origins may use it, with cookies (CORS)."""
-        if not self._bridge._origins:
+        if not self._site._origins:
             return route
         cors = CORSMiddleware(
             route,
-            allow_origins=self._bridge._origins,
+            allow_origins=self._site._origins,
             allow_methods=sorted(route.methods or ()),
             allow_credentials=True,
             expose_headers=["Retry-After"],
@@ -140,7 +145,7 @@ class Endpoints:
     # Reading
 
     async def _serve_script(self, request: Request) -> Response:
-        script = self._bridge._script
+        script = self._site._script
         version = request.path_params.get("version")
         if version is not None and not _VERSION.fullmatch(version):
             raise HTTPException(404)
@@ -182,7 +187,7 @@ class Endpoints:
         if asked is None:
             raise HTTPException(400, "expected ?u= as it stands in the twin's cookie")
         try:
-            is_stored = await self._bridge.outbox.has(*asked)
+            is_stored = await self._site.outbox.has(*asked, self._site.destinations.names)
         except OutboxError as error:
             logger.error("twin: %s", error)
             raise HTTPException(503, "cannot read now, try again later") from error
@@ -207,7 +212,7 @@ class Endpoints:
             visitor.revoke()
         else:
             visitor.set_consent(choice.state)
-        await self._bridge._withdraw(visitor)
+        await self._site._withdraw(visitor)
         return await self._show_identity(request)
 
     async def _count_view(self, request: Request) -> Response:
@@ -247,7 +252,7 @@ class Endpoints:
         stored: list[str] = []
         for event in events:
             try:
-                self._bridge._event_names.check(event.event_name)
+                self._site._event_names.check(event.event_name)
                 await self._store_one(event, visitor)
             except InvalidEventError as error:
                 refusals.append(Refusal(event.event_id, str(error)))
@@ -264,61 +269,58 @@ class Endpoints:
             InvalidEventError: Meta would refuse it.
             OutboxError: It could not be stored; the script keeps it and tries again.
         """
-        bridge = self._bridge
+        site = self._site
         sender = find_sender(reported, visitor)
         fields = _build_fields(reported, visitor)
         if reported.external_id or reported.user_data:
             fields["user_data"] = build_own_data(
-                reported, sender, takes_matching=bridge._takes_matching
+                reported, sender, takes_matching=site._takes_matching
             )
-        destinations = bridge.destinations.pick_pixel(reported.pixel_id)
+        destinations = site.destinations.pick_pixel(reported.pixel_id)
         complete = partial(
-            bridge._enricher.complete, fields, sender, now=time.time(), entrance=BROWSER_REPORT
+            site._enricher.complete, fields, sender, now=time.time(), entrance=BROWSER_REPORT
         )
         is_long = len(msgspec.json.encode(fields)) > MAX_ON_LOOP
         # A hostile text costs about a millisecond a kilobyte, which no other visitor shall wait.
         event, context = await asyncio.to_thread(complete) if is_long else complete()
-        if await bridge._skips(event, visitor):
+        if await site._skips(event, visitor):
             return
         now = time.time()
         context = context._replace(from_browser=True)
         deliveries = destinations.build_deliveries(event, context, due=now)
         names = destinations.pixel_names if reported.state else ()
-        outcome = await bridge._intake.put(deliveries, now, event=event, copied=names)
+        outcome = await site._pipeline.put(deliveries, now, event=event, copied=names)
         if outcome != "duplicate" and reported.state:
             self._count_copy(names, event.event_name, reported.state)
-        bridge._sender.wake()
 
     async def _release(self, acks: list[Ack], visitor: Visitor) -> None:
         """Let held server copies of this browser go: theirs was fired, or could not be.
 
         A visitor of whom nothing may be known releases nothing.
         """
-        bridge = self._bridge
-        browser = build_subjects(read_browser(visitor.identity), ())
+        site = self._site
+        browser = site.destinations.build_subjects(read_browser(visitor.identity), ())
         for ack in acks:
             key = ack.event_name, ack.event_id
-            is_released = await bridge._release(*key, browser)
-            if is_released:
-                bridge._sender.wake()
+            is_released = await site._release(*key, browser)
             # What was not held any more, or never, is counted if it is known; each once.
             is_first = visitor.skip_reason is None and self._acknowledged.add(key)
-            if is_first and (is_released or await bridge.outbox.has(*key)):
-                names = bridge.destinations.pixel_names
-                bridge._figures.note_copy(names, ack.event_name, ack.state)
+            if is_first and (is_released or await site.outbox.has(*key, site.destinations.names)):
+                names = site.destinations.pixel_names
+                site._pipeline.figures.note_copy(names, ack.event_name, ack.state)
             if visitor.skip_reason is None:
                 self._count_copy((), ack.event_name, ack.state)
 
     def _count_copy(self, destinations: Iterable[str], event_name: str, state: CopyState) -> None:
-        self._bridge.counters[f"browser.{state}"] += 1
-        self._bridge._figures.note_copy(destinations, event_name, state)
+        self._site.counters[f"browser.{state}"] += 1
+        self._site._pipeline.figures.note_copy(destinations, event_name, state)
 
     # Guards
 
     def _refuse_other_sites(self, request: Request) -> None:
         """Refuse the page of another site, unless its origin is allowed."""
         visitor: Visitor = request.scope["bridge"]
-        allowed = request.headers.get("origin") in self._bridge._origins
+        allowed = request.headers.get("origin") in self._site._origins
         if visitor.capture.is_cross_site and not allowed:
             raise HTTPException(403, "requests from other sites are refused")
 
@@ -326,9 +328,9 @@ class Endpoints:
         """Refuse a session, or an address, that asks too often."""
         session = visitor.identity.anonymous_id if visitor.has_session else None
         address = visitor.capture.connection.client_ip
-        wait = self._bridge._limits.take(session, address, cost, time.monotonic())
+        wait = self._site._limits.take(session, address, cost, time.monotonic())
         if wait:
-            self._bridge.counters["limited_requests"] += 1
+            self._site.counters["limited_requests"] += 1
             headers = {"retry-after": str(math.ceil(wait))}
             raise HTTPException(429, "too many events, try again later", headers)
 

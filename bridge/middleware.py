@@ -9,11 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from starlette.types import Message, Receive, Scope, Send
 
 from bridge.core import Bridge
+from bridge.delivery.pipeline import Runs
 from bridge.endpoints import Endpoints
+from bridge.shops import Shops
+from bridge.site import Site
 from bridge.visitor.capture import Capture
 from bridge.visitor.visitor import VISITOR, Visitor
 
@@ -36,15 +40,14 @@ class BridgeMiddleware:
 
     Args:
         app: The app.
-        bridge: The bridge that handlers reach through ``enrich``, ``track`` and ``identify``.
+        bridge: The bridge, or the shops, that handlers reach through ``enrich``, ``track`` and
+            ``identify``.
     """
 
-    def __init__(self, app: ASGIApp, bridge: Bridge) -> None:
+    def __init__(self, app: ASGIApp, bridge: Bridge | Shops) -> None:
         self.app = app
         self.bridge = bridge
-        self._endpoints = Endpoints(bridge)
-        self._visits = bridge._visits
-        self._prefix = f"{bridge._prefix}/"
+        self._endpoints: WeakKeyDictionary[Site, Endpoints] = WeakKeyDictionary()
         self._has_warned = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -56,12 +59,14 @@ class BridgeMiddleware:
             await self.app(scope, receive, send)
             return
         outer = scope.get("bridge")
-        if isinstance(outer, Visitor) and outer.visits is self._visits:
+        self.bridge.start()
+        bridge = self.bridge
+        site = bridge if isinstance(bridge, Bridge) else await bridge.find_site(scope)
+        if isinstance(outer, Visitor) and outer.visits is site._visits:
             await self.app(scope, receive, send)  # added twice: one visitor is enough
             return
-        self.bridge.start()
-        capture = Capture(scope, self._visits.rules)
-        visitor = Visitor(self._visits, capture)
+        capture = Capture(scope, site._visits.rules)
+        visitor = Visitor(site._visits, capture)
         scope["bridge"] = visitor
 
         # A coroutine function: asgiref, and others that run it in a thread, look for that.
@@ -75,9 +80,9 @@ class BridgeMiddleware:
 
         token = VISITOR.set(visitor)
         try:
-            if capture.path.startswith(self._prefix):
-                path = capture.path.removeprefix(self.bridge._prefix)
-                await self._endpoints(scope, receive, send_with_cookies, path)
+            if capture.path.startswith(site._inside):
+                path = capture.path.removeprefix(site._prefix)
+                await self._find_endpoints(site)(scope, receive, send_with_cookies, path)
             else:
                 await self.app(scope, receive, send_with_cookies)
         finally:
@@ -86,9 +91,15 @@ class BridgeMiddleware:
             scope.pop("bridge", None)
             # Whatever became of the handler: the session has its new identity already.
             if visitor.is_denied:
-                await self.bridge._withdraw(visitor)
+                await site._withdraw(visitor)
             if visitor.is_newly_identified:
-                await self.bridge._send_identity(visitor)
+                await site._send_identity(visitor)
+
+    def _find_endpoints(self, site: Site) -> Endpoints:
+        endpoints = self._endpoints.get(site)
+        if endpoints is None:
+            endpoints = self._endpoints[site] = Endpoints(site)
+        return endpoints
 
     def _warn_of_cache(self) -> None:
         """Log once that an event was tracked on a response that has no room for its twin."""
@@ -150,7 +161,7 @@ class _Lifespan:
     An app without lifespan raises, or returns at once; the server then gets its answer from here.
     """
 
-    def __init__(self, app: ASGIApp, bridge: Bridge, receive: Receive, send: Send) -> None:
+    def __init__(self, app: ASGIApp, bridge: Runs, receive: Receive, send: Send) -> None:
         self._app = app
         self._bridge = bridge
         self._receive = receive

@@ -11,17 +11,14 @@ destination. Only the outbox is another one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.core import Bridge
-from bridge.delivery.intake import Intake
-from bridge.delivery.metrics import Metrics
-from bridge.delivery.mistakes import Mistakes
+from bridge.delivery.pipeline import Pipeline, Runs
 from bridge.errors import UsageError
-from bridge.figures.counter import FigureCounter
 from bridge.outbox.base import (
     Circuit,
     Counts,
@@ -71,9 +68,9 @@ class RecordedEvent:
 class RecordedEvents(Sequence[RecordedEvent]):
     """What was tracked, oldest first."""
 
-    def __init__(self, bridge: Bridge, outbox: _MemoryOutbox) -> None:
-        self._counters = bridge.counters
-        self._before = dict(bridge.counters)
+    def __init__(self, counters: Counter[str], outbox: _MemoryOutbox) -> None:
+        self._counters = counters
+        self._before = dict(counters)
         self._outbox = outbox
 
     def __getitem__(self, place: Any) -> Any:
@@ -154,45 +151,31 @@ class recorded(  # noqa: N801 - it is called as a function
     A context manager, with or without ``async``. Enter it before the app's own lifespan begins.
 
     Args:
-        bridge: The app's.
+        bridge: The app's ``Bridge`` or ``Shops``.
 
     Raises:
         UsageError: It is recorded already.
     """
 
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
+    def __init__(self, bridge: Runs) -> None:
+        self._pipeline = bridge._pipeline
         self._before: dict[str, Any] = {}
 
     def __enter__(self) -> RecordedEvents:
-        bridge = self._bridge
-        if isinstance(bridge.outbox, _MemoryOutbox):
+        pipeline = self._pipeline
+        if isinstance(pipeline.outbox, _MemoryOutbox):
             raise UsageError("this bridge is recorded already")
         memory = _MemoryOutbox()
         outbox: Any = memory
-        metrics = Metrics(bridge.destinations.names, bridge.counters)
-        figures = FigureCounter(outbox)
-        replaced = {
-            "outbox": outbox,
-            "_spool": None,
-            "_figures": figures,
-            "_intake": Intake(outbox, metrics, figures),
-            "_mistakes": Mistakes(outbox),
-            "_run_sender": False,
-            "_loop": None,  # the app starts again afterwards
-        }
-        self._before = {name: getattr(bridge, name) for name in replaced}
-        self._replace(replaced)
-        return RecordedEvents(bridge, memory)
+        recording = Pipeline(outbox, spool=None, run_sender=False, counters=pipeline.counters)
+        # All but the counters, which are shared; the app starts again afterwards.
+        self._before = dict(vars(pipeline))
+        vars(pipeline).update(vars(recording))
+        return RecordedEvents(pipeline.counters, memory)
 
     def __exit__(self, *error: object) -> None:
-        figures: FigureCounter = self._bridge._figures
-        figures.cancel()
-        self._replace(self._before)
-
-    def _replace(self, parts: Mapping[str, Any]) -> None:
-        for name, part in parts.items():
-            setattr(self._bridge, name, part)
+        self._pipeline.figures.cancel()
+        vars(self._pipeline).update(self._before)
 
     async def __aenter__(self) -> RecordedEvents:
         return self.__enter__()
@@ -216,10 +199,24 @@ class _MemoryOutbox:
         }
         return new
 
-    async def has(self, event_name: str, event_id: str) -> bool:
-        return any(key[1:] == (event_name, event_id, False) for key in self.deliveries)
+    async def has(
+        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+    ) -> bool:
+        return any(
+            key[1:] == (event_name, event_id, False)
+            and (destinations is None or key.destination in destinations)
+            for key in self.deliveries
+        )
 
-    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+    async def release(
+        self,
+        event_name: str,
+        event_id: str,
+        subjects: bytes,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
+    ) -> int:
         return 0
 
     async def withdraw(self, subjects: bytes) -> int:

@@ -620,7 +620,7 @@ def test_environment_says_whether_to_send(text: str, expected: bool) -> None:
         "BRIDGE_SECRET_KEY": SECRET,
         "BRIDGE_RUN_SENDER": text,
     }
-    assert Bridge.from_env(environ)._run_sender is expected
+    assert Bridge.from_env(environ)._pipeline.runs_sender is expected
     message = "BRIDGE_RUN_SENDER: expected true or false, got 'maybe'"
     with pytest.raises(ConfigError, match=message):
         Bridge.from_env({**environ, "BRIDGE_RUN_SENDER": "maybe"})

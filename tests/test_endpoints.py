@@ -651,7 +651,7 @@ async def test_states_are_counted_and_shown_as_shares(
     await client.post(COLLECT, json={"acks": acks})
     counted = {key: n for key, n in bridge.counters.items() if key.startswith("browser.")}
     assert counted == {"browser.sent": 2, "browser.blocked": 1, "browser.unknown": 1}
-    await bridge._figures.flush()
+    await bridge._pipeline.figures.flush()
     health = (await client.get("/_bridge/health")).json()
     # Of the acknowledged ones nothing was held, so that nobody knows whether they had a copy.
     assert health["browser"] == {"sent": 0.5, "blocked": 0.5, "unknown": 0.0}

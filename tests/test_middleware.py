@@ -47,7 +47,7 @@ LEAD = {"event_name": "Lead"}
 
 
 def is_running(bridge: Bridge) -> bool:
-    return bridge._loop is asyncio.get_running_loop()
+    return bridge._pipeline.loop is asyncio.get_running_loop()
 
 
 async def show_lead(request: Request) -> Response:

@@ -67,6 +67,7 @@ class Script:
         pixel_ids: The pixels that it initialises.
         table: The catalog as JSON, where pages may use Segment's names; written in too.
         consent_cookie: The consent banner's cookie, which it follows.
+        cookie_path: The path below which its cookies live.
 
     Attributes:
         content: The script.
@@ -83,6 +84,7 @@ class Script:
         *,
         table: str | None = None,
         consent_cookie: str = "",
+        cookie_path: str = "/",
     ) -> None:
         values = {
             b"PIXEL_IDS": json.dumps(list(pixel_ids))[1:-1],
@@ -91,6 +93,7 @@ class Script:
         }
         self.content = _PLACE.sub(lambda found: values[found[1]].encode(), SCRIPT)
         self.content = self.content.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())
+        self.content = self.content.replace(b"; Path=/;", f"; Path={cookie_path};".encode())
         if table is not None:
             self.content = CATALOG_SCRIPT.replace(_TABLE, table.encode()) + b"\n" + self.content
         self.zipped = gzip.compress(self.content, 9, mtime=0)

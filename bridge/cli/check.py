@@ -54,7 +54,7 @@ def run_check(app: App = None, test_event_code: TestEventCode = None) -> None:
 async def _check(bridge: Bridge, code: str | None, report: Report) -> None:
     try:
         await report.follow(look_at_outbox(bridge.outbox, bridge.destinations.names))
-        await report.follow(look_at_spool(bridge._spool))
+        await report.follow(look_at_spool(bridge._pipeline.spool))
     finally:
         await bridge.outbox.close()
     for destination in bridge.destinations:

@@ -55,11 +55,11 @@ def run_doctor(
 async def _look(bridge: Bridge, url: str | None, report: Report) -> None:
     try:
         await report.follow(look_at_outbox(bridge.outbox, bridge.destinations.names))
-        await report.follow(look_at_spool(bridge._spool))
+        await report.follow(look_at_spool(bridge._pipeline.spool))
         await report.follow(look_at_durability(bridge.outbox))
     finally:
         await bridge.outbox.close()
-    if not bridge._run_sender:
+    if not bridge._pipeline.runs_sender:
         text = "off in these settings, so another process must deliver"
         report.add([note("sender", text, "keep pixel-bridge worker running")])
     for destination in bridge.destinations:

@@ -8,7 +8,8 @@ import typer
 
 from bridge.cli.origin import App, OutboxURL, find_outbox, run_on
 from bridge.cli.screen import say, say_json
-from bridge.delivery.erasure import find_subjects
+from bridge.delivery.erasure import find_people
+from bridge.outbox.base import build_subjects
 
 
 def erase_person(
@@ -25,7 +26,8 @@ def erase_person(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Delete what waits, is held or is dead for a person; what was delivered stays delivered."""
-    subjects = find_subjects(user_id=user_id, external_id=external_id, email=email)
+    people = find_people(user_id=user_id, external_id=external_id, email=email)
+    subjects = build_subjects(None, people)
     store = find_outbox(app, outbox)
     erased = run_on(store, store.erase(subjects))
     if as_json:

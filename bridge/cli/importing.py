@@ -79,7 +79,7 @@ def import_events(
             rejects=rejects,
             action_source=action_source,
             max_waiting=None if no_send else MAX_WAITING,
-            figures=bridge._figures if bridge else None,
+            figures=bridge._pipeline.figures if bridge else None,
         )
         sends = bridge is not None and not no_send
         run = _Run(importer, source, rejects, bridge, sends, open_console(stderr=True))
@@ -150,9 +150,9 @@ class _Run:
         try:
             dead = await importer.count_dead()
             if self.bridge:
-                self.bridge._figures.start()
+                self.bridge._pipeline.figures.start()
             if self.bridge and self.sends:
-                self.bridge._sender.start()
+                self.bridge._pipeline.sender.start()
             async with _bar(self.console, self.source, importer):
                 await importer.run()
                 if self.sends:
@@ -160,8 +160,8 @@ class _Run:
             return max(0, await importer.count_dead() - dead) if self.sends else 0
         finally:
             if self.bridge:
-                await self.bridge._sender.stop(GRACE)
-                await self.bridge._figures.stop()
+                await self.bridge._pipeline.sender.stop(GRACE)
+                await self.bridge._pipeline.figures.stop()
                 await self.bridge.outbox.close()
 
     def _say_tally(self) -> None:

@@ -14,8 +14,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from bridge.core import Bridge
+from bridge.delivery.pipeline import Runs
 from bridge.errors import ConfigError
 from bridge.outbox import Outbox, SQLiteOutbox, open_outbox
+from bridge.shops import Shops
 
 DEFAULT_OUTBOX = "sqlite:///bridge.db"
 
@@ -48,6 +50,12 @@ def load_bridge(app: str | None) -> Bridge:
     return Bridge.from_env() if app is None else _import_bridge(app)
 
 
+def _import_bridge(app: str) -> Bridge:
+    found = import_bridge(app, Bridge)
+    assert isinstance(found, Bridge)  # noqa: S101
+    return found
+
+
 def find_outbox(app: str | None, url: str | None) -> Outbox:
     """Return the outbox of ``url``, of ``app``, or of the environment; needs no access token.
 
@@ -55,7 +63,7 @@ def find_outbox(app: str | None, url: str | None) -> Outbox:
         ConfigError: There is none. A SQLite file that is missing is not created.
     """
     if url is None and app is not None:
-        store = _import_bridge(app).outbox
+        store = import_bridge(app, Bridge, Shops).outbox
     else:
         url = url or os.environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
         store = open_outbox(url)
@@ -83,7 +91,8 @@ def run_on(store: Outbox, work: Coroutine[Any, Any, _Result]) -> _Result:
     return asyncio.run(run())
 
 
-def _import_bridge(app: str) -> Bridge:
+def import_bridge(app: str, *kinds: type[Runs]) -> Runs:
+    """Return what ``app`` names, such as ``shop:bridge``, if it is one of ``kinds``."""
     module_name, _, path = app.partition(":")
     if not path or not all(module_name.split(".")):
         raise ConfigError(f"--app must be like shop:bridge, got {app[:100]!r}")
@@ -95,10 +104,11 @@ def _import_bridge(app: str) -> Bridge:
             raise
         raise ConfigError(f"--app: no module {error.name!r} here or installed") from None
     try:
-        found = reduce(getattr, path.split("."), module)
+        found: Any = reduce(getattr, path.split("."), module)
     except AttributeError:
         raise ConfigError(f"--app: {module_name} has no {path!r}") from None
-    if not isinstance(found, Bridge):
-        kind = type(found).__name__
-        raise ConfigError(f"--app: {app} must be a Bridge, got {kind}")
-    return found
+    if not isinstance(found, kinds):
+        wanted = " or ".join(each.__name__ for each in kinds)
+        raise ConfigError(f"--app: {app} must be a {wanted}, got {type(found).__name__}")
+    runs: Runs = found
+    return runs

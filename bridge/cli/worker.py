@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.origin import App, load_bridge
+from bridge.cli.origin import App, import_bridge, load_bridge
 from bridge.cli.process import on_stop
 from bridge.cli.screen import log_to, open_console, say, write_events
 from bridge.core import Bridge
+from bridge.delivery.pipeline import Runs
 from bridge.errors import ConfigError, OutboxError
+from bridge.shops import Shops
 
 DEADLINE = 10.0  # seconds; most supervisors wait as long before they kill
 
@@ -25,26 +27,23 @@ def run_worker(
     ] = DEADLINE,
 ) -> None:
     """Deliver what waits, until Ctrl-C or SIGTERM; several may run at once."""
-    bridge = load_bridge(app)
-    names = ", ".join(destination.name for destination in bridge.destinations)
+    bridge: Runs
+    bridge = load_bridge(app) if app is None else import_bridge(app, Bridge, Shops)
+    names = "all shops"
+    if isinstance(bridge, Bridge):
+        names = ", ".join(bridge.destinations.names)
     with log_to(open_console(stderr=True)):
         asyncio.run(_work(bridge, f"delivers from {bridge.outbox} to {names}", deadline))
 
 
-async def _work(bridge: Bridge, task: str, deadline: float) -> None:
+async def _work(bridge: Runs, task: str, deadline: float) -> None:
     stopped = asyncio.Event()
     with on_stop(stopped.set):
         # Not bridge.start(), which does nothing if the app's sender is off.
-        bridge._sender.start()
-        bridge._figures.start()
-        if bridge._spool is not None:
-            bridge._spool.start()
+        bridge._pipeline.start_parts(sends=True)
         _announce(f"{task}; stop with Ctrl-C or SIGTERM")
         await stopped.wait()
-        if bridge._spool is not None:
-            await bridge._spool.stop(deadline)
-        await bridge._sender.stop(deadline)
-        await bridge._figures.stop()
+        await bridge._pipeline.stop_parts(deadline)
         _announce(f"stopped; {await _describe_waiting(bridge)}")
     await bridge.outbox.close()
 
@@ -55,7 +54,7 @@ def _announce(text: str) -> None:
         say(text)
 
 
-async def _describe_waiting(bridge: Bridge) -> str:
+async def _describe_waiting(bridge: Runs) -> str:
     try:
         counts = await bridge.outbox.count(time.time())
     except OutboxError as error:

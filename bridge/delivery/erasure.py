@@ -5,13 +5,12 @@ from __future__ import annotations
 from bridge.errors import InvalidEventError
 from bridge.events.normalizers import hash_external_id
 from bridge.events.user_data import read_user_data
-from bridge.outbox.base import build_subjects
 
 
-def find_subjects(
+def find_people(
     *, user_id: str | int | None = None, external_id: str | None = None, email: str | None = None
-) -> bytes:
-    """Return the subjects of a person.
+) -> list[str]:
+    """Return the hashes of a person, for ``build_subjects``.
 
     Args:
         user_id: As given to ``identify``.
@@ -30,7 +29,7 @@ def find_subjects(
         hashes += found
     if not hashes:
         raise InvalidEventError("user_id", "expected user_id, external_id or email, got none")
-    return build_subjects(None, hashes)
+    return hashes
 
 
 def _drop(*dropped: object) -> None:

@@ -125,7 +125,10 @@ class Health:
         destinations: Sequence[str],
         is_delivering: Callable[[], bool] = lambda: True,
         spool: Spool | None = None,
+        *,
+        is_alone: bool = True,
     ) -> None:
+        self._is_alone = is_alone  # whether nobody else is meant to use the outbox
         self._outbox = outbox
         self._spool = spool
         self._is_delivering = is_delivering
@@ -167,7 +170,8 @@ class Health:
                 counts = dict(await self._outbox.count(now))
                 circuits = dict(await self._outbox.circuits())
                 with suppress(OutboxError):  # without them nothing is wrong with the events
-                    await self._read_shares(now)
+                    if self._is_alone:
+                        await self._read_shares(now)
         except (OutboxError, TimeoutError) as error:
             logger.warning("health: the outbox cannot be counted: %s", str(error) or "it is slow")
             is_slow = True
@@ -179,7 +183,7 @@ class Health:
             name: _describe(counts.get(name, Counts()), circuits.get(name), now)
             for name in self._destinations
         }
-        orphans = find_orphans(counts, self._destinations)
+        orphans = find_orphans(counts, self._destinations) if self._is_alone else {}
         age = max((int(each.read_age(now)) for each in orphans.values()), default=0)
         well = all(each.is_well for each in destinations.values()) and age < LATE
         waiting = sum(each.waiting for each in orphans.values())

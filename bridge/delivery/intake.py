@@ -166,7 +166,7 @@ class Intake:
     def _lose(self, deliveries: list[Delivery], error: OutboxError, now: float) -> None:
         self._metrics.totals["lost"] += 1  # the event, however many copies it has
         for delivery in deliveries:
-            self._metrics.counters[delivery.destination]["lost"] += 1
+            self._metrics.count_alone(delivery.destination, "lost")
             self._figures.note(delivery.destination, delivery.event_name, LOST, now)
         self._untold += 1
         clock = time.monotonic()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import assert_never
 
@@ -25,7 +26,7 @@ from bridge.errors import OutboxError
 from bridge.events.event import escape_unprintable
 from bridge.figures.counter import FigureCounter
 from bridge.figures.words import DEAD, DELIVERED
-from bridge.outbox.base import Delivery, Outbox
+from bridge.outbox.base import Circuit, Delivery, Outbox
 
 LEASE = 30.0  # seconds that a claim holds: longer than a request, and soon over after a crash
 SETTLE = 10.0  # seconds of the lease that remain for the outbox after a request
@@ -52,6 +53,9 @@ class Lane:
         figures: The same by day and event name.
         concurrency: How many requests may be in flight.
         names: All destinations of this process, which are led together; its own by default.
+        slots: Places of all lanes for requests in flight; places of its own by default.
+        ends_when_idle: Whether it ends when nothing waits any more.
+        circuits: The saved circuits, if they were read already.
 
     Attributes:
         woken: Set to make it look at the outbox now.
@@ -66,16 +70,33 @@ class Lane:
         figures: FigureCounter,
         concurrency: int,
         names: Collection[str] = (),
+        *,
+        slots: asyncio.Semaphore | None = None,
+        ends_when_idle: bool = False,
+        circuits: Mapping[str, Circuit] | None = None,
     ) -> None:
         self.woken = asyncio.Event()
         self.is_stopping = False
         self._outbox = outbox
-        self._destination = destination
         self._name = destination.name
+        self._slots = slots or asyncio.Semaphore(concurrency)
+        self._ends_when_idle = ends_when_idle
+        self._saved = circuits
         self._names = names or (destination.name,)
         self._metrics = metrics
         self._figures = figures
         self._concurrency = concurrency
+        self._breaker = Breaker(self._name, time.monotonic())
+        self.adopt(destination)
+        self._claims: dict[asyncio.Task[None], Claim] = {}
+        self._claiming: asyncio.Task[list[Delivery]] | None = None
+        self._missing = 0  # events that answers did not report
+        self._next_line = 0.0  # Unix seconds: no line about them before
+        self._trouble = ""  # kind of the last problem logged: an outage is one line, not thousands
+
+    def adopt(self, destination: Destination) -> None:
+        """Deliver to ``destination`` from now on: the same one, with other settings."""
+        self._destination = destination
         self._max_bytes: int | None = None
         if destination.limits.max_content is not None:
             overhead = len(destination.build_request([], time.time()).content)
@@ -83,12 +104,9 @@ class Lane:
         most = self._max_bytes
         self._byte_budget = MAX_REQUEST if most is None else min(MAX_REQUEST, most)
         self._claim_size = destination.limits.batch_size
-        self._breaker = Breaker(self._name, time.monotonic())
-        self._claims: dict[asyncio.Task[None], Claim] = {}
-        self._claiming: asyncio.Task[list[Delivery]] | None = None
-        self._missing = 0  # events that answers did not report
-        self._next_line = 0.0  # Unix seconds: no line about them before
-        self._trouble = ""  # kind of the last problem logged: an outage is one line, not thousands
+        if self._breaker.is_open:
+            self._breaker.hurry(time.monotonic())
+            self.woken.set()
 
     async def run(self, client: httpx.AsyncClient) -> None:
         """Deliver until stopped, then what is due; if cancelled, give back what is not settled."""
@@ -105,7 +123,8 @@ class Lane:
     async def _recall(self) -> None:
         """Continue with the circuit that was saved last."""
         try:
-            saved = (await self._outbox.circuits()).get(self._name)
+            circuits = await self._outbox.circuits() if self._saved is None else self._saved
+            saved = circuits.get(self._name)
         except OutboxError as error:
             self._report(logging.ERROR, error, str(error))
         except Exception:
@@ -119,10 +138,10 @@ class Lane:
         if len(self._claims) >= places:
             await asyncio.wait(self._claims, return_when=asyncio.FIRST_COMPLETED)
             return True
-        if pause := self._breaker.compute_pause(time.monotonic()):
+        if breather := self._breaker.compute_pause(time.monotonic()):
             if self._breaker.is_open and self._destination.is_renewable:
                 await self._renew()
-            return await self._wait(pause)
+            return await self._wait(breather)
         try:
             if not await self._outbox.lead(self._names):
                 return await self._wait(POLL)  # another process delivers
@@ -130,6 +149,9 @@ class Lane:
             if await self._claim(client):
                 return True
             pause = await self._read_pause()
+            if pause is None:
+                # What was stored meanwhile woke it: nothing is awaited from here to its end.
+                return self.woken.is_set() or (bool(self._claims) and await self._wait(POLL))
             if self.is_stopping and not was_stopping:
                 return True  # what came before the stop may have come after the claim
             return await self._wait(pause)
@@ -147,12 +169,15 @@ class Lane:
             self._breaker.hurry(time.monotonic())
             self.woken.set()
 
-    async def _read_pause(self) -> float:
-        """Return the seconds until something is due."""
+    async def _read_pause(self) -> float | None:
+        """Return the seconds until something is due; ``None`` if it is time to end."""
         if self.is_stopping:
             return 0.0
-        due = await self._outbox.next_due(self._name, time.time() + POLL)
-        return POLL if due is None else due - time.time()
+        until = math.inf if self._ends_when_idle else time.time() + POLL
+        due = await self._outbox.next_due(self._name, until)
+        if due is None:
+            return None if self._ends_when_idle else POLL
+        return due - time.time()
 
     async def _wait(self, pause: float) -> bool:
         """Wait ``pause`` seconds, ``POLL`` at most, or until woken; false at once if stopping."""
@@ -165,6 +190,17 @@ class Lane:
 
     async def _claim(self, client: httpx.AsyncClient) -> bool:
         """Claim what fits into one request and start to deliver it; false if nothing is due."""
+        await self._slots.acquire()
+        is_used = False
+        try:
+            is_used = await self._claim_one(client)
+        finally:
+            if not is_used:
+                self._slots.release()
+        return is_used
+
+    async def _claim_one(self, client: httpx.AsyncClient) -> bool:
+        """Claim for a place that is ours; return whether a task of its own gives it back."""
         now, clock = time.time(), time.monotonic()
         limit = PROBE_SIZE if self._breaker.is_careful else self._claim_size
         # A task of its own: if a claim were cancelled half-way, nobody would know what it took.
@@ -188,8 +224,12 @@ class Lane:
         claim = Claim(batches, leased_until=(now + LEASE, clock + LEASE))
         task = asyncio.create_task(self._deliver(client, claim))
         self._claims[task] = claim
-        task.add_done_callback(self._claims.pop)
+        task.add_done_callback(self._end_claim)
         return True
+
+    def _end_claim(self, task: asyncio.Task[None]) -> None:
+        del self._claims[task]
+        self._slots.release()
 
     def _adapt(self, deliveries: list[Delivery]) -> None:
         """Adapt the number to claim to the size of the bodies."""

@@ -173,7 +173,13 @@ _published: WeakSet[Metrics] = WeakSet()
 
 
 class Metrics:
-    """The figures of one bridge, for the names of its destinations; others are not counted.
+    """The figures of one bridge, for the names of its destinations.
+
+    Args:
+        destinations: Their names.
+        totals: Where all of them together are counted.
+        is_open: Whether further names may come: the first 50 are told apart, the others are counted
+            together. The outbox's figures know each.
 
     Attributes:
         counters: By destination, then by kind: a key of ``COUNTERS``, and others for tests.
@@ -186,7 +192,15 @@ class Metrics:
         reasons: Why events were skipped and requests ignored; an app's own words among them.
     """
 
-    def __init__(self, destinations: Sequence[str], totals: Counter[str] | None = None) -> None:
+    def __init__(
+        self,
+        destinations: Sequence[str],
+        totals: Counter[str] | None = None,
+        *,
+        is_open: bool = False,
+    ) -> None:
+        self._is_open = is_open
+        self._known = Labels(destinations)
         self.totals: Counter[str] = Counter() if totals is None else totals
         self.counters: dict[str, Counter[str]] = {name: Counter() for name in destinations}
         self.named: dict[_Key, int] = {
@@ -202,7 +216,20 @@ class Metrics:
     def count(self, destination: str, kind: str, number: int = 1) -> None:
         """Count ``number`` of ``kind``."""
         self.totals[kind] += number
-        self.counters[destination][kind] += number
+        self.count_alone(destination, kind, number)
+
+    def count_alone(self, destination: str, kind: str, number: int = 1) -> None:
+        """Count ``number`` of ``kind`` for a destination, and not among the totals."""
+        name = self._limit(destination)
+        counters = self.counters.get(name)
+        if counters is None and self._is_open:
+            counters = self.counters[name] = Counter()
+        if counters is not None:
+            counters[kind] += number
+
+    def _limit(self, destination: str) -> str:
+        """Return a destination's name, or what stands for all that came later."""
+        return self._known.limit(destination) if self._is_open and destination else destination
 
     def add(self, counted: Mapping[_Key, int]) -> None:
         """Add what the figures counted."""
@@ -212,6 +239,7 @@ class Metrics:
             if instrument is WORDED[SKIPPED]:
                 kind = SKIPPED + self.reasons.limit(word)  # noqa: PLW2901
             if instrument is not None:
+                destination = self._limit(destination)  # noqa: PLW2901
                 name = self._names.limit(event_name)
                 if destination in self.counters:
                     for each in FIGURES:
@@ -230,7 +258,7 @@ class Metrics:
     def record_latency(self, destination: str, seconds: float) -> None:
         """Record how long one request to ``destination`` took."""
         if self._latency is not None:
-            self._latency.record(seconds, {"destination": destination})
+            self._latency.record(seconds, {"destination": self._limit(destination)})
 
     def publish(self) -> None:
         """Show the figures to OpenTelemetry, if it is installed; calling it again is harmless."""

@@ -20,7 +20,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import replace
@@ -153,9 +153,21 @@ class Spool:
         self._stored.set()
         return True
 
-    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+    async def release(
+        self,
+        event_name: str,
+        event_id: str,
+        subjects: bytes,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
+    ) -> int:
         """As ``Outbox.release``, for what is in the file; 0 if that is broken."""
-        return await self._try(lambda: self._store.release(event_name, event_id, subjects, now))
+        return await self._try(
+            lambda: self._store.release(
+                event_name, event_id, subjects, now, destinations=destinations
+            )
+        )
 
     async def withdraw(self, subjects: bytes) -> int:
         """As ``Outbox.withdraw``, and to be called before it; 0 if the file is broken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
@@ -20,9 +21,11 @@ class Destinations(Sequence[Destination]):
 
     Args:
         destinations: One or more, each with a name of its own.
+        shop: Whose they are, where several shops share an outbox; part of their names there.
 
     Attributes:
-        names: In the same order.
+        shop: As given.
+        names: In the same order; those of a shop begin with it, as in ``de/meta:1234567890``.
         pixel_ids: The pixels that pages fire, each once.
         pixel_names: Names of the destinations that are pixels.
         reach_meta: Whether Meta gets the events from us.
@@ -32,8 +35,13 @@ class Destinations(Sequence[Destination]):
         ConfigError: It is no such list.
     """
 
-    def __init__(self, destinations: Sequence[Destination]) -> None:
-        self._all = _check(destinations)
+    def __init__(self, destinations: Sequence[Destination], *, shop: str = "") -> None:
+        # Requests without a shop have a group without destinations.
+        self._all = _check(destinations) if destinations or not shop else ()
+        self.shop = shop
+        self._prefix = f"{shop}/" if shop else ""
+        if shop:
+            self._all = tuple(self._name(each) for each in self._all)
         self.names = [each.name for each in self._all]
         pixel_ids = [each.pixel_id for each in self._all if each.pixel_id is not None]
         self.pixel_ids = tuple(dict.fromkeys(pixel_ids))
@@ -65,16 +73,30 @@ class Destinations(Sequence[Destination]):
             return self
         listed = [names] if isinstance(names, str) else list(names)
         for name in listed:
-            if not any(name in (each.name, each.name.partition(":")[0]) for each in self._all):
-                known = ", ".join(self.names)
+            if not any(name in self._list_names(each) for each in self._all):
+                known = ", ".join(each.name.removeprefix(self._prefix) for each in self._all)
                 raise UsageError(f"to must name destinations of {known}, got {name!r:.80}")
         return Destinations(
-            [
-                each
-                for each in self._all
-                if not {each.name, each.name.partition(":")[0]}.isdisjoint(listed)
-            ]
+            [each for each in self._all if not self._list_names(each).isdisjoint(listed)],
+            shop=self.shop,
         )
+
+    def _list_names(self, destination: Destination) -> set[str]:
+        """Return the names that apps call a destination by: its own, and its kind's."""
+        name = destination.name.removeprefix(self._prefix)
+        return {name, name.partition(":")[0]}
+
+    def _name(self, destination: Destination) -> Destination:
+        """Return ``destination`` with its shop in its name."""
+        if destination.name.startswith(self._prefix):
+            return destination
+        named = copy.copy(destination)
+        named.name = self._prefix + destination.name
+        return named
+
+    def build_subjects(self, browser: str | None, people: Iterable[str]) -> bytes:
+        """Return subjects as ``bridge.outbox.base.build_subjects`` does, of this shop's people."""
+        return build_subjects(browser, people, shop=self.shop)
 
     def pick_pixel(self, pixel_id: str | None) -> Destinations:
         """Return those that an event of one pixel alone goes to; all for ``None``.
@@ -86,7 +108,9 @@ class Destinations(Sequence[Destination]):
             return self
         if pixel_id not in self.pixel_ids:
             raise InvalidEventError("pixel_id", "expected one of this site's pixels")
-        return Destinations([each for each in self._all if each.pixel_id in (None, pixel_id)])
+        return Destinations(
+            [each for each in self._all if each.pixel_id in (None, pixel_id)], shop=self.shop
+        )
 
     def build_deliveries(
         self,
@@ -112,7 +136,7 @@ class Destinations(Sequence[Destination]):
         if context.identity is not None:
             # The event may name another id, and a message still carries this one.
             people = [*people, *context.identity.external_ids]
-        subjects = build_subjects(read_browser(context.identity), dict.fromkeys(people))
+        subjects = self.build_subjects(read_browser(context.identity), dict.fromkeys(people))
         return [
             Delivery(
                 destination=each.name,
@@ -133,7 +157,7 @@ class Destinations(Sequence[Destination]):
     ) -> list[Delivery]:
         """Return deliveries of what says who a visitor is, for the destinations that want it."""
         people = known.external_ids + known.user_data.em
-        subjects = build_subjects(read_browser(known), people)
+        subjects = self.build_subjects(read_browser(known), people)
         return [
             Delivery(
                 destination=each.name,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -232,16 +232,30 @@ class Outbox(Protocol):
         """Move to the dead letters; the bodies are kept."""
         ...
 
-    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+    async def release(
+        self,
+        event_name: str,
+        event_id: str,
+        subjects: bytes,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
+    ) -> int:
         """End the hold of an event's deliveries that were never claimed; return how many.
+
+        Only deliveries to ``destinations``; to any by default.
 
         These are the server's own, what a browser reports is never held; and they have one of
         ``subjects`` as their first: nobody else may end a hold by guessing an order's id.
         """
         ...
 
-    async def has(self, event_name: str, event_id: str) -> bool:
+    async def has(
+        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+    ) -> bool:
         """Return whether the event is stored: a delivery of it waits, is dead, or was delivered.
+
+        Only deliveries to ``destinations`` count; to any by default.
 
         What a browser reported does not count. An event put in a caller's transaction is stored
         once that is committed. One that was delivered long ago may be forgotten.
@@ -448,18 +462,22 @@ def list_keys(event_id: str, event_names: Iterable[str], destinations: Iterable[
     return [Key(name, event, event_id, from_browser) for name, event, from_browser in pairs]
 
 
-def build_subjects(browser: str | None, people: Iterable[str]) -> bytes:
+def build_subjects(browser: str | None, people: Iterable[str], *, shop: str = "") -> bytes:
     """Return subjects: the first 8 bytes of each hash, of 31 at most.
 
     Args:
         browser: The external id of the visitor's browser, which comes first; ``None`` without one.
         people: External ids and hashes of e-mail addresses.
+        shop: Whose customers they are, where several share an outbox: two shops may each have a
+            user 42.
     """
     texts = dict.fromkeys(people if browser is None else (browser, *people))
-    return b"".join([_build_subject(text) for text in list(texts)[:MAX_SUBJECTS]])
+    return b"".join([_build_subject(text, shop) for text in list(texts)[:MAX_SUBJECTS]])
 
 
-def _build_subject(text: str) -> bytes:
+def _build_subject(text: str, shop: str) -> bytes:
+    if shop:
+        return digest_texts([shop, text], SUBJECT_BYTES)
     try:
         subject = bytes.fromhex(text[: 2 * SUBJECT_BYTES])
     except ValueError:

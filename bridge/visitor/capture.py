@@ -102,6 +102,11 @@ class Capture:
         """Address, scheme and host."""
         return Connection(self.scope, self.headers, self._rules)
 
+    @property
+    def cookie_path(self) -> str:
+        """The path below which our cookies live."""
+        return self._rules.cookie_path
+
     def read_header(self, name: bytes) -> str | None:
         """Return a header's text."""
         value = self.headers.get(name)
@@ -179,9 +184,11 @@ class Capture:
     def is_cross_site(self) -> bool:
         """Whether another site's page sent this, by ``Sec-Fetch-Site``, else by ``Origin``."""
         site = self.headers.get(b"sec-fetch-site")
+        origin = self.headers.get(b"origin")
+        if site == b"same-site" and self._rules.shares_domain:
+            return origin is None or not self.connection.is_same_site(origin)
         if site is not None:
             return site not in (b"same-origin", b"same-site", b"none")
-        origin = self.headers.get(b"origin")
         return origin is not None and not self.connection.is_same_site(origin)
 
     @property

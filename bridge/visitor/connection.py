@@ -43,6 +43,9 @@ class SiteRules:
         cookie_domain: Where cookies live, instead of the registrable domain.
         private_parameters: Query parameters that never leave, normalised.
         has_segment: Whether the app sends events to Segment, so that its cookie counts.
+        shares_domain: Whether hosts beside the site's own, on the same registrable domain, are
+            somebody else's: cookies then live on the host alone, and below it.
+        cookie_path: The path below which cookies live.
         allowed_hosts: Hosts that the site has, ``.example.com`` with all below it; any if empty.
     """
 
@@ -52,6 +55,8 @@ class SiteRules:
     private_parameters: frozenset[str] = PRIVATE_PARAMETERS
     has_segment: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    cookie_path: str = "/"
+    shares_domain: bool = False
 
     def allows(self, host: str) -> bool:
         """Return whether ``host`` is one of the site's."""
@@ -85,6 +90,7 @@ class Connection:
         client = scope.get("client")
         self._peer = str(client[0]) if client else ""
         self._proxies: _Proxies | None = None
+        self._shares_domain = rules.shares_domain
         scheme = scope.get("scheme", "http")
         self.authority = headers.get(b"host", b"")
         if rules.trusted_proxies:
@@ -112,11 +118,14 @@ class Connection:
         return self.client_ip == ip
 
     def is_same_site(self, url: bytes) -> bool:
-        """Return whether ``url`` is on this request's registrable domain."""
+        """Return whether ``url`` is on this request's registrable domain, or what is ours of it."""
         authority = url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
         host = parse_host(authority.rpartition(b"@")[2][:300])
         if host is None or self.host is None:
             return False
+        if self._shares_domain:
+            own = self.cookie_domain.domain
+            return host == self.host or (own is not None and f".{host}".endswith(f".{own}"))
         domain = find_cookie_domain(self.host).domain
         return host == self.host or (
             domain is not None and find_cookie_domain(host).domain == domain
@@ -128,12 +137,15 @@ def _read_place(authority: bytes, rules: SiteRules) -> tuple[str | None, CookieD
     """Return the host, and where its cookies live."""
     host = parse_host(authority)
     host = host if host and rules.allows(host) else None
-    return host, _place_cookies(host, rules.cookie_domain)
+    return host, _place_cookies(host, rules)
 
 
-def _place_cookies(host: str | None, fixed: str | None) -> CookieDomain:
+def _place_cookies(host: str | None, rules: SiteRules) -> CookieDomain:
     if host is None:
         return CookieDomain(None, 0)
+    fixed = rules.cookie_domain
+    if rules.shares_domain and not fixed and find_cookie_domain(host).domain is not None:
+        fixed = host.removeprefix("www.")
     if fixed and (host == fixed or host.endswith("." + fixed)):
         return CookieDomain(fixed, fixed.count("."))
     return find_cookie_domain(host)

@@ -225,27 +225,34 @@ def build_set_cookie(
     *,
     max_age: int | None,
     domain: str | None,
+    path: str = "/",
     secure: bool = False,
     http_only: bool = False,
 ) -> bytes:
     """Return one ``Set-Cookie`` line; ``value`` must hold cookie characters only."""
-    attributes = build_attributes(max_age, domain, secure=secure, http_only=http_only)
+    attributes = build_attributes(max_age, domain, path=path, secure=secure, http_only=http_only)
     return name + b"=" + value.encode("ascii") + attributes
 
 
 def build_attributes(
-    max_age: int | None, domain: str | None, *, secure: bool = False, http_only: bool = False
+    max_age: int | None,
+    domain: str | None,
+    *,
+    path: str = "/",
+    secure: bool = False,
+    http_only: bool = False,
 ) -> bytes:
     """Return what follows the value in a ``Set-Cookie`` line.
 
     Args:
         max_age: Seconds, or ``None`` for a cookie that ends with the browser's session.
         domain: Where it lives, or ``None`` for a host-only cookie.
+        path: Where it lives there.
         secure: Sent over HTTPS only.
         http_only: Hidden from scripts.
     """
     lifetime = "" if max_age is None else f"; Max-Age={max_age}"
-    text = f"{lifetime}; Path=/; SameSite=Lax"
+    text = f"{lifetime}; Path={path}; SameSite=Lax"
     if domain:
         text += f"; Domain=.{domain}"
     if secure:

@@ -24,6 +24,7 @@ from bridge.visitor.signing import PurposeSigner, decode_base64url, derive_key, 
 
 MAX_COOKIE_LENGTH = 3800  # bytes of the session cookie's value
 CACHE_SIZE = 4096  # verified cookies
+CACHE_SIZE_OF_SHOP = 64  # the same, where there are many shops
 
 # The longest optional parts, dropped in this order until the cookie fits.
 _DROPPABLE: tuple[tuple[str, Any], ...] = (
@@ -109,15 +110,18 @@ class SessionSigner:
     Args:
         secret_keys: As ``read_keys`` returns them: the newest signs, all verify.
         max_age: How long an unrenewed session counts, in seconds.
+        cache_size: How many verified cookies are kept.
     """
 
-    def __init__(self, secret_keys: Sequence[str], *, max_age: int) -> None:
+    def __init__(
+        self, secret_keys: Sequence[str], *, max_age: int, cache_size: int = CACHE_SIZE
+    ) -> None:
         self._signer = PurposeSigner(secret_keys, "session")
         self._derivation_key = derive_key(secret_keys[-1], "anonymous-id")
         self._max_age = max_age
         self._decoder = msgspec.json.Decoder(Identity)
         self._encoder = msgspec.json.Encoder()
-        self._verified = lru_cache(CACHE_SIZE)(self._verify)
+        self._verified = lru_cache(cache_size)(self._verify)
 
     def read(self, cookie: bytes, now: float) -> Identity | None:
         """Return the identity in ``cookie``; ``None`` if forged, damaged, oversized or stale."""

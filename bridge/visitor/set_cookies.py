@@ -27,7 +27,8 @@ MAX_CLEARED = 20  # twins that one response clears
 MAX_PLACES = 6  # domains of one host at which cookies are cleared
 MAX_PAGE_LENGTH = 1000  # characters of the page's URL as a cookie
 
-_OURS = (SESSION_COOKIE, READABLE_COOKIE, PAGE_COOKIE, b"_fbp", b"_fbc")
+META_COOKIES = (b"_fbp", b"_fbc")
+_OURS = (SESSION_COOKIE, READABLE_COOKIE, PAGE_COOKIE, *META_COOKIES)
 _NOT_IN_COOKIES = re.compile(r'[";,\\]')
 
 
@@ -41,13 +42,13 @@ class _Attributes(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _list_attributes(domain: str | None, secure: bool) -> _Attributes:
+def _list_attributes(domain: str | None, secure: bool, path: str) -> _Attributes:
     return _Attributes(
-        build_attributes(MAX_AGE, domain, secure=secure, http_only=True),
-        build_attributes(MAX_AGE, domain, secure=secure),
-        # Without Secure, as the pixel sets them.
+        build_attributes(MAX_AGE, domain, path=path, secure=secure, http_only=True),
+        build_attributes(MAX_AGE, domain, path=path, secure=secure),
+        # As the pixel sets them: without Secure, and for the whole host.
         build_attributes(MAX_AGE, domain),
-        build_attributes(None, domain, secure=secure, http_only=True),
+        build_attributes(None, domain, path=path, secure=secure, http_only=True),
     )
 
 
@@ -68,11 +69,14 @@ class SetCookies:
         self._place = connection.cookie_domain
         self._host = connection.host
         self._secure = connection.scheme == "https"
-        self._attributes = _list_attributes(self._place.domain, self._secure)
+        self._path = capture.cookie_path
+        self._attributes = _list_attributes(self._place.domain, self._secure, self._path)
 
     def _set(self, name: bytes, value: str, max_age: int) -> None:
         domain, secure = self._place.domain, self._secure
-        line = build_set_cookie(name, value, max_age=max_age, domain=domain, secure=secure)
+        line = build_set_cookie(
+            name, value, max_age=max_age, domain=domain, path=self._path, secure=secure
+        )
         self.lines.append(line)
 
     def set_choice(self, choice: ConsentChoice) -> None:
@@ -134,7 +138,10 @@ class SetCookies:
                 self._clear_at(name, dict.fromkeys((self._place.domain, None)))
 
     def _clear_at(self, name: bytes, places: Iterable[str | None]) -> None:
-        self.lines += [build_set_cookie(name, "", max_age=0, domain=place) for place in places]
+        path = "/" if name in META_COOKIES else self._path
+        self.lines += [
+            build_set_cookie(name, "", max_age=0, domain=place, path=path) for place in places
+        ]
 
 
 def build_page(url: str, capture: Capture) -> bytes | None:
@@ -150,7 +157,9 @@ def build_page(url: str, capture: Capture) -> bytes | None:
     if len(value) > MAX_PAGE_LENGTH or value == capture.cookies.page:
         return None
     connection = capture.connection
-    attributes = _list_attributes(connection.cookie_domain.domain, connection.scheme == "https")
+    attributes = _list_attributes(
+        connection.cookie_domain.domain, connection.scheme == "https", capture.cookie_path
+    )
     return b"%b=%b%b" % (PAGE_COOKIE, value, attributes.page)
 
 

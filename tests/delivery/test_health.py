@@ -173,10 +173,10 @@ async def test_every_process_says_the_same_of_browser_copies(tmp_path: Path) -> 
         make_bridge(SQLiteOutbox(tmp_path / "shared.db"), run_sender=False) for _ in range(2)
     ]
     for state in ("sent", "sent", "blocked"):
-        workers[0]._figures.note_copy([META], "Purchase", state)
-    workers[1]._figures.note_copy([META], "Lead", "unknown")
+        workers[0]._pipeline.figures.note_copy([META], "Purchase", state)
+    workers[1]._pipeline.figures.note_copy([META], "Lead", "unknown")
     for each in workers:
-        await each._figures.flush()
+        await each._pipeline.figures.flush()
     answers = [
         (await make_client(BridgeMiddleware(Starlette(), bridge=each)).get(HEALTH)).json()
         for each in workers

@@ -201,7 +201,7 @@ async def test_lost_event_is_counted_for_each_destination(tmp_path: Any) -> None
     built = make_bridge(_BrokenOutbox(tmp_path / "broken.db"), destinations=destinations)
     await built.track("Lead", visitor=make_visitor(built, make_scope("/", headers=NAVIGATION)))
     assert built.counters["lost"] == 1
-    assert [counters["lost"] for counters in built._metrics.counters.values()] == [1, 1]
+    assert [counters["lost"] for counters in built._pipeline.metrics.counters.values()] == [1, 1]
     await built.stop(deadline=0)
 
 
@@ -219,7 +219,7 @@ async def test_open_circuit_and_split_are_counted(
         expires=4e9,
     )
     await outbox.put([delivery], NOW)
-    built._sender.wake()
+    built._pipeline.sender.wake()
 
     async def paused() -> bool:
         return built.counters["paused"] == 1
@@ -282,7 +282,7 @@ async def test_circuit_is_shown_as_the_outbox_has_it(
     built.start()
 
     async def measured() -> bool:
-        return bool(built._metrics.depths)
+        return bool(built._pipeline.metrics.depths)
 
     await poll(measured, "the first look")
     await built.stop(deadline=0)

@@ -115,7 +115,7 @@ async def test_an_outbox_that_is_away_from_the_start_makes_nobody_wait(
     async with opened(server, path) as (_, outbox):
         built = make_bridge(outbox, spool=str(path), run_sender=False)
         built.start()
-        spool = built._spool
+        spool = built._pipeline.spool
         assert spool is not None
 
         async def is_known() -> bool:
@@ -229,7 +229,7 @@ async def test_health_is_degraded_while_only_the_spool_takes_events(
 
 async def test_an_outbox_in_a_file_has_no_spool(tmp_path: Path) -> None:
     built = make_bridge(f"sqlite:///{tmp_path}/bridge.db", spool=str(tmp_path / "spool.db"))
-    assert built._spool is None
+    assert built._pipeline.spool is None
     await built.stop(deadline=0)
 
 
@@ -295,8 +295,8 @@ async def test_a_broken_spool_breaks_nothing_but_itself(
 ) -> None:
     async with opened(server, path) as (_, outbox):
         built = make_bridge(outbox, spool=str(path), run_sender=False)
-        assert built._spool is not None
-        await asyncio.to_thread(Path(built._spool.path).write_text, "no database" * 500)
+        assert built._pipeline.spool is not None
+        await asyncio.to_thread(Path(built._pipeline.spool.path).write_text, "no database" * 500)
         now = unix_now()
         await outbox.put([make_delivery("1", subjects=ADA, due=now + 60, expires=now + 90)], now)
         assert await built._release("Purchase", "1", ADA)

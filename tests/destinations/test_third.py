@@ -153,7 +153,7 @@ async def test_event_reaches_its_server_past_an_outage(
         "user": "42",
         "properties": {"revenue": 5, "total": 5, "currency": "EUR"},
     }
-    counted = shop._metrics.counters["webhook:shop"]
+    counted = shop._pipeline.metrics.counters["webhook:shop"]
     assert (counted["stored"], counted["delivered"], counted["retried"]) == (1, 1, 2)
 
 
@@ -195,7 +195,7 @@ async def test_it_goes_beside_meta_and_holds_up_nothing(
             {"event_name": "Purchase", "custom_data": {"value": 1, "currency": "EUR"}}
         )
         assert explained.segment["event"] == "Order Completed"
-        assert shop._metrics.counters["webhook:shop"]["delivered"] == 0
+        assert shop._pipeline.metrics.counters["webhook:shop"]["delivered"] == 0
 
 
 @pytest.mark.parametrize(

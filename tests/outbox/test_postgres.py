@@ -1066,7 +1066,7 @@ async def test_event_of_a_transaction_is_counted_once_it_is_committed(
             options: dict[str, Any] = {"action_source": "system_generated", "connection": own}
             await built.track("Purchase", money, event_id=f"A-{number}", visitor=person, **options)
             await (own.commit() if ends == "COMMIT" else own.rollback())
-    await built._figures.flush()
+    await built._pipeline.figures.flush()
     today = int(time.time() // 86_400)
     figures = summarize(await outbox.figures(today - 1, today))
     [found] = [each for each in figures if each.destination]

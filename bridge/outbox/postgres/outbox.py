@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -229,7 +229,15 @@ class PostgresOutbox(Outbox):
         now += await self._find_pool().clock.read()
         await self._change(sql.BURY, build_keys(deliveries), reason=clean_text(reason), now=now)
 
-    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+    async def release(
+        self,
+        event_name: str,
+        event_id: str,
+        subjects: bytes,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
+    ) -> int:
         pool = self._find_pool()
         async with pool.limited(TIMEOUT):
             now += await pool.clock.read()
@@ -239,18 +247,27 @@ class PostgresOutbox(Outbox):
                 "subjects": split_subjects(subjects),
                 "size": SUBJECT_BYTES,
                 "now": now,
+                "names": None if destinations is None else list(destinations),
             }
             try:
                 return await pool.execute(sql.RELEASE, values)
             finally:
                 self._floors.lower(now)
 
-    async def has(self, event_name: str, event_id: str) -> bool:
+    async def has(
+        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+    ) -> bool:
         pool = self._find_pool()
         async with pool.limited(TIMEOUT):
-            names = await pool.fetch_from_index(sql.DESTINATIONS)
-            keys = [digest_key(Key(name, event_name, event_id)) for [name] in names]
-            values = {"keys": keys, "event_name": event_name, "event_id": event_id}
+            names = destinations
+            if names is None:
+                names = [name for [name] in await pool.fetch_from_index(sql.DESTINATIONS)]
+            values = {
+                "keys": [digest_key(Key(name, event_name, event_id)) for name in names],
+                "event_name": event_name,
+                "event_id": event_id,
+                "names": None if destinations is None else list(destinations),
+            }
             [[found]] = await pool.fetch(sql.HAS, values)
         return bool(found)
 

@@ -236,6 +236,7 @@ UPDATE bridge_deliveries SET due = %(now)s::float8
 WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND NOT from_browser
   AND due IS NOT NULL AND due > %(now)s::float8 AND attempts = 0
   AND substring(subjects FROM 1 FOR %(size)s) = ANY (%(subjects)s::bytea[])
+  AND (%(names)s::text[] IS NULL OR destination = ANY (%(names)s::text[]))
 """
 
 # The destinations of waiting deliveries, each found by one step along ``bridge_deliveries_due``.
@@ -273,6 +274,7 @@ SELECT EXISTS (
     SELECT FROM bridge_deliveries
     WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND NOT from_browser
       AND reason IS NOT NULL
+      AND (%(names)s::text[] IS NULL OR destination = ANY (%(names)s::text[]))
 )
 """
 

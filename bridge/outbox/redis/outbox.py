@@ -48,7 +48,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -272,9 +272,17 @@ class RedisOutbox(Outbox):
         keys = [each.key for each in deliveries]
         await self._change(scripts.BURY, keys, args, of_dead=True)
 
-    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+    async def release(
+        self,
+        event_name: str,
+        event_id: str,
+        subjects: bytes,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
+    ) -> int:
         """As ``Outbox.release``, for the destinations that had deliveries when it was called."""
-        names = await self._read_destinations()
+        names = await self._find_names(destinations)
         if not names:
             return 0
         now += await self._clock.read()
@@ -283,10 +291,16 @@ class RedisOutbox(Outbox):
         released: int = await self._link.run(scripts.RELEASE, self._list_keys(names), args)
         return released
 
-    async def has(self, event_name: str, event_id: str) -> bool:
-        names = await self._read_destinations()
+    async def has(
+        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+    ) -> bool:
+        names = await self._find_names(destinations)
         digests = [build_digest(Key(name, event_name, event_id)) for name in names]
         return bool(await self._link.run(scripts.HAS, self._list_keys(names), digests))
+
+    async def _find_names(self, destinations: Collection[str] | None) -> list[str]:
+        """Return the names that are asked for; by default all that ever had deliveries."""
+        return await self._read_destinations() if destinations is None else list(destinations)
 
     async def next_due(self, destination: str, until: float = math.inf) -> float | None:
         key = self._build_key(f"due:{destination}")

@@ -16,7 +16,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -166,11 +166,25 @@ class SQLiteOutbox(Outbox):
                 partial(rows.change, update=rows.BURY, values=(now, reason), deliveries=part)
             )
 
-    async def release(self, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
-        return await self._run(lambda file: rows.release(file, event_name, event_id, subjects, now))
+    async def release(
+        self,
+        event_name: str,
+        event_id: str,
+        subjects: bytes,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
+    ) -> int:
+        return await self._run(
+            lambda file: rows.release(file, event_name, event_id, subjects, now, destinations)
+        )
 
-    async def has(self, event_name: str, event_id: str) -> bool:
-        [[found]] = await self._fetch(rows.HAS, (event_id, event_name), REQUEST_PATIENCE)
+    async def has(
+        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+    ) -> bool:
+        [[found]] = await self._fetch(
+            rows.HAS, (event_id, event_name, rows.list_names(destinations)), REQUEST_PATIENCE
+        )
         return bool(found)
 
     async def next_due(self, destination: str, until: float = math.inf) -> float | None:

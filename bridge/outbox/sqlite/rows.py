@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from functools import partial
 from heapq import merge
@@ -125,11 +125,13 @@ RELEASE = """
 UPDATE deliveries SET due = :now
 WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
   AND due > :now AND attempts = 0 AND substr(subjects, 1, :size) = :subject
+  AND (:names IS NULL OR destination IN (SELECT value FROM json_each(:names)))
 """
 
 HAS = """
 SELECT EXISTS (
-    SELECT 1 FROM deliveries WHERE event_id = ? AND event_name = ? AND from_browser = 0
+    SELECT 1 FROM deliveries WHERE event_id = ?1 AND event_name = ?2 AND from_browser = 0
+      AND (?3 IS NULL OR destination IN (SELECT value FROM json_each(?3)))
 )
 """
 
@@ -489,9 +491,27 @@ def list_waiting(
     return file.execute(_OF_IDS, (json.dumps([place for _, place in page]),)).fetchall()
 
 
-def release(file: OutboxFile, event_name: str, event_id: str, subjects: bytes, now: float) -> int:
+def list_names(destinations: Collection[str] | None) -> str | None:
+    """Return names as a statement takes them, JSON; ``None`` for any."""
+    return None if destinations is None else json.dumps(list(destinations))
+
+
+def release(
+    file: OutboxFile,
+    event_name: str,
+    event_id: str,
+    subjects: bytes,
+    now: float,
+    destinations: Collection[str] | None,
+) -> int:
     """End the hold of an event's deliveries with one of ``subjects`` as first; return how many."""
-    named = {"event_name": event_name, "event_id": event_id, "now": now, "size": SUBJECT_BYTES}
+    named = {
+        "event_name": event_name,
+        "event_id": event_id,
+        "now": now,
+        "size": SUBJECT_BYTES,
+        "names": list_names(destinations),
+    }
     values = [{**named, "subject": each} for each in split_subjects(subjects)]
     return file.executemany(RELEASE, values).rowcount if values else 0
 

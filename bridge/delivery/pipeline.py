@@ -1,0 +1,239 @@
+"""The pipeline: all that stands between a tracked event and its destination, built once a process.
+
+An app with one shop has one, and so has an app with ten thousand: outbox, spool, figures and sender
+are shared by all that track in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any, Self
+
+from bridge.delivery.intake import Intake
+from bridge.delivery.metrics import Metrics
+from bridge.delivery.mistakes import Mistakes
+from bridge.delivery.sender import DEAD_LETTER_DAYS, FindDestination, Sender
+from bridge.delivery.spool import SPOOL, Spool
+from bridge.destinations.base import Destination
+from bridge.errors import OutboxError, UsageError
+from bridge.events.event import Event, Outcome
+from bridge.figures.counter import FigureCounter
+from bridge.outbox.base import Delivery, Erased, Outbox
+from bridge.outbox.engines import open_outbox
+from bridge.outbox.sqlite.outbox import SQLiteOutbox
+
+DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
+TELLING = 1.0  # seconds that counting what waits may take at the end
+
+logger = logging.getLogger("bridge.delivery")
+
+
+class Pipeline:
+    """Outbox, spool, intake, figures and sender of one process.
+
+    Args:
+        outbox: A URL such as ``sqlite:///bridge.db``, or an outbox.
+        destinations: Those that are known from the start.
+        find: Finds further ones by name, when something waits for them.
+        spool: As for ``Bridge``.
+        run_sender: Whether this process delivers.
+        dead_letter_days: Days after which the sender deletes a dead letter.
+        counters: Where it counts what happens; new ones by default.
+
+    Attributes:
+        outbox: Where deliveries wait.
+        counters: What happened in this process.
+        loop: The event loop that it runs on; ``None`` while it does not run.
+
+    Raises:
+        ConfigError: A value is wrong; the message says which and why.
+    """
+
+    def __init__(
+        self,
+        outbox: str | Outbox,
+        destinations: Sequence[Destination] = (),
+        *,
+        find: FindDestination | None = None,
+        spool: str | None = SPOOL,
+        run_sender: bool = True,
+        dead_letter_days: float = DEAD_LETTER_DAYS,
+        counters: Counter[str] | None = None,
+    ) -> None:
+        self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
+        self.counters: Counter[str] = Counter() if counters is None else counters
+        self.metrics = Metrics(
+            [each.name for each in destinations], self.counters, is_open=find is not None
+        )
+        self.figures = FigureCounter(self.outbox, self.metrics.add)
+        self.sender = Sender(
+            self.outbox,
+            destinations,
+            find=find,
+            metrics=self.metrics,
+            figures=self.figures,
+            dead_letter_days=dead_letter_days,
+        )
+        self.mistakes = Mistakes(self.outbox)
+        is_file = isinstance(self.outbox, SQLiteOutbox)
+        self.spool = None if spool is None or is_file else Spool(spool, self.outbox)
+        self.runs_sender = run_sender
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._intake = Intake(self.outbox, self.metrics, self.figures, self.spool)
+
+    # Its life
+
+    def start(self) -> None:
+        """Start the sender, if it is to run here, on the running event loop; again is harmless."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError(
+                "Bridge runs on asyncio, and this app does not: serve it with uvicorn, granian, or"
+                " hypercorn with --worker-class asyncio"
+            ) from None
+        # A sender on a loop that lives, in another thread, delivers for this one, too.
+        if self.loop is None or (self.loop is not loop and not self.loop.is_running()):
+            self.loop = loop
+            self.metrics.publish()
+            self.start_parts(sends=self.runs_sender)
+
+    def start_parts(self, *, sends: bool) -> None:
+        """Start figures and spool, and if it ``sends`` the sender, whatever the settings say."""
+        self.figures.start()
+        if self.spool is not None:
+            self.spool.start()
+        if sends:
+            self.sender.start()
+
+    async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
+        """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
+        await self.stop_parts(deadline)
+        if self.loop is not None and self.runs_sender:
+            await self._tell_what_waits()
+        await self.outbox.close()
+        self.loop = None
+
+    async def stop_parts(self, deadline: float) -> None:
+        """Deliver what is due, for at most ``deadline`` seconds; the outbox stays open."""
+        end = time.monotonic() + deadline
+        if self.spool is not None:
+            await self.spool.stop(deadline)
+        await self.sender.stop(max(0.0, end - time.monotonic()))
+        await self.figures.stop()
+
+    async def _tell_what_waits(self) -> None:
+        """Log how many events are left: where the outbox goes with a container, they are lost."""
+        try:
+            async with asyncio.timeout(TELLING):
+                if not await self.sender.lead():
+                    return  # another process delivers it
+                counts = await self.outbox.count(time.time())
+        except (OutboxError, TimeoutError):
+            return
+        if waiting := sum(each.waiting for each in counts.values()):
+            logger.warning(
+                "stopped, and %d deliveries wait in %r for the next process that uses it",
+                waiting,
+                self.outbox,
+            )
+
+    @property
+    def delivers(self) -> bool:
+        """Whether this process delivers, or need not."""
+        return not self.runs_sender or self.loop is None or self.sender.is_delivering
+
+    # An event's way
+
+    async def put(
+        self,
+        deliveries: list[Delivery],
+        now: float,
+        *,
+        connection: Any = None,
+        may_lose: bool = False,
+        event: Event | None = None,
+        copied: Collection[str] = (),
+    ) -> Outcome:
+        """Store deliveries, as ``Intake.put`` does, and have the sender look at them."""
+        outcome = await self._intake.put(
+            deliveries,
+            now,
+            connection=connection,
+            may_lose=may_lose,
+            event=event,
+            copied=copied,
+        )
+        self.wake(deliveries)
+        return outcome
+
+    def wake(self, deliveries: Sequence[Delivery]) -> None:
+        """Have the sender look at what was stored."""
+        self.sender.wake([each.destination for each in deliveries])
+
+    async def release(
+        self, event_name: str, event_id: str, subjects: bytes, destinations: Sequence[str]
+    ) -> bool:
+        """End the hold of an event of one of ``subjects``; return whether it was held."""
+        now, spooled = time.time(), 0
+        if self.spool is not None:
+            spooled = await self.spool.release(
+                event_name, event_id, subjects, now, destinations=destinations
+            )
+        stored = await self.outbox.release(
+            event_name, event_id, subjects, now, destinations=destinations
+        )
+        if stored + spooled:
+            self.sender.wake(destinations)
+        return stored + spooled > 0
+
+    async def withdraw(self, subjects: bytes) -> bool:
+        """Take back what waits of a browser; return whether that is done, or will be."""
+        if self.spool is not None:
+            self.counters["withdrawn"] += await self.spool.withdraw(subjects)
+        try:
+            self.counters["withdrawn"] += await self.outbox.withdraw(subjects)
+        except OutboxError as error:
+            if self.spool is not None and await self.spool.keep_withdrawal(subjects, time.time()):
+                return True  # it is done once the outbox works
+            logger.error("what waits for a visitor who denied cannot be taken back: %s", error)
+            return False
+        return True
+
+    async def erase(self, subjects: bytes) -> Erased:
+        """Delete what waits or is dead and has any of ``subjects``; raises as ``Outbox.erase``."""
+        spooled = Erased() if self.spool is None else await self.spool.erase(subjects)
+        stored = await self.outbox.erase(subjects)
+        return Erased(spooled.waiting + stored.waiting, spooled.dead + stored.dead)
+
+
+class Runs:
+    """Something that starts and stops with its pipeline: a ``Bridge``, or ``Shops``."""
+
+    _pipeline: Pipeline
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where deliveries wait."""
+        return self._pipeline.outbox
+
+    async def __aenter__(self) -> Self:
+        """Run the sender, for a script that has no app around it."""
+        self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Deliver what is due, and close the outbox."""
+        await self.stop()
+
+    def start(self) -> None:
+        """Start the sender, if it is to run here, on the running event loop; again is harmless."""
+        self._pipeline.start()
+
+    async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
+        """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
+        await self._pipeline.stop(deadline)

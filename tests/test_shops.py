@@ -1,0 +1,524 @@
+"""Many shops in one app: each its own, and none sees another's, whatever a visitor tries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+import bridge.shops
+from bridge import (
+    BridgeMiddleware,
+    Consent,
+    InvalidTokenError,
+    Shop,
+    Shops,
+    UsageError,
+    current_visitor,
+    identify,
+    track,
+)
+from bridge.destinations.group import read_browser
+from bridge.outbox import SQLiteOutbox
+from bridge.testing import recorded
+from bridge.visitor.cookies import SESSION_COOKIE
+from tests.factories import CLIENT, NAVIGATION, SECRET, make_meta
+from tests.servers import Sandbox, poll
+
+A_PIXEL, B_PIXEL = "1234567890123456", "9876543210987654"
+A, B = "http://a.example.com", "http://b.example.com"
+MONEY = {"value": 5, "currency": "EUR"}
+SESSION = SESSION_COOKIE.decode()
+
+
+def name_shop(connection: HTTPConnection) -> str | None:
+    """``a`` for ``a.example.com``, and for ``shops.example.com/a``."""
+    host, path = connection.url.hostname or "", connection.url.path
+    name = path.split("/")[1] if host.startswith("shops.") else host.partition(".")[0]
+    return name if name != "admin" else None
+
+
+class Book:
+    """The shops that there are; counts how often each is asked for."""
+
+    def __init__(self, graph_url: str = "http://127.0.0.1:9") -> None:
+        self.graph_url = graph_url
+        self.asked: list[str] = []
+        self.shops: dict[str, Shop] = {
+            "a": self.make(A_PIXEL),
+            "b": self.make(B_PIXEL, consent=Consent(default="denied")),
+        }
+
+    def make(self, pixel_id: str, token: str = "sandbox-token", **options: Any) -> Shop:  # noqa: S107
+        meta = make_meta(pixel_id=pixel_id, access_token=token, graph_url=self.graph_url)
+        return Shop([meta], **options)
+
+    async def load(self, name: str) -> Shop | None:
+        self.asked.append(name)
+        return self.shops.get(name)
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+@pytest.fixture
+async def shops(outbox: SQLiteOutbox, book: Book) -> AsyncIterator[Shops]:
+    shops = Shops(SECRET, book.load, find=name_shop, outbox=outbox, browser_hold=0)
+    shops._pipeline.runs_sender = False
+    yield shops
+    await shops.stop(deadline=0)
+
+
+def make_app(shops: Shops) -> BridgeMiddleware:
+    async def buy(request: Request) -> Response:
+        if user := request.query_params.get("user"):
+            identify(user)
+        event = await track("Purchase", MONEY, event_id=request.query_params.get("id"))
+        return JSONResponse([event.outcome, event.skip_reason])
+
+    async def show(request: Request) -> Response:
+        return PlainTextResponse(f"{shops.script_tag()}")
+
+    async def seal(request: Request) -> Response:
+        return PlainTextResponse(current_visitor().seal())
+
+    routes = [
+        Route(f"{path}/{each.__name__}", each)
+        for path in ("", "/a", "/b")
+        for each in (buy, show, seal)
+    ]
+    return BridgeMiddleware(Starlette(routes=routes), shops)
+
+
+@pytest.fixture
+async def client(shops: Shops) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(make_app(shops), client=CLIENT)
+    async with httpx.AsyncClient(transport=transport, headers=NAVIGATION) as client:
+        yield client
+
+
+def read_set(response: httpx.Response, name: str) -> str:
+    """The value of a cookie that a response sets."""
+    return {each.name: each.value or "" for each in response.cookies.jar}[name]
+
+
+async def list_keys(outbox: SQLiteOutbox) -> list[tuple[str, str]]:
+    return [(each.destination, each.event_id) for each in await outbox.list_waiting()]
+
+
+# Each its own
+
+
+async def test_the_host_decides_whose_pixel_it_is(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox
+) -> None:
+    assert (await client.get(f"{A}/buy?id=1")).json() == ["stored", None]
+    assert (await client.get(f"{B}/buy?id=1")).json() == ["skipped", "consent_denied"]
+    assert await list_keys(outbox) == [(f"a/meta:{A_PIXEL}", "1")]
+
+
+async def test_the_script_names_the_pixel_of_its_page_alone(client: httpx.AsyncClient) -> None:
+    for origin, own, other in ((A, A_PIXEL, B_PIXEL), (B, B_PIXEL, A_PIXEL)):
+        tag = (await client.get(f"{origin}/show")).text
+        script = await client.get(origin + re.findall('src="([^"]+)"', tag)[0])
+        assert own in script.text
+        assert other not in script.text
+
+
+async def test_a_request_without_a_shop_is_answered_and_not_tracked(
+    client: httpx.AsyncClient, book: Book
+) -> None:
+    for origin in ("http://unknown.example.com", "http://admin.example.com", "http://-"):
+        answer = await client.get(f"{origin}/buy?id=1")
+        assert answer.json() == ["skipped", "no_shop"]
+        assert "set-cookie" not in answer.headers
+        assert (await client.get(f"{origin}/show")).text == ""
+    assert "unknown" in book.asked
+
+
+async def test_one_id_may_be_an_order_of_two_shops(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox, book: Book
+) -> None:
+    book.shops["b"] = book.make(A_PIXEL)  # even with one pixel
+    assert (await client.get(f"{A}/buy?id=1")).json() == ["stored", None]
+    assert (await client.get(f"{B}/buy?id=1")).json() == ["stored", None]
+    assert (await client.get(f"{A}/buy?id=1")).json() == ["duplicate", None]
+    assert len(await list_keys(outbox)) == 2
+
+
+async def test_shops_of_one_host_live_below_paths(
+    client: httpx.AsyncClient, outbox: SQLiteOutbox, book: Book
+) -> None:
+    book.shops = {"a": book.make(A_PIXEL, path="/a"), "b": book.make(B_PIXEL, path="/b")}
+    origin = "http://shops.example.com"
+    first = await client.get(f"{origin}/a/buy?id=1")
+    lines = first.headers.get_list("set-cookie")
+    ours = [line for line in lines if line.startswith("_bridge")]
+    assert ours
+    assert all("; Path=/a;" in line for line in ours)
+    assert all("; Path=/;" in line for line in lines if line.startswith("_fb"))
+    assert SESSION in (await client.get(f"{origin}/b/buy?id=1")).cookies
+    tag = (await client.get(f"{origin}/a/show")).text
+    [source] = re.findall('src="([^"]+)"', tag)
+    assert source.startswith("/a/_bridge/")
+    assert "Path=/a;" in (await client.get(origin + source)).text
+    names = {destination for destination, _ in await list_keys(outbox)}
+    assert names == {f"a/meta:{A_PIXEL}", f"b/meta:{B_PIXEL}"}
+    # The browser sends each shop its own.
+    again = await client.get(f"{origin}/a/buy?id=2")
+    assert SESSION not in again.cookies
+
+
+# Loaded when needed, changed without a restart
+
+
+async def test_a_shop_is_loaded_once_however_many_ask(
+    client: httpx.AsyncClient, book: Book
+) -> None:
+    await asyncio.gather(*[client.get(f"{A}/show") for _ in range(20)])
+    assert book.asked == ["a"]
+
+
+async def test_a_shop_changes_without_a_restart(
+    client: httpx.AsyncClient, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.shops, "REFRESH", 0.01)
+    before = (await client.get(f"{A}/show")).text
+    book.shops["a"] = book.make(B_PIXEL)
+
+    async def changed() -> bool:
+        return (await client.get(f"{A}/show")).text not in (before, "")
+
+    await poll(changed, "the other pixel's script")
+    del book.shops["a"]
+
+    async def gone() -> bool:
+        answer: list[str] = (await client.get(f"{A}/buy?id=9")).json()
+        return answer[1] == "no_shop"
+
+    await poll(gone, "no shop")
+
+
+@pytest.mark.parametrize("trouble", ["raises", "hangs", "is none"])
+async def test_a_shop_that_cannot_be_loaded_fails_no_page(
+    client: httpx.AsyncClient,
+    book: Book,
+    shops: Shops,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    trouble: str,
+) -> None:
+    async def fail(name: str) -> Any:
+        if trouble == "hangs":
+            await asyncio.sleep(60)
+        return "a shop" if trouble == "is none" else 1 / 0
+
+    monkeypatch.setattr(bridge.shops, "LOAD_TIMEOUT", 0.05)
+    monkeypatch.setattr(bridge.shops, "RETRY", 0.0)
+    monkeypatch.setattr(shops, "_load", fail)
+    with caplog.at_level(logging.ERROR, "bridge.shops"):
+        assert (await client.get(f"{A}/buy?id=1")).json() == ["skipped", "no_shop"]
+    assert "shop a cannot be loaded" in caplog.text
+    monkeypatch.setattr(shops, "_load", book.load)
+
+    async def works() -> bool:
+        answer: list[str] = (await client.get(f"{A}/buy?id=1")).json()
+        return answer[0] == "stored"
+
+    await poll(works, "the shop")
+    # Once loaded, it stays while it cannot be loaded anew.
+    monkeypatch.setattr(shops, "_load", fail)
+    shops._loaded["a"].until = 0
+    for _ in range(3):
+        assert (await client.get(f"{A}/buy?id=1")).json() == ["duplicate", None]
+        await asyncio.sleep(0.1)
+
+
+async def test_made_up_names_push_out_no_shop(
+    client: httpx.AsyncClient, shops: Shops, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.shops, "KEPT", 5)
+    await client.get(f"{A}/show")
+    for number in range(20):
+        await client.get(f"http://x{number}.example.com/show")
+    assert list(shops._loaded) == ["a"]
+    assert len(shops._absent) == 5
+    await client.get(f"{A}/show")
+    assert book.asked.count("a") == 1
+
+
+async def test_a_find_that_fails_fails_no_page(client: httpx.AsyncClient, shops: Shops) -> None:
+    shops._find = lambda connection: str(1 / 0)
+    assert (await client.get(f"{A}/buy?id=1")).json() == ["skipped", "no_shop"]
+
+
+# Attacks
+
+
+async def test_shops_on_one_domain_have_cookies_of_their_own(
+    client: httpx.AsyncClient, book: Book
+) -> None:
+    book.shops["b"] = book.make(B_PIXEL)
+    lines = (await client.get(f"{A}/show")).headers.get_list("set-cookie")
+    assert lines
+    assert all("; Domain=.a.example.com;" in f"{line};" for line in lines)
+    await client.get(f"{B}/show")
+    assert SESSION not in (await client.get(f"{A}/show")).cookies
+
+
+@pytest.mark.parametrize("path", ["collect", "consent"])
+async def test_a_page_of_another_shop_on_the_domain_is_another_site(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    body = {"events": []} if path == "collect" else {"state": "granted"}
+    for origin, status in ((A, 200), (B, 403), ("http://example.com", 403)):
+        headers = {"sec-fetch-site": "same-site", "origin": origin}
+        answer = await client.post(f"{A}/_bridge/{path}", json=body, headers=headers)
+        assert answer.status_code == status, origin
+
+
+async def test_a_session_of_one_shop_is_nothing_at_another(
+    client: httpx.AsyncClient, shops: Shops, book: Book
+) -> None:
+    book.shops["b"] = book.make(B_PIXEL)
+    stolen = read_set(await client.get(f"{A}/buy?id=1&user=ada"), SESSION).encode()
+    read = {name: (await shops.get(name))._visits.signer.read for name in ("a", "b")}
+    known = read["a"](stolen, time.time())
+    assert known is not None
+    assert read["b"](stolen, time.time()) is None
+    for name, origin in (("a", A), ("b", B)):
+        client.cookies.clear()
+        headers = {"cookie": f"{SESSION}={stolen.decode()}"}
+        answer = await client.get(f"{origin}/show", headers=headers)
+        found = read[name](read_set(answer, SESSION).encode(), time.time())
+        assert found is not None
+        assert (found.user_id, found.anonymous_id == known.anonymous_id) == (
+            ("ada", True) if name == "a" else (None, False)
+        )
+
+
+async def test_a_token_of_one_shop_opens_at_no_other(
+    client: httpx.AsyncClient, shops: Shops, book: Book
+) -> None:
+    book.shops["b"] = book.make(B_PIXEL)
+    token = (await client.get(f"{A}/seal")).text
+    first, second = await shops.get("a"), await shops.get("b")
+    visitor = first.unseal(token)
+    with pytest.raises(InvalidTokenError):
+        second.unseal(token)
+    with pytest.raises(UsageError, match="another shop"):
+        await second.track("Purchase", MONEY, visitor=visitor)
+    with pytest.raises(UsageError, match="another shop"):
+        second.enrich({"event_name": "Lead"}, visitor=visitor)
+    with pytest.raises(UsageError, match="another shop"):
+        second.identify("ada", visitor=visitor)
+    assert (await first.track("Purchase", MONEY, visitor=visitor)).outcome == "stored"
+
+
+async def test_a_denial_or_an_erasure_ends_at_its_shop(
+    client: httpx.AsyncClient, shops: Shops, outbox: SQLiteOutbox, book: Book
+) -> None:
+    book.shops["b"] = book.make(B_PIXEL)
+    for origin in (A, B):
+        await client.get(f"{origin}/buy?id=1&user=42")
+    answer = await client.post(f"{B}/_bridge/consent", json={"state": "denied"})
+    assert answer.status_code == 200
+    assert await list_keys(outbox) == [(f"a/meta:{A_PIXEL}", "1")]
+    second = await shops.get("b")
+    assert (await second.erase(user_id="42")).waiting == 0
+    first = await shops.get("a")
+    assert (await first.erase(user_id="42")).waiting == 1
+
+
+async def test_nobody_ends_a_hold_or_asks_for_an_order_of_another_shop(
+    client: httpx.AsyncClient, shops: Shops, outbox: SQLiteOutbox, book: Book
+) -> None:
+    book.shops = {
+        "a": book.make(A_PIXEL, browser_hold=600.0),
+        "b": book.make(B_PIXEL, browser_hold=600.0),
+    }
+    await client.get(f"{A}/buy?id=1&user=42")
+    await client.get(f"{B}/show")
+    ack = {"acks": [{"event_name": "Purchase", "event_id": "1", "state": "sent"}]}
+    assert (await client.post(f"{B}/_bridge/collect", json=ack)).status_code == 200
+    [held] = await outbox.list_waiting()
+    assert held.due > time.time() + 500
+    # A question that shop b signed says nothing of shop a's order, and a's means nothing there.
+    first, second = await shops.get("a"), await shops.get("b")
+    of_a = first._visits.questions.sign("Purchase", "1")
+    of_b = second._visits.questions.sign("Purchase", "1")
+    assert (await client.get(f"{A}/_bridge/twin?u={of_a}")).status_code == 204
+    assert (await client.get(f"{B}/_bridge/twin?u={of_b}")).status_code == 404
+    assert (await client.get(f"{B}/_bridge/twin?u={of_a}")).status_code == 400
+    assert (await client.post(f"{A}/_bridge/collect", json=ack)).status_code == 200
+    [released] = await outbox.list_waiting()
+    assert released.due <= time.time()
+
+
+async def test_two_shops_subjects_differ_for_one_person(shops: Shops) -> None:
+    first, second = await shops.get("a"), await shops.get("b")
+    found = [
+        site.destinations.build_subjects(read_browser(None), ["a" * 64]) for site in (first, second)
+    ]
+    assert found[0] != found[1]
+
+
+async def test_a_report_for_another_shops_pixel_is_refused(client: httpx.AsyncClient) -> None:
+    await client.get(f"{A}/show")
+    event = {"event_name": "ViewContent", "event_id": "e-1", "pixel_id": B_PIXEL}
+    answer = (await client.post(f"{A}/_bridge/collect", json={"events": [event]})).json()
+    assert answer["stored"] == []
+    assert answer["refused"]
+
+
+async def test_health_shows_nobody_else(client: httpx.AsyncClient, book: Book) -> None:
+    book.shops["b"] = book.make(B_PIXEL)
+    await client.get(f"{A}/buy?id=1")
+    own = (await client.get(f"{A}/_bridge/health")).json()
+    assert own["destinations"][f"a/meta:{A_PIXEL}"]["waiting"] == 1
+    for origin in (B, "http://10.0.0.7"):
+        answer = await client.get(f"{origin}/_bridge/health")
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "ok"
+        assert "a/" not in json.dumps(answer.json())
+        assert "unconfigured" not in answer.json()
+
+
+async def test_what_is_recorded_of_shops_is_stored_nowhere(
+    client: httpx.AsyncClient, shops: Shops, outbox: SQLiteOutbox
+) -> None:
+    with recorded(shops) as events:
+        await client.get(f"{A}/buy?id=1")
+        assert list(events.assert_tracked("Purchase", value=5).payloads) == [f"a/meta:{A_PIXEL}"]
+    assert await list_keys(outbox) == []
+
+
+# Delivery
+
+
+@pytest.fixture
+async def start(outbox: SQLiteOutbox, sandbox: Sandbox) -> AsyncIterator[Callable[[], Any]]:
+    """A function that starts shops which deliver to the sandbox, and returns a client of them."""
+    started: list[Any] = []
+
+    async def begin(book: Book, **options: Any) -> tuple[Shops, httpx.AsyncClient]:
+        shops = Shops(SECRET, book.load, find=name_shop, outbox=outbox, browser_hold=0, **options)
+        transport = httpx.ASGITransport(make_app(shops), client=CLIENT)
+        client = httpx.AsyncClient(transport=transport, headers=NAVIGATION)
+        started.append((shops, client))
+        return shops, client
+
+    yield begin
+    for shops, client in started:
+        await client.aclose()
+        await shops.stop(deadline=1)
+
+
+async def test_each_shop_is_delivered_with_its_own_token(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox
+) -> None:
+    book = Book(sandbox.url)
+    book.shops["b"] = book.make(B_PIXEL)
+    shops, client = await start(book)
+    await client.get(f"{A}/buy?id=1")
+    await client.get(f"{B}/buy?id=2")
+
+    async def delivered() -> bool:
+        return await list_keys(outbox) == []
+
+    await poll(delivered, "both events")
+
+    async def ended() -> bool:
+        return all(task.done() for task in shops._pipeline.sender._tasks.values())
+
+    await poll(ended, "the lanes' end")  # a lane lives while something waits
+    await client.get(f"{A}/buy?id=3")
+    await poll(delivered, "the third event")
+
+
+async def test_a_dead_token_delays_no_other_shop_and_is_replaced(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.shops, "REFRESH", 0.05)
+    book = Book(sandbox.url)
+    book.shops = {"a": book.make(A_PIXEL, token="wrong"), "b": book.make(B_PIXEL)}  # noqa: S106
+    _, client = await start(book)
+    for number in range(5):
+        await client.get(f"{A}/buy?id=a-{number}")
+        await client.get(f"{B}/buy?id=b-{number}")
+
+    async def others_are_delivered() -> bool:
+        return {name for name, _ in await list_keys(outbox)} == {f"a/meta:{A_PIXEL}"}
+
+    await poll(others_are_delivered, "shop b's events")
+    book.shops["a"] = book.make(A_PIXEL)
+
+    async def all_are_delivered() -> bool:
+        await client.get(f"{A}/show")
+        return await list_keys(outbox) == []
+
+    await poll(all_are_delivered, "shop a's events, with its new token")
+
+
+async def test_what_another_process_stored_is_delivered(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox
+) -> None:
+    book = Book(sandbox.url)
+    _, client = await start(book, run_sender=False)
+    await client.get(f"{A}/buy?id=1")
+    assert await list_keys(outbox)
+    worker = Shops(SECRET, book.load, find=name_shop, outbox=outbox)
+    worker.start()
+    try:
+
+        async def delivered() -> bool:
+            return await list_keys(outbox) == []
+
+        await poll(delivered, "the event")
+    finally:
+        await worker.stop(deadline=1)
+
+
+async def test_a_stop_delivers_what_was_stored_a_moment_ago(
+    sandbox: Sandbox, outbox: SQLiteOutbox
+) -> None:
+    book = Book(sandbox.url)
+    shops = Shops(SECRET, book.load, outbox=outbox, browser_hold=0)
+    async with shops:
+        shop = await shops.get("a")
+        person = shop.person("ada", email="ada@example.com")
+        await shop.track("Purchase", MONEY, visitor=person, action_source="system_generated")
+    assert await list_keys(outbox) == []
+
+
+async def test_a_thousand_shops_share_places_and_take_turns(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox
+) -> None:
+    book = Book(sandbox.url)
+    for number in range(200):
+        book.shops[f"s{number}"] = book.make(A_PIXEL if number % 2 else B_PIXEL)
+    shops, client = await start(book)
+    most = 0
+    for number in range(200):
+        await client.get(f"http://s{number}.example.com/buy?id=1")
+        places = shops._pipeline.sender._slots._value
+        most = max(most, bridge.delivery.sender.MAX_PLACES - places)
+
+    async def delivered() -> bool:
+        return await list_keys(outbox) == []
+
+    await poll(delivered, "an event of each")
+    assert 0 < most <= bridge.delivery.sender.MAX_PLACES
