@@ -75,6 +75,8 @@ class Bridge(Site, Runs):
         dashboard: Says who may see the dashboard below the prefix, ``True`` or ``False`` for a
             request, such as ``lambda connection: connection.user.is_admin``; may be a coroutine
             function. Without it there is none.
+        path: The path of a host below which this site's pages, cookies and endpoints are, such as
+            ``/de``; the whole host by default.
 
     Raises:
         ConfigError: A value is wrong; the message says which and why.

@@ -113,6 +113,8 @@ OPTIONS: tuple[Option, ...] = (
         "Whether this process delivers, true or false; false where `pixel-bridge worker` does."),
     Option("BRIDGE_PREFIX", "Bridge", "prefix", str, "/_bridge",
         "Path of the script and its endpoints."),
+    Option("BRIDGE_PATH", "Bridge", "path", str, "the whole host",
+        "Path of the host, such as /de, below which this site is; the prefix is below it, too."),
     Option("BRIDGE_BROWSER_HOLD", "Bridge", "browser_hold", float, "10",
         "Seconds a server copy waits, so that its browser copy goes first."),
     Option("BRIDGE_CUSTOM_EVENTS", "Bridge", "custom_events", _parse_list, "none",

@@ -22,6 +22,7 @@ from bridge.cli import commands
 from bridge.destinations import Meta, Segment
 from bridge.outbox import SQLiteOutbox
 from bridge.settings import OPTIONS
+from bridge.site import SiteOptions
 from tests.factories import SECRET, make_client, unix_now
 from tests.servers import ROOT
 
@@ -101,6 +102,8 @@ def test_every_option_is_in_the_table_and_no_other() -> None:
 def test_every_argument_has_a_variable(kind: type, without: set[str]) -> None:
     """All but functions and objects, which an environment cannot hold."""
     arguments = set(inspect.signature(kind).parameters) - without
+    if kind is Bridge:
+        arguments = arguments - {"options"} | set(SiteOptions.__annotations__) - without
     assert arguments == {option.argument for option in OPTIONS if option.of == kind.__name__}
 
 

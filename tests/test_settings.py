@@ -12,6 +12,7 @@ from bridge import Bridge, ConfigError
 from bridge.core import BridgeOptions
 from bridge.destinations import Meta, Segment
 from bridge.events.catalog import Catalog, EventMapping
+from bridge.site import Site, SiteOptions
 from tests.factories import SECRET
 
 BASE = {"BRIDGE_SECRET_KEY": SECRET}
@@ -115,7 +116,12 @@ def test_signature_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_from_env_takes_every_argument_of_bridge() -> None:
-    assert [*BridgeOptions.__annotations__] == [*inspect.signature(Bridge).parameters]
+    of_site = [*inspect.signature(Site).parameters]
+    assert [*SiteOptions.__annotations__] == [
+        each for each in of_site if each not in ("secret_key", "destinations", "pipeline")
+    ]
+    of_bridge = [each for each in inspect.signature(Bridge).parameters if each != "options"]
+    assert [*BridgeOptions.__annotations__] == [*SiteOptions.__annotations__, *of_bridge]
 
 
 @pytest.mark.parametrize(

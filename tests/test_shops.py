@@ -29,6 +29,7 @@ from bridge import (
     identify,
     track,
 )
+from bridge.delivery.sender import MAX_PLACES
 from bridge.destinations.group import read_browser
 from bridge.outbox import SQLiteOutbox
 from bridge.testing import recorded
@@ -60,7 +61,7 @@ class Book:
             "b": self.make(B_PIXEL, consent=Consent(default="denied")),
         }
 
-    def make(self, pixel_id: str, token: str = "sandbox-token", **options: Any) -> Shop:  # noqa: S107
+    def make(self, pixel_id: str, token: str = "sandbox-token", **options: Any) -> Shop:
         meta = make_meta(pixel_id=pixel_id, access_token=token, graph_url=self.graph_url)
         return Shop([meta], **options)
 
@@ -283,7 +284,7 @@ async def test_shops_on_one_domain_have_cookies_of_their_own(
 async def test_a_page_of_another_shop_on_the_domain_is_another_site(
     client: httpx.AsyncClient, path: str
 ) -> None:
-    body = {"events": []} if path == "collect" else {"state": "granted"}
+    body: dict[str, Any] = {"events": []} if path == "collect" else {"state": "granted"}
     for origin, status in ((A, 200), (B, 403), ("http://example.com", 403)):
         headers = {"sec-fetch-site": "same-site", "origin": origin}
         answer = await client.post(f"{A}/_bridge/{path}", json=body, headers=headers)
@@ -410,7 +411,7 @@ async def test_what_is_recorded_of_shops_is_stored_nowhere(
 
 
 @pytest.fixture
-async def start(outbox: SQLiteOutbox, sandbox: Sandbox) -> AsyncIterator[Callable[[], Any]]:
+async def start(outbox: SQLiteOutbox, sandbox: Sandbox) -> AsyncIterator[Callable[..., Any]]:
     """A function that starts shops which deliver to the sandbox, and returns a client of them."""
     started: list[Any] = []
 
@@ -454,7 +455,7 @@ async def test_a_dead_token_delays_no_other_shop_and_is_replaced(
 ) -> None:
     monkeypatch.setattr(bridge.shops, "REFRESH", 0.05)
     book = Book(sandbox.url)
-    book.shops = {"a": book.make(A_PIXEL, token="wrong"), "b": book.make(B_PIXEL)}  # noqa: S106
+    book.shops = {"a": book.make(A_PIXEL, token="wrong"), "b": book.make(B_PIXEL)}
     _, client = await start(book)
     for number in range(5):
         await client.get(f"{A}/buy?id=a-{number}")
@@ -515,10 +516,10 @@ async def test_a_thousand_shops_share_places_and_take_turns(
     for number in range(200):
         await client.get(f"http://s{number}.example.com/buy?id=1")
         places = shops._pipeline.sender._slots._value
-        most = max(most, bridge.delivery.sender.MAX_PLACES - places)
+        most = max(most, MAX_PLACES - places)
 
     async def delivered() -> bool:
         return await list_keys(outbox) == []
 
     await poll(delivered, "an event of each")
-    assert 0 < most <= bridge.delivery.sender.MAX_PLACES
+    assert 0 < most <= MAX_PLACES

@@ -86,7 +86,8 @@ class Mistakes:
         dead = [replace(each, due=now + DAY, expires=now) for each in deliveries]
         try:
             # What is known under the same id is right, or dead already, and stays.
-            if not await self._outbox.has(event.event_name, event.event_id):
+            names = [each.destination for each in dead]
+            if not await self._outbox.has(event.event_name, event.event_id, names):
                 await self._outbox.put(dead, now)
                 await self._outbox.bury(dead, f"invalid: {event.skip_reason}", now)
                 return True

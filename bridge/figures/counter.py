@@ -225,7 +225,9 @@ class FigureCounter:
         left = []
         for each in self._unsure:
             try:
-                is_stored = await self._outbox.has(each.event.event_name, each.event.event_id)
+                is_stored = await self._outbox.has(
+                    each.event.event_name, each.event.event_id, each.destinations
+                )
             except OutboxError:
                 is_stored = False
             if is_stored:
