@@ -121,7 +121,7 @@ def test_missing_variable_is_named(run: Run, folder: Path, argv: list[str]) -> N
         ("./shop:bridge", "must be like shop:bridge"),
         ("shop/shop:bridge", "no module 'shop/shop'"),
         ("shop:nothing", "has no 'nothing'"),
-        ("shop:app", "must be a Bridge, got str"),
+        ("shop:app", "must be a Bridge or Shops, got str"),
     ],
 )
 def test_app_that_is_none_is_told_plainly(run: Run, folder: Path, app: str, words: str) -> None:

@@ -298,7 +298,8 @@ async def test_a_broken_spool_breaks_nothing_but_itself(
         assert built._pipeline.spool is not None
         await asyncio.to_thread(Path(built._pipeline.spool.path).write_text, "no database" * 500)
         now = unix_now()
-        await outbox.put([make_delivery("1", subjects=ADA, due=now + 60, expires=now + 90)], now)
+        ours = {"destination": "meta:1234567890123456", "due": now + 60, "expires": now + 90}
+        await outbox.put([make_delivery("1", subjects=ADA, **ours)], now)
         assert await built._release("Purchase", "1", ADA)
         assert (await track(built, "A-1")).outcome == "stored"
         client = make_client(BridgeMiddleware(Starlette(), bridge=built))

@@ -351,6 +351,16 @@ async def test_release_ends_a_hold_at_every_destination(make_outbox: MakeOutbox)
     assert len(await claim(here, NOW + 1, destination="meta:2")) == 1
 
 
+async def test_release_is_of_the_destinations_that_are_named(outbox: Outbox) -> None:
+    await outbox.put(
+        [make_delivery(destination=name, due=NOW + 10) for name in ("meta:1", "meta:2")], NOW
+    )
+    assert await outbox.release("Purchase", "1", BROWSER, NOW + 1, destinations=["other"]) == 0
+    assert await outbox.release("Purchase", "1", BROWSER, NOW + 1, destinations=["meta:2"]) == 1
+    assert await outbox.next_due("meta:1") == NOW + 10
+    assert await outbox.next_due("meta:2") == NOW + 1
+
+
 async def test_release_leaves_what_another_browser_did_alone(outbox: Outbox) -> None:
     held = make_delivery(subjects=ADA, due=NOW + 10)
     await outbox.put([held, make_delivery("nobody's", subjects=b"", due=NOW + 10)], NOW)
@@ -410,6 +420,9 @@ async def test_event_of_another_name_or_id_is_not_this_one(outbox: Outbox) -> No
     assert not await outbox.has("Purchase", "1")
     assert not await outbox.has("Lead", "2")
     assert not await outbox.has("", "")
+    assert await outbox.has("Purchase", "2", ["meta:1", "other"])
+    assert not await outbox.has("Purchase", "2", ["other"])
+    assert not await outbox.has("Purchase", "2", [])
 
 
 @pytest.mark.parametrize("state", ["waiting", "delivered", "dead"])

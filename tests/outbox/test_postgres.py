@@ -736,7 +736,14 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
     ),
     "release": (
         sql.RELEASE,
-        {"event_name": "Purchase", "event_id": "7", "now": NOW, "size": 8, "subjects": [BROWSER]},
+        {
+            "event_name": "Purchase",
+            "event_id": "7",
+            "now": NOW,
+            "size": 8,
+            "subjects": [BROWSER],
+            "names": ["meta:1"],
+        },
         {"bridge_deliveries_held"},
     ),
     "destinations": (
@@ -746,7 +753,7 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
     ),
     "has": (
         sql.HAS,
-        {"keys": [bytes(32)], "event_name": "Purchase", "event_id": "7"},
+        {"keys": [bytes(32)], "event_name": "Purchase", "event_id": "7", "names": ["meta:1"]},
         {"bridge_deliveries_pkey", "bridge_deliveries_dead_event"},
     ),
     "put": (

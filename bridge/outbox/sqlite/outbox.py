@@ -182,9 +182,12 @@ class SQLiteOutbox(Outbox):
     async def has(
         self, event_name: str, event_id: str, destinations: Collection[str] | None = None
     ) -> bool:
-        [[found]] = await self._fetch(
-            rows.HAS, (event_id, event_name, rows.list_names(destinations)), REQUEST_PATIENCE
-        )
+        values = {
+            "event_id": event_id,
+            "event_name": event_name,
+            "names": rows.list_names(destinations),
+        }
+        [[found]] = await self._fetch(rows.HAS, values, REQUEST_PATIENCE)
         return bool(found)
 
     async def next_due(self, destination: str, until: float = math.inf) -> float | None:

@@ -130,8 +130,9 @@ WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
 
 HAS = """
 SELECT EXISTS (
-    SELECT 1 FROM deliveries WHERE event_id = ?1 AND event_name = ?2 AND from_browser = 0
-      AND (?3 IS NULL OR destination IN (SELECT value FROM json_each(?3)))
+    SELECT 1 FROM deliveries
+    WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
+      AND (:names IS NULL OR destination IN (SELECT value FROM json_each(:names)))
 )
 """
 
