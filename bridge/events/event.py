@@ -20,7 +20,7 @@ import msgspec
 
 from bridge.errors import InvalidEventError
 from bridge.events.personal_values import NONE, PARTS, find_personal_id
-from bridge.lazy import lazy
+from bridge.lazy import frozen_lazy
 
 DAY = 86_400  # seconds
 MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
@@ -172,7 +172,7 @@ class Event(
     customer_segmentation: str | None = None
     advanced_measurement_table: str | None = None
 
-    @lazy
+    @frozen_lazy
     def encoded(self) -> bytes:
         """The event as Meta takes it, as JSON: what is measured here is what is stored."""
         return msgspec.json.encode(self)

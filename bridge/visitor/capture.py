@@ -62,6 +62,8 @@ class Capture:
         root_path: Where the app is mounted.
         path: The path below the app's mount.
         headers: The request's headers, lower-case names.
+        is_navigation: Whether the browser will show the response as a page.
+        is_page_load: Whether the response begins a new page: a form's POST ends one.
     """
 
     def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
@@ -77,25 +79,17 @@ class Capture:
         if self.root_path:
             self.path = self.path.removeprefix(self.root_path)
         self.headers = headers
+        mode = headers.get(b"sec-fetch-mode")
+        self.is_navigation = (
+            mode == b"navigate" if mode is not None else b"text/html" in headers.get(b"accept", b"")
+        )
+        self.is_page_load = self.is_navigation and self.method in ("GET", "HEAD")
         self._rules = rules
 
     @lazy
     def cookies(self) -> Cookies:
         """The ``Cookie`` header, as far as it is ours to read."""
         return Cookies(self.headers.get(b"cookie", b""))
-
-    @lazy
-    def is_navigation(self) -> bool:
-        """Whether the browser will show the response as a page."""
-        mode = self.headers.get(b"sec-fetch-mode")
-        if mode is None:
-            return b"text/html" in self.headers.get(b"accept", b"")
-        return mode == b"navigate"
-
-    @lazy
-    def is_page_load(self) -> bool:
-        """Whether the response begins a new page: a form's POST ends one."""
-        return self.is_navigation and self.method in ("GET", "HEAD")
 
     @lazy
     def connection(self) -> Connection:
@@ -187,7 +181,9 @@ class Capture:
     @property
     def url(self) -> str | None:
         """The URL asked for, as the visitor saw it; ``None`` without a valid host."""
-        return None if self.connection.host is None else self.clean_url(self.raw_url)
+        if self.connection.host is None:
+            return None
+        return clean_url(self.raw_url, self._rules.private_parameters)
 
     @property
     def site_url(self) -> str | None:

@@ -32,7 +32,7 @@ PSEUDO_IPV4 = ip_network("240.0.0.0/4")
 PROXY_HEADERS = (b"x-forwarded-proto", b"x-forwarded-host")  # beside the one with the client's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # a key of caches: compared by identity
 class SiteRules:
     """How the requests of a site are read.
 

@@ -105,9 +105,9 @@ class SetCookies:
         if renew or self._sent.readable != value:
             self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, value, self._attributes.readable))
 
-    def set_page(self, url: str, capture: Capture) -> None:
+    def set_page(self, capture: Capture) -> None:
         """Keep the page's URL, as ``build_page`` does."""
-        line = build_page(url, capture)
+        line = build_page(capture)
         if line is not None:
             self.lines.append(line)
 
@@ -137,17 +137,22 @@ class SetCookies:
         self.lines += [build_set_cookie(name, "", max_age=0, domain=place) for place in places]
 
 
-def build_page(url: str, capture: Capture) -> bytes | None:
+def build_page(capture: Capture) -> bytes | None:
     """Return the line that keeps a page's URL until the browser is closed; ``None`` for no line.
 
     It has a cookie of its own: the session would have to be signed anew for each page.
     """
+    sent = capture.cookies.page
+    # A URL without private parts is stored as it came.
+    url = None if capture.raw_url == sent else capture.page_url
+    if url is None:
+        return None
     if len(url) > MAX_PAGE_LENGTH:
         url = url.partition("?")[0]
     if _NOT_IN_COOKIES.search(url):
         url = _NOT_IN_COOKIES.sub(lambda found: f"%{ord(found[0]):02X}", url)
     value = url.encode("ascii")
-    if len(value) > MAX_PAGE_LENGTH or value == capture.cookies.page:
+    if len(value) > MAX_PAGE_LENGTH or value == sent:
         return None
     connection = capture.connection
     attributes = _list_attributes(connection.cookie_domain.domain, connection.scheme == "https")

@@ -179,8 +179,8 @@ class Visits:
             and raw.keys() >= _COMPLETE
             and not cookies.has_repeated
             and raw.get(CHOICE_COOKIE) in _ALLOWING
-            and _SPECIAL_COOKIES.isdisjoint(raw)
-            and _SPECIAL_HEADERS.isdisjoint(headers)
+            and raw.keys().isdisjoint(_SPECIAL_COOKIES)
+            and headers.keys().isdisjoint(_SPECIAL_HEADERS)
             and b"fbclid=" not in capture.scope.get("query_string", b"")
             and b"fbclid=" not in headers.get(b"referer", b"")
             and not (self._excluded and self._is_excluded(capture.path))
@@ -207,7 +207,7 @@ class Visits:
             or now - stored.renewed_at >= DAY
             or b"fbclid=" in capture.scope.get("query_string", b"")
             or b"fbclid=" in headers.get(b"referer", b"")
-            or not SPECULATION_HEADERS.isdisjoint(headers)
+            or not headers.keys().isdisjoint(SPECULATION_HEADERS)
             or (AJS_COOKIE in raw and self._differs(capture, stored))
             or (self._excluded and self._is_excluded(capture.path))
         ):
