@@ -23,6 +23,7 @@ from bridge.visitor.ip import (
     is_trusted,
     parse_forwarded,
     parse_ip,
+    read_public,
     walk,
 )
 
@@ -100,9 +101,9 @@ class Connection:
     @lazy
     def client_ip(self) -> str | None:
         """The visitor's public address; private and documentation addresses are ``None``."""
-        address = parse_ip(self._peer)
-        if self._proxies is not None:
-            address = self._proxies.find_client(address)
+        if self._proxies is None:
+            return read_public(self._peer)
+        address = self._proxies.find_client(parse_ip(self._peer))
         return str(address) if is_public(address) else None
 
     def is_from(self, ip: str | None) -> bool:
