@@ -39,7 +39,13 @@ class lazy(Generic[Value]):  # noqa: N801 - used as a decorator, like property
 class frozen_lazy(lazy[Value]):  # noqa: N801
     """The same for an instance that cannot be written to, but has a dictionary."""
 
-    def __get__(self, instance: object | None, owner: type) -> Any:
+    @overload
+    def __get__(self, instance: None, owner: type) -> frozen_lazy[Value]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> Value: ...
+
+    def __get__(self, instance: object | None, owner: type) -> frozen_lazy[Value] | Value:
         """Return the value, and leave it in the instance's dictionary, where it is found next."""
         if instance is None:
             return self

@@ -106,6 +106,12 @@ class Capture:
         """Segment's anonymous id, if the app sends events to Segment."""
         return self.cookies.ajs_anonymous_id if self._rules.has_segment else None
 
+    @property
+    def names_click(self) -> bool:
+        """Whether there may be a click id, in the page's URL or in the one before it."""
+        query: bytes = self.scope.get("query_string", b"")
+        return b"fbclid=" in query or b"fbclid=" in self.headers.get(b"referer", b"")
+
     @lazy
     def click_id(self) -> str | None:
         """``fbclid`` of the page's URL, else of a same-site Referer's."""
