@@ -187,9 +187,7 @@ class Capture:
     @property
     def url(self) -> str | None:
         """The URL asked for, as the visitor saw it; ``None`` without a valid host."""
-        if self.connection.host is None:
-            return None
-        return clean_url(self.raw_url, self._rules.private_parameters)
+        return None if self.connection.host is None else self.clean_url(self.raw_url)
 
     @property
     def site_url(self) -> str | None:
@@ -199,7 +197,7 @@ class Capture:
             return None
         return self.clean_url(b"%b://%b/" % (connection.scheme.encode(), connection.authority))
 
-    @lazy
+    @property
     def raw_url(self) -> bytes:
         """The URL asked for, as it came."""
         scope, connection = self.scope, self.connection

@@ -138,13 +138,14 @@ class SetCookies:
 
 
 def build_page(capture: Capture) -> bytes | None:
-    """Return the line that keeps a page's URL until the browser is closed; ``None`` for no line.
+    """Return the line that keeps a loaded page's URL until the browser is closed, if one is needed.
 
     It has a cookie of its own: the session would have to be signed anew for each page.
     """
-    sent = capture.cookies.page
-    # A URL without private parts is stored as it came.
-    url = None if capture.raw_url == sent else capture.page_url
+    connection, sent, raw = capture.connection, capture.cookies.page, capture.raw_url
+    if raw == sent or connection.host is None:  # a URL without private parts is kept as it came
+        return None
+    url = capture.clean_url(raw)
     if url is None:
         return None
     if len(url) > MAX_PAGE_LENGTH:
@@ -154,7 +155,6 @@ def build_page(capture: Capture) -> bytes | None:
     value = url.encode("ascii")
     if len(value) > MAX_PAGE_LENGTH or value == sent:
         return None
-    connection = capture.connection
     attributes = _list_attributes(connection.cookie_domain.domain, connection.scheme == "https")
     return b"%b=%b%b" % (PAGE_COOKIE, value, attributes.page)
 
