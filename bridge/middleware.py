@@ -27,7 +27,7 @@ _BYPASSED = frozenset({b"private", b"no-store", b"no-cache", b"bypass-cache", b"
 # What caches and CDNs read instead of Cache-Control.
 # Source: RFC 9213, "Targeted HTTP Cache Control"; nginx, ngx_http_proxy_module
 # (X-Accel-Expires: 0 disables caching); Akamai, "Edge-Control", read 2026-11-29.
-_OTHER_CACHE_HEADERS = frozenset({b"surrogate-control", b"edge-control", b"x-accel-expires"})
+_CACHE_HEADERS = (b"cache-control", b"surrogate-control", b"edge-control", b"x-accel-expires")
 
 # Every framework has types of its own for the same three arguments: only ``Any`` fits around all.
 ASGIApp = Callable[[Any, Any, Any], Awaitable[Any]]
@@ -122,11 +122,7 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
     """
     headers = message["headers"] = list(message.get("headers", ()))
     # Every CDN has a ``...-Cache-Control`` of its own.
-    caching = [
-        pair
-        for pair in headers
-        if (name := pair[0].lower()).endswith(b"cache-control") or name in _OTHER_CACHE_HEADERS
-    ]
+    caching = [pair for pair in headers if pair[0].lower().endswith(_CACHE_HEADERS)]
     if is_choice:
         # The response is this visitor's alone.
         headers[:] = [pair for pair in headers if pair not in caching]

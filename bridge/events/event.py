@@ -20,7 +20,7 @@ import msgspec
 
 from bridge.errors import InvalidEventError
 from bridge.events.personal_values import NONE, PARTS, find_personal_id
-from bridge.lazy import lazy
+from bridge.lazy import frozen_lazy
 
 DAY = 86_400  # seconds
 MAX_AGE = 7 * DAY  # "event_time can be up to 7 days before you send an event"
@@ -62,6 +62,12 @@ _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
+# What most ids are like, and nobody's whatever their digits: UUIDs, and numbers of up to 11 digits,
+# also with letters before them.
+_PLAIN_ID = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|(?:[A-Za-z][A-Za-z_-]{0,20})?[1-9][0-9]{0,10}"
+)
 _UNIX = re.compile(r"[0-9]{1,15}(?:\.0*)?")
 _WORDS = re.compile(r"[^\W\d_]{2,}[,;.]?[ \t\xa0]+[^\W\d_]{2,}")  # two, as no id has them
 _URL = re.compile(r"https?://[^\x00-\x20\x7f\ud800-\udfff]{1,4096}")
@@ -172,7 +178,7 @@ class Event(
     customer_segmentation: str | None = None
     advanced_measurement_table: str | None = None
 
-    @lazy
+    @frozen_lazy
     def encoded(self) -> bytes:
         """The event as Meta takes it, as JSON: what is measured here is what is stored."""
         return msgspec.json.encode(self)
@@ -229,7 +235,7 @@ def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -
         InvalidEventError: Meta would refuse it; the message names the field.
     """
     checked = {**fields, "user_data": user_data}
-    if "event_time" in checked:
+    if type(checked.get("event_time", 0)) is not int:
         checked["event_time"] = read_time(checked["event_time"])
     if "event_id" in checked:
         checked["event_id"] = read_event_id(checked["event_id"])
@@ -310,6 +316,8 @@ def read_event_id(value: object, path: str = "event_id") -> str:
     Raises:
         InvalidEventError: It is no id, or is personal data.
     """
+    if type(value) is str and _PLAIN_ID.fullmatch(value):
+        return value
     text = value if type(value) is str else _spell(value)
     if isinstance(value, bool) or not is_event_id(text):
         raise InvalidEventError(

@@ -48,11 +48,12 @@ _KEPT = frozenset({"fbclid", "gclid", "msclkid", "ttclid"})
 
 # In the value of another parameter, the page to go to next.
 _PARAMETER = re.compile(r"[?&#;]([^=?&#;]{1,64}+)=([^&#;]{0,200})")
-# Values that are too short for a secret, and cannot be a person's by themselves.
-_PLAIN_QUERY = re.compile(
-    r"[A-Za-z_]{1,20}=[A-Za-z0-9_.-]{0,15}(?:&[A-Za-z_]{1,20}=[A-Za-z0-9_.-]{0,15}){0,9}"
+# Values that are too short for a secret, and cannot be a person's by themselves; and click ids.
+_PAIR = (
+    r"(?:[A-Za-z_]{1,20}=[A-Za-z0-9_.-]{0,15}+(?![A-Za-z0-9_.-])"
+    rf"|(?:{'|'.join(sorted(_KEPT))})=[A-Za-z0-9_.-]{{0,500}}+)"
 )
-_NAMES = re.compile(r"([A-Za-z_]+)=")
+_PLAIN_QUERY = re.compile(rf"{_PAIR}(?:&{_PAIR}){{0,9}}")
 _SCHEMES = ("https://", "http://")
 
 
@@ -86,7 +87,7 @@ def clean_url(
         clean = clean[: clean.rfind("/", 0, max_address) + 1]
     if not query:
         return clean
-    if _is_harmless(query, private):
+    if len(clean) + len(query) < MAX_LENGTH and _is_harmless(query, private):
         return f"{clean}?{query}"
     if " " in query or not (query.isascii() and query.isprintable()):
         return None
@@ -99,8 +100,9 @@ def _is_harmless(query: str, private: frozenset[str]) -> bool:
     """Return whether ``query`` is one of those, the most, that can leave as they are; cheap."""
     if _PLAIN_QUERY.fullmatch(query) is None or "eyJ" in query:
         return False
-    for name in _NAMES.findall(query):  # noqa: SIM110 - a generator costs as much as all the rest
-        if _judge_name(name, private) is not None:
+    for pair in query.split("&"):
+        name = pair.partition("=")[0]
+        if name not in _KEPT and _judge_name(name, private) is not None:
             return False
     return True
 

@@ -62,6 +62,8 @@ class Capture:
         root_path: Where the app is mounted.
         path: The path below the app's mount.
         headers: The request's headers, lower-case names.
+        is_navigation: Whether the browser will show the response as a page.
+        is_page_load: Whether the response begins a new page: a form's POST ends one.
     """
 
     def __init__(self, scope: MutableMapping[str, Any], rules: SiteRules) -> None:
@@ -77,25 +79,17 @@ class Capture:
         if self.root_path:
             self.path = self.path.removeprefix(self.root_path)
         self.headers = headers
+        mode = headers.get(b"sec-fetch-mode")
+        self.is_navigation = (
+            mode == b"navigate" if mode is not None else b"text/html" in headers.get(b"accept", b"")
+        )
+        self.is_page_load = self.is_navigation and self.method in ("GET", "HEAD")
         self._rules = rules
 
     @lazy
     def cookies(self) -> Cookies:
         """The ``Cookie`` header, as far as it is ours to read."""
         return Cookies(self.headers.get(b"cookie", b""))
-
-    @lazy
-    def is_navigation(self) -> bool:
-        """Whether the browser will show the response as a page."""
-        mode = self.headers.get(b"sec-fetch-mode")
-        if mode is None:
-            return b"text/html" in self.headers.get(b"accept", b"")
-        return mode == b"navigate"
-
-    @lazy
-    def is_page_load(self) -> bool:
-        """Whether the response begins a new page: a form's POST ends one."""
-        return self.is_navigation and self.method in ("GET", "HEAD")
 
     @lazy
     def connection(self) -> Connection:
@@ -116,6 +110,12 @@ class Capture:
     def ajs_anonymous_id(self) -> str | None:
         """Segment's anonymous id, if the app sends events to Segment."""
         return self.cookies.ajs_anonymous_id if self._rules.has_segment else None
+
+    @property
+    def names_click(self) -> bool:
+        """Whether there may be a click id, in the page's URL or in the one before it."""
+        query: bytes = self.scope.get("query_string", b"")
+        return b"fbclid=" in query or b"fbclid=" in self.headers.get(b"referer", b"")
 
     @lazy
     def click_id(self) -> str | None:
@@ -204,7 +204,7 @@ class Capture:
             return None
         return self.clean_url(b"%b://%b/" % (connection.scheme.encode(), connection.authority))
 
-    @lazy
+    @property
     def raw_url(self) -> bytes:
         """The URL asked for, as it came."""
         scope, connection = self.scope, self.connection

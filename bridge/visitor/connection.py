@@ -23,6 +23,7 @@ from bridge.visitor.ip import (
     is_trusted,
     parse_forwarded,
     parse_ip,
+    read_public,
     walk,
 )
 
@@ -32,7 +33,7 @@ PSEUDO_IPV4 = ip_network("240.0.0.0/4")
 PROXY_HEADERS = (b"x-forwarded-proto", b"x-forwarded-host")  # beside the one with the client's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # a key of caches: compared by identity
 class SiteRules:
     """How the requests of a site are read.
 
@@ -106,9 +107,9 @@ class Connection:
     @lazy
     def client_ip(self) -> str | None:
         """The visitor's public address; private and documentation addresses are ``None``."""
-        address = parse_ip(self._peer)
-        if self._proxies is not None:
-            address = self._proxies.find_client(address)
+        if self._proxies is None:
+            return read_public(self._peer)
+        address = self._proxies.find_client(parse_ip(self._peer))
         return str(address) if is_public(address) else None
 
     def is_from(self, ip: str | None) -> bool:

@@ -29,8 +29,9 @@ MAX_HEADER_LENGTH = 65_536  # bytes of a Cookie header; nothing is read of a lon
 MAX_SAME_NAME = 4  # cookies of one name that are looked at
 MAX_COOKIES = 1000  # that are looked at; Chrome keeps 180 of a domain
 
-# Behind a semicolon, and one space at most: a space may be part of another one's value.
-_FIND = re.compile(rb"; ?(_bridge\w*|_fb[pc]|ajs_anonymous_id)=([^;]*)").findall
+# Behind a semicolon, and one space at most: a space may be part of another one's value. What ends
+# with a space ends before it.
+_FIND = re.compile(rb"; ?(_bridge\w*|_fb[pc]|ajs_anonymous_id)=([^;]*[^; ]|)").findall
 _DENIED = b"denied"
 _WITHOUT_IDS = b"_"  # at the end of the page's word
 
@@ -126,8 +127,6 @@ class Cookies:
     def __init__(self, header: bytes) -> None:
         self.header = header if len(header) <= MAX_HEADER_LENGTH else b""
         self._found: list[tuple[bytes, bytes]] = _FIND(b";" + self.header)
-        if b" ;" in self.header or self.header[-1:] == b" ":
-            self._found = [(name, value.rstrip()) for name, value in self._found]
         self.raw = dict(self._found)
         self.has_repeated = len(self.raw) < len(self._found)
         if self.has_repeated:  # the first one counts

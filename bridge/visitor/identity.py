@@ -18,7 +18,7 @@ from itsdangerous import BadSignature
 
 from bridge.events.event import UserData
 from bridge.events.normalizers import hash_external_id
-from bridge.lazy import lazy
+from bridge.lazy import frozen_lazy
 from bridge.randomness import format_uuid
 from bridge.visitor.signing import PurposeSigner, decode_base64url, derive_key, encode_base64url
 
@@ -65,27 +65,27 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     is_segments: bool = msgspec.field(name="s", default=False)
     domain: str | None = msgspec.field(name="o", default=None)
 
-    @lazy
+    @frozen_lazy
     def external_id(self) -> str:
         """SHA-256 hex of the user id if known, else of the anonymous id: what both copies carry."""
         return hash_external_id(self.user_id or self.anonymous_id)
 
-    @lazy
+    @frozen_lazy
     def raw_fbp(self) -> bytes | None:
         """``fbp`` as the browser sends it."""
         return None if self.fbp is None else self.fbp.encode()
 
-    @lazy
+    @frozen_lazy
     def raw_fbc(self) -> bytes | None:
         """``fbc`` as the browser sends it."""
         return None if self.fbc is None else self.fbc.encode()
 
-    @lazy
+    @frozen_lazy
     def raw_user_agent(self) -> bytes | None:
         """``user_agent`` as the browser sends it."""
         return None if self.user_agent is None else self.user_agent.encode()
 
-    @lazy
+    @frozen_lazy
     def external_ids(self) -> list[str]:
         """What a server copy carries; the one that the page's pixel has comes first."""
         if not self.anonymous_id:

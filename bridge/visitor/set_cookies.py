@@ -109,9 +109,9 @@ class SetCookies:
         if renew or self._sent.readable != value:
             self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, value, self._attributes.readable))
 
-    def set_page(self, url: str, capture: Capture) -> None:
+    def set_page(self, capture: Capture) -> None:
         """Keep the page's URL, as ``build_page`` does."""
-        line = build_page(url, capture)
+        line = build_page(capture)
         if line is not None:
             self.lines.append(line)
 
@@ -144,19 +144,24 @@ class SetCookies:
         ]
 
 
-def build_page(url: str, capture: Capture) -> bytes | None:
-    """Return the line that keeps a page's URL until the browser is closed; ``None`` for no line.
+def build_page(capture: Capture) -> bytes | None:
+    """Return the line that keeps a loaded page's URL until the browser is closed, if one is needed.
 
     It has a cookie of its own: the session would have to be signed anew for each page.
     """
+    connection, sent, raw = capture.connection, capture.cookies.page, capture.raw_url
+    if raw == sent or connection.host is None:  # a URL without private parts is kept as it came
+        return None
+    url = capture.clean_url(raw)
+    if url is None:
+        return None
     if len(url) > MAX_PAGE_LENGTH:
         url = url.partition("?")[0]
     if _NOT_IN_COOKIES.search(url):
         url = _NOT_IN_COOKIES.sub(lambda found: f"%{ord(found[0]):02X}", url)
     value = url.encode("ascii")
-    if len(value) > MAX_PAGE_LENGTH or value == capture.cookies.page:
+    if len(value) > MAX_PAGE_LENGTH or value == sent:
         return None
-    connection = capture.connection
     attributes = _list_attributes(
         connection.cookie_domain.domain, connection.scheme == "https", capture.cookie_path
     )

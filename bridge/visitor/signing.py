@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import binascii
-import hashlib
 import hmac
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import msgspec
 from itsdangerous import BadSignature, Signer
+from itsdangerous.signer import SigningAlgorithm
 from starlette.datastructures import Secret
 
 from bridge.errors import ConfigError
 
 MIN_KEY_LENGTH = 32  # bytes
+SIGNATURE_BYTES = 32
 
 
 def read_keys(secret_keys: str | Secret | Sequence[str | Secret]) -> list[str]:
@@ -43,8 +45,18 @@ def derive_key(secret_key: str, purpose: str) -> bytes:
     return hmac.digest(secret_key.encode(), f"bridge.{purpose}".encode(), "sha256")
 
 
+class _KeyedBlake2(SigningAlgorithm):
+    """BLAKE2b with a key: a MAC in one pass, where HMAC takes two and twice as long.
+
+    Source: RFC 7693, section 2.9; hashlib, "Keyed hashing", whose example is a signed cookie.
+    """
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        return blake2b(value, key=key, digest_size=SIGNATURE_BYTES).digest()
+
+
 class PurposeSigner(Signer):
-    """Signs for one purpose with HMAC-SHA-256: the newest key signs, all verify.
+    """Signs for one purpose with keyed BLAKE2b: the newest key signs, all verify.
 
     The keys are derived and the newest is prepared once, instead of at every signature.
 
@@ -55,9 +67,8 @@ class PurposeSigner(Signer):
 
     def __init__(self, secret_keys: Sequence[str], purpose: str) -> None:
         keys = [derive_key(key, purpose) for key in secret_keys]
-        super().__init__(keys, key_derivation="none", digest_method=hashlib.sha256)
-        self._mac = hmac.new(keys[-1], digestmod="sha256")
-        self._copy = self._mac.copy
+        super().__init__(keys, key_derivation="none", algorithm=_KeyedBlake2())
+        self._copy = blake2b(key=keys[-1], digest_size=SIGNATURE_BYTES).copy
 
     def unsign(self, signed_value: str | bytes) -> bytes:
         """Return what was signed; the newest key is tried first, at once.

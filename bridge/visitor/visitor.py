@@ -463,10 +463,7 @@ class Visitor:
 
     def _set_page_only(self, capture: Capture) -> list[bytes]:
         # A URL without private parts is stored as it came.
-        if not capture.is_page_load or capture.raw_url == capture.cookies.page:
-            return []
-        url = capture.page_url
-        line = build_page(url, capture) if url else None
+        line = build_page(capture) if capture.is_page_load else None
         return [] if line is None else [line]
 
     def _set_cookies(self, cookies: SetCookies, identity: Identity) -> None:
@@ -487,8 +484,8 @@ class Visitor:
         domain = capture.connection.cookie_domain.domain
         settings = encode_settings(identity.external_id, domain, self.consent)
         cookies.set_readable(settings, renew=renew)
-        if capture.is_page_load and capture.page_url:
-            cookies.set_page(capture.page_url, capture)
+        if capture.is_page_load:
+            cookies.set_page(capture)
         if identity.is_page_anonymous and not capture.is_page_load:
             cookies.clear(PAGE_COOKIE)  # the next page is looked at again, whoever asks
         for twin in self.twins:

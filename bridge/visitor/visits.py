@@ -34,6 +34,7 @@ from bridge.visitor.cookies import (
 )
 from bridge.visitor.identity import Identity, SessionSigner
 from bridge.visitor.ip import is_public, parse_ip
+from bridge.visitor.meta_cookies import renew_fbc
 from bridge.visitor.seal import Sealer
 from bridge.visitor.signing import TwinQuestions
 
@@ -179,10 +180,9 @@ class Visits:
             and raw.keys() >= _COMPLETE
             and not cookies.has_repeated
             and raw.get(CHOICE_COOKIE) in _ALLOWING
-            and _SPECIAL_COOKIES.isdisjoint(raw)
-            and _SPECIAL_HEADERS.isdisjoint(headers)
-            and b"fbclid=" not in capture.scope.get("query_string", b"")
-            and b"fbclid=" not in headers.get(b"referer", b"")
+            and raw.keys().isdisjoint(_SPECIAL_COOKIES)
+            and headers.keys().isdisjoint(_SPECIAL_HEADERS)
+            and not (capture.names_click and _is_new_click(capture, cookies.fbc))
             and not (self._excluded and self._is_excluded(capture.path))
         )
 
@@ -205,9 +205,8 @@ class Visits:
             or raw.get(FBC_COOKIE) != stored.raw_fbc
             or LOWERED_COOKIE in raw
             or now - stored.renewed_at >= DAY
-            or b"fbclid=" in capture.scope.get("query_string", b"")
-            or b"fbclid=" in headers.get(b"referer", b"")
-            or not SPECULATION_HEADERS.isdisjoint(headers)
+            or (capture.names_click and _is_new_click(capture, stored.fbc))
+            or not headers.keys().isdisjoint(SPECULATION_HEADERS)
             or (AJS_COOKIE in raw and self._differs(capture, stored))
             or (self._excluded and self._is_excluded(capture.path))
         ):
@@ -245,6 +244,11 @@ class Visits:
     def _differs(capture: Capture, stored: Identity) -> bool:
         """Return whether Segment's anonymous id is another than the session's."""
         return capture.ajs_anonymous_id not in (None, stored.anonymous_id)
+
+
+def _is_new_click(capture: Capture, fbc: str | None) -> bool:
+    """Return whether the page brings another click than ``fbc``, the one that is known."""
+    return renew_fbc(fbc, capture.click_id, 0, 0) != fbc
 
 
 def _encode_settings(identity: Identity, domain: str | None, consent: ConsentState) -> bytes:
