@@ -62,6 +62,7 @@ class Capture:
         root_path: Where the app is mounted.
         path: The path below the app's mount.
         headers: The request's headers, lower-case names.
+        cookies: The ``Cookie`` header, as far as it is ours to read.
         is_navigation: Whether the browser will show the response as a page.
         is_page_load: Whether the response begins a new page: a form's POST ends one.
     """
@@ -79,17 +80,13 @@ class Capture:
         if self.root_path:
             self.path = self.path.removeprefix(self.root_path)
         self.headers = headers
+        self.cookies = Cookies(headers.get(b"cookie", b""))
         mode = headers.get(b"sec-fetch-mode")
         self.is_navigation = (
             mode == b"navigate" if mode is not None else b"text/html" in headers.get(b"accept", b"")
         )
         self.is_page_load = self.is_navigation and self.method in ("GET", "HEAD")
         self._rules = rules
-
-    @lazy
-    def cookies(self) -> Cookies:
-        """The ``Cookie`` header, as far as it is ours to read."""
-        return Cookies(self.headers.get(b"cookie", b""))
 
     @lazy
     def connection(self) -> Connection:

@@ -90,7 +90,7 @@ class Visits:
         self._cookie = consent.cookie_name
         # Nothing but the visitor's own choice differs from the default.
         self._is_default = not (consent.resolve or consent.header or consent.cookie)
-        self._excluded = tuple({f"{path.rstrip('/')}/" for path in exclude_paths})
+        self._excluded = tuple({path.rstrip("/") for path in exclude_paths})
         self._ignore = ignore
         self._is_plain = self._is_default and consent.default == "granted" and ignore is None
         self._counters = counters
@@ -164,7 +164,10 @@ class Visits:
             )
 
     def _is_excluded(self, path: str) -> bool:
-        return f"{path}/".startswith(self._excluded)
+        # Most paths begin with none of them.
+        return path.startswith(self._excluded) and f"{path}/".startswith(
+            tuple(f"{each}/" for each in self._excluded)
+        )
 
     def seems_unchanged(self, capture: Capture) -> bool:
         """Return whether a page needs no look into the session, since nobody asked who it is.
