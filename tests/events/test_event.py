@@ -171,6 +171,13 @@ def test_physical_store_may_be_62_days_late() -> None:
     assert late.expires == late.event_time + 62 * DAY
 
 
+@pytest.mark.parametrize(
+    "event_id", ["01701234-5678-4000-8000-123456789012", "A-10001", "20261130001", "order_7"]
+)
+def test_ids_that_are_nobodys_whatever_their_digits_are_kept(event_id: str) -> None:
+    assert parse(event_id=event_id).event_id == event_id
+
+
 def test_python_values_become_json() -> None:
     event = parse(
         event_id=UUID(int=7),

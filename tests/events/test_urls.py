@@ -267,6 +267,18 @@ def test_longest_url_costs_little(form: str, length: int) -> None:
         assert seconds < 5e-3, piece  # 1 ms on a machine that does nothing else
 
 
+def test_click_id_beside_short_values_is_kept_and_no_url_is_longer_for_it() -> None:
+    click = "IwZXh0bgNhZW0BMABhZGlkAasrC1x9" * 3
+    assert clean_url(f"https://a.ex/p?utm_source=ig&fbclid={click}".encode()) == (
+        f"https://a.ex/p?utm_source=ig&fbclid={click}"
+    )
+    assert clean_url(f"https://a.ex/p?email=a&fbclid={click}".encode()) == (
+        f"https://a.ex/p?fbclid={click}"
+    )
+    address = f"https://a.ex/{'p' * 2000}"
+    assert clean_url(f"{address}?a=1&fbclid={click}".encode()) == f"{address}?a=1"
+
+
 def test_long_urls_and_names_are_not_remembered() -> None:
     tracemalloc.start()
     try:

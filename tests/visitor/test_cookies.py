@@ -222,6 +222,9 @@ def test_base64_of_any_bytes_is_url_safe_and_unpadded(data: bytes) -> None:
         (b"q=shoes _bridge=forged; _bridge=own", b"own"),
         (b"q=shoes, _bridge=forged", None),
         (b"x_bridge=forged; a=_bridge=forged", None),
+        (b"_bridge=x  ; a=b ", b"x"),
+        (b"a=b; _bridge=x y ", b"x y"),
+        (b"a=b; _bridge=  ;_fbp=1", b""),
     ],
 )
 def test_only_a_semicolon_separates_cookies(header: bytes, expected: bytes | None) -> None:

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge import ConfigError
-from bridge.visitor.ip import _SPECIAL, is_public, parse_forwarded, parse_ip, parse_networks, walk
+from bridge.visitor.ip import (
+    _SPECIAL,
+    is_public,
+    parse_forwarded,
+    parse_ip,
+    parse_networks,
+    read_public,
+    walk,
+)
 
 PROXIES = parse_networks("10.0.0.0/8, fd00::/8")
 
@@ -144,3 +152,32 @@ def test_special_addresses_are_those_of_the_registries() -> None:
 )
 def test_what_is_reachable_within_a_special_range_is_public(text: str, expected: bool) -> None:
     assert is_public(parse_ip(text)) is expected
+
+
+def test_public_address_is_told_at_a_look_as_by_its_number() -> None:
+    luck = random.Random(7)
+    addresses = [
+        ipaddress.IPv4Address((first << 24) + luck.randrange(2**24))
+        for first in range(256)
+        for _ in range(40)
+    ]
+    for address in addresses:
+        assert read_public(str(address)) == (str(address) if is_public(address) else None)
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("93.184.216.34\n", "93.184.216.34"),
+        ("93.184.216.34:443", "93.184.216.34"),
+        ("93.184.216.034", None),
+        ("93.184.216", None),
+        ("93.184.216.34.", None),
+        ("93.184.216.256", None),
+        ("\u0669.8.8.8", None),
+        ("::ffff:93.184.216.34", "93.184.216.34"),
+        ("", None),
+    ],
+)
+def test_public_address_is_read_or_refused(peer: str, expected: str | None) -> None:
+    assert read_public(peer) == expected

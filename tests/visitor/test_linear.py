@@ -33,7 +33,16 @@ READERS: dict[str, tuple[Read, int, list[bytes]]] = {
     "cookies": (
         Cookies,
         MAX_HEADER_LENGTH,
-        [b"; _bridge=", b"_bridge", b";", b"=", b"a=_bridge=", b" _fbp=fb.1.", b"_bridge_t_=; "],
+        [
+            b"; _bridge=",
+            b"_bridge",
+            b";",
+            b"=",
+            b"a=_bridge=",
+            b" _fbp=fb.1.",
+            b"_bridge_t_=; ",
+            b"; _fbp=1   ",
+        ],
     ),
     "click id": (read_click_id, 8192, [b"fbclid=", b"&fbclid=", b"%", b"%41", b"xfbclid=a&"]),
     "fbp and fbc": (

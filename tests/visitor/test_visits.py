@@ -127,3 +127,25 @@ def test_what_the_app_decides_itself_is_asked_each_time() -> None:
     cookies = land(bridge)
     assert make_visitor(bridge, make_request(cookies)).skip_reason is None
     assert make_visitor(bridge, make_request(cookies)).skip_reason == "internal"
+
+
+@pytest.mark.parametrize(
+    ("click", "site", "expected"),
+    [
+        ("Known", "shop.example.com", [b"_bridge_p"]),
+        ("Other", "shop.example.com", [b"_bridge", b"_fbc", b"_bridge_p"]),
+        ("Other", "other.example", [b"_bridge_p"]),
+    ],
+)
+def test_page_behind_a_landing_is_read_only_if_its_click_is_new(
+    click: str, site: str, expected: list[bytes]
+) -> None:
+    bridge = make_bridge("sqlite:///unused.db")
+    landing = make_request("", {"QUERY": b"fbclid=Known"})
+    lines = make_visitor(bridge, landing).start_response()
+    cookies = "; ".join(line.partition(b";")[0].decode() for line in lines)
+    changes = {"PATH": "/other", "referer": f"https://{site}/p?fbclid={click}"}
+    unread, read = (make_visitor(bridge, make_request(cookies, changes)) for _ in range(2))
+    describe(read)
+    assert names(unread) == names(read) == expected
+    assert unread._is_read == (len(expected) > 1)
