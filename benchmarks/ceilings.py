@@ -107,7 +107,6 @@ async def _track(outbox: str, meta: str, board: Board, place: int) -> None:
     destination = Meta(PIXEL_ID, "none", graph_url=meta)
     bridge = Bridge(SECRET, [destination], outbox=outbox, spool=None)
     visitor = build_visitor(bridge, UserData(**read_user_data(BUYER)))
-    totals, tracked = bridge.counters, itertools.count()
     bridge.start()
     await bridge.track("Purchase", PROPERTIES, visitor=visitor)  # whatever is made on first use
     print("ready", flush=True)
