@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import logging
 import os
 import platform
@@ -18,6 +17,7 @@ from benchmarks import (
     backlog,
     beside,
     browse,
+    ceilings,
     claiming,
     counting,
     delivery,
@@ -28,6 +28,7 @@ from benchmarks import (
     storing,
 )
 from benchmarks.engines import SQLITE, run_servers
+from benchmarks.loop import new_loop
 from benchmarks.peers import BARE, BRIDGE, CASES, SESSION, Case, build_bridge
 from benchmarks.report import judge, show
 
@@ -78,18 +79,8 @@ def _describe(
     return "".join(lines) + ". In brackets: quartiles."
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop as a web process has it."""
-    try:
-        loop: asyncio.AbstractEventLoop = importlib.import_module("uvloop").new_event_loop()
-    except ImportError:
-        print("uvloop is missing: asyncio's own loop is used in process", file=sys.stderr)
-        loop = asyncio.new_event_loop()
-    return loop
-
-
 def _compare_requests(options: argparse.Namespace, directory: str) -> None:
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         costs = runner.run(in_process.run(options.rounds))
     turns = over_http.run(options.http_rounds) if options.http_rounds else {}
     print(_HEAD)
@@ -99,7 +90,7 @@ def _compare_requests(options: argparse.Namespace, directory: str) -> None:
 
 
 def _compare_browsing(options: argparse.Namespace, directory: str) -> None:
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         found = runner.run(browse.run())
     print(
         "| Page | With | µs over the bare route | ÷ `SessionMiddleware` | Bridge's budget |"
@@ -125,7 +116,7 @@ def _compare_counting(options: argparse.Namespace, directory: str) -> None:
         finally:
             await bridge.stop()
 
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         share, plain = runner.run(measure())
     budget = judge(share, counting.BUDGET, at_most=True)
     print(f"`track()` on SQLite, {counting.AT_ONCE} at once: {plain:.0f} µs of processor time")
@@ -137,7 +128,7 @@ def _compare_events(options: argparse.Namespace, directory: str) -> None:
 
 
 def _compare_storing(options: argparse.Namespace, directory: str) -> None:
-    with run_servers() as urls, asyncio.Runner(loop_factory=_new_loop) as runner:
+    with run_servers() as urls, asyncio.Runner(loop_factory=new_loop) as runner:
         storing.run(runner, directory, urls)
 
 
@@ -165,6 +156,10 @@ def _compare_backlog(options: argparse.Namespace, directory: str) -> None:
     backlog.run(directory, options.backlog)
 
 
+def _compare_ceilings(options: argparse.Namespace, directory: str) -> None:
+    ceilings.run(directory)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
     "browse": _compare_browsing,
     "requests": _compare_requests,
@@ -174,6 +169,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
     "delivery": _compare_delivery,
     "claiming": _compare_claims,
     "backlog": _compare_backlog,
+    "ceilings": _compare_ceilings,
     "beside": _compare_beside,
     "import": _compare_import,
 }

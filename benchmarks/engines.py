@@ -11,6 +11,7 @@ from bridge.errors import ConfigError
 from bridge.outbox.engines import load_engine
 
 SQLITE, POSTGRES, REDIS = "SQLite", "PostgreSQL", "Redis"
+CLUSTER = "Redis, a cluster of three"
 
 
 def _load(engine: str) -> Callable[[], AbstractContextManager[str]]:
@@ -21,9 +22,9 @@ def _load(engine: str) -> Callable[[], AbstractContextManager[str]]:
 
         return running_postgres
     load_engine("RedisOutbox")
-    from tests.redis_server import running_redis
+    from tests.redis_server import running_cluster, running_redis
 
-    return running_redis
+    return running_cluster if engine == CLUSTER else running_redis
 
 
 def run_server(engine: str) -> AbstractContextManager[str]:

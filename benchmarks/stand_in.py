@@ -1,7 +1,7 @@
 """A stand-in for Meta and Segment that costs next to nothing: it counts the events of a request.
 
-``python -m benchmarks.stand_in`` serves on a free port of the loopback and prints it. A GET
-returns how many events came since the last one.
+``python -m benchmarks.stand_in SECONDS`` serves on a free port of the loopback and prints it. A
+request is answered after so many seconds. A GET returns how many events came since the last one.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
-import importlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+from benchmarks.loop import new_loop
 
 DEADLINE = 20  # seconds
 
@@ -26,6 +27,7 @@ class _Connection(asyncio.Protocol):
     """Answers one request after the other."""
 
     counted = 0  # by all connections
+    delay = 0.0  # seconds
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -55,13 +57,22 @@ class _Connection(asyncio.Protocol):
             count = sum(request.count(mark) for mark in _MARKS)
             _Connection.counted += count
         content = b'{"events_received":%d,"messages":[],"fbtrace_id":"A1b2","success":true}' % count
-        self._transport.write(
+        answer = (
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
             % (len(content), content)
         )
+        if self.delay:
+            asyncio.get_running_loop().call_later(self.delay, self._write, answer)
+        else:
+            self._write(answer)
+
+    def _write(self, answer: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(answer)
 
 
-async def _serve() -> None:
+async def _serve(delay: float) -> None:
+    _Connection.delay = delay
     server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -89,9 +100,9 @@ class StandIn:
 
 
 @contextlib.contextmanager
-def run_stand_in() -> Iterator[StandIn]:
-    """Run the stand-in in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.stand_in"]
+def run_stand_in(delay: float = 0.0) -> Iterator[StandIn]:
+    """Run the stand-in, which answers after ``delay`` seconds, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.stand_in", str(delay)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
@@ -102,9 +113,5 @@ def run_stand_in() -> Iterator[StandIn]:
 
 
 if __name__ == "__main__":
-    try:
-        new_loop = importlib.import_module("uvloop").new_event_loop
-    except ImportError:
-        new_loop = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_serve())
+        runner.run(_serve(float(sys.argv[1])))

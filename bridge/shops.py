@@ -26,7 +26,7 @@ from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
 from bridge.browser.script import ScriptTag
-from bridge.delivery.pipeline import Pipeline, Runs
+from bridge.delivery.pipeline import DRAIN_DEADLINE, Pipeline, Runs
 from bridge.delivery.sender import DEAD_LETTER_DAYS
 from bridge.delivery.spool import SPOOL
 from bridge.destinations.base import Destination
@@ -148,7 +148,14 @@ class Shops(Runs):
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._absent: OrderedDict[str, _Loaded] = OrderedDict()  # names without a shop
         self._loading: dict[str, asyncio.Task[_Loaded]] = {}
-        self._places: asyncio.Semaphore | None = None
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
+        """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
+        await super().stop(deadline)
+        for task in list(self._loading.values()):
+            task.cancel()
 
     async def get(self, name: str) -> Site:
         """Return a shop for a webhook or a job: its ``track``, ``person``, ``unseal``, ``erase``.
@@ -211,10 +218,12 @@ class Shops(Runs):
 
     def _begin(self, name: str, before: _Loaded | None) -> asyncio.Task[_Loaded]:
         """Begin to load a shop, or find the task that does."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # tasks and semaphores belong to one
+            self._loop, self._places = loop, asyncio.Semaphore(AT_ONCE)
+            self._loading.clear()
         task = self._loading.get(name)
-        if task is None or task.get_loop() is not asyncio.get_running_loop():
-            if task is not None or self._places is None:
-                self._places = asyncio.Semaphore(AT_ONCE)  # of this event loop
+        if task is None:
             task = asyncio.create_task(self._load_one(name, before), context=Context())
             self._loading[name] = task
             task.add_done_callback(lambda done: self._end(name, done))
@@ -250,14 +259,13 @@ class Shops(Runs):
             logger.error("shop %s cannot be loaded, trying again in %g s: %s", name, RETRY, words)
             found = (None, self._nowhere) if before is None else (before.shop, before.site)
             return _Loaded(*found, time.monotonic() + RETRY)
-        if before is not None:
+        if before is not None and before.shop is not None:
             site.take_over(before.site)
         self._pipeline.sender.replace(site.destinations)
         return _Loaded(shop, site, time.monotonic() + REFRESH)
 
     async def _ask(self, name: str) -> Shop | None:
         """Return what the app's ``load`` returns; one that is no coroutine runs in a thread."""
-        assert self._places is not None  # noqa: S101
         async with self._places:
             load: Callable[[str], Any] = self._load
             if inspect.iscoroutinefunction(load):

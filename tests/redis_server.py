@@ -9,11 +9,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+import redis
 
 from tests.servers import DEADLINE, POLL, find_free_port
 
+SLOTS = 16384  # of a cluster
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
@@ -25,6 +29,7 @@ class RedisServer:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = find_free_port()
+        self.bus = 0  # the port on which a cluster's nodes talk to it
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
@@ -96,6 +101,61 @@ def running_redis() -> Iterator[str]:
     """The URL of a server, such as ``redis://127.0.0.1:6379/0``."""
     with running_redis_server() as server:
         yield server.url
+
+
+class RedisCluster:
+    """Masters that share all slots evenly; replicas are left to tests.
+
+    Attributes:
+        nodes: Its servers.
+        url: For ``RedisOutbox``.
+    """
+
+    def __init__(self, nodes: list[RedisServer]) -> None:
+        self.nodes = nodes
+        self.url = f"redis://127.0.0.1:{nodes[0].port}?cluster=true"
+
+    def join(self) -> None:
+        """Give each node its share of the slots, and wait until all agree."""
+        links: list[Any] = [redis.Redis(port=node.port) for node in self.nodes]
+        bounds = [SLOTS * n // len(links) for n in range(len(links) + 1)]
+        for number, link in enumerate(links):
+            link.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+            first = self.nodes[0]
+            link.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.bus)
+        deadline = time.monotonic() + DEADLINE
+        while not all(self._is_whole(link) for link in links):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the cluster did not become one")
+            time.sleep(POLL)
+        for link in links:
+            link.close()
+
+    def _is_whole(self, link: Any) -> bool:
+        info = link.cluster("INFO")
+        return info["cluster_state"] == "ok" and int(info["cluster_size"]) == len(self.nodes)
+
+
+@contextmanager
+def running_redis_cluster(masters: int = 3, *options: str) -> Iterator[RedisCluster]:
+    """A cluster of ``masters``, each with its share of the slots."""
+    with ExitStack() as stack:
+        nodes = []
+        for _ in range(masters):
+            bus = find_free_port()
+            own = ("--cluster-enabled", "yes", "--cluster-port", str(bus), *options)
+            nodes.append(stack.enter_context(running_redis_server(*own)))
+            nodes[-1].bus = bus
+        cluster = RedisCluster(nodes)
+        cluster.join()
+        yield cluster
+
+
+@contextmanager
+def running_cluster() -> Iterator[str]:
+    """The URL of a cluster of three masters."""
+    with running_redis_cluster() as cluster:
+        yield cluster.url
 
 
 def _find_binary() -> str:

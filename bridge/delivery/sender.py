@@ -37,6 +37,7 @@ START_PAUSE = 10.0  # seconds until a client that could not start is tried again
 MAX_PLACES = 64  # requests in flight to all destinations that are found when needed
 ANY = "*"  # among the names that a process leads: whatever else is found
 LAST_LOOK = 2.0  # seconds that a stop may take to open lanes
+COUNT_SHARE = 20  # times as long as a count took passes until the next one
 LOOK = 1.0  # seconds between looks for destinations that have no lane yet
 SWEEP = 600.0  # seconds between searches for orphans and old dead letters
 DEAD_LETTER_DAYS = 30.0  # days after which a dead letter is deleted
@@ -106,6 +107,7 @@ class Sender:
         self._unknown: set[str] = set()  # names that were not found
         self._opening: dict[str, asyncio.Task[None]] = {}  # lanes that are being opened
         self._look = asyncio.Event()
+        self._count_at = 0.0  # monotonic seconds: not before
         self._circuits: Mapping[str, Circuit] | None = None  # read once for all lanes
         self._watching: list[asyncio.Task[None]] = []
         self._orphans: set[str] = set()  # names that were logged
@@ -209,11 +211,14 @@ class Sender:
         for name in [name for name, task in self._tasks.items() if task.done()]:
             del self._lanes[name], self._tasks[name]
         wanted, self._wanted = self._wanted, set()
-        if not wanted:  # what another process stored is seen in the counts
+        began = time.monotonic()
+        if not wanted and began >= self._count_at:  # what another process stored is counted
             self._circuits = await self._outbox.circuits()
             counts = await self._outbox.count(time.time())
             wanted = {name for name, each in counts.items() if each.waiting}
             self._unknown &= wanted
+            # Counting takes as long as much waits: it must not be all that is done.
+            self._count_at = began + COUNT_SHARE * (time.monotonic() - began)
         for name in sorted(wanted - self._tasks.keys() - self._opening.keys()):
             # Each in a task of its own: one shop that is slow to load delays no other.
             opening = asyncio.create_task(self._open_lane(name), context=contextvars.Context())
