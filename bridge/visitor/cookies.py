@@ -31,7 +31,7 @@ MAX_COOKIES = 1000  # that are looked at; Chrome keeps 180 of a domain
 
 # Behind a semicolon, and one space at most: a space may be part of another one's value. What ends
 # with a space ends before it.
-_FIND = re.compile(rb"; ?(_bridge\w*|_fb[pc]|ajs_anonymous_id)=([^;]*[^; ]|)").findall
+_FIND = re.compile(rb"; ?(_bridge\w*|_fb[pc]|ajs_anonymous_id)=([^;]*)(?<! )").findall
 _DENIED = b"denied"
 _WITHOUT_IDS = b"_"  # at the end of the page's word
 
