@@ -98,6 +98,7 @@ class Endpoints:
             lambda: pipeline.delivers,
             pipeline.spool,
             is_alone=not site.destinations.shop,
+            snapshot=pipeline.snapshot if site.destinations.shop else None,
         )
         self._app = Starlette(
             routes=[

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -17,7 +16,6 @@ from bridge.core import Bridge
 from bridge.delivery.pipeline import Runs
 from bridge.endpoints import Endpoints
 from bridge.shops import Shops
-from bridge.site import Site
 from bridge.visitor.capture import Capture
 from bridge.visitor.visitor import VISITOR, Visitor
 
@@ -47,7 +45,6 @@ class BridgeMiddleware:
     def __init__(self, app: ASGIApp, bridge: Bridge | Shops) -> None:
         self.app = app
         self.bridge = bridge
-        self._endpoints: WeakKeyDictionary[Site, Endpoints] = WeakKeyDictionary()
         self._has_warned = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -82,7 +79,9 @@ class BridgeMiddleware:
         try:
             if capture.path.startswith(site._inside):
                 path = capture.path.removeprefix(site._prefix)
-                await self._find_endpoints(site)(scope, receive, send_with_cookies, path)
+                if site._endpoints is None:
+                    site._endpoints = Endpoints(site)
+                await site._endpoints(scope, receive, send_with_cookies, path)
             else:
                 await self.app(scope, receive, send_with_cookies)
         finally:
@@ -94,12 +93,6 @@ class BridgeMiddleware:
                 await site._withdraw(visitor)
             if visitor.is_newly_identified:
                 await site._send_identity(visitor)
-
-    def _find_endpoints(self, site: Site) -> Endpoints:
-        endpoints = self._endpoints.get(site)
-        if endpoints is None:
-            endpoints = self._endpoints[site] = Endpoints(site)
-        return endpoints
 
     def _warn_of_cache(self) -> None:
         """Log once that an event was tracked on a response that has no room for its twin."""

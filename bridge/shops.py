@@ -19,6 +19,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from typing import Any, Unpack
 
@@ -35,14 +36,13 @@ from bridge.errors import ConfigError, UsageError
 from bridge.outbox.base import Outbox
 from bridge.site import Site, SiteOptions
 from bridge.visitor.capture import Capture
-from bridge.visitor.connection import SiteRules
-from bridge.visitor.ip import parse_networks
 from bridge.visitor.signing import read_keys
 from bridge.visitor.visitor import VISITOR
 
 KEPT = 1000  # shops that stay loaded
 REFRESH = 60.0  # seconds after which a shop is loaded anew
 LOAD_TIMEOUT = 5.0  # seconds that loading one may take
+MAX_LOADING = 1000  # names that wait to be loaded
 AT_ONCE = 16  # shops that are loaded at once
 RETRY = 5.0  # seconds after which a shop that could not be loaded is tried again
 NO_SHOP = "no_shop"  # why a request without a shop is ignored
@@ -137,10 +137,6 @@ class Shops(Runs):
             run_sender=run_sender,
             dead_letter_days=dead_letter_days,
         )
-        self._rules = SiteRules(
-            trusted_proxies=parse_networks(options.get("trusted_proxies", ())),
-            client_ip_header=options.get("client_ip_header", "X-Forwarded-For").lower().encode(),
-        )
         ignoring: SiteOptions = {**options, "ignore": lambda connection: NO_SHOP}
         self._nowhere = Site(
             self._derive_keys(""), Destinations([], shop=NO_SHOP), self._pipeline, **ignoring
@@ -149,6 +145,7 @@ class Shops(Runs):
         self._absent: OrderedDict[str, _Loaded] = OrderedDict()  # names without a shop
         self._loading: dict[str, asyncio.Task[_Loaded]] = {}
         self._places = asyncio.Semaphore(AT_ONCE)
+        self._threads = ThreadPoolExecutor(AT_ONCE, "bridge-shops")
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
@@ -201,7 +198,7 @@ class Shops(Runs):
         if self._find is not None:
             name = self._find(HTTPConnection(scope))
             return None if name is None else str(name)
-        return Capture(scope, self._rules).connection.host
+        return Capture(scope, self._nowhere._visits.rules).connection.host
 
     async def _get(self, name: str) -> Site:
         kept = self._loaded if name in self._loaded else self._absent
@@ -209,8 +206,12 @@ class Shops(Runs):
         if loaded is None:
             if not _NAME.fullmatch(name):
                 return self._nowhere
+            if len(self._loading) >= MAX_LOADING and name not in self._loading:
+                return self._nowhere
             # One that is asked for by many at once is loaded once.
-            return (await asyncio.shield(self._begin(name, None))).site
+            task = self._begin(name, None)
+            await asyncio.wait({task})
+            return self._nowhere if task.cancelled() else task.result().site
         kept.move_to_end(name)
         if time.monotonic() >= loaded.until:
             self._begin(name, loaded)  # and this request gets what there is
@@ -247,13 +248,13 @@ class Shops(Runs):
     async def _load_one(self, name: str, before: _Loaded | None) -> _Loaded:
         """Load a shop; what there was before stays if that fails."""
         try:
-            async with asyncio.timeout(LOAD_TIMEOUT):
-                shop = await self._ask(name)
+            shop = await self._ask(name)
             if before is not None and shop is before.shop:
                 return _Loaded(shop, before.site, time.monotonic() + REFRESH)
             if shop is None:
                 return _Loaded(None, self._nowhere, time.monotonic() + REFRESH)
             site = self._build(name, shop)
+            self._pipeline.sender.replace(site.destinations)
         except Exception as error:  # noqa: BLE001 - the app's own code must not fail the page
             words = str(error) or type(error).__name__
             logger.error("shop %s cannot be loaded, trying again in %g s: %s", name, RETRY, words)
@@ -261,17 +262,21 @@ class Shops(Runs):
             return _Loaded(*found, time.monotonic() + RETRY)
         if before is not None and before.shop is not None:
             site.take_over(before.site)
-        self._pipeline.sender.replace(site.destinations)
         return _Loaded(shop, site, time.monotonic() + REFRESH)
 
     async def _ask(self, name: str) -> Shop | None:
-        """Return what the app's ``load`` returns; one that is no coroutine runs in a thread."""
-        async with self._places:
-            load: Callable[[str], Any] = self._load
+        """Return what the app's ``load`` returns; one that is no coroutine runs in a thread.
+
+        The threads are our own: one that hangs keeps its place.
+        """
+        load: Callable[[str], Any] = self._load
+        async with self._places, asyncio.timeout(LOAD_TIMEOUT):
             if inspect.iscoroutinefunction(load):
                 shop = await load(name)
             else:
-                shop = await asyncio.to_thread(load, name)
+                loop = asyncio.get_running_loop()
+                shop = await loop.run_in_executor(self._threads, load, name)
+                shop = await shop if inspect.isawaitable(shop) else shop
         if not isinstance(shop, Shop | None):
             raise ConfigError(f"load must return a Shop or None, got {type(shop).__name__}")
         return shop

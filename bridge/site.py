@@ -185,6 +185,7 @@ class Site:
         self.destinations = destinations
         self.counters = pipeline.counters
         self._pipeline = pipeline
+        self._endpoints: Any = None  # made when a request asks for one of them
         self._browser_hold = browser_hold
         event_catalog = catalog or Catalog()
         self._near_misses = NearMisses(event_catalog)

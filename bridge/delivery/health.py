@@ -18,7 +18,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, get_args
 
@@ -116,6 +116,24 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
 
 
+class Snapshot:
+    """The counts and circuits of an outbox, read at most every 1.5 seconds for all who ask."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._until = 0.0
+        self._counts: Mapping[str, Counts] = {}
+        self._circuits: Mapping[str, Circuit] = {}
+
+    async def read(self, now: float) -> tuple[Mapping[str, Counts], Mapping[str, Circuit]]:
+        """Return both; raises ``OutboxError`` as an outbox."""
+        if time.monotonic() >= self._until:
+            self._counts = await self._outbox.count(now)
+            self._circuits = await self._outbox.circuits()
+            self._until = time.monotonic() + CACHE_SECONDS
+        return self._counts, self._circuits
+
+
 class Health:
     """Reads the outbox for probes: once at a time, and at most every 1.5 seconds."""
 
@@ -127,7 +145,9 @@ class Health:
         spool: Spool | None = None,
         *,
         is_alone: bool = True,
+        snapshot: Snapshot | None = None,
     ) -> None:
+        self._snapshot = snapshot  # shared by the shops of an app
         self._is_alone = is_alone  # whether nobody else is meant to use the outbox
         self._outbox = outbox
         self._spool = spool
@@ -164,11 +184,12 @@ class Health:
             # Whatever it is, a probe is answered.
             logger.exception("health: unexpected error")
             return FAILING
-        is_slow, counts, circuits = False, dict[str, Counts](), dict[str, Circuit]()
+        is_slow = False
+        counts: Mapping[str, Counts] = {}
+        circuits: Mapping[str, Circuit] = {}
         try:
             async with asyncio.timeout(COUNTING):
-                counts = dict(await self._outbox.count(now))
-                circuits = dict(await self._outbox.circuits())
+                counts, circuits = await (self._snapshot or Snapshot(self._outbox)).read(now)
                 with suppress(OutboxError):  # without them nothing is wrong with the events
                     if self._is_alone:
                         await self._read_shares(now)

@@ -96,6 +96,8 @@ class Lane:
 
     def adopt(self, destination: Destination) -> None:
         """Deliver to ``destination`` from now on: the same one, with other settings."""
+        if destination is getattr(self, "_destination", None):
+            return
         self._destination = destination
         self._max_bytes: int | None = None
         if destination.limits.max_content is not None:

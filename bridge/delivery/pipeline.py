@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, Self
 
+from bridge.delivery.health import Snapshot
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.mistakes import Mistakes
@@ -78,6 +79,7 @@ class Pipeline:
             figures=self.figures,
             dead_letter_days=dead_letter_days,
         )
+        self.snapshot = Snapshot(self.outbox)
         self.mistakes = Mistakes(self.outbox)
         is_file = isinstance(self.outbox, SQLiteOutbox)
         self.spool = None if spool is None or is_file else Spool(spool, self.outbox)

@@ -38,6 +38,7 @@ MAX_PLACES = 64  # requests in flight to all destinations that are found when ne
 ANY = "*"  # among the names that a process leads: whatever else is found
 LAST_LOOK = 2.0  # seconds that a stop may take to open lanes
 COUNT_SHARE = 20  # times as long as a count took passes until the next one
+LANE_REFRESH = 15.0  # seconds between looks for other settings of lanes that live
 LOOK = 1.0  # seconds between looks for destinations that have no lane yet
 SWEEP = 600.0  # seconds between searches for orphans and old dead letters
 DEAD_LETTER_DAYS = 30.0  # days after which a dead letter is deleted
@@ -107,7 +108,8 @@ class Sender:
         self._unknown: set[str] = set()  # names that were not found
         self._opening: dict[str, asyncio.Task[None]] = {}  # lanes that are being opened
         self._look = asyncio.Event()
-        self._count_at = 0.0  # monotonic seconds: not before
+        self._count_at = self._refresh_at = 0.0  # monotonic seconds: not before
+        self._failed: set[str] = set()  # names that were logged
         self._circuits: Mapping[str, Circuit] | None = None  # read once for all lanes
         self._watching: list[asyncio.Task[None]] = []
         self._orphans: set[str] = set()  # names that were logged
@@ -176,6 +178,8 @@ class Sender:
         self._slots = asyncio.Semaphore(places)
         self._look = asyncio.Event()
         self._look.set()
+        # Those of another event loop, if one ended without a stop, are no use here.
+        self._lanes, self._tasks, self._opening = {}, {}, {}
         for each in self._destinations:
             self._start_lane(client, each)
         return True
@@ -212,35 +216,49 @@ class Sender:
             del self._lanes[name], self._tasks[name]
         wanted, self._wanted = self._wanted, set()
         began = time.monotonic()
-        if not wanted and began >= self._count_at:  # what another process stored is counted
+        if began >= self._count_at:  # what another process stored is counted
             self._circuits = await self._outbox.circuits()
             counts = await self._outbox.count(time.time())
-            wanted = {name for name, each in counts.items() if each.waiting}
-            self._unknown &= wanted
+            waiting = {name for name, each in counts.items() if each.waiting}
+            self._unknown &= waiting
+            wanted |= waiting
             # Counting takes as long as much waits: it must not be all that is done.
-            self._count_at = began + COUNT_SHARE * (time.monotonic() - began)
-        for name in sorted(wanted - self._tasks.keys() - self._opening.keys()):
+            self._count_at = began + max(LOOK, COUNT_SHARE * (time.monotonic() - began))
+        if began >= self._refresh_at:  # a lane that lives gets a new token, too
+            self._refresh_at = began + LANE_REFRESH
+            wanted |= self._tasks.keys()
+        else:
+            wanted -= self._tasks.keys()
+        for name in sorted(wanted - self._opening.keys()):
             # Each in a task of its own: one shop that is slow to load delays no other.
             opening = asyncio.create_task(self._open_lane(name), context=contextvars.Context())
             self._opening[name] = opening
             opening.add_done_callback(partial(self._end_opening, name))
 
     def _end_opening(self, name: str, task: asyncio.Task[None]) -> None:
-        del self._opening[name]
+        if self._opening.get(name) is task:
+            del self._opening[name]
 
     async def _open_lane(self, name: str) -> None:
         assert self._find is not None  # noqa: S101
         try:
             found = await self._find(name)
+            task = self._tasks.get(name)
+            if found is None:
+                self._unknown.add(name)
+            elif task is not None and not task.done():
+                self._lanes[name].adopt(found)
+            elif self._client is not None:
+                self._unknown.discard(name)
+                hide_requests([found.build_request([], 0.0).url])
+                self._start_lane(self._client, found)
         except Exception:
-            logger.exception("sender: cannot find the destination of what waits; trying again")
-            return
-        if found is None:
-            self._unknown.add(name)
-        elif self._client is not None:
-            self._unknown.discard(name)
-            hide_requests([found.build_request([], 0.0).url])
-            self._start_lane(self._client, found)
+            # An app's own code, asked again each second: one line is enough.
+            level = logging.DEBUG if name in self._failed else logging.ERROR
+            logger.log(level, "sender: no lane for %.200s, trying again", name, exc_info=True)
+            self._failed.add(name)
+        else:
+            self._failed.discard(name)
 
     def replace(self, destinations: Iterable[Destination]) -> None:
         """Take up other settings of destinations, such as a new token."""

@@ -45,7 +45,7 @@ class SiteRules:
         private_parameters: Query parameters that never leave, normalised.
         has_segment: Whether the app sends events to Segment, so that its cookie counts.
         shares_domain: Whether hosts beside the site's own, on the same registrable domain, are
-            somebody else's: cookies then live on the host alone, and below it.
+            somebody else's: without ``cookie_domain`` cookies then live on the host alone.
         cookie_path: The path below which cookies live.
         allowed_hosts: Hosts that the site has, ``.example.com`` with all below it; any if empty.
     """
@@ -145,8 +145,8 @@ def _place_cookies(host: str | None, rules: SiteRules) -> CookieDomain:
     if host is None:
         return CookieDomain(None, 0)
     fixed = rules.cookie_domain
-    if rules.shares_domain and not fixed and find_cookie_domain(host).domain is not None:
-        fixed = host.removeprefix("www.")
+    if rules.shares_domain and not fixed:
+        return CookieDomain(None, 0 if host.startswith("[") else host.count("."))
     if fixed and (host == fixed or host.endswith("." + fixed)):
         return CookieDomain(fixed, fixed.count("."))
     return find_cookie_domain(host)
