@@ -14,7 +14,7 @@ from bridge.events.urls import MAX_LENGTH, clean_url
 from bridge.lazy import lazy
 from bridge.visitor.connection import FORWARDED, FORWARDED_FOR, Connection, SiteRules
 from bridge.visitor.cookies import Cookies
-from bridge.visitor.meta_cookies import read_click_id
+from bridge.visitor.meta_cookies import read_click_id, renew_fbc
 
 MAX_USER_AGENT_LENGTH = 512  # characters
 
@@ -36,6 +36,10 @@ def _join(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         elif name in _JOINED:
             joined[name] += _JOINED[name] + value
     return joined
+
+
+def _read_click_of_url(url: bytes) -> str | None:
+    return read_click_id(url[: 2 * MAX_LENGTH].partition(b"?")[2].partition(b"#")[0])
 
 
 @lru_cache(maxsize=2048)
@@ -114,6 +118,16 @@ class Capture:
         query: bytes = self.scope.get("query_string", b"")
         return b"fbclid=" in query or b"fbclid=" in self.headers.get(b"referer", b"")
 
+    def names_other_click(self, fbc: str | None) -> bool:
+        """Return whether the page's URL, or the one before it, names another click than ``fbc``.
+
+        Whichever site that one is of: nearly always it is the landing of this visit.
+        """
+        named = read_click_id(self.scope.get("query_string", b""))
+        if named is None:
+            named = _read_click_of_url(self.headers.get(b"referer", b""))
+        return renew_fbc(fbc, named, 0, 0) != fbc
+
     @lazy
     def click_id(self) -> str | None:
         """``fbclid`` of the page's URL, else of a same-site Referer's."""
@@ -123,7 +137,7 @@ class Capture:
         referer = self.headers.get(b"referer", b"")
         if b"fbclid=" not in referer or not self.connection.is_same_site(referer):
             return None
-        return read_click_id(referer[: 2 * MAX_LENGTH].partition(b"?")[2].partition(b"#")[0])
+        return _read_click_of_url(referer)
 
     @lazy
     def user_agent(self) -> str | None:

@@ -34,7 +34,6 @@ from bridge.visitor.cookies import (
 )
 from bridge.visitor.identity import Identity, SessionSigner
 from bridge.visitor.ip import is_public, parse_ip
-from bridge.visitor.meta_cookies import renew_fbc
 from bridge.visitor.seal import Sealer
 from bridge.visitor.signing import TwinQuestions
 
@@ -185,7 +184,7 @@ class Visits:
             and raw.get(CHOICE_COOKIE) in _ALLOWING
             and raw.keys().isdisjoint(_SPECIAL_COOKIES)
             and headers.keys().isdisjoint(_SPECIAL_HEADERS)
-            and not (capture.names_click and _is_new_click(capture, cookies.fbc))
+            and not (capture.names_click and capture.names_other_click(cookies.fbc))
             and not (self._excluded and self._is_excluded(capture.path))
         )
 
@@ -208,7 +207,7 @@ class Visits:
             or raw.get(FBC_COOKIE) != stored.raw_fbc
             or LOWERED_COOKIE in raw
             or now - stored.renewed_at >= DAY
-            or (capture.names_click and _is_new_click(capture, stored.fbc))
+            or (capture.names_click and capture.names_other_click(stored.fbc))
             or not headers.keys().isdisjoint(SPECULATION_HEADERS)
             or (AJS_COOKIE in raw and self._differs(capture, stored))
             or (self._excluded and self._is_excluded(capture.path))
@@ -247,11 +246,6 @@ class Visits:
     def _differs(capture: Capture, stored: Identity) -> bool:
         """Return whether Segment's anonymous id is another than the session's."""
         return capture.ajs_anonymous_id not in (None, stored.anonymous_id)
-
-
-def _is_new_click(capture: Capture, fbc: str | None) -> bool:
-    """Return whether the page brings another click than ``fbc``, the one that is known."""
-    return renew_fbc(fbc, capture.click_id, 0, 0) != fbc
 
 
 def _encode_settings(identity: Identity, domain: str | None, consent: ConsentState) -> bytes:
