@@ -6,7 +6,7 @@ import ipaddress
 import re
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from publicsuffixlist import PublicSuffixList
 
@@ -31,7 +31,9 @@ MAX_COOKIES = 1000  # that are looked at; Chrome keeps 180 of a domain
 
 # Behind a semicolon, and one space at most: a space may be part of another one's value. What ends
 # with a space ends before it.
-_FIND = re.compile(rb"; ?(_bridge\w*|_fb[pc]|ajs_anonymous_id)=([^;]*)(?<! )").findall
+_OURS = rb"(_bridge\w*|_fb[pc]|ajs_anonymous_id)=([^;]*)(?<! )"
+_FIND = re.compile(rb"; ?" + _OURS).findall
+_FIND_FIRST = re.compile(rb" ?" + _OURS).match
 _DENIED = b"denied"
 _WITHOUT_IDS = b"_"  # at the end of the page's word
 
@@ -126,7 +128,9 @@ class Cookies:
 
     def __init__(self, header: bytes) -> None:
         self.header = header if len(header) <= MAX_HEADER_LENGTH else b""
-        self._found: list[tuple[bytes, bytes]] = _FIND(b";" + self.header)
+        self._found: list[tuple[Any, ...]] = _FIND(self.header)
+        if first := _FIND_FIRST(self.header):
+            self._found.insert(0, first.groups())
         self.raw = dict(self._found)
         self.has_repeated = len(self.raw) < len(self._found)
         if self.has_repeated:  # the first one counts
