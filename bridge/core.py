@@ -76,7 +76,7 @@ class Bridge(Site, Runs):
             request, such as ``lambda connection: connection.user.is_admin``; may be a coroutine
             function. Without it there is none.
         path: The path of a host below which this site's pages, cookies and endpoints are, such as
-            ``/de``; the whole host by default.
+            ``/de``; the whole host by default. Not in an app that is mounted below a path.
 
     Raises:
         ConfigError: A value is wrong; the message says which and why.

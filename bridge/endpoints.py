@@ -290,7 +290,7 @@ class Endpoints:
         context = context._replace(from_browser=True)
         deliveries = destinations.build_deliveries(event, context, due=now)
         names = destinations.pixel_names if reported.state else ()
-        outcome = await site._pipeline.put(deliveries, now, event=event, copied=names)
+        outcome = await site._pipeline.intake.put(deliveries, now, event=event, copied=names)
         if outcome != "duplicate" and reported.state:
             self._count_copy(names, event.event_name, reported.state)
 

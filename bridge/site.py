@@ -432,7 +432,7 @@ class Site:
                 )
             except InvalidEventError as error:
                 return await self._keep_invalid(name, event_id, error, visitor, destinations)
-            outcome = await self._pipeline.put(
+            outcome = await self._pipeline.intake.put(
                 deliveries,
                 now,
                 connection=connection,
@@ -590,7 +590,7 @@ class Site:
         deliveries = self.destinations.build_identity_deliveries(visitor.identity, before, now)
         if deliveries:
             lose = connection is None
-            await self._pipeline.put(deliveries, now, connection=connection, may_lose=lose)
+            await self._pipeline.intake.put(deliveries, now, connection=connection, may_lose=lose)
 
     def _check(self, visitor: Visitor) -> Visitor:
         """Return ``visitor``; raise ``UsageError`` if another shop knows it, and we may not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import json
 import logging
@@ -11,6 +10,7 @@ import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -20,6 +20,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+import bridge.delivery.demand
+import bridge.delivery.lane
 import bridge.delivery.sender
 import bridge.shops
 from bridge import (
@@ -33,7 +35,8 @@ from bridge import (
     identify,
     track,
 )
-from bridge.delivery.sender import MAX_PLACES
+from bridge.delivery.exchange import exchange
+from bridge.destinations import Meta
 from bridge.destinations.group import read_browser
 from bridge.outbox import SQLiteOutbox
 from bridge.testing import recorded
@@ -81,8 +84,15 @@ def book() -> Book:
 
 @pytest.fixture
 async def shops(outbox: SQLiteOutbox, book: Book) -> AsyncIterator[Shops]:
-    shops = Shops(SECRET, book.load, find=name_shop, outbox=outbox, browser_hold=0)
-    shops._pipeline.runs_sender = False
+    shops = Shops(
+        SECRET,
+        book.load,
+        find=name_shop,
+        outbox=outbox,
+        browser_hold=0,
+        run_sender=False,
+        dashboard=lambda connection: connection.headers.get("x-admin") == "yes",
+    )
     yield shops
     await shops.stop(deadline=0)
 
@@ -271,7 +281,10 @@ async def test_a_find_that_fails_fails_no_page(client: httpx.AsyncClient, shops:
 
 
 async def test_a_load_may_be_any_callable(shops: Shops, book: Book) -> None:
-    shops._load = functools.partial(lambda load, name: load(name), book.load)
+    def load(name: str) -> Any:
+        return book.load(name)
+
+    shops._load = load
     assert (await shops.get("a")).destinations.names == [f"a/meta:{A_PIXEL}"]
 
 
@@ -492,7 +505,7 @@ async def test_each_shop_is_delivered_with_its_own_token(
     await poll(delivered, "both events")
 
     async def ended() -> bool:
-        return all(task.done() for task in shops._pipeline.sender._tasks.values())
+        return not shops._pipeline.sender._lanes.list_living()
 
     await poll(ended, "the lanes' end")  # a lane lives while something waits
     await client.get(f"{A}/buy?id=3")
@@ -546,7 +559,7 @@ async def test_a_worker_without_visitors_takes_up_a_new_token(
     start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bridge.shops, "REFRESH", 0.05)
-    monkeypatch.setattr(bridge.delivery.sender, "LANE_REFRESH", 0.05)
+    monkeypatch.setattr(bridge.delivery.demand, "LANE_REFRESH", 0.05)
     book = Book(sandbox.url)
     book.shops["a"] = book.make(A_PIXEL, token="wrong")
     shops, client = await start(book)
@@ -573,7 +586,7 @@ async def test_a_busy_process_sees_what_another_one_stored(
     await client.get(f"{A}/buy?id=1")
     book.shops["b"] = book.make(B_PIXEL)
     await elsewhere.get(f"{B}/buy?id=theirs")
-    assert other._pipeline.sender._client is None
+    assert not other._pipeline.sender.is_delivering
     number = 1
 
     async def theirs_is_delivered() -> bool:
@@ -597,21 +610,55 @@ async def test_a_stop_delivers_what_was_stored_a_moment_ago(
     assert await list_keys(outbox) == []
 
 
-async def test_a_thousand_shops_share_places_and_take_turns(
-    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox
+async def test_a_huge_backlog_delays_no_other_shop(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bridge.delivery.sender, "MAX_PLACES", 3)
+    sent: list[str] = []
+    in_flight = most = 0
+
+    async def note(client: Any, destination: Any, bodies: Any) -> Any:
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
+        sent.append(destination.name.partition("/")[0])
+        try:
+            return await exchange(client, destination, bodies)
+        finally:
+            in_flight -= 1
+
+    monkeypatch.setattr(bridge.delivery.lane, "exchange", note)
+    monkeypatch.setattr(Meta, "limits", replace(Meta.limits, batch_size=1))
     book = Book(sandbox.url)
-    for number in range(200):
-        book.shops[f"s{number}"] = book.make(A_PIXEL if number % 2 else B_PIXEL)
-    shops, client = await start(book)
-    most = 0
-    for number in range(200):
-        await client.get(f"http://s{number}.example.com/buy?id=1")
-        places = shops._pipeline.sender._slots._value
-        most = max(most, MAX_PLACES - places)
+    others = [f"s{number}" for number in range(20)]
+    book.shops |= {name: book.make(B_PIXEL) for name in others}
+    # Stored before anything is sent, so that all lanes begin together.
+    _, storing = await start(book, run_sender=False)
+    for number in range(100):
+        await storing.get(f"{A}/buy?id={number}")
+    for name in others:
+        await storing.get(f"http://{name}.example.com/buy?id=1")
+    shops, _ = await start(book)
+    shops.start()
 
     async def delivered() -> bool:
         return await list_keys(outbox) == []
 
-    await poll(delivered, "an event of each")
-    assert 0 < most <= MAX_PLACES
+    await poll(delivered, "all events")
+    assert sent.count("a") == 100
+    assert most == 3
+    last_of_others = max(place for place, name in enumerate(sent) if name != "a")
+    assert sent[:last_of_others].count("a") < 50
+
+
+async def test_the_dashboard_is_served_where_there_is_no_shop(client: httpx.AsyncClient) -> None:
+    await client.get(f"{A}/buy?id=1")
+    page = "/_bridge/dashboard/api/overview"
+    for origin, headers, status in (
+        ("http://admin.example.com", {"x-admin": "yes"}, 200),
+        ("http://admin.example.com", {}, 403),
+        (A, {"x-admin": "yes"}, 404),
+    ):
+        answer = await client.get(f"{origin}{page}", headers=headers)
+        assert answer.status_code == status, (origin, answer.text)
+        assert (f"a/meta:{A_PIXEL}" in answer.text) == (status == 200)

@@ -17,11 +17,11 @@ from bridge.core import Bridge
 from bridge.delivery.pipeline import Runs
 from bridge.errors import ConfigError
 from bridge.outbox import Outbox, SQLiteOutbox, open_outbox
-from bridge.shops import Shops
 
 DEFAULT_OUTBOX = "sqlite:///bridge.db"
 
 _Result = TypeVar("_Result")
+_Kind = TypeVar("_Kind")
 
 App = Annotated[
     str | None,
@@ -47,13 +47,12 @@ def load_bridge(app: str | None) -> Bridge:
     Raises:
         ConfigError: A variable or name is missing or wrong; the message says which.
     """
-    return Bridge.from_env() if app is None else _import_bridge(app)
+    return Bridge.from_env() if app is None else _import(app, Bridge, "Bridge")
 
 
-def _import_bridge(app: str) -> Bridge:
-    found = import_bridge(app, Bridge)
-    assert isinstance(found, Bridge)  # noqa: S101
-    return found
+def load_runs(app: str) -> Runs:
+    """Return the bridge or the shops of ``app``; raises as ``load_bridge``."""
+    return _import(app, Runs, "Bridge or Shops")
 
 
 def find_outbox(app: str | None, url: str | None) -> Outbox:
@@ -63,7 +62,7 @@ def find_outbox(app: str | None, url: str | None) -> Outbox:
         ConfigError: There is none. A SQLite file that is missing is not created.
     """
     if url is None and app is not None:
-        store = import_bridge(app, Bridge, Shops).outbox
+        store = load_runs(app).outbox
     else:
         url = url or os.environ.get("BRIDGE_OUTBOX_URL", "").strip() or DEFAULT_OUTBOX
         store = open_outbox(url)
@@ -91,8 +90,8 @@ def run_on(store: Outbox, work: Coroutine[Any, Any, _Result]) -> _Result:
     return asyncio.run(run())
 
 
-def import_bridge(app: str, *kinds: type[Runs]) -> Runs:
-    """Return what ``app`` names, such as ``shop:bridge``, if it is one of ``kinds``."""
+def _import(app: str, kind: type[_Kind], wanted: str) -> _Kind:
+    """Return what ``app`` names, such as ``shop:bridge``, if it is of ``kind``."""
     module_name, _, path = app.partition(":")
     if not path or not all(module_name.split(".")):
         raise ConfigError(f"--app must be like shop:bridge, got {app[:100]!r}")
@@ -104,11 +103,10 @@ def import_bridge(app: str, *kinds: type[Runs]) -> Runs:
             raise
         raise ConfigError(f"--app: no module {error.name!r} here or installed") from None
     try:
-        found: Any = reduce(getattr, path.split("."), module)
+        found: object = reduce(getattr, path.split("."), module)
     except AttributeError:
         raise ConfigError(f"--app: {module_name} has no {path!r}") from None
-    if not isinstance(found, kinds):
-        wanted = " or ".join(each.__name__ for each in kinds)
-        raise ConfigError(f"--app: {app} must be a {wanted}, got {type(found).__name__}")
-    runs: Runs = found
-    return runs
+    if not isinstance(found, kind):
+        got = type(found).__name__
+        raise ConfigError(f"--app: {app} must be a {wanted}, got {got}")
+    return found

@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.origin import App, import_bridge, load_bridge
+from bridge.cli.origin import App, load_bridge, load_runs
 from bridge.cli.process import on_stop
 from bridge.cli.screen import log_to, open_console, say, write_events
 from bridge.core import Bridge
 from bridge.delivery.pipeline import Runs
 from bridge.errors import ConfigError, OutboxError
-from bridge.shops import Shops
 
 DEADLINE = 10.0  # seconds; most supervisors wait as long before they kill
 
@@ -27,8 +26,7 @@ def run_worker(
     ] = DEADLINE,
 ) -> None:
     """Deliver what waits, until Ctrl-C or SIGTERM; several may run at once."""
-    bridge: Runs
-    bridge = load_bridge(app) if app is None else import_bridge(app, Bridge, Shops)
+    bridge = load_bridge(app) if app is None else load_runs(app)
     names = "all shops"
     if isinstance(bridge, Bridge):
         names = ", ".join(bridge.destinations.names)

@@ -117,10 +117,11 @@ FAILING = Report(status="failing", outbox=OutboxHealth(False), destinations={})
 
 
 class Snapshot:
-    """The counts and circuits of an outbox, read at most every 1.5 seconds for all who ask."""
+    """The counts and circuits of an outbox, kept for ``seconds`` for all who ask."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, seconds: float = CACHE_SECONDS) -> None:
         self._outbox = outbox
+        self._seconds = seconds
         self._until = 0.0
         self._counts: Mapping[str, Counts] = {}
         self._circuits: Mapping[str, Circuit] = {}
@@ -130,7 +131,7 @@ class Snapshot:
         if time.monotonic() >= self._until:
             self._counts = await self._outbox.count(now)
             self._circuits = await self._outbox.circuits()
-            self._until = time.monotonic() + CACHE_SECONDS
+            self._until = time.monotonic() + self._seconds
         return self._counts, self._circuits
 
 
@@ -147,7 +148,8 @@ class Health:
         is_alone: bool = True,
         snapshot: Snapshot | None = None,
     ) -> None:
-        self._snapshot = snapshot  # shared by the shops of an app
+        # Shared by the shops of an app; a single one keeps its whole report.
+        self._snapshot = snapshot or Snapshot(outbox, 0.0)
         self._is_alone = is_alone  # whether nobody else is meant to use the outbox
         self._outbox = outbox
         self._spool = spool
@@ -189,7 +191,7 @@ class Health:
         circuits: Mapping[str, Circuit] = {}
         try:
             async with asyncio.timeout(COUNTING):
-                counts, circuits = await (self._snapshot or Snapshot(self._outbox)).read(now)
+                counts, circuits = await self._snapshot.read(now)
                 with suppress(OutboxError):  # without them nothing is wrong with the events
                     if self._is_alone:
                         await self._read_shares(now)

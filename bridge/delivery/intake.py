@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from bridge.delivery.metrics import Metrics
@@ -25,7 +25,15 @@ logger = logging.getLogger("bridge.delivery")
 
 
 class Intake:
-    """Stores deliveries, and counts ``stored``, ``spooled``, ``duplicates`` and ``lost``."""
+    """Stores deliveries, and counts ``stored``, ``spooled``, ``duplicates`` and ``lost``.
+
+    Args:
+        outbox: Where they are stored.
+        metrics: Where it counts.
+        figures: The same by day and event name.
+        spool: What takes what the outbox does not, if there is one.
+        on_stored: Called with the destinations of what was stored.
+    """
 
     def __init__(
         self,
@@ -33,11 +41,14 @@ class Intake:
         metrics: Metrics,
         figures: FigureCounter,
         spool: Spool | None = None,
+        *,
+        on_stored: Callable[[Iterable[str]], None] = lambda names: None,
     ) -> None:
         self._outbox = outbox
         self._metrics = metrics
         self._figures = figures
         self._spool = spool
+        self._on_stored = on_stored
         self._storing = 0  # events that are being stored
         self._untold = 0  # lost events without a line
         self._next_line = 0.0  # monotonic seconds: no line before
@@ -107,6 +118,7 @@ class Intake:
                 self._figures.note(destination, event.event_name, DUPLICATE, now)
         if not (self._figures.is_running or self._storing):
             await self._figures.flush()  # of a script, where nobody else writes them
+        self._on_stored([each.destination for each in deliveries])
         if not any(stored):
             return "duplicate"
         return "spooled" if is_spooled else "stored"

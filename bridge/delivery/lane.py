@@ -87,7 +87,7 @@ class Lane:
         self._figures = figures
         self._concurrency = concurrency
         self._breaker = Breaker(self._name, time.monotonic())
-        self.adopt(destination)
+        self._take(destination)
         self._claims: dict[asyncio.Task[None], Claim] = {}
         self._claiming: asyncio.Task[list[Delivery]] | None = None
         self._missing = 0  # events that answers did not report
@@ -96,8 +96,14 @@ class Lane:
 
     def adopt(self, destination: Destination) -> None:
         """Deliver to ``destination`` from now on: the same one, with other settings."""
-        if destination is getattr(self, "_destination", None):
+        if destination is self._destination:
             return
+        self._take(destination)
+        if self._breaker.is_open:
+            self._breaker.hurry(time.monotonic())
+            self.woken.set()
+
+    def _take(self, destination: Destination) -> None:
         self._destination = destination
         self._max_bytes: int | None = None
         if destination.limits.max_content is not None:
@@ -106,9 +112,6 @@ class Lane:
         most = self._max_bytes
         self._byte_budget = MAX_REQUEST if most is None else min(MAX_REQUEST, most)
         self._claim_size = destination.limits.batch_size
-        if self._breaker.is_open:
-            self._breaker.hurry(time.monotonic())
-            self.woken.set()
 
     async def run(self, client: httpx.AsyncClient) -> None:
         """Deliver until stopped, then what is due; if cancelled, give back what is not settled."""
@@ -140,10 +143,10 @@ class Lane:
         if len(self._claims) >= places:
             await asyncio.wait(self._claims, return_when=asyncio.FIRST_COMPLETED)
             return True
-        if breather := self._breaker.compute_pause(time.monotonic()):
+        if wait := self._breaker.compute_pause(time.monotonic()):
             if self._breaker.is_open and self._destination.is_renewable:
                 await self._renew()
-            return await self._wait(breather)
+            return await self._wait(wait)
         try:
             if not await self._outbox.lead(self._names):
                 return await self._wait(POLL)  # another process delivers

@@ -252,8 +252,28 @@ class Metrics:
         self, counts: Mapping[str, Counts], circuits: Mapping[str, Circuit], now: float
     ) -> None:
         """Remember what the outbox counted at ``now``, Unix seconds, and the circuits."""
-        self.depths = [(name, now, counts.get(name, Counts())) for name in self.counters]
+        if self._is_open:
+            counts, circuits = self._gather(counts), self._find_worst(circuits)
+        names = dict.fromkeys((*self.counters, *(counts if self._is_open else ())))
+        self.depths = [(name, now, counts.get(name, Counts())) for name in names]
         self.circuits = circuits
+
+    def _gather(self, counts: Mapping[str, Counts]) -> Mapping[str, Counts]:
+        """Return the counts with those of names that are not told apart as one."""
+        gathered: dict[str, Counts] = {}
+        for destination, each in counts.items():
+            name = self._limit(destination)
+            gathered[name] = gathered[name].add(each) if name in gathered else each
+        return gathered
+
+    def _find_worst(self, circuits: Mapping[str, Circuit]) -> Mapping[str, Circuit]:
+        """Return the circuits; of names that are not told apart, the worst."""
+        worst: dict[str, Circuit] = {}
+        for destination, each in circuits.items():
+            name = self._limit(destination)
+            before = worst.get(name, each)
+            worst[name] = max(before, each, key=lambda circuit: CIRCUIT_STATES[circuit.state])
+        return worst
 
     def record_latency(self, destination: str, seconds: float) -> None:
         """Record how long one request to ``destination`` took."""

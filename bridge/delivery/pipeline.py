@@ -10,20 +10,20 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
+from bridge.delivery.demand import FindDestination
 from bridge.delivery.health import Snapshot
 from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.mistakes import Mistakes
-from bridge.delivery.sender import DEAD_LETTER_DAYS, FindDestination, Sender
+from bridge.delivery.sender import DEAD_LETTER_DAYS, Sender
 from bridge.delivery.spool import SPOOL, Spool
 from bridge.destinations.base import Destination
 from bridge.errors import OutboxError, UsageError
-from bridge.events.event import Event, Outcome
 from bridge.figures.counter import FigureCounter
-from bridge.outbox.base import Delivery, Erased, Outbox
+from bridge.outbox.base import Erased, Outbox
 from bridge.outbox.engines import open_outbox
 from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
@@ -48,6 +48,8 @@ class Pipeline:
     Attributes:
         outbox: Where deliveries wait.
         counters: What happened in this process.
+        metrics, figures, sender, snapshot, mistakes, spool, intake: Its parts.
+        runs_sender: Whether this process delivers.
         loop: The event loop that it runs on; ``None`` while it does not run.
 
     Raises:
@@ -85,7 +87,9 @@ class Pipeline:
         self.spool = None if spool is None or is_file else Spool(spool, self.outbox)
         self.runs_sender = run_sender
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._intake = Intake(self.outbox, self.metrics, self.figures, self.spool)
+        self.intake = Intake(
+            self.outbox, self.metrics, self.figures, self.spool, on_stored=self.sender.wake
+        )
 
     # Its life
 
@@ -150,32 +154,6 @@ class Pipeline:
         return not self.runs_sender or self.loop is None or self.sender.is_delivering
 
     # An event's way
-
-    async def put(
-        self,
-        deliveries: list[Delivery],
-        now: float,
-        *,
-        connection: Any = None,
-        may_lose: bool = False,
-        event: Event | None = None,
-        copied: Collection[str] = (),
-    ) -> Outcome:
-        """Store deliveries, as ``Intake.put`` does, and have the sender look at them."""
-        outcome = await self._intake.put(
-            deliveries,
-            now,
-            connection=connection,
-            may_lose=may_lose,
-            event=event,
-            copied=copied,
-        )
-        self.wake(deliveries)
-        return outcome
-
-    def wake(self, deliveries: Sequence[Delivery]) -> None:
-        """Have the sender look at what was stored."""
-        self.sender.wake([each.destination for each in deliveries])
 
     async def release(
         self, event_name: str, event_id: str, subjects: bytes, destinations: Sequence[str]

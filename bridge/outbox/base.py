@@ -118,6 +118,17 @@ class Counts:
     dead: int = 0
     oldest: float | None = None
 
+    def add(self, other: Counts) -> Counts:
+        """Return the counts of both together."""
+        times = [each.oldest for each in (self, other) if each.oldest is not None]
+        return Counts(
+            self.waiting + other.waiting,
+            self.held + other.held,
+            self.delivered + other.delivered,
+            self.dead + other.dead,
+            min(times, default=None),
+        )
+
     def read_age(self, now: float) -> float:
         """Return for how many seconds the oldest waiting one has waited; 0 if none waits."""
         return 0.0 if self.oldest is None else max(0.0, now - self.oldest)

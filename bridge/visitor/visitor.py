@@ -462,7 +462,6 @@ class Visitor:
         return cookies.lines
 
     def _set_page_only(self, capture: Capture) -> list[bytes]:
-        # A URL without private parts is stored as it came.
         line = build_page(capture) if capture.is_page_load else None
         return [] if line is None else [line]
 

@@ -983,6 +983,19 @@ def test_each_way_to_name_a_person_finds_what_is_theirs(run: Run, person: list[s
     assert json.loads(said.out) == {"waiting": 1, "dead": 0}
 
 
+def test_person_of_one_shop_is_erased_and_not_of_another(run: Run, folder: Path) -> None:
+    (folder / "erased_shops.py").write_text(
+        f"from bridge import Shops\nshops = Shops({SECRET!r}, lambda name: None)\n"
+    )
+    for shop in ("a", "b"):
+        store(make_lead(shop, subjects=build_subjects(None, [hash_external_id("42")], shop=shop)))
+    unnamed = run("erase", "--user-id", "42", "--app", "erased_shops:shops")
+    assert (unnamed.code, "--shop" in unnamed.err) == (2, True)
+    said = run("erase", "--user-id", "42", "--shop", "a", "--app", "erased_shops:shops")
+    assert (said.code, said.out) == (0, "1 erased: 1 waiting, 0 dead\n")
+    assert count() == {"waiting": 1, "dead": 0}
+
+
 @pytest.mark.parametrize("person", [[], ["--email", "mary at example"], ["--user-id", " "]])
 def test_nobody_to_erase_is_told(run: Run, person: list[str]) -> None:
     store(make_lead("1"))

@@ -75,8 +75,8 @@ async def test_another_process_takes_over_when_the_one_that_delivers_is_killed(
 async def test_only_one_sender_claims(outbox: SQLiteOutbox, tmp_path: Path) -> None:
     async with two_senders(outbox, tmp_path) as (first, second):
         await outbox.put([make_lead(str(i)) for i in range(50)], unix_now())
-        first.wake()
-        second.wake()
+        first.wake([META])
+        second.wake([META])
 
         async def tried() -> bool:
             return first.metrics.totals["retried"] >= 50

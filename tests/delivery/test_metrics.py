@@ -24,7 +24,7 @@ from bridge.delivery.metrics import (
     MAX_LABELS,
     Metrics,
 )
-from bridge.figures.words import STORED
+from bridge.figures.words import OTHER, STORED
 from bridge.outbox import Circuit, Counts, Delivery, SQLiteOutbox
 from tests.factories import (
     NAVIGATION,
@@ -219,7 +219,7 @@ async def test_open_circuit_and_split_are_counted(
         expires=4e9,
     )
     await outbox.put([delivery], NOW)
-    built._pipeline.sender.wake()
+    built._pipeline.sender.wake([delivery.destination])
 
     async def paused() -> bool:
         return built.counters["paused"] == 1
@@ -300,3 +300,22 @@ def test_nothing_happens_where_opentelemetry_is_not_installed() -> None:
     command = [sys.executable, "-c", code]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert printed.split() == ["False", "1"]
+
+
+async def test_thousands_of_destinations_are_fifty_series_and_one() -> None:
+    metrics = Metrics([], is_open=True)
+    names = [f"shop{number}/meta:1" for number in range(MAX_LABELS + 10)]
+    for name in names:
+        metrics.count(name, "requests")
+    counts = {name: Counts(waiting=2, oldest=NOW - place) for place, name in enumerate(names)}
+    refusing = Circuit(destination=names[-2], state="open", since=NOW)
+    working = Circuit(destination=names[-1], state="closed", since=NOW)
+    metrics.set_depths(counts, {each.destination: each for each in (refusing, working)}, NOW)
+    assert len(metrics.counters) == MAX_LABELS + 1
+    assert metrics.totals["requests"] == MAX_LABELS + 10
+    assert metrics.counters[names[0]]["requests"] == 1
+    assert metrics.counters[OTHER]["requests"] == 10
+    depths = {name: each for name, _, each in metrics.depths}
+    assert depths[names[0]] == Counts(waiting=2, oldest=NOW)
+    assert depths[OTHER] == Counts(waiting=20, oldest=NOW - len(names) + 1)
+    assert metrics.circuits[OTHER].state == "open"

@@ -95,7 +95,7 @@ def make_small_batches(size: int, url: str) -> Meta:
 
 async def put(outbox: SQLiteOutbox, sender: Sender, *deliveries: Delivery) -> None:
     await outbox.put(deliveries, unix_now())
-    sender.wake()
+    sender.wake([META])
 
 
 async def count(outbox: SQLiteOutbox, destination: str = META) -> Counts:
@@ -155,7 +155,7 @@ async def test_delivery_waits_until_it_is_due(
     [event] = await sandbox.wait_for_server_copies(1)
     assert event["event_id"] == "now"
     await outbox.release("Lead", "held", BROWSER, unix_now())
-    sender.wake()
+    sender.wake([META])
     await settled(outbox, delivered=2)
 
 
@@ -166,7 +166,7 @@ async def test_release_of_what_is_under_way_sends_nothing_twice(
     await put(outbox, sender, make_lead("1"))
     await claimed(outbox)
     assert await outbox.release("Lead", "1", BROWSER, unix_now()) == 0
-    sender.wake()
+    sender.wake([META])
     await settled(outbox, delivered=1)
     assert len(await sandbox.requests()) == 1
 
@@ -298,7 +298,7 @@ async def test_destination_is_left_alone_as_long_as_it_asked(
     await counted(sender, "requests", 1)
 
     async def waits() -> bool:
-        return next(iter(sender._lanes.values()))._breaker.compute_pause(time.monotonic()) > 2900
+        return sender._lanes.list_living()[META]._breaker.compute_pause(time.monotonic()) > 2900
 
     await poll(waits, "the pause")
     await put(outbox, sender, make_lead("2"))
@@ -721,7 +721,7 @@ async def test_stop_ends_at_its_deadline_and_gives_back_what_it_had(
     sender.start()
 
     async def in_flight() -> bool:
-        return len(next(iter(sender._lanes.values()))._claims) == 2
+        return len(sender._lanes.list_living()[META]._claims) == 2
 
     await poll(in_flight, "two requests")
     await sender.stop(deadline=0.1)
@@ -840,7 +840,7 @@ async def test_cookies_of_an_answer_do_not_go_out_with_the_next_request(
     sender.start()
     for i in range(3):
         await outbox.put([make_lead(str(i))], unix_now())
-        sender.wake()
+        sender.wake([META])
 
         async def is_delivered(wanted: int = i + 1) -> bool:
             return (await outbox.count(unix_now(), with_delivered=True))[META].delivered == wanted
