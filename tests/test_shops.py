@@ -189,7 +189,10 @@ async def test_shops_of_one_host_live_below_paths(
     tag = (await client.get(f"{origin}/a/show")).text
     [source] = re.findall('src="([^"]+)"', tag)
     assert source.startswith("/a/_bridge/")
-    assert "Path=/a;" in (await client.get(origin + source)).text
+    script = (await client.get(origin + source)).text
+    assert "Path=/a;" in script
+    assert script.count("_bridge./a.") == 3  # all its keys in localStorage, which a host shares
+    assert script.count("_bridge.") == 3
     names = {destination for destination, _ in await list_keys(outbox)}
     assert names == {f"a/meta:{A_PIXEL}", f"b/meta:{B_PIXEL}"}
     # The browser sends each shop its own.

@@ -67,7 +67,7 @@ class Script:
         pixel_ids: The pixels that it initialises.
         table: The catalog as JSON, where pages may use Segment's names; written in too.
         consent_cookie: The consent banner's cookie, which it follows.
-        cookie_path: The path below which its cookies live.
+        cookie_path: The path below which its cookies and what it stores live.
 
     Attributes:
         content: The script.
@@ -93,7 +93,8 @@ class Script:
         }
         self.content = _PLACE.sub(lambda found: values[found[1]].encode(), SCRIPT)
         self.content = self.content.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())
-        self.content = self.content.replace(b"; Path=/;", f"; Path={cookie_path};".encode())
+        if cookie_path != "/":
+            self.content = _confine(self.content, cookie_path)
         if table is not None:
             self.content = CATALOG_SCRIPT.replace(_TABLE, table.encode()) + b"\n" + self.content
         self.zipped = gzip.compress(self.content, 9, mtime=0)
@@ -148,6 +149,15 @@ class Script:
             "img-src": [self._hits],
             "connect-src": [home, self._hits],
         }
+
+
+def _confine(content: bytes, path: str) -> bytes:
+    """Return the script with its cookies, and its keys in localStorage, for one path.
+
+    The pages of a host share its localStorage: one shop's page would send what another's has kept.
+    """
+    content = content.replace(b"; Path=/;", f"; Path={path};".encode())
+    return content.replace(b"_bridge.", f"_bridge.{path}.".encode())
 
 
 def _check_origin(origin: str) -> str:
