@@ -28,6 +28,7 @@ from bridge import (
     track_sync,
 )
 from bridge.browser.script_cookies import MAX_TWINS_LENGTH, encode_readable
+from bridge.delivery import pipeline
 from bridge.destinations import Segment
 from bridge.events.normalizers import hash_external_id
 from bridge.outbox import SQLiteOutbox
@@ -40,7 +41,7 @@ from tests.factories import (
     make_visitor,
     unix_now,
 )
-from tests.servers import Sandbox
+from tests.servers import DEADLINE, Sandbox
 
 MONEY = {"value": 5, "currency": "EUR"}
 
@@ -860,8 +861,9 @@ async def test_mistyped_standard_name_is_told_once(
 
 
 async def test_what_waits_at_the_end_is_told(
-    outbox: SQLiteOutbox, caplog: pytest.LogCaptureFixture
+    outbox: SQLiteOutbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pipeline, "TELLING", DEADLINE)  # of a busy machine
     bridge = make_bridge(outbox, browser_hold=60)
     bridge.start()
     await bridge.stop(deadline=0)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from starlette.applications import Starlette
 
 from bridge import BridgeMiddleware
 from bridge.delivery.sender import Sender
 from bridge.outbox import Counts, SQLiteOutbox
+from bridge.outbox.sqlite.locks import FileLock
 from tests.delivery.test_sender import META, delivered, make_lead
 from tests.factories import make_bridge, make_client, make_meta, unix_now
-from tests.servers import ROOT, Sandbox, poll
+from tests.servers import DEADLINE, ROOT, Sandbox, poll
 
 SENDING = """
 import asyncio, sys
@@ -133,3 +136,25 @@ async def test_process_that_waits_for_its_turn_is_well(
     assert report["status"] == "ok"
     assert "sender" not in report
     await waiting.stop()
+
+
+async def test_a_lead_that_was_taken_by_a_task_that_was_stopped_is_ours(
+    outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, taken, may_end = FileLock.take, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def take_slowly(lock: FileLock, *, shared: bool = False) -> bool:
+        is_ours = take(lock, shared=shared)
+        loop.call_soon_threadsafe(taken.set)
+        may_end.wait(DEADLINE)
+        return is_ours
+
+    monkeypatch.setattr(FileLock, "take", take_slowly)
+    asking = asyncio.create_task(outbox.lead([META]))
+    await taken.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    may_end.set()
+    assert await outbox.lead([META])

@@ -39,6 +39,11 @@ ALL = [(app, server) for app in APPS for server in SERVERS]
 RUNS = ALL if os.environ.get("MATRIX") == "all" else list(dict.fromkeys(USUAL))
 
 
+# What uvicorn needs to serve asgiref's adapter for WSGI, with Bridge or without it: a response that
+# a thread ends leaves its context to the next request of the connection.
+OWN_CONTEXTS = {("flask_shop:asgiref_app", "uvicorn"): ["--reset-contextvars"]}
+
+
 @contextmanager
 def serving(app: str, server: str, folder: Path, sandbox: Sandbox) -> Iterator[str]:
     port = find_free_port()
@@ -53,7 +58,9 @@ def serving(app: str, server: str, folder: Path, sandbox: Sandbox) -> Iterator[s
         "BRIDGE_BROWSER_HOLD": LONG_HOLD,
         "BRIDGE_EXCLUDE_PATHS": "/webhook",
     }
-    with running([*SERVERS[server], address, f"tests.frameworks.{app}"], port, environ):
+    options = OWN_CONTEXTS.get((app, server), [])
+    command = [*SERVERS[server], address, *options, f"tests.frameworks.{app}"]
+    with running(command, port, environ):
         yield f"http://{HOST}:{port}"
 
 

@@ -120,7 +120,8 @@ class SQLiteOutbox(Outbox):
         if not lead.lock.is_held and time.monotonic() >= lead.look_at:
             lead.look_at = time.monotonic() + LOOK
             lead.is_ours = await asyncio.to_thread(lead.lock.take)
-        return lead.is_ours
+        # Whoever took it may have been cancelled before it heard so.
+        return lead.is_ours or lead.lock.is_held
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
