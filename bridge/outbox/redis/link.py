@@ -30,6 +30,8 @@ Argument = bytes | str | int  # of a command
 REPLICA_TIMEOUT = 1.0  # seconds that a put waits for replicas
 EVICTION_PAUSE = 60.0  # seconds until a server that evicts nothing is asked again
 TIMEOUT = 5.0  # seconds for one call, including the wait for a free connection and one repeat
+CLUSTER_SLOTS = 16  # in which deliveries are kept in a cluster: some for each of its masters
+MAX_SLOTS = 1024
 _CONNECTIONS = 32  # of one event loop
 _SCHEMES = ("redis", "rediss", "unix")
 _OPTIONS = frozenset(
@@ -70,6 +72,7 @@ class _Address(NamedTuple):
         is_cluster: Whether it is a cluster's.
         allows_eviction: Whether the server may delete keys when its memory is full.
         replicas: How many must have what is put.
+        slots: In how many slots deliveries are to be kept.
     """
 
     name: str
@@ -77,6 +80,7 @@ class _Address(NamedTuple):
     is_cluster: bool
     allows_eviction: bool
     replicas: int
+    slots: int
 
 
 class _Client(NamedTuple):
@@ -95,6 +99,7 @@ class RedisLink:
 
     Attributes:
         name: The address without password and options, for messages.
+        slots: In how many slots the URL wants deliveries to be kept.
 
     Raises:
         ConfigError: The URL cannot be read, or has an unknown option.
@@ -103,6 +108,7 @@ class RedisLink:
     def __init__(self, url: str) -> None:
         self._address = _parse_url(url)
         self.name = self._address.name
+        self.slots = self._address.slots
         self._next_look = 0.0  # monotonic seconds: the eviction policy is not asked for before
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._is_checked = False
@@ -150,15 +156,19 @@ class RedisLink:
         if client is not None:
             await client.redis.aclose()
 
-    async def refuse_eviction(self, keys: Sequence[bytes]) -> None:
-        """Raise ``OutboxError`` if the server deletes waiting events when its memory is full.
+    async def refuse_eviction(self, slots: Sequence[Sequence[bytes]]) -> None:
+        """Raise ``OutboxError`` if a server deletes waiting events when its memory is full.
 
         Args:
-            keys: Of any script; a cluster's node that holds them is asked.
+            slots: Keys of each; a cluster's nodes that hold them are asked.
         """
         if self._address.allows_eviction or time.monotonic() < self._next_look:
             return
-        memory = await self._read_memory(keys)
+        for keys in slots:
+            self._check_policy(await self._read_memory(keys))
+        self._next_look = time.monotonic() + EVICTION_PAUSE
+
+    def _check_policy(self, memory: Mapping[str, str]) -> None:
         policy = memory.get("maxmemory_policy", "")
         if policy.startswith("allkeys-") and memory.get("maxmemory") != "0":
             raise OutboxError(
@@ -166,7 +176,6 @@ class RedisLink:
                 f" its memory is full (maxmemory-policy {policy}); CONFIG SET maxmemory-policy"
                 " noeviction, or insist with allow_eviction=true in the URL"
             )
-        self._next_look = time.monotonic() + EVICTION_PAUSE
 
     async def _read_memory(self, keys: Sequence[bytes]) -> dict[str, str]:
         """Return what the server says of its memory; empty where that is forbidden.
@@ -342,6 +351,9 @@ def _parse_url(url: str) -> _Address:
         replicas = options.pop("replicas", "0")
         if not (replicas.isdecimal() and len(replicas) < 3):
             raise ConfigError("replicas must be a number below 100")
+        slots = options.pop("slots", str(CLUSTER_SLOTS if is_cluster else 1))
+        if not (slots.isdecimal() and len(slots) < 5 and 1 <= int(slots) <= MAX_SLOTS):
+            raise ConfigError(f"slots must be 1 to {MAX_SLOTS}")
         _check_url(parts.scheme, parts.path, options)
         given = parts._replace(query=urlencode(options)).geturl()
         pool = ConnectionPool.from_url(given)
@@ -357,7 +369,7 @@ def _parse_url(url: str) -> _Address:
             "; percent-encode the special characters of a password"
         ) from None
     shown = f"unix://{parts.path}" if parts.scheme == "unix" else name
-    return _Address(shown, given, is_cluster, allows_eviction, int(replicas))
+    return _Address(shown, given, is_cluster, allows_eviction, int(replicas), int(slots))
 
 
 def _read_switch(options: dict[str, str], name: str) -> bool:
