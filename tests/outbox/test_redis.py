@@ -571,56 +571,6 @@ async def test_prefixes_do_not_see_each_other(outbox: RedisOutbox, server: Redis
         assert await other.circuits() == {}
 
 
-@contextmanager
-def running_node() -> Iterator[tuple[RedisServer, int]]:
-    """One node of a cluster, and the port on which others talk to it."""
-    bus = find_free_port()
-    with running_redis_server("--cluster-enabled", "yes", "--cluster-port", str(bus)) as server:
-        yield server, bus
-
-
-async def join(nodes: list[tuple[RedisServer, int]]) -> None:
-    """Make one cluster of two nodes; the first holds the slots of the upper half."""
-    (first, bus), (second, _) = nodes
-    upper: Raw
-    lower: Raw
-    async with Redis.from_url(first.url) as upper, Redis.from_url(second.url) as lower:
-        await upper.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
-        await lower.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
-        await lower.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, bus)
-
-        async def is_one() -> bool:
-            states = [(await node.cluster("INFO"))["cluster_state"] for node in (upper, lower)]
-            return states == ["ok", "ok"]
-
-        await poll(is_one, "the cluster")
-
-
-async def test_cluster_is_served_and_outlives_a_kill() -> None:
-    assert key_slot(b"{bridge}") < 8192
-    with running_node() as upper, running_node() as lower:
-        await join([upper, lower])
-        server, other = lower[0], upper[0]
-        async with opened(f"redis://127.0.0.1:{other.port}?cluster=true") as outbox:
-            await use_everything(outbox)
-            await asyncio.to_thread(server.kill)
-            with pytest.raises(OutboxError):
-                await outbox.put([make_delivery("lost")], NOW)
-            await asyncio.to_thread(server.start)
-
-            async def is_back() -> bool:
-                try:
-                    return await outbox.put([make_delivery("after")], NOW) == [True]
-                except OutboxError:
-                    return False
-
-            await poll(is_back, "the cluster again")
-            assert "after" in await claim(outbox, NOW + LEASE)
-            async with Redis.from_url(server.url) as raw:
-                await raw.script_flush()
-            assert await outbox.release("Purchase", "held", BROWSER, NOW) == 1
-
-
 WRONG_KEYS = [
     "deliveries", "attempts", "reasons", "destinations", "dead", "dead_ids",
     "due:meta:1", "held:meta:1", "stored:meta:1", "delivered:meta:1", "dead:meta:1",

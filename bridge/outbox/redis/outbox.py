@@ -439,7 +439,7 @@ def _place(event_name: str, event_id: str, slots: int) -> int:
 async def _gather(works: Iterable[Awaitable[Result]], *, keeps_some: bool = False) -> list[Result]:
     """Return the results of ``works``, once all have ended.
 
-    Raises the first ``OutboxError`` of them; if it ``keeps_some``, only if all have failed.
+    Raises the first ``OutboxError`` of them; if it ``keeps_some``, only if no result is true.
     """
     every = list(works)
     if len(every) == 1:
@@ -447,7 +447,7 @@ async def _gather(works: Iterable[Awaitable[Result]], *, keeps_some: bool = Fals
     ended = await asyncio.gather(*every, return_exceptions=True)
     errors = [each for each in ended if isinstance(each, BaseException)]
     results = [each for each in ended if not isinstance(each, BaseException)]
-    if errors and not (keeps_some and results):
+    if errors and not (keeps_some and any(results)):
         raise errors[0]
     return results
 
