@@ -16,6 +16,8 @@ and tried, 2026-11-24.
 
 from __future__ import annotations
 
+import re
+
 TABLES = ("bridge_deliveries", "bridge_circuits", "bridge_figures")
 
 # Any number will do, as long as every process uses the same.
@@ -150,7 +152,8 @@ SELECT key FROM replaced UNION ALL SELECT key FROM added
 # is not affected. It is set where ``given`` is read, before anything is written.
 # Source: PostgreSQL 15, "System Administration Functions", set_config, and "Client Connection
 # Defaults", lock_timeout, as installed and tried, 2026-11-24.
-PUT_OR_GIVE_UP = PUT.replace(
+# Its arrays are sent as bytes (%b), which psycopg builds without quoting each element.
+PUT_OR_GIVE_UP = re.sub(r"%\((\w+)\)s::(\w+\[\])", r"%(\1)b::\2", PUT).replace(
     "FROM unnest(", "FROM set_config('lock_timeout', %(lock_timeout)s, true), unnest(", 1
 )
 
