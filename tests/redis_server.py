@@ -24,8 +24,9 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 class RedisServer:
     """One server process at a time, and the folder of its data."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...], config: str = "") -> None:
         self._folder = folder
+        self._config = config
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = find_free_port()
@@ -36,6 +37,10 @@ class RedisServer:
         """Start and wait until it answers PING with its data loaded."""
         log = self._folder / "redis.log"
         address = ["--bind", "127.0.0.1", "--port", str(self.port)]
+        if self._config:  # of a sentinel, which rewrites it
+            path = self._folder / "sentinel.conf"
+            path.write_text(self._config)
+            address = [str(path), "--sentinel", *address]
         self._process = subprocess.Popen(
             [_find_binary(), *address, *self._options, "--dir", str(self._folder), "--logfile", log]
         )
@@ -89,6 +94,23 @@ def running_redis_server(*options: str) -> Iterator[RedisServer]:
     """A server that syncs each write, unless ``options`` say otherwise."""
     with tempfile.TemporaryDirectory(prefix="bridge-redis-") as folder:
         server = RedisServer(Path(folder), (*DURABLE, *options))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def running_sentinel(master: RedisServer) -> Iterator[RedisServer]:
+    """A sentinel that alone decides when ``master`` is down: after half a second."""
+    config = f"""
+sentinel monitor mymaster 127.0.0.1 {master.port} 1
+sentinel down-after-milliseconds mymaster 500
+sentinel failover-timeout mymaster 2000
+"""
+    with tempfile.TemporaryDirectory(prefix="bridge-sentinel-") as folder:
+        server = RedisServer(Path(folder), (), config)
         server.start()
         try:
             yield server

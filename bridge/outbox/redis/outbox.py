@@ -94,8 +94,9 @@ class RedisOutbox(Outbox):
 
     Args:
         url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and
-            the socket's path; ``?cluster=true`` for a cluster, ``?slots=32``, ``?replicas=1`` and
-            ``?allow_eviction=true`` as above.
+            the socket's path, ``redis+sentinel://host:26379,host2:26379/mymaster[/db]`` for the
+            server that sentinels choose; ``?cluster=true`` for a cluster, ``?slots=32``,
+            ``?replicas=1`` and ``?allow_eviction=true`` as above.
         prefix: What all keys begin with. Apps with different prefixes share a server independently.
         capacity: How many deliveries may wait or be dead; all are in the server's memory.
 
@@ -267,7 +268,7 @@ class RedisOutbox(Outbox):
 
     async def probe(self) -> None:
         await self._link.refuse_eviction([slot.keys for slot in self._slots])
-        await self._ask_all(Slot.probe)
+        await self._ask_all(lambda slot: slot.probe())
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         """As ``Outbox.count``; also forgets keys that are old enough.
