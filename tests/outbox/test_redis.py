@@ -225,6 +225,23 @@ async def test_server_that_was_demoted_is_an_outbox_error_and_passes(
         assert sorted(await claim(outbox)) == ["after", "before"]
 
 
+async def test_cancellation_that_the_library_swallows_is_not_lost(outbox: RedisOutbox) -> None:
+    await outbox.circuits()
+
+    async def swallow(*command: Any) -> list[bytes]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(DEADLINE)
+        return []
+
+    client: Any = outbox._link._open().redis
+    client.execute_command = swallow
+    task = asyncio.create_task(outbox.circuits())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_close_ends_the_connections_and_the_next_call_opens_them(
     outbox: RedisOutbox, raw: Raw
 ) -> None:

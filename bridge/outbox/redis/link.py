@@ -165,17 +165,24 @@ class RedisLink:
     async def _call(
         self, command: Sequence[Any], repeat: Sequence[Any] | None, replicas: int = 0
     ) -> Any:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
         try:
             async with asyncio.timeout(TIMEOUT), (client := self._open()).slots:
                 try:
-                    return await self._send(client.redis, command, replicas)
+                    answer = await self._send(client.redis, command, replicas)
                 except (exceptions.ConnectionError, exceptions.ReadOnlyError):
                     if repeat is None:
                         raise
-                    return await self._send(client.redis, repeat, replicas)
+                    answer = await self._send(client.redis, repeat, replicas)
         except _FAILURES as error:
             cause = _hide_arguments(error)
             raise self._explain(cause) from cause
+        # redis-py sends by asyncio.wait_for, which before Python 3.12 ignores a cancellation if
+        # what it waits for ends in the same moment: then whoever cancelled would wait for ever.
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return answer
 
     async def _send(
         self, client: Redis | RedisCluster, command: Sequence[Any], replicas: int
