@@ -24,8 +24,9 @@ DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 class RedisServer:
     """One server process at a time, and the folder of its data."""
 
-    def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, options: tuple[str, ...], config: str = "") -> None:
         self._folder = folder
+        self._config = config
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.port = find_free_port()
@@ -36,6 +37,10 @@ class RedisServer:
         """Start and wait until it answers PING with its data loaded."""
         log = self._folder / "redis.log"
         address = ["--bind", "127.0.0.1", "--port", str(self.port)]
+        if self._config:  # of a sentinel, which rewrites it
+            path = self._folder / "sentinel.conf"
+            path.write_text(self._config)
+            address = [str(path), "--sentinel", *address]
         self._process = subprocess.Popen(
             [_find_binary(), *address, *self._options, "--dir", str(self._folder), "--logfile", log]
         )
@@ -97,6 +102,23 @@ def running_redis_server(*options: str) -> Iterator[RedisServer]:
 
 
 @contextmanager
+def running_sentinel(master: RedisServer) -> Iterator[RedisServer]:
+    """A sentinel that alone decides when ``master`` is down: after half a second."""
+    config = f"""
+sentinel monitor mymaster 127.0.0.1 {master.port} 1
+sentinel down-after-milliseconds mymaster 500
+sentinel failover-timeout mymaster 2000
+"""
+    with tempfile.TemporaryDirectory(prefix="bridge-sentinel-") as folder:
+        server = RedisServer(Path(folder), (), config)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
 def running_redis() -> Iterator[str]:
     """The URL of a server, such as ``redis://127.0.0.1:6379/0``."""
     with running_redis_server() as server:
@@ -113,14 +135,15 @@ class RedisCluster:
 
     def __init__(self, nodes: list[RedisServer]) -> None:
         self.nodes = nodes
+        self._moved: dict[int, int] = {}  # slots to the node that has them since
         self.url = f"redis://127.0.0.1:{nodes[0].port}?cluster=true"
 
     def join(self) -> None:
         """Give each node its share of the slots, and wait until all agree."""
         links: list[Any] = [redis.Redis(port=node.port) for node in self.nodes]
-        bounds = [SLOTS * n // len(links) for n in range(len(links) + 1)]
         for number, link in enumerate(links):
-            link.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+            own = [slot for slot in range(SLOTS) if _find_first(slot, len(links)) == number]
+            link.execute_command("CLUSTER", "ADDSLOTSRANGE", own[0], own[-1])
             first = self.nodes[0]
             link.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, first.bus)
         deadline = time.monotonic() + DEADLINE
@@ -131,9 +154,29 @@ class RedisCluster:
         for link in links:
             link.close()
 
+    def move(self, slot: int) -> None:
+        """Move ``slot`` to the next node, while clients go on: an entry at a time."""
+        links: list[Any] = [redis.Redis(port=node.port) for node in self.nodes]
+        names = [link.execute_command("CLUSTER", "MYID").decode() for link in links]
+        at = self._moved.get(slot, _find_first(slot, len(links)))
+        to = self._moved[slot] = (at + 1) % len(links)
+        links[to].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[at])
+        links[at].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[to])
+        while keys := links[at].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
+            port = self.nodes[to].port
+            links[at].execute_command("MIGRATE", "127.0.0.1", port, keys[0], 0, 5000)
+        for link in (links[to], links[at], *links):
+            link.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[to])
+            link.close()
+
     def _is_whole(self, link: Any) -> bool:
         info = link.cluster("INFO")
         return info["cluster_state"] == "ok" and int(info["cluster_size"]) == len(self.nodes)
+
+
+def _find_first(slot: int, nodes: int) -> int:
+    """Return the node that has ``slot`` at the beginning."""
+    return slot * nodes // SLOTS
 
 
 @contextmanager

@@ -21,6 +21,7 @@ _SCHEMES = {
     "postgres": "PostgresOutbox",
     "redis": "RedisOutbox",
     "rediss": "RedisOutbox",
+    "redis+sentinel": "RedisOutbox",
     "unix": "RedisOutbox",
 }
 
@@ -52,7 +53,8 @@ def open_outbox(url: str) -> Outbox:
     - ``sqlite:///bridge.db`` is a file, relative to the process. As in SQLAlchemy's URLs an
       absolute path has four slashes: ``sqlite:////var/lib/bridge.db``.
     - ``postgresql://user:password@host:5432/database``, or ``postgres://``.
-    - ``redis://host:6379/0``, ``rediss://`` with TLS, or ``unix:///path/of/redis.sock``.
+    - ``redis://host:6379/0``, ``rediss://`` with TLS, ``unix:///path/of/redis.sock``, or
+      ``redis+sentinel://host:26379,host2:26379/mymaster``.
 
     Raises:
         ConfigError: No engine has this scheme, or its package is not installed.

@@ -1017,6 +1017,22 @@ async def test_commits_wait_for_the_disk_whatever_the_role_says(
     assert "may lose" not in caplog.text
 
 
+async def test_what_can_be_done_again_does_not_wait_for_the_disk(
+    server: PostgresServer, admin: psycopg.Connection[Any]
+) -> None:
+    admin.execute(sql.SCHEMA)
+    noted = NOTE_COMMITS.replace("INSERT OR DELETE", "UPDATE").replace("TG_OP", "NEW.event_id")
+    admin.execute(noted.encode())
+    outbox = PostgresOutbox(server.url)
+    await outbox.put([make_delivery(each) for each in ("acked", "buried")], NOW)
+    claimed = {each.event_id: each for each in await outbox.claim("meta:1", 9, now=NOW, lease=9.0)}
+    await outbox.ack([claimed["acked"]], NOW)
+    await outbox.bury([claimed["buried"]], "no", NOW)
+    await outbox.close()
+    assert read_commits(admin) == {"acked off", "buried off", "buried on"}
+    assert len(admin.execute("SELECT FROM commits WHERE how = 'acked off'").fetchall()) == 2
+
+
 @each_kind
 async def test_commit_of_the_caller_waits_for_the_disk_with_an_event_in_it(
     hasty: str, admin: psycopg.Connection[Any], open_connection: Open

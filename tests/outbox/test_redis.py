@@ -36,6 +36,7 @@ from tests.redis_server import RedisServer, running_redis_server
 from tests.servers import DEADLINE, find_free_port, poll
 
 LEASE = 60.0
+SLOTS = b"{bridge}:slots"  # the key that says how many there are
 PASSWORD = "s3cret-pass"
 Raw = Any  # redis-py's client, to see and spoil what the outbox keeps
 
@@ -572,7 +573,7 @@ async def test_user_of_one_prefix_without_config_is_enough(
 async def test_keys_are_in_one_slot(outbox: RedisOutbox, raw: Raw) -> None:
     await use_everything(outbox)
     keys = await raw.keys("*")
-    assert len(keys) == 15
+    assert len(keys) == 16
     assert {key_slot(key) for key in keys} == {key_slot(b"{bridge}")}
 
 
@@ -585,56 +586,6 @@ async def test_prefixes_do_not_see_each_other(outbox: RedisOutbox, server: Redis
         assert await claim(other) == ["ack"]
         assert await other.list_dead() == []
         assert await other.circuits() == {}
-
-
-@contextmanager
-def running_node() -> Iterator[tuple[RedisServer, int]]:
-    """One node of a cluster, and the port on which others talk to it."""
-    bus = find_free_port()
-    with running_redis_server("--cluster-enabled", "yes", "--cluster-port", str(bus)) as server:
-        yield server, bus
-
-
-async def join(nodes: list[tuple[RedisServer, int]]) -> None:
-    """Make one cluster of two nodes; the first holds the slots of the upper half."""
-    (first, bus), (second, _) = nodes
-    upper: Raw
-    lower: Raw
-    async with Redis.from_url(first.url) as upper, Redis.from_url(second.url) as lower:
-        await upper.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
-        await lower.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
-        await lower.execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, bus)
-
-        async def is_one() -> bool:
-            states = [(await node.cluster("INFO"))["cluster_state"] for node in (upper, lower)]
-            return states == ["ok", "ok"]
-
-        await poll(is_one, "the cluster")
-
-
-async def test_cluster_is_served_and_outlives_a_kill() -> None:
-    assert key_slot(b"{bridge}") < 8192
-    with running_node() as upper, running_node() as lower:
-        await join([upper, lower])
-        server, other = lower[0], upper[0]
-        async with opened(f"redis://127.0.0.1:{other.port}?cluster=true") as outbox:
-            await use_everything(outbox)
-            await asyncio.to_thread(server.kill)
-            with pytest.raises(OutboxError):
-                await outbox.put([make_delivery("lost")], NOW)
-            await asyncio.to_thread(server.start)
-
-            async def is_back() -> bool:
-                try:
-                    return await outbox.put([make_delivery("after")], NOW) == [True]
-                except OutboxError:
-                    return False
-
-            await poll(is_back, "the cluster again")
-            assert "after" in await claim(outbox, NOW + LEASE)
-            async with Redis.from_url(server.url) as raw:
-                await raw.script_flush()
-            assert await outbox.release("Purchase", "held", BROWSER, NOW) == 1
 
 
 WRONG_KEYS = [
@@ -650,7 +601,7 @@ async def test_key_of_another_type_fails_before_anything_is_written(
     await raw.set(f"{{bridge}}:{name}", "mistake")
     with pytest.raises(OutboxError, match="WRONGTYPE"):
         await outbox.put([make_delivery(destination="meta:2"), make_delivery()], NOW)
-    assert await raw.keys("*") == [f"{{bridge}}:{name}".encode()]
+    assert sorted(await raw.keys("*")) == sorted([f"{{bridge}}:{name}".encode(), SLOTS])
     if ":" in name:
         assert await outbox.put([make_delivery(destination="meta:2")], NOW) == [True]
 
@@ -725,15 +676,16 @@ async def test_claim_costs_the_server_no_more_commands_for_more_deliveries(
 async def test_record_put_again_meanwhile_is_not_discarded(outbox: RedisOutbox, raw: Raw) -> None:
     """What a claim found without a record may have one by the time it is to be discarded."""
     await outbox.put([make_delivery("1"), make_delivery("2")], NOW)
-    read = outbox._read_records
+    [slot] = outbox._slots
+    read = slot._read_records
 
     async def read_none(digests: Sequence[bytes]) -> Sequence[bytes | None]:
         return [None for _ in await read(digests)]
 
-    outbox._read_records = read_none  # type: ignore[method-assign]
+    slot._read_records = read_none  # type: ignore[method-assign]
     await raw.hdel("{bridge}:deliveries", build_digest(make_delivery("1").key))
     assert await outbox.claim("meta:1", 9, now=NOW, lease=LEASE) == []
-    outbox._read_records = read  # type: ignore[method-assign]
+    slot._read_records = read  # type: ignore[method-assign]
     [claimed] = await outbox.claim("meta:1", 9, now=NOW + LEASE, lease=LEASE)
     assert (claimed.event_id, claimed.attempts) == ("2", 2)
     assert await raw.hkeys("{bridge}:attempts") == [build_digest(make_delivery("2").key)]
@@ -782,7 +734,7 @@ async def test_delivery_that_cannot_be_written_fails_the_whole_put(
 ) -> None:
     with pytest.raises(OutboxError):
         await outbox.put([make_delivery("good"), make_delivery("bad", **changes)], NOW)
-    assert await raw.keys("*") == []
+    assert await raw.keys("*") == [SLOTS]
 
 
 async def test_text_that_no_delivery_can_have_is_not_found(outbox: RedisOutbox) -> None:
@@ -810,7 +762,8 @@ async def test_settled_deliveries_leave_nothing_but_their_digest(
     await outbox.bury(claimed[:1500], "no", NOW)
     await outbox.ack(claimed[1500:], NOW)
     assert await outbox.drop([delivery.key for delivery in claimed[:1500]]) == 1500
-    assert sorted(await raw.keys("*")) == [b"{bridge}:delivered:meta:1", b"{bridge}:destinations"]
+    left = [b"{bridge}:delivered:meta:1", b"{bridge}:destinations", SLOTS]
+    assert sorted(await raw.keys("*")) == left
     assert await raw.zcard("{bridge}:delivered:meta:1") == 1500
 
 

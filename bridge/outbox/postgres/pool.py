@@ -115,8 +115,10 @@ class Pool:
         return await self._run(work, patience)
 
     def complete(self, statement: str) -> str:
-        """Return ``statement``, which waits for the disk unless the URL says otherwise."""
-        return statement.replace(sql.DURABLY, "true") if self._sets_commit else statement
+        """Return ``statement``, which waits for the disk or not, unless the URL says for all."""
+        if not self._sets_commit:
+            return statement
+        return statement.replace(sql.DURABLY, "true").replace(sql.LAZILY, "true")
 
     async def find_weaknesses(self) -> list[str]:
         """Return the settings that are off with which a commit is not on disk."""

@@ -1,9 +1,7 @@
 """The puts of one event loop: those that wait at the same moment become one statement.
 
-Strategy: group commit. A commit takes about as long for a hundred rows as for one, so puts that
-arrive while a statement is running wait for the next one. Each put is stored completely or not at
-all, and gets its own answer: of two with the same key, the first one has stored it. If one put
-makes its group fail, each is stored alone.
+Each put is stored completely or not at all: of two with the same key, the first one has stored it.
+If one put makes its group fail, each is stored alone.
 
 Another transaction may have stored the same key and be still open. PostgreSQL would make the put,
 and its group, wait for the end of that transaction on a connection of ours. So such a put gives up
@@ -14,15 +12,14 @@ between. Further puts of the same keys wait with it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
 import psycopg
 
 from bridge.errors import OutboxError
 from bridge.outbox.base import Delivery
+from bridge.outbox.grouping import Groups, Put
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.rows import Row, Values, build_columns
 
@@ -31,39 +28,13 @@ STALLED = 2.0  # seconds that a put waits for it in all
 STALLED_POLL = 0.1  # seconds between the attempts of such a put
 MAX_STATEMENTS = 2  # running at the same time
 KEPT_FREE = 2  # connections that are left to the sender and to health
-MAX_ROWS = 1000  # of one statement; the last put may exceed it
-MAX_BYTES = 4 * 1024 * 1024  # of its bodies; the last put may exceed it
 
 Rows = Mapping[bytes, tuple[Delivery, float]]  # by digest: what is stored, and when
 Fetch = Callable[[str, Values], Awaitable[Sequence[Row]]]
 Limited = Callable[[float], AbstractAsyncContextManager[object]]
 
 
-@dataclass(slots=True, eq=False)
-class Put:
-    """What one caller stores.
-
-    Attributes:
-        rows: Each key once.
-        deadline: When its caller gives up, by the event loop's time.
-        answer: The keys that are new.
-    """
-
-    rows: Rows
-    deadline: float
-    answer: asyncio.Future[set[bytes]]
-
-    def settle(self, new: set[bytes]) -> None:
-        """Answer its caller, who may be gone."""
-        if not self.answer.done():
-            self.answer.set_result(new)
-
-    def fail(self, error: OutboxError) -> None:
-        """Raise a copy of ``error`` at its caller; others get the same error."""
-        if not self.answer.done():
-            own = type(error)(*error.args)
-            own.__cause__ = error.__cause__
-            self.answer.set_exception(own)
+Stored = Put[Rows, set[bytes]]  # answered with the keys that are new
 
 
 class PutQueue:
@@ -77,10 +48,9 @@ class PutQueue:
         self._name = name
         self._fetch = fetch
         self._limited = limited
-        self._places = max(1, min(MAX_STATEMENTS, connections - KEPT_FREE))
-        self._waiting: deque[Put] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._stalled: dict[frozenset[bytes], list[Put]] = {}
+        places = max(1, min(MAX_STATEMENTS, connections - KEPT_FREE))
+        self._groups = Groups(self._store_group, places)
+        self._stalled: dict[frozenset[bytes], list[Stored]] = {}
         self._insisting: set[asyncio.Task[None]] = set()
         self._insists = asyncio.Lock()  # all that is stalled shares one connection
         self._loop = asyncio.get_running_loop()
@@ -91,29 +61,18 @@ class PutQueue:
         Raises:
             OutboxError: Nothing is stored, unless only the server's answer was lost.
         """
-        put = Put(rows, deadline, self._loop.create_future())
+        size = sum(len(delivery.body) for delivery, _ in rows.values())
+        put: Stored = Put(rows, len(rows), size, deadline)
         if not self._join(put):
-            self._waiting.append(put)
-            self._start()
+            self._groups.add(put)
         return await put.answer
 
     async def finish(self) -> None:
         """Wait until every put is answered."""
-        while tasks := self._under_way | self._insisting:
+        while tasks := self._groups.tasks | self._insisting:
             await asyncio.wait(tasks)
 
-    def _start(self) -> None:
-        if self._waiting and len(self._under_way) < self._places:
-            task = asyncio.create_task(self._store_group())
-            self._under_way.add(task)
-            task.add_done_callback(self._end)
-
-    def _end(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._start()
-
-    async def _store_group(self) -> None:
-        group = self._take()
+    async def _store_group(self, group: Sequence[Stored]) -> None:
         if len(group) > 1:
             try:
                 if await self._try(group):
@@ -126,24 +85,12 @@ class PutQueue:
         for put in group:
             await self._store_alone(put)
 
-    def _take(self) -> list[Put]:
-        """Return the puts of the next statement, without those whose callers are gone."""
-        group: list[Put] = []
-        rows = size = 0
-        while self._waiting and rows < MAX_ROWS and size < MAX_BYTES:
-            put = self._waiting.popleft()
-            if not put.answer.done():
-                group.append(put)
-                rows += len(put.rows)
-                size += sum(len(delivery.body) for delivery, _ in put.rows.values())
-        return group
-
-    async def _store_alone(self, put: Put) -> None:
+    async def _store_alone(self, put: Stored) -> None:
         if put.answer.done() or self._join(put):
             return
         try:
             if not await self._try([put]):
-                keys = frozenset(put.rows)
+                keys = frozenset(put.content)
                 self._stalled[keys] = [put]
                 task = asyncio.create_task(self._insist(keys))
                 self._insisting.add(task)
@@ -151,7 +98,7 @@ class PutQueue:
         except OutboxError as error:
             put.fail(error)
 
-    async def _try(self, puts: Sequence[Put]) -> bool:
+    async def _try(self, puts: Sequence[Stored]) -> bool:
         """Store ``puts`` and answer them; return false if another transaction is in the way."""
         patience = max(put.deadline for put in puts) - self._loop.time()
         lock_timeout = f"{LOCK_TIMEOUT * 1000:.0f}ms"
@@ -165,14 +112,14 @@ class PutQueue:
             raise
         new = {bytes(row[0]) for row in found}
         for put in puts:
-            own = new & put.rows.keys()
+            own = new & put.content.keys()
             new -= own
             put.settle(own)
         return True
 
-    def _join(self, put: Put) -> bool:
+    def _join(self, put: Stored) -> bool:
         """Let ``put`` wait with stalled puts of the same keys; return false if there are none."""
-        others = self._stalled.get(frozenset(put.rows))
+        others = self._stalled.get(frozenset(put.content))
         if others is None:
             return False
         others.append(put)
@@ -200,11 +147,11 @@ class PutQueue:
             del self._stalled[keys]
 
 
-def _merge(puts: Sequence[Put]) -> Rows:
+def _merge(puts: Sequence[Stored]) -> Rows:
     """Return the rows of ``puts``; if several have the same key, that of the first."""
     rows: dict[bytes, tuple[Delivery, float]] = {}
     for put in puts:
-        for key, row in put.rows.items():
+        for key, row in put.content.items():
             rows.setdefault(key, row)
     return rows
 

@@ -13,36 +13,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
-from bridge.errors import ConfigError, OutboxBusyError, OutboxError, OutboxFullError
+from bridge.errors import OutboxBusyError, OutboxError, OutboxFullError
 from bridge.outbox.redis.scripts import MEMORY, Script
+from bridge.outbox.redis.url import parse_url
 
 Argument = bytes | str | int  # of a command
 
 REPLICA_TIMEOUT = 1.0  # seconds that a put waits for replicas
 EVICTION_PAUSE = 60.0  # seconds until a server that evicts nothing is asked again
 TIMEOUT = 5.0  # seconds for one call, including the wait for a free connection and one repeat
+SENTINEL_TIMEOUT = 1.0  # seconds for one sentinel's answer; there are others
 _CONNECTIONS = 32  # of one event loop
-_SCHEMES = ("redis", "rediss", "unix")
-_OPTIONS = frozenset(
-    {
-        "client_name",
-        "db",
-        "ssl_ca_certs",
-        "ssl_cert_reqs",
-        "ssl_certfile",
-        "ssl_check_hostname",
-        "ssl_keyfile",
-    }
-)
 # The settings with which a server is as durable as a commit to a disk.
 _DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
@@ -61,33 +51,16 @@ class UnconfirmedError(OutboxBusyError):
     """What was put is stored, but fewer replicas have it than the URL wants."""
 
 
-class _Address(NamedTuple):
-    """What a URL says.
-
-    Attributes:
-        name: The address for messages.
-        url: For redis-py.
-        is_cluster: Whether it is a cluster's.
-        allows_eviction: Whether the server may delete keys when its memory is full.
-        replicas: How many must have what is put.
-    """
-
-    name: str
-    url: str
-    is_cluster: bool
-    allows_eviction: bool
-    replicas: int
-
-
 class _Client(NamedTuple):
     """The connections of one event loop, and ``slots``, which gives them out in order.
 
     redis-py's own blocking pool gives a free connection to whoever asks next, so that those who
-    wait may wait for ever.
+    wait may wait for ever. ``sentinel`` has connections of its own, if there is one.
     """
 
     redis: Redis | RedisCluster
     slots: asyncio.Semaphore
+    sentinel: Sentinel | None = None
 
 
 class RedisLink:
@@ -95,14 +68,16 @@ class RedisLink:
 
     Attributes:
         name: The address without password and options, for messages.
+        slots: In how many slots the URL wants deliveries to be kept.
 
     Raises:
         ConfigError: The URL cannot be read, or has an unknown option.
     """
 
     def __init__(self, url: str) -> None:
-        self._address = _parse_url(url)
+        self._address = parse_url(url)
         self.name = self._address.name
+        self.slots = self._address.slots
         self._next_look = 0.0  # monotonic seconds: the eviction policy is not asked for before
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._is_checked = False
@@ -149,16 +124,22 @@ class RedisLink:
         client = self._clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.redis.aclose()
+            if client.sentinel is not None:
+                await client.sentinel.aclose()
 
-    async def refuse_eviction(self, keys: Sequence[bytes]) -> None:
-        """Raise ``OutboxError`` if the server deletes waiting events when its memory is full.
+    async def refuse_eviction(self, slots: Iterable[Sequence[bytes]]) -> None:
+        """Raise ``OutboxError`` if a server deletes waiting events when its memory is full.
 
         Args:
-            keys: Of any script; a cluster's node that holds them is asked.
+            slots: Keys of each; a cluster's nodes that hold them are asked.
         """
         if self._address.allows_eviction or time.monotonic() < self._next_look:
             return
-        memory = await self._read_memory(keys)
+        for keys in slots:
+            self._check_policy(await self._read_memory(keys))
+        self._next_look = time.monotonic() + EVICTION_PAUSE
+
+    def _check_policy(self, memory: Mapping[str, str]) -> None:
         policy = memory.get("maxmemory_policy", "")
         if policy.startswith("allkeys-") and memory.get("maxmemory") != "0":
             raise OutboxError(
@@ -166,7 +147,6 @@ class RedisLink:
                 f" its memory is full (maxmemory-policy {policy}); CONFIG SET maxmemory-policy"
                 " noeviction, or insist with allow_eviction=true in the URL"
             )
-        self._next_look = time.monotonic() + EVICTION_PAUSE
 
     async def _read_memory(self, keys: Sequence[bytes]) -> dict[str, str]:
         """Return what the server says of its memory; empty where that is forbidden.
@@ -245,11 +225,11 @@ class RedisLink:
             self._clients = {
                 own: kept for own, kept in self._clients.items() if not own.is_closed()
             }
-            client = _Client(self._build_client(), asyncio.Semaphore(_CONNECTIONS))
-            self._clients[loop] = client
+            client = self._clients[loop] = self._build_client()
         return client
 
-    def _build_client(self) -> Redis | RedisCluster:
+    def _build_client(self) -> _Client:
+        slots = asyncio.Semaphore(_CONNECTIONS)
         options: dict[str, Any] = {
             "driver_info": None,  # otherwise each connection reads redis-py's version from the disk
             "max_connections": _CONNECTIONS,
@@ -259,10 +239,24 @@ class RedisLink:
             "socket_timeout": TIMEOUT,
         }
         if self._address.is_cluster:
-            return RedisCluster.from_url(self._address.url, **options)
+            return _Client(RedisCluster.from_url(self._address.url, **options), slots)
         # Drops a connection to a server that was demoted: the next one looks up the name again.
         options["retry_on_error"] = [exceptions.ReadOnlyError]
-        return Redis.from_pool(ConnectionPool.from_url(self._address.url, **options))
+        pool = ConnectionPool.from_url(self._address.url, **options)
+        if not self._address.sentinels:
+            return _Client(Redis.from_pool(pool), slots)
+        given = {k: v for k, v in pool.connection_kwargs.items() if k not in {"host", "port"}}
+        limits = {
+            "driver_info": None,
+            "socket_connect_timeout": SENTINEL_TIMEOUT,
+            "socket_timeout": SENTINEL_TIMEOUT,
+            **self._address.sentinel_login,
+        }
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            self._address.sentinels, sentinel_kwargs=limits
+        )
+        options = {**options, **given}
+        return _Client(sentinel.master_for(self._address.master, **options), slots, sentinel)
 
     async def _check_durability(self) -> None:
         """Log once which settings make the server forget."""
@@ -337,51 +331,3 @@ def _hide_arguments(error: BaseException) -> BaseException:
     """Return ``error`` without quoted arguments: a server without AUTH repeats the password."""
     text, quoted, _ = str(error).partition(", with args beginning with")
     return exceptions.ResponseError(text) if quoted else error
-
-
-def _parse_url(url: str) -> _Address:
-    try:
-        parts = urlsplit(url)
-        name = f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path}"
-        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        is_cluster = _read_switch(options, "cluster")
-        allows_eviction = _read_switch(options, "allow_eviction")
-        replicas = options.pop("replicas", "0")
-        if not (replicas.isdecimal() and len(replicas) < 3):
-            raise ConfigError("replicas must be a number below 100")
-        _check_url(parts.scheme, parts.path, options)
-        given = parts._replace(query=urlencode(options)).geturl()
-        pool = ConnectionPool.from_url(given)
-        if is_cluster and pool.connection_kwargs.get("db"):
-            raise ConfigError("a cluster has database 0 only")
-        if is_cluster and int(replicas):
-            raise ConfigError("replicas can be waited for on one server only, not in a cluster")
-    except ValueError as error:
-        # The messages of redis-py and urllib may quote the password.
-        reason = str(error) if isinstance(error, ConfigError) else "it cannot be read"
-        raise ConfigError(
-            f"RedisOutbox url must be like redis://user:password@host:6379/0: {reason}"
-            "; percent-encode the special characters of a password"
-        ) from None
-    shown = f"unix://{parts.path}" if parts.scheme == "unix" else name
-    return _Address(shown, given, is_cluster, allows_eviction, int(replicas))
-
-
-def _read_switch(options: dict[str, str], name: str) -> bool:
-    """Take ``name`` out of ``options``."""
-    value = options.pop(name, "false")
-    if value not in {"true", "false"}:
-        raise ConfigError(f"{name} must be true or false")
-    return value == "true"
-
-
-def _check_url(scheme: str, path: str, options: Mapping[str, str]) -> None:
-    if scheme not in _SCHEMES:
-        raise ConfigError(f"unknown scheme {scheme[:20]!r}")
-    unknown = sorted(options.keys() - _OPTIONS)
-    if unknown:
-        raise ConfigError(f"unknown option {unknown[0][:40]!r}")
-    if scheme != "unix" and not (path in {"", "/"} or path[1:].isdecimal()):
-        raise ConfigError("the path must be a database number")
-    if scheme == "unix" and not path:
-        raise ConfigError("the path of the socket is missing")

@@ -13,30 +13,17 @@ second is an ``OutboxBusyError``; it may be stored all the same.
 
 A full memory forgets the oldest delivered keys before it refuses what is new.
 
-Every change is one Lua script, so deliveries are never half stored or half settled. A delivery is
-stored under a digest of its key. Those that wait are sorted by ``due``, so a claim reads only what
-it takes.
+What waits is kept in one slot, or in several: an event's name and id say in which, so that all its
+deliveries are together, and are stored all or none. In a cluster there are 16 unless the URL says
+otherwise, ``?slots=32``, so that all its masters share the work; ``slot.py`` lists the keys of one.
+A slot takes its share of the capacity. A put of several events stores those of each slot all or
+none, and is to be tried again if it fails. Claims take from the slots in turn, from each the oldest
+due first. How many there are is written down by the first put, and holds from then on, whatever
+later URLs say: otherwise what waits would be looked for in the wrong slots.
 
-    {bridge}:deliveries          hash  digest → record, of each waiting or dead one; the capacity
-                                       limits its length
-    {bridge}:attempts            hash  digest → how often it was claimed; missing if never
-    {bridge}:reasons             hash  digest → why it is dead
-    {bridge}:unreadable          hash  digest → record that could not be read, for a person to see
-    {bridge}:destinations        set   the names that ever had a delivery
-    {bridge}:dead                zset  digest by when it was buried, of all destinations
-    {bridge}:dead_ids            zset  event digest + digest, sorted by their bytes
-    {bridge}:subjects            zset  subjects + digest of what waits or is dead, sorted by their
-                                       bytes: those of one browser are next to each other
-    {bridge}:due:NAME            zset  digest by due, of all that wait for one destination
-    {bridge}:held:NAME           zset  digest by due, of those stored for later and never claimed
-    {bridge}:stored:NAME         zset  digest by when it was stored, of those that wait
-    {bridge}:delivered:NAME      zset  digest by when it was accepted, for 48 hours
-    {bridge}:given:NAME          zset  the same, for 90 days, of those whose id the app gave
-    {bridge}:dead:NAME           zset  digest by when it was buried
+    {bridge}:slots               how many slots there are
     {bridge}:circuits            hash  destination → its circuit, JSON
     {bridge}:figures:DAY         hash  destination, event name and kind, JSON → number; for 90 days
-
-The braces keep all keys in one slot of a cluster.
 
 Source: Google Cloud, "ClusterPersistenceConfig.AOFConfig.AppendFsync" and "Supported instance
 configurations", Maxmemory policies, read 2026-11-24.
@@ -44,24 +31,21 @@ configurations", Maxmemory policies, read 2026-11-24.
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 import logging
 import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from redis.exceptions import OutOfMemoryError
 
-from bridge.errors import ConfigError, OutboxError, OutboxFullError
+from bridge.errors import ConfigError, OutboxError
 from bridge.outbox.base import (
     CAPACITY,
     FIGURE_DAYS,
-    FORGET_AT_ONCE,
-    LASTING_SECONDS,
-    REMEMBERED_SECONDS,
     Circuit,
     Counts,
     DeadLetter,
@@ -71,13 +55,10 @@ from bridge.outbox.base import (
     Key,
     Outbox,
     Weakness,
-    build_full_error,
     check_capacity,
-    follow_prefix,
+    digest_texts,
     list_keys,
-    read_limit,
     refuse_connection,
-    split_subjects,
 )
 from bridge.outbox.clock import (
     Clock,
@@ -88,29 +69,13 @@ from bridge.outbox.clock import (
 )
 from bridge.outbox.redis import scripts
 from bridge.outbox.redis.link import Argument, RedisLink, UnconfirmedError
-from bridge.outbox.redis.records import (
-    DIGEST_BYTES,
-    TOKEN_BYTES,
-    build_digest,
-    build_event_digest,
-    build_own_digest,
-    build_record,
-    parse_record,
-)
+from bridge.outbox.redis.records import TOKEN_BYTES
+from bridge.outbox.redis.slot import Slot
 
 _log = logging.getLogger("bridge.outbox")
 
-
-# The keys of a script, in the order in which it takes them: shared ones, and of each destination.
-_SHARED = (
-    "deliveries", "attempts", "reasons", "unreadable",
-    "destinations", "dead", "dead_ids", "circuits", "subjects",
-)  # fmt: skip
-_PARTS = ("due", "held", "stored", "delivered", "given", "dead")
-_PAGE = 1000  # entries that are read at once
-_FORGOTTEN_AT_ONCE = 10_000  # delivered keys of each destination, when memory lacks
-_MAX_UNCONFIRMED = 10_000  # puts that replicas did not confirm, and that may be tried again
-
+_SLOTS_A_CLAIM = 4  # more would mean many small claims and acks while little waits
+_MAX_UNCONFIRMED = 10_000  # puts that failed, and that may be tried again
 
 # What each setting loses, if it is not as it should be.
 _FORGOTTEN = {
@@ -120,13 +85,18 @@ _FORGOTTEN = {
 }
 
 
+Result = TypeVar("Result")
+Item = TypeVar("Item", Delivery, Key)
+
+
 class RedisOutbox(Outbox):
     """Deliveries on a Redis server or cluster that many machines share.
 
     Args:
         url: ``redis://[user:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix://`` and
-            the socket's path; ``?cluster=true`` for a cluster, ``?replicas=1`` and
-            ``?allow_eviction=true`` as above.
+            the socket's path, ``redis+sentinel://host:26379,host2:26379/mymaster[/db]`` for the
+            server that sentinels choose; ``?cluster=true`` for a cluster, ``?slots=32``,
+            ``?replicas=1`` and ``?allow_eviction=true`` as above.
         prefix: What all keys begin with. Apps with different prefixes share a server independently.
         capacity: How many deliveries may wait or be dead; all are in the server's memory.
 
@@ -140,19 +110,65 @@ class RedisOutbox(Outbox):
         self._link = RedisLink(url)
         self._prefix = prefix
         self._capacity = check_capacity(capacity)
+        self._slots = self._build_slots(self._link.slots)
+        self._is_settled = False  # whether their number is known to be the stored one
+        self._turn = 0  # the slot at which the next claim begins
         self._unconfirmed: dict[tuple[Any, ...], bytes] = {}  # tokens, by when and what was put
-        self._is_short = False  # whether a lack of memory was logged
         self._wall = time.time
         self._clock = Clock(self._ask_time, self._wall)
 
+    def _build_slots(self, number: int) -> list[Slot]:
+        names = [self._prefix] if number == 1 else [f"{self._prefix}:{n}" for n in range(number)]
+        share = -(-self._capacity // number)
+        return [Slot(self._link, f"{{{name}}}", share) for name in names]
+
+    async def _find_slots(self, *, is_put: bool = False) -> list[Slot]:
+        """Return the slots that the server has; a put writes their number down if none did."""
+        if self._is_settled:
+            return self._slots
+        key, ours = self._build_key("slots"), len(self._slots)
+        if is_put:
+            stored = await self._link.run(scripts.SETTLE_SLOTS, [key], [ours])
+        else:
+            stored = await self._link.execute("GET", key)
+        if stored is not None:
+            number = int(stored)
+            if number != ours:
+                self._slots = self._build_slots(number)
+                _log.warning(
+                    "outbox %s: its events are in %d slots, not %d: to change that, deliver all,"
+                    " stop its processes, and delete %s",
+                    self._link.name, number, ours, key.decode(errors="replace"),
+                )  # fmt: skip
+            self._is_settled = True
+        return self._slots
+
+    async def _find_slot(self, event_name: str, event_id: str) -> Slot:
+        slots = await self._find_slots()
+        return slots[_place(event_name, event_id, len(slots))]
+
+    async def _sort(self, items: Sequence[Item]) -> list[tuple[Slot, list[Item]]]:
+        """Return deliveries or keys by slot."""
+        slots = await self._find_slots()
+        found: dict[int, list[Item]] = {}
+        for item in items:
+            place = _place(item.event_name, item.event_id, len(slots))
+            found.setdefault(place, []).append(item)
+        return [(slots[place], own) for place, own in found.items()]
+
+    async def _ask_all(self, work: Callable[[Slot], Awaitable[Result]]) -> list[Result]:
+        """Return what ``work`` returns for each slot, all asked at the same time."""
+        return await _gather(work(slot) for slot in await self._find_slots())
+
     async def _ask_time(self) -> float:
-        seconds, microseconds = await self._link.run(scripts.TIME, self._list_keys([]), [])
+        # Of one server for all slots: a cluster's nodes have clocks of their own.
+        seconds, microseconds = await self._link.run(scripts.TIME, [self._build_key("slots")], [])
         return int(seconds) + int(microseconds) / 1e6
 
     async def put(
         self, deliveries: Sequence[Delivery], now: float, *, connection: Any = None
     ) -> list[bool]:
-        """As ``Outbox.put``.
+        """As ``Outbox.put``; of several slots, what is in each is stored all or none.
 
         Raises:
             OutboxError: The server failed, or did not answer within 5 seconds. It may have stored
@@ -163,114 +179,77 @@ class RedisOutbox(Outbox):
         refuse_connection("RedisOutbox", connection)
         if not deliveries:
             return []
-        await self._link.refuse_eviction(self._list_keys([]))
-        lanes = _number(delivery.destination for delivery in deliveries)
+        await self._link.refuse_eviction(slot.keys for slot in self._slots)
+        slots = await self._find_slots(is_put=True)
         ahead = await self._clock.read()
+        places: dict[int, list[int]] = {}
+        for n, each in enumerate(deliveries):
+            place = _place(each.event_name, each.event_id, len(slots))
+            places.setdefault(place, []).append(n)
         call = (now, *(each.key for each in deliveries))
         unconfirmed = self._unconfirmed.pop(call, None)
         token = unconfirmed or os.urandom(TOKEN_BYTES)
+
+        async def store(place: int, own: Sequence[int]) -> list[bool]:
+            shifted = [shift_delivery(deliveries[n], ahead) for n in own]
+            is_repeat = unconfirmed is not None
+            return await slots[place].put(shifted, now + ahead, token, is_repeat=is_repeat)
+
         try:
-            shifted = [shift_delivery(each, ahead) for each in deliveries]
-            args = self._build_put(shifted, lanes, now + ahead, token)
-        except (TypeError, ValueError) as error:
-            raise OutboxError(f"outbox {self._link.name}: {error}") from error
-        try:
-            answer = await self._make_room(
-                lambda: self._link.run(
-                    scripts.PUT,
-                    self._list_keys(lanes),
-                    args,
-                    is_repeat=unconfirmed is not None,
-                    is_put=True,
-                )
-            )
-        except UnconfirmedError:
-            # Whoever tries again stores nothing else, and is to hear whether it was new.
-            if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
-                self._unconfirmed.clear()
-            self._unconfirmed[call] = token
+            answers = await _gather(store(place, own) for place, own in places.items())
+        except OutboxError as error:
+            # What is stored may be put again: then it is ours, and new.
+            if isinstance(error, UnconfirmedError) or len(places) > 1:
+                if len(self._unconfirmed) >= _MAX_UNCONFIRMED:
+                    self._unconfirmed.clear()
+                self._unconfirmed[call] = token
             raise
-        if isinstance(answer, int):
-            limit = read_limit(self._capacity, deliveries)
-            raise build_full_error(self._link.name, answer, self._capacity, limit)
-        return [new == 1 for new in answer]
-
-    async def _make_room(self, store: Callable[[], Awaitable[Any]]) -> Any:
-        """Return the answer of ``store``; while memory lacks, forget the oldest delivered keys.
-
-        Raises:
-            OutboxFullError: Memory lacks, and no delivered key is left.
-        """
-        while True:
-            try:
-                return await store()
-            except OutboxFullError as error:
-                if not isinstance(error.__cause__, OutOfMemoryError):
-                    raise
-                keys = self._list_keys(await self._read_destinations())
-                if not await self._link.run(scripts.FORGET_OLDEST, keys, [_FORGOTTEN_AT_ONCE]):
-                    raise
-                if not self._is_short:
-                    self._is_short = True
-                    _log.warning(
-                        "outbox %s: the memory is full, so the oldest delivered keys are forgotten;"
-                        " an event of one may be sent again: raise maxmemory",
-                        self._link.name,
-                    )
+        new = [False] * len(deliveries)
+        for own, answer in zip(places.values(), answers, strict=True):
+            for n, is_new in zip(own, answer, strict=True):
+                new[n] = is_new
+        return new
 
     async def claim(
         self, destination: str, limit: int, *, now: float, lease: float
     ) -> list[Delivery]:
-        """As ``Outbox.claim``.
-
-        A claim whose answer was lost is repeated, and what the first one took is due again after
-        the lease; so is what it took if the records cannot be fetched afterwards.
-        """
+        """As ``Outbox.claim``; of several slots, each in turn is the first."""
         if limit < 1:
             return []
         ahead = await self._clock.read()
         now += ahead
-        due = now + lease
-        args: list[Argument] = [_score(now), _score(due), limit]
-        answer = await self._link.run(scripts.CLAIM, self._list_keys([destination]), args)
-        digests, attempts = answer[::2], answer[1::2]
-        records = await self._read_records(digests)
-        claimed, unreadable = [], {}
-        for digest, record, count in zip(digests, records, attempts, strict=True):
-            try:
-                delivery = parse_record(digest, record or b"", due=due, attempts=count)
-                claimed.append(shift_delivery(delivery, -ahead))
-            except ValueError:
-                unreadable[digest] = record or b""
-        if unreadable:
-            await self._set_aside(destination, unreadable)
-        return claimed
+        slots = await self._find_slots()
+        if len(slots) == 1:
+            claimed = await slots[0].claim(destination, limit, now, now + lease)
+        else:
+            claimed = await self._claim_in_turn(slots, destination, limit, now, now + lease)
+        return [shift_delivery(each, -ahead) for each in claimed]
+
+    async def _claim_in_turn(
+        self, slots: Sequence[Slot], destination: str, limit: int, now: float, due: float
+    ) -> list[Delivery]:
+        step = min(_SLOTS_A_CLAIM, len(slots), limit)
+        for _ in range(0, len(slots), step):
+            turn = [slots[(self._turn + n) % len(slots)] for n in range(step)]
+            self._turn += step
+            works = [slot.claim(destination, limit // step, now, due) for slot in turn]
+            if claimed := [each for own in await _gather(works, keeps_some=True) for each in own]:
+                return claimed
+        return []
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
-        if not deliveries:
-            return
         now += await self._clock.read()
-        lanes = _number(each.destination for each in deliveries)
-        args: list[Argument] = [_score(now), *_horizons(now), FORGET_AT_ONCE]
-        for each in deliveries:
-            args += (
-                lanes[each.destination],
-                build_digest(each.key),
-                each.subjects,
-                int(each.has_given_id),
-            )
-        await self._link.run(scripts.ACK, self._list_keys(lanes), args)
+        await _gather(slot.ack(own, now) for slot, own in await self._sort(deliveries))
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
         due += await self._clock.read()
-        keys = [each.key for each in deliveries]
-        return await self._change(scripts.RETRY, keys, [_score(due)])
+        keys = await self._sort([each.key for each in deliveries])
+        return sum(await _gather(slot.retry(own, due) for slot, own in keys))
 
     async def bury(self, deliveries: Sequence[Delivery], reason: str, now: float) -> None:
         now += await self._clock.read()
-        args = [_score(now), reason.encode(errors="replace")]
-        keys = [each.key for each in deliveries]
-        await self._change(scripts.BURY, keys, args, of_dead=True)
+        keys = await self._sort([each.key for each in deliveries])
+        await _gather(slot.bury(own, reason, now) for slot, own in keys)
 
     async def release(
         self,
@@ -282,61 +261,40 @@ class RedisOutbox(Outbox):
         destinations: Collection[str] | None = None,
     ) -> int:
         """As ``Outbox.release``, for the destinations that had deliveries when it was called."""
-        names = await self._find_names(destinations)
-        if not names:
-            return 0
         now += await self._clock.read()
-        digests = [build_digest(Key(name, event_name, event_id)) for name in names]
-        args: list[Argument] = [_score(now), *digests, *split_subjects(subjects)]
-        released: int = await self._link.run(scripts.RELEASE, self._list_keys(names), args)
-        return released
+        slot = await self._find_slot(event_name, event_id)
+        return await slot.release(event_name, event_id, subjects, now, destinations)
 
     async def has(
         self, event_name: str, event_id: str, destinations: Collection[str] | None = None
     ) -> bool:
-        names = await self._find_names(destinations)
-        digests = [build_digest(Key(name, event_name, event_id)) for name in names]
-        return bool(await self._link.run(scripts.HAS, self._list_keys(names), digests))
-
-    async def _find_names(self, destinations: Collection[str] | None) -> list[str]:
-        """Return the names that are asked for; by default all that ever had deliveries."""
-        return await self._read_destinations() if destinations is None else list(destinations)
+        slot = await self._find_slot(event_name, event_id)
+        return await slot.has(event_name, event_id, destinations)
 
     async def next_due(self, destination: str, until: float = math.inf) -> float | None:
-        key = self._build_key(f"due:{destination}")
         ahead = await self._clock.read()
-        due = _read_score(await self._link.execute("ZRANGE", key, 0, 0, "WITHSCORES"))
-        return None if due is None or due - ahead > until else due - ahead
+        found = await self._ask_all(lambda slot: slot.read_due(destination))
+        due = min((each - ahead for each in found if each is not None), default=math.inf)
+        return None if due > until or due == math.inf else due
 
     async def probe(self) -> None:
-        keys = self._list_keys([])
-        await self._link.refuse_eviction(keys)
-        held = await self._make_room(lambda: self._link.run(scripts.PROBE, keys, []))
-        if held >= self._capacity:
-            raise build_full_error(self._link.name, held, self._capacity, self._capacity)
+        await self._link.refuse_eviction(slot.keys for slot in self._slots)
+        await self._ask_all(lambda slot: slot.probe())
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         """As ``Outbox.count``; also forgets keys that are old enough.
 
         ``ack`` does that too, but not for a destination to which nothing is delivered any more.
         """
-        names = await self._read_destinations()
         ahead = await self._clock.read()
-        now += ahead
-        args: list[Argument] = [_score(now), *_horizons(now)]
-        rows = await self._link.run(scripts.COUNT, self._list_keys(names), args)
-        counts, old = {}, []
-        for name, row in zip(names, rows, strict=True):
-            waiting, held, delivered, dead, oldest, forgettable = row
-            accepted = delivered if with_delivered else 0
-            stored = Counts(waiting, held, accepted, dead, _read_score(oldest))
-            counts[name] = shift_counts(stored, -ahead)
-            if forgettable:
-                old.append(name)
-        if old:
-            args = [*_horizons(now), FORGET_AT_ONCE]
-            await self._link.run(scripts.FORGET, self._list_keys(old), args)
-        return {name: each for name, each in counts.items() if each != Counts()}
+        found = await self._ask_all(
+            lambda slot: slot.count(now + ahead, with_delivered=with_delivered)
+        )
+        counts: dict[str, Counts] = {}
+        for each in found:
+            for name, own in each.items():
+                counts[name] = counts.get(name, Counts()).add(own)
+        return {name: shift_counts(own, -ahead) for name, own in counts.items() if own != Counts()}
 
     async def list_dead(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
@@ -344,135 +302,78 @@ class RedisOutbox(Outbox):
         """As ``Outbox.list_dead``; those that cannot be read are left out."""
         if limit < 1:
             return []
-        keys = self._list_keys([] if destination is None else [destination])
-        rows = await self._link.run(scripts.LIST_DEAD, keys, [offset, offset + limit - 1])
-        return await self._parse_dead(rows)
+        ahead, slots = await self._clock.read(), await self._find_slots()
+        if len(slots) == 1:
+            letters = await slots[0].list_dead(destination, offset, limit)
+        else:
+            end = offset + limit
+            found = await self._ask_all(lambda slot: slot.list_dead(destination, 0, end))
+            letters = _merge_dead(found)[offset:end]
+        return [shift_letter(each, -ahead) for each in letters]
 
     async def find_dead(self, event_id: str) -> list[DeadLetter]:
-        first = build_event_digest(event_id)
-        args = [first, first + b"\xff" * (len(first) + 1)]
-        rows = await self._link.run(scripts.FIND_DEAD, self._list_keys([]), args)
-        return await self._parse_dead(rows)
+        ahead = await self._clock.read()
+        found = await self._ask_all(lambda slot: slot.find_dead(event_id))
+        return [shift_letter(each, -ahead) for each in _merge_dead(found)]
 
     async def revive(self, keys: Sequence[Key], now: float) -> int:
         now += await self._clock.read()
-        return await self._change(
-            scripts.REVIVE, keys, [_score(now)], of_dead=True, repeatable=False
-        )
+        sorted_keys = await self._sort([Key(*key) for key in keys])
+        return sum(await _gather(slot.revive(own, now) for slot, own in sorted_keys))
 
     async def drop(self, keys: Sequence[Key]) -> int:
-        return await self._change(scripts.DROP, keys, [], of_dead=True, repeatable=False)
+        sorted_keys = await self._sort([Key(*key) for key in keys])
+        return sum(await _gather(slot.drop(own) for slot, own in sorted_keys))
 
     async def drop_old(self, before: float, limit: int) -> int:
-        end = f"({_score(before + await self._clock.read())}"
-        digests = await self._link.execute(
-            "ZRANGE", self._build_key("dead"), "-inf", end, "BYSCORE", "LIMIT", 0, limit
-        )
-        return await self.drop(await self._find_keys(digests))
+        before += await self._clock.read()
+        dropped = 0
+        for slot in await self._find_slots():
+            if dropped < limit:
+                dropped += await slot.drop_old(before, limit - dropped)
+        return dropped
 
     async def withdraw(self, subjects: bytes) -> int:
-        withdrawn = 0
-        for each in split_subjects(subjects):
-            digests = [member[-DIGEST_BYTES:] for member in await self._list_subjects(each)]
-            withdrawn += sum(await self._erase(digests))
-        return withdrawn
+        return sum(await self._ask_all(lambda slot: slot.withdraw(subjects)))
 
     async def erase(self, subjects: bytes) -> Erased:
         """As ``Outbox.erase``; reads a million subjects in 4 s, in pieces of a thousand."""
-        parts, waiting, dead = split_subjects(subjects), 0, 0
-        start = b"-"
-        while members := await self._list_page(start, b"+"):
-            found = [
-                member[-DIGEST_BYTES:]
-                for member in members
-                if any(part in member[:-DIGEST_BYTES] for part in parts)
-            ]
-            erased = await self._erase(found)
-            waiting, dead = waiting + erased.waiting, dead + erased.dead
-            start = b"(" + members[-1]
-        return Erased(waiting, dead)
-
-    async def _list_subjects(self, prefix: bytes) -> list[bytes]:
-        """Return the entries of ``subjects`` that begin with ``prefix``."""
-        listed: list[bytes] = []
-        start, end = b"[" + prefix, b"[" + follow_prefix(prefix)
-        while members := await self._list_page(start, end):
-            listed += members
-            start = b"(" + members[-1]
-        return listed
-
-    async def _list_page(self, start: bytes, end: bytes) -> list[bytes]:
-        members: list[bytes] = await self._link.execute(
-            "ZRANGE", self._build_key("subjects"), start, end, "BYLEX", "LIMIT", 0, _PAGE
-        )
-        return members
-
-    async def _erase(self, digests: Sequence[bytes]) -> Erased:
-        waiting, dead = 0, 0
-        for at in range(0, len(digests), _PAGE):
-            keys = await self._find_keys(digests[at : at + _PAGE])
-            if keys:
-                lanes = _number(key.destination for key in keys)
-                args: list[Argument] = []
-                for key in keys:
-                    args += (
-                        lanes[key.destination],
-                        build_digest(key),
-                        build_event_digest(key.event_id),
-                    )
-                found = await self._link.run(scripts.ERASE, self._list_keys(lanes), args)
-                waiting, dead = waiting + found[0], dead + found[1]
-        return Erased(waiting, dead)
-
-    async def _find_keys(self, digests: Sequence[bytes]) -> list[Key]:
-        """Return the keys of what is stored; those that cannot be read are left out."""
-        keys = []
-        records = await self._read_records(digests)
-        for digest, record in zip(digests, records, strict=True):
-            with suppress(ValueError):
-                keys.append(parse_record(digest, record or b"", due=0.0, attempts=0).key)
-        return keys
+        found = await self._ask_all(lambda slot: slot.erase(subjects))
+        return Erased(sum(each.waiting for each in found), sum(each.dead for each in found))
 
     async def list_waiting(
         self, *, destination: str | None = None, limit: int = 100, offset: int = 0
     ) -> list[Delivery]:
         """As ``Outbox.list_waiting``; those that cannot be read are left out."""
-        names = await self._read_destinations() if destination is None else [destination]
         start, end = max(0, offset), max(0, offset) + max(0, limit)
-        found: list[tuple[float, bytes]] = []
-        for name in names if end > start else []:
-            key = self._build_key(f"due:{name}")
-            flat = await self._link.execute("ZRANGE", key, 0, end - 1, "WITHSCORES")
-            found += zip(map(float, flat[1::2]), flat[::2], strict=True)
-        return await self._read_waiting(sorted(found)[start:end])
+        if end <= start:
+            return []
+        found = await self._ask_all(lambda slot: slot.list_waiting(destination, end))
+        entries = [
+            (*entry, slot) for slot, own in zip(self._slots, found, strict=True) for entry in own
+        ]
+        entries.sort(key=lambda entry: entry[:2])
+        return await self._read_waiting(entries[start:end])
 
     async def find(self, event_id: str, event_names: Iterable[str]) -> list[Delivery]:
-        found: list[tuple[float, bytes]] = []
-        keys = list_keys(event_id, event_names, await self._read_destinations())
-        digests = [build_digest(key) for key in keys]
-        records = await self._read_records(digests)
-        for key, digest, record in zip(keys, digests, records, strict=True):
-            if record is not None:
-                lane = self._build_key(f"due:{key.destination}")
-                due = await self._link.execute("ZSCORE", lane, digest)
-                found += [] if due is None else [(float(due), digest)]
-        return await self._read_waiting(sorted(found))
+        entries: list[tuple[float, bytes, Slot]] = []
+        for name in dict.fromkeys(event_names):
+            slot = await self._find_slot(name, event_id)
+            keys = list_keys(event_id, [name], await slot.read_destinations())
+            entries += [(*entry, slot) for entry in await slot.find(keys)]
+        return await self._read_waiting(sorted(entries, key=lambda entry: entry[:2]))
 
-    async def _read_waiting(self, found: Sequence[tuple[float, bytes]]) -> list[Delivery]:
-        """Return the deliveries with these dues and digests."""
-        digests = [digest for _, digest in found]
-        if not digests:
-            return []
-        ahead = await self._clock.read()
-        records = await self._read_records(digests)
-        counts = await self._link.execute("HMGET", self._build_key("attempts"), *digests)
-        waiting = []
-        for (due, digest), record, count in zip(found, records, counts, strict=True):
-            with suppress(ValueError):
-                attempts = int(count or 0)
-                delivery = parse_record(digest, record or b"", due=due, attempts=attempts)
-                waiting.append(shift_delivery(delivery, -ahead))
-        return waiting
+    async def _read_waiting(self, entries: Sequence[tuple[float, bytes, Slot]]) -> list[Delivery]:
+        """Return the deliveries with these dues and digests, in the slots that have them."""
+        ahead, found = await self._clock.read(), dict[bytes, Delivery]()
+        by_slot: dict[Slot, list[tuple[float, bytes]]] = {}
+        for due, digest, slot in entries:
+            by_slot.setdefault(slot, []).append((due, digest))
+        for slot, own in by_slot.items():
+            found |= await slot.read_waiting(own)
+        return [
+            shift_delivery(found[digest], -ahead) for _, digest, _ in entries if digest in found
+        ]
 
     async def add_figures(self, figures: Sequence[Figure]) -> None:
         """As ``Outbox.add_figures``; all or none of one day."""
@@ -500,7 +401,7 @@ class RedisOutbox(Outbox):
     async def save_circuit(self, circuit: Circuit) -> None:
         circuit = shift_circuit(circuit, await self._clock.read())
         args = [circuit.destination.encode(), msgspec.json.encode(circuit)]
-        await self._link.run(scripts.SAVE_CIRCUIT, self._list_keys([]), args)
+        await self._link.run(scripts.SAVE_CIRCUIT, [self._build_key("circuits")], args)
 
     async def circuits(self) -> Mapping[str, Circuit]:
         """As ``Outbox.circuits``; one that cannot be read is left out."""
@@ -536,119 +437,33 @@ class RedisOutbox(Outbox):
     def __repr__(self) -> str:
         return f"RedisOutbox({self._link.name!r}, prefix={self._prefix!r})"
 
-    def _list_keys(self, destinations: Iterable[str]) -> list[bytes]:
-        """Return the keys of a script: the shared ones, then those of each destination."""
-        return [
-            *(self._build_key(name) for name in _SHARED),
-            *(self._build_key(f"{part}:{name}") for name in destinations for part in _PARTS),
-        ]
-
     def _build_key(self, name: str) -> bytes:
         return f"{{{self._prefix}}}:{name}".encode(errors="surrogatepass")
 
-    def _build_put(
-        self,
-        deliveries: Sequence[Delivery],
-        lanes: Mapping[str, int],
-        now: float,
-        token: bytes,
-    ) -> list[Argument]:
-        args: list[Argument] = [
-            _score(now), *_horizons(now), read_limit(self._capacity, deliveries), len(lanes),
-            *(name.encode() for name in lanes),
-        ]  # fmt: skip
-        for delivery in deliveries:
-            args += (
-                lanes[delivery.destination],
-                build_digest(delivery.key),
-                build_event_digest(delivery.event_id),
-                _score(delivery.due),
-                build_record(delivery, token, now),
-                build_own_digest(delivery.key),
-            )
-        return args
 
-    async def _change(
-        self,
-        script: scripts.Script,
-        keys: Sequence[Key],
-        args: list[Any],
-        *,
-        of_dead: bool = False,
-        repeatable: bool = True,
-    ) -> int:
-        """Run ``script`` on ``keys``; return how many it changed, if it counts that.
-
-        A script that changes the dead letters takes the digest of each event too.
-        """
-        if not keys:
-            return 0
-        lanes = _number(key[0] for key in keys)
-        for key in keys:
-            args += (lanes[key[0]], build_digest(key))
-            if of_dead:
-                args.append(build_event_digest(key[2]))
-        changed = await self._link.run(script, self._list_keys(lanes), args, repeatable=repeatable)
-        return int(changed or 0)
-
-    async def _read_records(self, digests: Sequence[bytes]) -> Sequence[bytes | None]:
-        """Return the record of each; ``None`` if there is none."""
-        if not digests:
-            return []
-        found: list[bytes | None]
-        found = await self._link.execute("HMGET", self._build_key("deliveries"), *digests)
-        return found
-
-    async def _set_aside(self, destination: str, records: Mapping[bytes, bytes]) -> None:
-        """Take ``records`` out of the lane; an empty one is missing, and there is none to keep."""
-        if kept := sum(map(bool, records.values())):
-            _log.error(
-                "outbox %s: %s deliveries to %s cannot be read; they are moved to %s:unreadable",
-                self._link.name, kept, destination, f"{{{self._prefix}}}",
-            )  # fmt: skip
-        args = [each for pair in records.items() for each in pair]
-        await self._link.run(scripts.SET_ASIDE, self._list_keys([destination]), args)
-
-    async def _read_destinations(self) -> list[str]:
-        found = await self._link.execute("SMEMBERS", self._build_key("destinations"))
-        return sorted(name.decode(errors="replace") for name in found)
-
-    async def _parse_dead(self, rows: Iterable[Sequence[Any]]) -> list[DeadLetter]:
-        letters, ahead = [], await self._clock.read()
-        for digest, record, attempts, reason, buried_at in rows:
-            try:
-                at = float(buried_at or 0)
-                delivery = parse_record(digest, record or b"", due=at, attempts=int(attempts or 0))
-            except ValueError:
-                _log.warning("outbox %s: a dead letter cannot be read", self._link.name)
-            else:
-                text = (reason or b"").decode(errors="replace")
-                letters.append(shift_letter(DeadLetter(delivery, text, at), -ahead))
-        return letters
+def _place(event_name: str, event_id: str, slots: int) -> int:
+    """Return the slot of an event, whatever its destinations."""
+    if slots == 1:
+        return 0
+    return int.from_bytes(digest_texts([event_name, event_id], 8)) % slots
 
 
-def _number(names: Iterable[str]) -> dict[str, int]:
-    """Return each different name with its position, counted from 1 as in Lua."""
-    return {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
+async def _gather(works: Iterable[Awaitable[Result]], *, keeps_some: bool = False) -> list[Result]:
+    """Return the results of ``works``, once all have ended.
 
-
-def _read_score(found: Sequence[bytes]) -> float | None:
-    """Return the score in the answer of ZRANGE for one member; ``None`` if there is none."""
-    return float(found[1]) if found else None
-
-
-def _horizons(now: float) -> tuple[str, str]:
-    """Return since when keys are remembered: those of random ids, and of given ones."""
-    return _score(now - REMEMBERED_SECONDS), _score(now - LASTING_SECONDS)
-
-
-def _score(at: float) -> str:
-    """Return a time as text that Redis reads back exactly.
-
-    Raises:
-        ValueError: It is not a number; a script would notice that only after its first write.
+    Raises the first ``OutboxError`` of them; if it ``keeps_some``, only if no result is true.
     """
-    score = float(at)
-    if score != score:
-        raise ValueError("a time must be a number, got nan")
-    return repr(score)
+    every = list(works)
+    if len(every) == 1:
+        return [await every[0]]
+    ended = await asyncio.gather(*every, return_exceptions=True)
+    errors = [each for each in ended if isinstance(each, BaseException)]
+    results = [each for each in ended if not isinstance(each, BaseException)]
+    if errors and not (keeps_some and any(results)):
+        raise errors[0]
+    return results
+
+
+def _merge_dead(found: Iterable[Iterable[DeadLetter]]) -> list[DeadLetter]:
+    """Return the dead letters of all slots, newest first."""
+    return [*heapq.merge(*found, key=lambda letter: letter.buried_at, reverse=True)]

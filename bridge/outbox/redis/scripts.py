@@ -4,7 +4,7 @@ Redis runs one script at a time but does not roll back one that fails halfway. S
 the type of every key before it writes, and the server refuses ``PUT`` before it begins if the
 memory is used up. The others have the flag ``allow-oom``: they make room.
 
-Each script takes its keys in the order of ``_SHARED`` and ``_PARTS`` in ``outbox.py``. Its first
+Each script takes its keys in the order of ``_SHARED`` and ``_PARTS`` in ``keys.py``. Its first
 argument says whether it repeats a call whose answer was lost. A script never builds a key's name
 itself, so that a cluster can route it.
 
@@ -25,13 +25,13 @@ _CHUNK = 1000  # arguments of one call from Lua; its stack holds about 8000
 # ``each`` splits a list into chunks, for commands that take many members.
 _PRELUDE = f"""
 local DELIVERIES, ATTEMPTS, REASONS, UNREADABLE = unpack(KEYS, 1, 4)
-local DESTINATIONS, DEAD, DEAD_IDS, CIRCUITS, SUBJECTS = unpack(KEYS, 5, 9)
+local DESTINATIONS, DEAD, DEAD_IDS, SUBJECTS = unpack(KEYS, 5, 8)
 for i = 1, 4 do redis.call('HLEN', KEYS[i]) end
 redis.call('SCARD', DESTINATIONS)
-for i = 6, #KEYS do if i ~= 8 then redis.call('ZCARD', KEYS[i]) end end
+for i = 6, #KEYS do redis.call('ZCARD', KEYS[i]) end
 
 local LANES = {{}}
-for i = 10, #KEYS, 6 do
+for i = 9, #KEYS, 6 do
     LANES[#LANES + 1] = {{due = KEYS[i], held = KEYS[i + 1], stored = KEYS[i + 2],
                          delivered = KEYS[i + 3], given = KEYS[i + 4], dead = KEYS[i + 5]}}
 end
@@ -120,21 +120,21 @@ def _build_script(
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# now, horizon, that of given ids, capacity, how many destinations, their names;
-# then for each delivery: lane, digest, event digest, due, record, the digest of the server's own
-# event if a browser reported this one.
+# how many destinations, their names; then for each put: whether it repeats one whose answer was
+# lost, now, horizon, that of given ids, capacity, how many deliveries, and for each of these: lane,
+# digest, event digest, due, record, the digest of the server's own event if a browser reported this
+# one. Answers each put: which are new, or how many are held if there is too little room.
 # A repeated call recognises what the first one stored by the token at the start of the record. A
 # delivery that was accepted meanwhile has no record any more; if it was accepted after the caller's
 # ``now``, it is taken for ours, as hardly anything else can be that young. Its own is written once
 # more: WAIT, which may follow, is about what was written on its connection.
 PUT = _build_script(
     """
-local now, horizon, given_horizon = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local capacity, names = tonumber(ARGV[5]), tonumber(ARGV[6])
-local answers, fresh, seen, growth = {}, {}, {}, 0
+local names = tonumber(ARGV[2])
+local again, now, horizon, given_horizon, fresh, seen, growth
 
 local function is_ours(digest, record)
-    local there = REPEATED and redis.call('HGET', DELIVERIES, digest)
+    local there = again and redis.call('HGET', DELIVERIES, digest)
     if not there or there:sub(1, 8) ~= record:sub(1, 8) then return false end
     redis.call('HSET', DELIVERIES, digest, there)
     return true
@@ -158,7 +158,7 @@ local function judge(i)
     if own ~= '' and (seen[own] or is_known(lane, own)) then return 0 end
     local known, accepted = is_known(lane, digest)
     if known then
-        return REPEATED and accepted and tonumber(accepted) >= now and 1 or 0
+        return again and accepted and tonumber(accepted) >= now and 1 or 0
     end
     local dead = redis.call('ZSCORE', lane.dead, digest)
     if not dead then growth = growth + 1 end
@@ -166,15 +166,9 @@ local function judge(i)
     return 1
 end
 
-for i = 7 + names, #ARGV, 6 do answers[#answers + 1] = judge(i) end
-
-local load = redis.call('HLEN', DELIVERIES)
-if growth > 0 and load + growth > capacity then return load end
-
-for i = 7, #fresh > 0 and 6 + names or 0 do redis.call('SADD', DESTINATIONS, ARGV[i]) end
-for _, it in ipairs(fresh) do
-    local i = it.at
-    local lane, digest, due = LANES[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 3]
+local function write(it, stored_at)
+    local i, place = it.at, tonumber(ARGV[it.at])
+    local lane, digest, due, record = LANES[place], ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]
     if it.accepted then
         redis.call('ZREM', lane.delivered, digest)
         redis.call('ZREM', lane.given, digest)
@@ -183,14 +177,37 @@ for _, it in ipairs(fresh) do
         end_death(lane, digest, ARGV[i + 2])
         delete(digest)
     end
-    redis.call('HSET', DELIVERIES, digest, ARGV[i + 4])
-    local subjects = read_subjects(ARGV[i + 4])
+    if not lane.is_named then redis.call('SADD', DESTINATIONS, ARGV[2 + place]) end
+    lane.is_named = true
+    redis.call('HSET', DELIVERIES, digest, record)
+    local subjects = read_subjects(record)
     if subjects ~= '' then redis.call('ZADD', SUBJECTS, 0, subjects .. digest) end
     redis.call('ZADD', lane.due, due, digest)
-    redis.call('ZADD', lane.stored, ARGV[2], digest)
+    redis.call('ZADD', lane.stored, stored_at, digest)
     if tonumber(due) > now then redis.call('ZADD', lane.held, due, digest) end
 end
-return answers
+
+local function put(at, last)
+    again, now = REPEATED or ARGV[at] == '1', tonumber(ARGV[at + 1])
+    horizon, given_horizon = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    fresh, seen, growth = {}, {}, 0
+    local answers = {}
+    for i = at + 6, last, 6 do answers[#answers + 1] = judge(i) end
+    if growth > 0 then
+        local load = redis.call('HLEN', DELIVERIES)
+        if load + growth > tonumber(ARGV[at + 4]) then return load end
+    end
+    for _, it in ipairs(fresh) do write(it, ARGV[at + 1]) end
+    return answers
+end
+
+local answer, at = {}, 3 + names
+while at <= #ARGV do
+    local last = at + 5 + 6 * tonumber(ARGV[at + 5])
+    answer[#answer + 1] = put(at, last)
+    at = last + 1
+end
+return answer
 """,
     flags="",
 )
@@ -245,14 +262,40 @@ end
 # its subjects, whether its id was given.
 ACK = _build_script(
     """
+local acked = {}
 for i = 6, #ARGV, 4 do
-    local lane, digest = LANES[tonumber(ARGV[i])], ARGV[i + 1]
-    if end_wait(lane, digest) then
-        redis.call('HDEL', DELIVERIES, digest)
-        redis.call('HDEL', ATTEMPTS, digest)
-        end_interest(digest, ARGV[i + 2])
-        redis.call('ZADD', ARGV[i + 3] == '1' and lane.given or lane.delivered, ARGV[2], digest)
+    local lane = LANES[tonumber(ARGV[i])]
+    acked[lane] = acked[lane] or {}
+    table.insert(acked[lane], i)
+end
+
+local function ack(lane, chunk)
+    local digests, waiting, interests, kept = {}, {}, {}, {delivered = {}, given = {}}
+    for n, i in ipairs(chunk) do digests[n] = ARGV[i + 1] end
+    for n, due in ipairs(redis.call('ZMSCORE', lane.due, unpack(digests))) do
+        if due then
+            local i, digest = chunk[n], digests[n]
+            waiting[#waiting + 1] = digest
+            if ARGV[i + 2] ~= '' then interests[#interests + 1] = ARGV[i + 2] .. digest end
+            local part = kept[ARGV[i + 3] == '1' and 'given' or 'delivered']
+            part[#part + 1] = ARGV[2]
+            part[#part + 1] = digest
+        end
     end
+    if #waiting == 0 then return end
+    for _, part in ipairs({'due', 'held', 'stored'}) do
+        redis.call('ZREM', lane[part], unpack(waiting))
+    end
+    redis.call('HDEL', DELIVERIES, unpack(waiting))
+    redis.call('HDEL', ATTEMPTS, unpack(waiting))
+    if #interests > 0 then redis.call('ZREM', SUBJECTS, unpack(interests)) end
+    for part, members in pairs(kept) do
+        if #members > 0 then redis.call('ZADD', lane[part], unpack(members)) end
+    end
+end
+
+for lane, places in pairs(acked) do
+    each(places, function(chunk) ack(lane, chunk) end)
 end
 for _, lane in ipairs(LANES) do forget(lane, ARGV[3], ARGV[4], ARGV[5]) end
 """
@@ -442,8 +485,17 @@ return dead_letters(digests)
     flags="no-writes",
 )
 
-# destination, circuit.
-SAVE_CIRCUIT = _build_script("redis.call('HSET', CIRCUITS, ARGV[2], ARGV[3])")
+# Its one key is that of the circuits. Destination, circuit.
+SAVE_CIRCUIT = _build_script("redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])", prelude="")
+
+# Its one key is that of the number of slots. The number, if there is none; returns what there is.
+SETTLE_SLOTS = _build_script(
+    """
+redis.call('SET', KEYS[1], ARGV[2], 'NX')
+return redis.call('GET', KEYS[1])
+""",
+    prelude="",
+)
 
 # How many wait or are dead. The server refuses it, as it would a put, if it only reads, has no
 # memory left, or lacks the replicas that it wants.
