@@ -13,7 +13,7 @@ from bridge.delivery.sender import DEAD_LETTER_DAYS
 from bridge.delivery.spool import SPOOL
 from bridge.destinations.base import Destination
 from bridge.destinations.group import Destinations
-from bridge.outbox.base import Outbox
+from bridge.outbox.base import REMEMBER_DAYS, Outbox
 from bridge.settings import build_from
 from bridge.site import Site, SiteOptions
 
@@ -27,6 +27,7 @@ class BridgeOptions(SiteOptions, total=False):
     spool: str | None
     run_sender: bool
     dead_letter_days: float
+    remember_days: float
 
 
 class Bridge(Site, Runs):
@@ -70,6 +71,9 @@ class Bridge(Site, Runs):
         on_invalid: What ``track`` does with an event that Meta would refuse: ``raise``, or in
             production ``log``: one error line, a counter and a dead letter, and the page goes on.
         dead_letter_days: Days after which the sender deletes a dead letter.
+        remember_days: Days for which a delivered event is remembered whose id you gave, so that
+            tracking it again sends nothing. An id that Bridge made is remembered for 48 hours, or
+            for as long if that is less. An outbox that you build yourself takes its own.
         advanced_matching: Whether server copies of a page's events also carry what the page gave
             its pixel's ``init``, such as ``em``: hashed by the pixel, in the browser.
         dashboard: Says who may see the dashboard below the prefix, ``True`` or ``False`` for a
@@ -91,6 +95,7 @@ class Bridge(Site, Runs):
         spool: str | None = SPOOL,
         run_sender: bool = True,
         dead_letter_days: float = DEAD_LETTER_DAYS,
+        remember_days: float = REMEMBER_DAYS,
         **options: Unpack[SiteOptions],
     ) -> None:
         group = Destinations(destinations)
@@ -100,6 +105,7 @@ class Bridge(Site, Runs):
             spool=spool,
             run_sender=run_sender,
             dead_letter_days=dead_letter_days,
+            remember_days=remember_days,
         )
         super().__init__(secret_key, group, pipeline, **options)
 

@@ -188,7 +188,7 @@ class Endpoints:
         if asked is None:
             raise HTTPException(400, "expected ?u= as it stands in the twin's cookie")
         try:
-            is_stored = await self._site.outbox.has(*asked, self._site.destinations.names)
+            is_stored = await self._site._has(*asked)
         except OutboxError as error:
             logger.error("twin: %s", error)
             raise HTTPException(503, "cannot read now, try again later") from error
@@ -306,7 +306,7 @@ class Endpoints:
             is_released = await site._release(*key, browser)
             # What was not held any more, or never, is counted if it is known; each once.
             is_first = visitor.skip_reason is None and self._acknowledged.add(key)
-            if is_first and (is_released or await site.outbox.has(*key, site.destinations.names)):
+            if is_first and (is_released or await site._has(*key)):
                 names = site.destinations.pixel_names
                 site._pipeline.figures.note_copy(names, ack.event_name, ack.state)
             if visitor.skip_reason is None:

@@ -134,6 +134,8 @@ OPTIONS: tuple[Option, ...] = (
         "What track() does with an event that Meta would refuse: raise, or log and go on."),
     Option("BRIDGE_DEAD_LETTER_DAYS", "Bridge", "dead_letter_days", float, "30",
         "Days after which a dead letter is deleted."),
+    Option("BRIDGE_REMEMBER_DAYS", "Bridge", "remember_days", float, "90",
+        "Days for which a delivered event is remembered whose id you gave; others 48 hours."),
     Option("BRIDGE_ADVANCED_MATCHING", "Bridge", "advanced_matching", _parse_switch, "false",
         "Whether a page's own advanced matching, hashed by its pixel, goes into server copies."),
     Option("BRIDGE_SESSION_MAX_AGE", "Bridge", "session_max_age", int, "7776000 (90 days)",

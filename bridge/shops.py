@@ -33,7 +33,7 @@ from bridge.delivery.spool import SPOOL
 from bridge.destinations.base import Destination
 from bridge.destinations.group import Destinations
 from bridge.errors import ConfigError, UsageError
-from bridge.outbox.base import Outbox
+from bridge.outbox.base import REMEMBER_DAYS, Outbox
 from bridge.site import Site, SiteOptions
 from bridge.visitor.capture import Capture
 from bridge.visitor.signing import read_keys
@@ -108,6 +108,7 @@ class Shops(Runs):
         spool: As for ``Bridge``.
         run_sender: As for ``Bridge``.
         dead_letter_days: As for ``Bridge``.
+        remember_days: As for ``Bridge``.
         **options: What shops have in common, as for ``Bridge``.
 
     Raises:
@@ -124,6 +125,7 @@ class Shops(Runs):
         spool: str | None = SPOOL,
         run_sender: bool = True,
         dead_letter_days: float = DEAD_LETTER_DAYS,
+        remember_days: float = REMEMBER_DAYS,
         **options: Unpack[SiteOptions],
     ) -> None:
         self._keys = read_keys(secret_key)
@@ -136,6 +138,7 @@ class Shops(Runs):
             spool=spool,
             run_sender=run_sender,
             dead_letter_days=dead_letter_days,
+            remember_days=remember_days,
         )
         ignoring: SiteOptions = {**options, "ignore": lambda connection: NO_SHOP}
         self._nowhere = Site(

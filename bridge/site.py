@@ -568,6 +568,11 @@ class Site:
         """End the hold of an event of one of ``subjects``; return whether it was held."""
         return await self._pipeline.release(event_name, event_id, subjects, self.destinations.names)
 
+    async def _has(self, event_name: str, event_id: str) -> bool:
+        """Return whether an event of this site is stored."""
+        names = self.destinations.names
+        return await self.outbox.has(event_name, event_id, time.time(), destinations=names)
+
     async def _skips(self, event: Event, visitor: Visitor) -> bool:
         """Return whether ``event`` must not be sent, and count it if so."""
         reason = visitor.skip_reason

@@ -200,7 +200,12 @@ class _MemoryOutbox:
         return new
 
     async def has(
-        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+        self,
+        event_name: str,
+        event_id: str,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
     ) -> bool:
         return any(
             key[1:] == (event_name, event_id, False)

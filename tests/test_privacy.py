@@ -138,7 +138,7 @@ async def test_event_that_only_a_browser_reported_confirms_no_twin(
     bridge: Bridge, outbox: SQLiteOutbox
 ) -> None:
     await report(browse(bridge), "1")
-    assert not await outbox.has("Purchase", "1")
+    assert not await outbox.has("Purchase", "1", time.time())
 
 
 # How long an id is remembered

@@ -12,8 +12,9 @@ from bridge import Bridge, ConfigError
 from bridge.core import BridgeOptions
 from bridge.destinations import Meta, Segment
 from bridge.events.catalog import Catalog, EventMapping
+from bridge.outbox import SQLiteOutbox
 from bridge.site import Site, SiteOptions
-from tests.factories import SECRET
+from tests.factories import NOW, SECRET, make_delivery, make_meta
 
 BASE = {"BRIDGE_SECRET_KEY": SECRET}
 META = {"BRIDGE_PIXEL_ID": "123", "BRIDGE_ACCESS_TOKEN": "token"}
@@ -105,6 +106,21 @@ def test_arguments_say_what_no_variable_can() -> None:
     bridge = Bridge.from_env(environ, catalog=catalog, browser_hold=7)
     assert bridge._event_reader.catalog is catalog
     assert bridge._browser_hold == 7
+
+
+async def test_memory_of_delivered_events_is_as_long_as_the_environment_says() -> None:
+    bridge = build(META, {"BRIDGE_REMEMBER_DAYS": "1", "BRIDGE_OUTBOX_URL": "sqlite:///:memory:"})
+    delivery = make_delivery(has_given_id=True)
+    await bridge.outbox.put([delivery], NOW)
+    await bridge.outbox.ack([delivery], NOW)
+    assert await bridge.outbox.put([delivery], NOW + 86_000) == [False]
+    assert await bridge.outbox.put([delivery], NOW + 87_000) == [True]
+    await bridge.stop()
+
+
+def test_outbox_of_ones_own_has_its_own_memory() -> None:
+    with pytest.raises(ConfigError, match="remember_days is for an outbox by URL"):
+        Bridge(SECRET, [make_meta()], outbox=SQLiteOutbox(":memory:"), remember_days=2)
 
 
 def test_signature_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:

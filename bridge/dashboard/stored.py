@@ -101,7 +101,7 @@ async def find_event(outbox: Outbox, event_id: str) -> dict[str, Any]:
     stored = [{**describe(each), **_open(each)} for each in every]
     delivered = []
     if not stored:
-        delivered = [name for name in names[:MAX_NAMES] if await outbox.has(name, event_id)]
+        delivered = [name for name in names[:MAX_NAMES] if await outbox.has(name, event_id, now)]
     return {"event_id": event_id, "events": stored, "delivered_as": delivered, "now": now}
 
 

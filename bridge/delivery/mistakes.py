@@ -87,7 +87,8 @@ class Mistakes:
         try:
             # What is known under the same id is right, or dead already, and stays.
             names = [each.destination for each in dead]
-            if not await self._outbox.has(event.event_name, event.event_id, names):
+            key = event.event_name, event.event_id
+            if not await self._outbox.has(*key, now, destinations=names):
                 await self._outbox.put(dead, now)
                 await self._outbox.bury(dead, f"invalid: {event.skip_reason}", now)
                 return True

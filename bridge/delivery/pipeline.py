@@ -21,9 +21,9 @@ from bridge.delivery.mistakes import Mistakes
 from bridge.delivery.sender import DEAD_LETTER_DAYS, Sender
 from bridge.delivery.spool import SPOOL, Spool
 from bridge.destinations.base import Destination
-from bridge.errors import OutboxError, UsageError
+from bridge.errors import ConfigError, OutboxError, UsageError
 from bridge.figures.counter import FigureCounter
-from bridge.outbox.base import Erased, Outbox
+from bridge.outbox.base import REMEMBER_DAYS, Erased, Outbox
 from bridge.outbox.engines import open_outbox
 from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
@@ -43,6 +43,7 @@ class Pipeline:
         spool: As for ``Bridge``.
         run_sender: Whether this process delivers.
         dead_letter_days: Days after which the sender deletes a dead letter.
+        remember_days: As for ``Bridge``.
         counters: Where it counts what happens; new ones by default.
 
     Attributes:
@@ -65,9 +66,15 @@ class Pipeline:
         spool: str | None = SPOOL,
         run_sender: bool = True,
         dead_letter_days: float = DEAD_LETTER_DAYS,
+        remember_days: float = REMEMBER_DAYS,
         counters: Counter[str] | None = None,
     ) -> None:
-        self.outbox = open_outbox(outbox) if isinstance(outbox, str) else outbox
+        if isinstance(outbox, str):
+            self.outbox = open_outbox(outbox, remember_days=remember_days)
+        elif remember_days == REMEMBER_DAYS:
+            self.outbox = outbox
+        else:
+            raise ConfigError("remember_days is for an outbox by URL: give it to your own instead")
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.metrics = Metrics(
             [each.name for each in destinations], self.counters, is_open=find is not None

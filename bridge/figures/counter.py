@@ -226,7 +226,10 @@ class FigureCounter:
         for each in self._unsure:
             try:
                 is_stored = await self._outbox.has(
-                    each.event.event_name, each.event.event_id, each.destinations
+                    each.event.event_name,
+                    each.event.event_id,
+                    time.time(),
+                    destinations=each.destinations,
                 )
             except OutboxError:
                 is_stored = False

@@ -27,7 +27,8 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from bridge.errors import ConfigError, OutboxFullError
 
 REMEMBERED_SECONDS = 48 * 3600  # of a delivered key; Meta's own window for telling duplicates
-LASTING_SECONDS = 90 * 86_400  # of a delivered key whose id the app gave
+REMEMBER_DAYS = 90.0  # of a delivered key whose id the app gave
+LASTING_SECONDS = REMEMBER_DAYS * 86_400
 SUBJECT_BYTES = 8  # of one subject
 MAX_SUBJECTS = 31  # of one delivery; their length fits into a byte
 FORGET_AT_ONCE = 2000  # delivered keys that one ack deletes at most
@@ -262,14 +263,18 @@ class Outbox(Protocol):
         ...
 
     async def has(
-        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+        self,
+        event_name: str,
+        event_id: str,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
     ) -> bool:
         """Return whether the event is stored: a delivery of it waits, is dead, or was delivered.
 
-        Only deliveries to ``destinations`` count; to any by default.
-
-        What a browser reported does not count. An event put in a caller's transaction is stored
-        once that is committed. One that was delivered long ago may be forgotten.
+        Only deliveries to ``destinations`` count; to any by default. What a browser reported does
+        not count, nor what was delivered so long ago that it is forgotten. An event put in a
+        caller's transaction is stored once that is committed.
         """
         ...
 
@@ -413,6 +418,26 @@ class Troubled(Protocol):
 
 
 # What the engines share
+
+
+class Memory(NamedTuple):
+    """For how many seconds the key of a delivered event is remembered.
+
+    Attributes:
+        random: If Bridge made its id.
+        given: If the app gave its id.
+    """
+
+    random: float
+    given: float
+
+
+def build_memory(remember_days: float) -> Memory:
+    """Return for how long keys are remembered; raise ``ConfigError`` if it is not above 0."""
+    if not 0 < remember_days < math.inf:
+        raise ConfigError(f"remember_days must be above 0, got {remember_days}")
+    given = remember_days * 86_400
+    return Memory(min(REMEMBERED_SECONDS, given), given)
 
 
 def check_capacity(capacity: int) -> int:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from bridge.errors import ConfigError
-from bridge.outbox.base import Outbox
+from bridge.outbox.base import REMEMBER_DAYS, Outbox
 from bridge.outbox.sqlite.outbox import SQLiteOutbox
 
 # By class: its module, the package that it imports, which is not a dependency of ours, and our
@@ -47,8 +47,8 @@ def load_engine(name: str) -> Callable[..., Outbox]:
     return loaded
 
 
-def open_outbox(url: str) -> Outbox:
-    """Return the outbox at ``url``.
+def open_outbox(url: str, *, remember_days: float = REMEMBER_DAYS) -> Outbox:
+    """Return the outbox at ``url``; ``remember_days`` are as for ``Bridge``.
 
     - ``sqlite:///bridge.db`` is a file, relative to the process. As in SQLAlchemy's URLs an
       absolute path has four slashes: ``sqlite:////var/lib/bridge.db``.
@@ -57,13 +57,14 @@ def open_outbox(url: str) -> Outbox:
       ``redis+sentinel://host:26379,host2:26379/mymaster``.
 
     Raises:
-        ConfigError: No engine has this scheme, or its package is not installed.
+        ConfigError: No engine has this scheme, or its package is not installed; or a value is
+            wrong.
     """
     scheme, separator, rest = url.partition("://")
     if scheme == "sqlite" and len(rest) > 1 and rest.startswith("/"):
-        return SQLiteOutbox(rest[1:])
+        return SQLiteOutbox(rest[1:], remember_days=remember_days)
     if separator and scheme in _SCHEMES:
-        return load_engine(_SCHEMES[scheme])(url)
+        return load_engine(_SCHEMES[scheme])(url, remember_days=remember_days)
     # Only the scheme is shown: the rest may hold a password.
     shown = repr(scheme[:20]) if separator else "none"
     raise ConfigError(

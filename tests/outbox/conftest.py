@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,8 +94,8 @@ async def make_outbox(engine: MakeOutbox) -> AsyncIterator[MakeOutbox]:
     """Makes any number of outboxes on the same store."""
     made: list[Outbox] = []
 
-    def make(*, capacity: int | None = None) -> Outbox:
-        made.append(engine() if capacity is None else engine(capacity=capacity))
+    def make(**options: Any) -> Outbox:
+        made.append(engine(**options))
         return made[-1]
 
     yield make

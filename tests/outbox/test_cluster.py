@@ -84,7 +84,7 @@ async def test_deliveries_of_one_event_share_a_slot(cluster: RedisCluster) -> No
                 keys += await raw.keys("*:deliveries")
         assert len(keys) == 1
         assert len(await outbox.find("a", ["Purchase"])) == 9
-        assert await outbox.has("Purchase", "a")
+        assert await outbox.has("Purchase", "a", NOW)
 
 
 async def test_claims_take_from_all_slots_in_turn(server: RedisServer) -> None:

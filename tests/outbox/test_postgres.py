@@ -33,15 +33,16 @@ from bridge.delivery.metrics import Metrics
 from bridge.figures.counter import FigureCounter
 from bridge.figures.summary import summarize
 from bridge.outbox import Figure, PostgresOutbox
-from bridge.outbox.base import REMEMBERED_SECONDS
+from bridge.outbox.base import REMEMBER_DAYS, REMEMBERED_SECONDS, build_memory
 from bridge.outbox.postgres import floors, pool, puts, room, sql
-from bridge.outbox.postgres.rows import build_columns
+from bridge.outbox.postgres.rows import build_columns, name_memory
 from tests.factories import BROWSER, NOW, make_bridge, make_delivery, make_meta
 from tests.postgres_server import PostgresServer, running_server
 from tests.servers import DEADLINE, find_free_port, poll
 
 LEASE = 60.0
 SECRET = "tr0ub4dor"
+MEMORY = build_memory(REMEMBER_DAYS)
 
 
 @pytest.fixture(scope="module")
@@ -753,7 +754,14 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
     ),
     "has": (
         sql.HAS,
-        {"keys": [bytes(32)], "event_name": "Purchase", "event_id": "7", "names": ["meta:1"]},
+        {
+            "keys": [bytes(32)],
+            "event_name": "Purchase",
+            "event_id": "7",
+            "names": ["meta:1"],
+            "now": NOW,
+            **name_memory(MEMORY),
+        },
         {"bridge_deliveries_pkey", "bridge_deliveries_dead_event"},
     ),
     "put": (
@@ -762,7 +770,8 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
             {
                 bytes([i]) * 32: (make_delivery(str(i), from_browser=True, subjects=b"8 bytes "), 1)
                 for i in range(100)
-            }
+            },
+            MEMORY,
         ),
         {"bridge_deliveries_pkey"},
     ),

@@ -1316,7 +1316,7 @@ async def test_foreign_file_is_refused_and_left_alone(
         ),
         (
             rows.HAS,
-            "SCAN CONSTANT ROW; SCALAR SUBQUERY 2; SEARCH deliveries USING COVERING INDEX"
+            "SCAN CONSTANT ROW; SCALAR SUBQUERY 2; SEARCH deliveries USING INDEX"
             " sqlite_autoindex_deliveries_1 (event_id=? AND event_name=?)"
             "; LIST SUBQUERY 1; SCAN json_each VIRTUAL TABLE INDEX 1:",
         ),

@@ -22,8 +22,7 @@ from bridge.outbox.base import (
     CAPACITY,
     FIGURE_DAYS,
     FORGET_AT_ONCE,
-    LASTING_SECONDS,
-    REMEMBERED_SECONDS,
+    REMEMBER_DAYS,
     SUBJECT_BYTES,
     Circuit,
     Counts,
@@ -35,6 +34,7 @@ from bridge.outbox.base import (
     Outbox,
     Weakness,
     build_full_error,
+    build_memory,
     check_capacity,
     follow_prefix,
     list_keys,
@@ -51,7 +51,13 @@ from bridge.outbox.postgres.floors import Floors
 from bridge.outbox.postgres.pool import Pool
 from bridge.outbox.postgres.puts import Rows
 from bridge.outbox.postgres.room import Room
-from bridge.outbox.postgres.rows import build_columns, build_keys, clean_text, digest_key
+from bridge.outbox.postgres.rows import (
+    build_columns,
+    build_keys,
+    clean_text,
+    digest_key,
+    name_memory,
+)
 from bridge.outbox.postgres.url import build_name, parse_url
 
 _log = logging.getLogger("bridge.outbox")
@@ -76,6 +82,7 @@ class PostgresOutbox(Outbox):
         capacity: How many deliveries may wait or be dead. Puts of other processes are noticed up to
             two seconds late (a minute while the outbox is less than half full), so several
             processes together may exceed it by what they put in that time.
+        remember_days: As for ``Bridge``.
         max_connections: How many connections each event loop may open.
 
     Raises:
@@ -83,11 +90,17 @@ class PostgresOutbox(Outbox):
     """
 
     def __init__(
-        self, url: str, *, capacity: int = CAPACITY, max_connections: int = MAX_CONNECTIONS
+        self,
+        url: str,
+        *,
+        capacity: int = CAPACITY,
+        remember_days: float = REMEMBER_DAYS,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         if max_connections < 1:
             raise ConfigError(f"max_connections must be at least 1, got {max_connections}")
         self._settings = parse_url(url)
+        self._memory = build_memory(remember_days)
         self._max_connections = max_connections
         self._wall = time.time
         # By process too: a child must neither use nor close its parent's connections. They stay
@@ -205,8 +218,8 @@ class PostgresOutbox(Outbox):
         acked = await self._change(sql.ACK, build_keys(deliveries), now=now)
         self._room.settle(0, -acked)
         with suppress(OutboxError):  # what was to be marked is marked; the next ack forgets
-            await self._forget(False, now - REMEMBERED_SECONDS)
-            await self._forget(True, now - LASTING_SECONDS)
+            await self._forget(False, now - self._memory.random)
+            await self._forget(True, now - self._memory.given)
 
     async def _forget(self, given: bool, before: float) -> None:
         """Forget keys that were delivered before ``before``; of given ids, or of random ones."""
@@ -255,7 +268,12 @@ class PostgresOutbox(Outbox):
                 self._floors.lower(now)
 
     async def has(
-        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+        self,
+        event_name: str,
+        event_id: str,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
     ) -> bool:
         pool = self._find_pool()
         async with pool.limited(TIMEOUT):
@@ -267,6 +285,8 @@ class PostgresOutbox(Outbox):
                 "event_name": event_name,
                 "event_id": event_id,
                 "names": None if destinations is None else list(destinations),
+                "now": now + await pool.clock.read(),
+                **name_memory(self._memory),
             }
             [[found]] = await pool.fetch(sql.HAS, values)
         return bool(found)
@@ -293,7 +313,7 @@ class PostgresOutbox(Outbox):
         pool = self._find_pool()
         ahead = await pool.clock.read()
         began, now = _loop_time(), now + ahead
-        values = {"now": now, "forgotten": now - REMEMBERED_SECONDS}
+        values = {"now": now, "forgotten": now - self._memory.random}
         query = sql.COUNT_WITH_DELIVERED if with_delivered else sql.COUNT
         rows = await pool.fetch_from_index(query, values)
         counts = {row[0]: shift_counts(Counts(*row[1:]), -ahead) for row in rows}
@@ -438,7 +458,9 @@ class PostgresOutbox(Outbox):
             for pid, loop in list(self._pools):
                 if pid == os.getpid() and loop.is_closed():
                     self._pools.pop((pid, loop)).drop_idle()
-            pool = self._pools[here] = Pool(self._settings, self._max_connections, self._wall)
+            pool = self._pools[here] = Pool(
+                self._settings, self._max_connections, self._memory, self._wall
+            )
         return pool
 
     def __str__(self) -> str:
@@ -458,7 +480,7 @@ async def _store_inside(
     # From here on it is the caller's connection: cutting a statement short would break their
     # transaction, and how long it may take is for them to decide.
     limit.reschedule(None)
-    found = await run_inside(connection, statement, build_columns(rows))
+    found = await run_inside(connection, statement, build_columns(rows, pool.memory))
     return {bytes(row[0]) for row in found}
 
 

@@ -22,6 +22,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from bridge.errors import BridgeError, OutboxBusyError, OutboxError, OutboxFullError
+from bridge.outbox.base import Memory
 from bridge.outbox.clock import Clock
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.puts import PutQueue
@@ -64,13 +65,20 @@ class Pool:
 
     Attributes:
         name: The address of the database, for messages.
+        memory: For how long delivered keys are remembered.
         puts: Stores what is put on this event loop.
         schema: Where the tables are, quoted; empty until they were looked for.
         counting: Held while one caller counts and the others wait for the result.
         clock: How far the server's clock is ahead of ours.
     """
 
-    def __init__(self, settings: Mapping[str, Any], size: int, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        size: int,
+        memory: Memory,
+        wall: Callable[[], float],
+    ) -> None:
         self._settings = settings
         self._slots = asyncio.Semaphore(size)
         self._idle: list[_Idle] = []  # the one used last stands last, and is taken first
@@ -81,7 +89,8 @@ class Pool:
         self._preparing = asyncio.Lock()
         self._sets_commit = sets_commit(settings)
         self.name = build_name(settings)
-        self.puts = PutQueue(self.name, self.fetch, self.limited, size)
+        self.memory = memory
+        self.puts = PutQueue(self.name, self.fetch, self.limited, size, memory)
         self.schema = ""
         self.counting = asyncio.Lock()
         self.clock = Clock(self._ask_time, wall)

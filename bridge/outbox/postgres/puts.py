@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 import psycopg
 
 from bridge.errors import OutboxError
-from bridge.outbox.base import Delivery
+from bridge.outbox.base import Delivery, Memory
 from bridge.outbox.grouping import Groups, Put
 from bridge.outbox.postgres import sql
 from bridge.outbox.postgres.rows import Row, Values, build_columns
@@ -41,13 +41,16 @@ class PutQueue:
     """Stores what callers put, over few connections.
 
     ``limited`` ends what takes longer than the given seconds, and raises ``OutboxError`` for
-    whatever fails.
+    whatever fails. Keys are new once they are older than ``memory`` says.
     """
 
-    def __init__(self, name: str, fetch: Fetch, limited: Limited, connections: int) -> None:
+    def __init__(
+        self, name: str, fetch: Fetch, limited: Limited, connections: int, memory: Memory
+    ) -> None:
         self._name = name
         self._fetch = fetch
         self._limited = limited
+        self._memory = memory
         places = max(1, min(MAX_STATEMENTS, connections - KEPT_FREE))
         self._groups = Groups(self._store_group, places)
         self._stalled: dict[frozenset[bytes], list[Stored]] = {}
@@ -104,7 +107,7 @@ class PutQueue:
         lock_timeout = f"{LOCK_TIMEOUT * 1000:.0f}ms"
         try:
             async with self._limited(patience):
-                values = {**build_columns(_merge(puts)), "lock_timeout": lock_timeout}
+                values = {**build_columns(_merge(puts), self._memory), "lock_timeout": lock_timeout}
                 found = await self._fetch(sql.PUT_OR_GIVE_UP, values)
         except OutboxError as error:
             if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bridge.outbox.base import (
-    LASTING_SECONDS,
-    REMEMBERED_SECONDS,
     Delivery,
     Key,
+    Memory,
 )
 from bridge.outbox.base import digest_key as digest_to
 
@@ -27,7 +26,7 @@ def digest_own(key: Key) -> bytes | None:
     return digest_key(key._replace(from_browser=False)) if key.from_browser else None
 
 
-def build_columns(stored: Mapping[bytes, tuple[Delivery, float]]) -> Values:
+def build_columns(stored: Mapping[bytes, tuple[Delivery, float]], memory: Memory) -> Values:
     """Return deliveries and the times of their puts, by digest, as the arrays of ``PUT``."""
     keys = sorted(stored)
     rows = [stored[key][0] for key in keys]
@@ -43,9 +42,13 @@ def build_columns(stored: Mapping[bytes, tuple[Delivery, float]]) -> Values:
         "given": [each.has_given_id for each in rows],
         "subjects": [each.subjects or None for each in rows],
         "own_keys": [digest_own(each.key) for each in rows],
-        "remembered": float(REMEMBERED_SECONDS),
-        "lasting": float(LASTING_SECONDS),
+        **name_memory(memory),
     }
+
+
+def name_memory(memory: Memory) -> Values:
+    """Return for how many seconds a delivered key is remembered, as named parameters."""
+    return {"remembered": float(memory.random), "lasting": float(memory.given)}
 
 
 def build_keys(deliveries: Iterable[Delivery]) -> list[bytes]:

@@ -15,16 +15,17 @@ With TAG being ``{bridge}`` for the only slot, else ``{bridge:0}`` and so on:
     TAG:due:NAME            zset  digest by due, of all that wait for one destination
     TAG:held:NAME           zset  digest by due, of those stored for later and never claimed
     TAG:stored:NAME         zset  digest by when it was stored, of those that wait
-    TAG:delivered:NAME      zset  digest by when it was accepted, for 48 hours
-    TAG:given:NAME          zset  the same, for 90 days, of those whose id the app gave
     TAG:dead:NAME           zset  digest by when it was buried
+    TAG:delivered:DAY       hash  digest → when it was accepted that day, 6 bytes of milliseconds
+    TAG:given:FORTNIGHT     hash  the same, of those whose id the app gave
+    TAG:counts:DAY          hash  destination → how many were accepted that day
+    TAG:remembered          set   the names of the last three kinds, as far as they exist
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bridge.outbox.base import LASTING_SECONDS, REMEMBERED_SECONDS
 from bridge.outbox.redis.link import RedisLink
 
 # The keys of a script, in the order in which it takes them: shared ones, and of each destination.
@@ -32,7 +33,7 @@ _SHARED = (
     "deliveries", "attempts", "reasons", "unreadable",
     "destinations", "dead", "dead_ids", "subjects",
 )  # fmt: skip
-_PARTS = ("due", "held", "stored", "delivered", "given", "dead")
+_PARTS = ("due", "held", "stored", "dead")
 
 
 class SlotKeys:
@@ -67,11 +68,6 @@ class SlotKeys:
 def number_names(names: Iterable[str]) -> dict[str, int]:
     """Return each different name with its position, counted from 1 as in Lua."""
     return {name: place for place, name in enumerate(dict.fromkeys(names), 1)}
-
-
-def format_horizons(now: float) -> tuple[str, str]:
-    """Return since when keys are remembered: those of random ids, and of given ones."""
-    return format_score(now - REMEMBERED_SECONDS), format_score(now - LASTING_SECONDS)
 
 
 def format_score(at: float) -> str:

@@ -46,6 +46,7 @@ from bridge.errors import ConfigError, OutboxError
 from bridge.outbox.base import (
     CAPACITY,
     FIGURE_DAYS,
+    REMEMBER_DAYS,
     Circuit,
     Counts,
     DeadLetter,
@@ -55,6 +56,7 @@ from bridge.outbox.base import (
     Key,
     Outbox,
     Weakness,
+    build_memory,
     check_capacity,
     digest_texts,
     list_keys,
@@ -99,17 +101,27 @@ class RedisOutbox(Outbox):
             ``?replicas=1`` and ``?allow_eviction=true`` as above.
         prefix: What all keys begin with. Apps with different prefixes share a server independently.
         capacity: How many deliveries may wait or be dead; all are in the server's memory.
+        remember_days: As for ``Bridge``. Of delivered keys, those of a whole day are forgotten at
+            once, and those of given ids of two weeks; until then they take memory.
 
     Raises:
-        ConfigError: The URL, the prefix or the capacity is wrong.
+        ConfigError: The URL, the prefix or a number is wrong.
     """
 
-    def __init__(self, url: str, *, prefix: str = "bridge", capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "bridge",
+        capacity: int = CAPACITY,
+        remember_days: float = REMEMBER_DAYS,
+    ) -> None:
         if not prefix or set(prefix) & set("{}"):
             raise ConfigError(f"prefix must be text without braces, got {prefix!r}")
         self._link = RedisLink(url)
         self._prefix = prefix
         self._capacity = check_capacity(capacity)
+        self._memory = build_memory(remember_days)
         self._slots = self._build_slots(self._link.slots)
         self._is_settled = False  # whether their number is known to be the stored one
         self._turn = 0  # the slot at which the next claim begins
@@ -120,7 +132,7 @@ class RedisOutbox(Outbox):
     def _build_slots(self, number: int) -> list[Slot]:
         names = [self._prefix] if number == 1 else [f"{self._prefix}:{n}" for n in range(number)]
         share = -(-self._capacity // number)
-        return [Slot(self._link, f"{{{name}}}", share) for name in names]
+        return [Slot(self._link, f"{{{name}}}", share, self._memory) for name in names]
 
     async def _find_slots(self, *, is_put: bool = False) -> list[Slot]:
         """Return the slots that the server has; a put writes their number down if none did."""
@@ -266,10 +278,16 @@ class RedisOutbox(Outbox):
         return await slot.release(event_name, event_id, subjects, now, destinations)
 
     async def has(
-        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+        self,
+        event_name: str,
+        event_id: str,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
     ) -> bool:
+        now += await self._clock.read()
         slot = await self._find_slot(event_name, event_id)
-        return await slot.has(event_name, event_id, destinations)
+        return await slot.has(event_name, event_id, now, destinations)
 
     async def next_due(self, destination: str, until: float = math.inf) -> float | None:
         ahead = await self._clock.read()

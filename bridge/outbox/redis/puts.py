@@ -13,8 +13,9 @@ from bridge.errors import OutboxError, OutboxFullError
 from bridge.outbox.base import Delivery, build_full_error, read_limit
 from bridge.outbox.grouping import Groups, Put
 from bridge.outbox.redis import link, scripts
-from bridge.outbox.redis.keys import SlotKeys, format_horizons, format_score, number_names
+from bridge.outbox.redis.keys import SlotKeys, format_score, number_names
 from bridge.outbox.redis.link import Argument, RedisLink
+from bridge.outbox.redis.memory import DeliveredKeys, to_milliseconds
 from bridge.outbox.redis.records import (
     build_digest,
     build_event_digest,
@@ -24,7 +25,6 @@ from bridge.outbox.redis.records import (
 
 _log = logging.getLogger("bridge.outbox")
 
-_FORGOTTEN_AT_ONCE = 10_000  # delivered keys of each destination, when memory lacks
 _MAX_SCRIPTS = 1  # that store, of one slot and event loop; what waits for it goes together
 
 Row = tuple[str, Sequence[Argument]]  # of what is put: the destination, and the rest for the script
@@ -34,12 +34,14 @@ class _Content(NamedTuple):
     """What one put stores.
 
     Attributes:
+        now: When it is stored.
         head: What the script takes for the whole put.
         rows: What it takes for each delivery.
         limit: How many may be held afterwards.
         is_repeat: Whether it was put before, and failed.
     """
 
+    now: float
     head: Sequence[Argument]
     rows: Sequence[Row]
     limit: int
@@ -55,12 +57,16 @@ class SlotPuts:
     Args:
         link: The server or cluster.
         keys: The keys of the slot.
+        delivered: What is remembered of those that were delivered.
         capacity: How many deliveries may wait or be dead.
     """
 
-    def __init__(self, link: RedisLink, keys: SlotKeys, capacity: int) -> None:
+    def __init__(
+        self, link: RedisLink, keys: SlotKeys, delivered: DeliveredKeys, capacity: int
+    ) -> None:
         self._link = link
         self._keys = keys
+        self._delivered = delivered
         self._capacity = capacity
         self._name = f"{link.name}, {keys.tag}"
         self._groups: dict[asyncio.AbstractEventLoop, Groups[_Content, list[bool]]] = {}
@@ -92,12 +98,19 @@ class SlotPuts:
             for name, _ in rows:
                 name.encode()
             limit = read_limit(self._capacity, deliveries)
-            head: list[Argument] = [format_score(now), *format_horizons(now), limit, len(rows)]
+            head: list[Argument] = [
+                format_score(now),
+                to_milliseconds(now),
+                *self._delivered.list_horizons(now),
+                limit,
+                len(rows),
+            ]
         except (TypeError, ValueError) as error:
             raise OutboxError(f"outbox {self._link.name}: {error}") from error
         deadline = asyncio.get_running_loop().time() + link.TIMEOUT
         size = sum(len(each.body) for each in deliveries)
-        put: _Stored = Put(_Content(head, rows, limit, is_repeat), len(rows), size, deadline)
+        content = _Content(now, head, rows, limit, is_repeat)
+        put: _Stored = Put(content, len(rows), size, deadline)
         self._find_groups().add(put)
         try:
             async with asyncio.timeout_at(deadline):
@@ -137,12 +150,15 @@ class SlotPuts:
 
     async def _run_put(self, contents: Sequence[_Content]) -> Any:
         lanes = number_names(name for each in contents for name, _ in each.rows)
-        args: list[Argument] = [len(lanes), *(name.encode() for name in lanes)]
+        random, given = self._delivered.list_hashes(each.now for each in contents)
+        args: list[Argument] = [len(random), len(given), len(lanes)]
+        args += (name.encode() for name in lanes)
         for each in contents:
             args += (int(each.is_repeat), *each.head)
             for name, rest in each.rows:
                 args += (lanes[name], *rest)
-        return await self._link.run(scripts.PUT, self._keys.list_all(lanes), args, is_put=True)
+        keys = [*self._keys.list_all(lanes), *random, *given]
+        return await self._link.run(scripts.PUT, keys, args, is_put=True)
 
     async def _make_room(self, store: Callable[[], Awaitable[Any]]) -> Any:
         """Return the answer of ``store``; while memory lacks, forget the oldest delivered keys.
@@ -156,8 +172,7 @@ class SlotPuts:
             except OutboxFullError as error:
                 if not isinstance(error.__cause__, OutOfMemoryError):
                     raise
-                keys = self._keys.list_all(await self._keys.read_destinations())
-                if not await self._link.run(scripts.FORGET_OLDEST, keys, [_FORGOTTEN_AT_ONCE]):
+                if not await self._delivered.forget_oldest():
                     raise
                 if not self._is_short:
                     self._is_short = True

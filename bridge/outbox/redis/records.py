@@ -14,14 +14,16 @@ import msgspec
 from bridge.outbox.base import Delivery, Key, digest_key, digest_texts
 
 TOKEN_BYTES = 8
-DIGEST_BYTES = 16  # half the memory of a full key
+# With its length and a final zero it takes 16 bytes, which allocators give without waste. Of a
+# billion keys, two are the same with a chance of 1 to 10^16.
+DIGEST_BYTES = 14
 _HEAD = struct.Struct(f">{TOKEN_BYTES}sdBB")
 _FROM_BROWSER, _HAS_GIVEN_ID = 1, 2
 _BODY = msgspec.msgpack.Decoder(tuple[str, str, str, float, bytes])
 
 
 def build_digest(key: Key) -> bytes:
-    """Return the 16 bytes that stand for ``key`` in sets and hashes."""
+    """Return the 14 bytes that stand for ``key`` in sets and hashes."""
     return digest_key(Key(*key), DIGEST_BYTES)
 
 
@@ -31,7 +33,7 @@ def build_own_digest(key: Key) -> bytes:
 
 
 def build_event_digest(event_id: str) -> bytes:
-    """Return the 16 bytes with which the dead letters of one event begin in ``dead_ids``."""
+    """Return the 14 bytes with which the dead letters of one event begin in ``dead_ids``."""
     return digest_texts([event_id], DIGEST_BYTES)
 
 

@@ -22,18 +22,20 @@ from bridge.outbox.base import SUBJECT_BYTES
 
 _CHUNK = 1000  # arguments of one call from Lua; its stack holds about 8000
 
-# ``each`` splits a list into chunks, for commands that take many members.
+# ``each`` splits a list into chunks, for commands that take many members. ``HASHES`` says how many
+# of the last keys are those of ``memory.py``.
 _PRELUDE = f"""
 local DELIVERIES, ATTEMPTS, REASONS, UNREADABLE = unpack(KEYS, 1, 4)
 local DESTINATIONS, DEAD, DEAD_IDS, SUBJECTS = unpack(KEYS, 5, 8)
 for i = 1, 4 do redis.call('HLEN', KEYS[i]) end
 redis.call('SCARD', DESTINATIONS)
-for i = 6, #KEYS do redis.call('ZCARD', KEYS[i]) end
+local LAST = #KEYS - HASHES
+for i = 6, LAST do redis.call('ZCARD', KEYS[i]) end
 
 local LANES = {{}}
-for i = 9, #KEYS, 6 do
+for i = 9, LAST, 4 do
     LANES[#LANES + 1] = {{due = KEYS[i], held = KEYS[i + 1], stored = KEYS[i + 2],
-                         delivered = KEYS[i + 3], given = KEYS[i + 4], dead = KEYS[i + 5]}}
+                         dead = KEYS[i + 3]}}
 end
 
 local REPEATED = ARGV[1] == '1'
@@ -58,16 +60,6 @@ local function end_death(lane, digest, event)
     redis.call('ZREM', DEAD_IDS, event .. digest)
     redis.call('HDEL', REASONS, digest)
     return redis.call('ZREM', lane.dead, digest) == 1
-end
-
-local function forget_of(key, horizon, limit)
-    local old = redis.call('ZRANGE', key, '-inf', '(' .. horizon, 'BYSCORE', 'LIMIT', 0, limit)
-    each(old, function(chunk) redis.call('ZREM', key, unpack(chunk)) end)
-end
-
-local function forget(lane, horizon, given_horizon, limit)
-    forget_of(lane.delivered, horizon, limit)
-    forget_of(lane.given, given_horizon, limit)
 end
 
 local function read_subjects(record)
@@ -114,24 +106,50 @@ def _build_script(
     flags: Literal["", "no-writes", "allow-oom"] = "allow-oom",
     *,
     prelude: str = _PRELUDE,
+    hashes: str = "0",
 ) -> Script:
     shebang = f"#!lua flags={flags}" if flags else "#!lua"
-    text = f"{shebang}\n{prelude}{body}"
+    text = f"{shebang}\nlocal HASHES = {hashes}\n{prelude}{body}"
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-# how many destinations, their names; then for each put: whether it repeats one whose answer was
-# lost, now, horizon, that of given ids, capacity, how many deliveries, and for each of these: lane,
-# digest, event digest, due, record, the digest of the server's own event if a browser reported this
-# one. Answers each put: which are new, or how many are held if there is too little room.
+# For PUT and HAS, whose first arguments say how many hashes of random and of given ids there are:
+# when a digest was accepted, in milliseconds, if it counts. Hashes without keys are passed over.
+_ASK_TWO = "ARGV[2] + ARGV[3]"
+_ACCEPTED = """
+local RANDOM, GIVEN = {}, {}
+for i = #KEYS, LAST + 1, -1 do
+    local hashes = i <= LAST + ARGV[2] and RANDOM or GIVEN
+    if redis.call('HLEN', KEYS[i]) > 0 then hashes[#hashes + 1] = KEYS[i] end
+end
+
+local function find_in(hashes, digest, horizon)
+    for _, key in ipairs(hashes) do
+        local found = redis.call('HGET', key, digest)
+        local at = found and struct.unpack('>I6', found)
+        if at and at >= horizon then return at end
+    end
+end
+
+local function read_accepted(digest, horizon, given_horizon)
+    return find_in(RANDOM, digest, horizon) or find_in(GIVEN, digest, given_horizon)
+end
+"""
+
+# how many hashes of each kind; how many destinations, their names; then for each put: whether it
+# repeats one whose answer was lost, now, the same in milliseconds, horizon, that of given ids, both
+# in milliseconds, capacity, how many deliveries, and for each of these: lane, digest, event digest,
+# due, record, the digest of the server's own event if a browser reported this one. Answers each
+# put: which are new, or how many are held if there is too little room.
 # A repeated call recognises what the first one stored by the token at the start of the record. A
 # delivery that was accepted meanwhile has no record any more; if it was accepted after the caller's
 # ``now``, it is taken for ours, as hardly anything else can be that young. Its own is written once
 # more: WAIT, which may follow, is about what was written on its connection.
 PUT = _build_script(
-    """
-local names = tonumber(ARGV[2])
-local again, now, horizon, given_horizon, fresh, seen, growth
+    _ACCEPTED
+    + """
+local names = tonumber(ARGV[4])
+local again, now, now_ms, horizon, given_horizon, fresh, seen, growth
 
 local function is_ours(digest, record)
     local there = again and redis.call('HGET', DELIVERIES, digest)
@@ -143,10 +161,8 @@ end
 local function is_known(lane, digest)
     local waits = redis.call('ZSCORE', lane.due, digest)
     if waits and redis.call('HEXISTS', DELIVERIES, digest) == 1 then return true end
-    local accepted = redis.call('ZSCORE', lane.delivered, digest)
-    if accepted then return tonumber(accepted) >= horizon, accepted end
-    accepted = redis.call('ZSCORE', lane.given, digest)
-    return accepted and tonumber(accepted) >= given_horizon, accepted
+    local accepted = read_accepted(digest, horizon, given_horizon)
+    return accepted, accepted
 end
 
 local function judge(i)
@@ -158,26 +174,22 @@ local function judge(i)
     if own ~= '' and (seen[own] or is_known(lane, own)) then return 0 end
     local known, accepted = is_known(lane, digest)
     if known then
-        return again and accepted and tonumber(accepted) >= now and 1 or 0
+        return again and accepted and accepted >= now_ms and 1 or 0
     end
     local dead = redis.call('ZSCORE', lane.dead, digest)
     if not dead then growth = growth + 1 end
-    fresh[#fresh + 1] = {at = i, dead = dead, accepted = accepted}
+    fresh[#fresh + 1] = {at = i, dead = dead}
     return 1
 end
 
 local function write(it, stored_at)
     local i, place = it.at, tonumber(ARGV[it.at])
     local lane, digest, due, record = LANES[place], ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]
-    if it.accepted then
-        redis.call('ZREM', lane.delivered, digest)
-        redis.call('ZREM', lane.given, digest)
-    end
     if it.dead then
         end_death(lane, digest, ARGV[i + 2])
         delete(digest)
     end
-    if not lane.is_named then redis.call('SADD', DESTINATIONS, ARGV[2 + place]) end
+    if not lane.is_named then redis.call('SADD', DESTINATIONS, ARGV[4 + place]) end
     lane.is_named = true
     redis.call('HSET', DELIVERIES, digest, record)
     local subjects = read_subjects(record)
@@ -189,27 +201,29 @@ end
 
 local function put(at, last)
     again, now = REPEATED or ARGV[at] == '1', tonumber(ARGV[at + 1])
-    horizon, given_horizon = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    now_ms = tonumber(ARGV[at + 2])
+    horizon, given_horizon = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
     fresh, seen, growth = {}, {}, 0
     local answers = {}
-    for i = at + 6, last, 6 do answers[#answers + 1] = judge(i) end
+    for i = at + 7, last, 6 do answers[#answers + 1] = judge(i) end
     if growth > 0 then
         local load = redis.call('HLEN', DELIVERIES)
-        if load + growth > tonumber(ARGV[at + 4]) then return load end
+        if load + growth > tonumber(ARGV[at + 5]) then return load end
     end
     for _, it in ipairs(fresh) do write(it, ARGV[at + 1]) end
     return answers
 end
 
-local answer, at = {}, 3 + names
+local answer, at = {}, 5 + names
 while at <= #ARGV do
-    local last = at + 5 + 6 * tonumber(ARGV[at + 5])
+    local last = at + 6 + 6 * tonumber(ARGV[at + 6])
     answer[#answer + 1] = put(at, last)
     at = last + 1
 end
 return answer
 """,
     flags="",
+    hashes=_ASK_TWO,
 )
 
 # now, end of the lease, limit. Returns digests, each with its attempts. The records are read
@@ -258,28 +272,31 @@ end
 """
 )
 
-# now, horizon, that of given ids, how many to forget at most; then for each delivery: lane, digest,
-# its subjects, whether its id was given.
+# when it was accepted, as hashes hold it; the names of the hashes for random ids, for given ones
+# and for counts; the destinations; then for each delivery: lane, digest, its subjects, whether its
+# id was given. The last keys are those of the three hashes, and of the set of their names.
 ACK = _build_script(
     """
+local RANDOM, GIVEN, COUNTS, REMEMBERED = unpack(KEYS, LAST + 1)
 local acked = {}
-for i = 6, #ARGV, 4 do
-    local lane = LANES[tonumber(ARGV[i])]
+for i = 6 + #LANES, #ARGV, 4 do
+    local lane = tonumber(ARGV[i])
     acked[lane] = acked[lane] or {}
     table.insert(acked[lane], i)
 end
 
-local function ack(lane, chunk)
-    local digests, waiting, interests, kept = {}, {}, {}, {delivered = {}, given = {}}
+local function ack(place, chunk)
+    local lane, digests, waiting, interests = LANES[place], {}, {}, {}
+    local kept = {[RANDOM] = {}, [GIVEN] = {}}
     for n, i in ipairs(chunk) do digests[n] = ARGV[i + 1] end
     for n, due in ipairs(redis.call('ZMSCORE', lane.due, unpack(digests))) do
         if due then
             local i, digest = chunk[n], digests[n]
             waiting[#waiting + 1] = digest
             if ARGV[i + 2] ~= '' then interests[#interests + 1] = ARGV[i + 2] .. digest end
-            local part = kept[ARGV[i + 3] == '1' and 'given' or 'delivered']
-            part[#part + 1] = ARGV[2]
+            local part = kept[ARGV[i + 3] == '1' and GIVEN or RANDOM]
             part[#part + 1] = digest
+            part[#part + 1] = ARGV[2]
         end
     end
     if #waiting == 0 then return end
@@ -289,22 +306,20 @@ local function ack(lane, chunk)
     redis.call('HDEL', DELIVERIES, unpack(waiting))
     redis.call('HDEL', ATTEMPTS, unpack(waiting))
     if #interests > 0 then redis.call('ZREM', SUBJECTS, unpack(interests)) end
-    for part, members in pairs(kept) do
-        if #members > 0 then redis.call('ZADD', lane[part], unpack(members)) end
+    for hash, fields in pairs(kept) do
+        if #fields > 0 then redis.call('HSET', hash, unpack(fields)) end
     end
+    redis.call('HINCRBY', COUNTS, ARGV[5 + place], #waiting)
+    redis.call('SADD', REMEMBERED, ARGV[3], ARGV[4], ARGV[5])
 end
 
-for lane, places in pairs(acked) do
-    each(places, function(chunk) ack(lane, chunk) end)
+for i = 1, 3 do redis.call('HLEN', KEYS[LAST + i]) end
+redis.call('SCARD', REMEMBERED)
+for place, chunk in pairs(acked) do
+    each(chunk, function(part) ack(place, part) end)
 end
-for _, lane in ipairs(LANES) do forget(lane, ARGV[3], ARGV[4], ARGV[5]) end
-"""
-)
-
-# horizon, that of given ids, how many to forget at most of each lane. For lanes in which nothing is
-# acknowledged.
-FORGET = _build_script(
-    "for _, lane in ipairs(LANES) do forget(lane, ARGV[2], ARGV[3], ARGV[4]) end"
+""",
+    hashes="4",
 )
 
 # due; then for each delivery: lane, digest.
@@ -368,20 +383,21 @@ return released
 """
 )
 
-# the event's digest in each lane.
+# how many hashes of each kind; horizon, that of given ids, both in milliseconds; the event's digest
+# in each lane, even where it has no lane.
 HAS = _build_script(
-    """
-for i, lane in ipairs(LANES) do
-    local digest = ARGV[i + 1]
-    if redis.call('HEXISTS', DELIVERIES, digest) == 1
-            or redis.call('ZSCORE', lane.delivered, digest)
-            or redis.call('ZSCORE', lane.given, digest) then
+    _ACCEPTED
+    + """
+for i = 6, #ARGV do
+    if redis.call('HEXISTS', DELIVERIES, ARGV[i]) == 1
+            or read_accepted(ARGV[i], tonumber(ARGV[4]), tonumber(ARGV[5])) then
         return 1
     end
 end
 return 0
 """,
     flags="no-writes",
+    hashes=_ASK_TWO,
 )
 
 # now; then for each key: lane, digest, event digest. The record says when it was first stored.
@@ -442,8 +458,7 @@ return {waiting, dead}
 """
 )
 
-# now, horizon, that of given ids. One row for each lane: waiting, held, delivered, dead, the oldest
-# with its time, and how many delivered ones are old enough to be forgotten.
+# now. One row for each lane: waiting, held, dead, the oldest with its time.
 COUNT = _build_script(
     """
 local answer = {}
@@ -451,12 +466,8 @@ for i, lane in ipairs(LANES) do
     answer[i] = {
         redis.call('ZCARD', lane.due),
         redis.call('ZCOUNT', lane.held, '(' .. ARGV[2], '+inf'),
-        redis.call('ZCOUNT', lane.delivered, ARGV[3], '+inf')
-            + redis.call('ZCOUNT', lane.given, ARGV[3], '+inf'),
         redis.call('ZCARD', lane.dead),
         redis.call('ZRANGE', lane.stored, 0, 0, 'WITHSCORES'),
-        redis.call('ZCOUNT', lane.delivered, '-inf', '(' .. ARGV[3])
-            + redis.call('ZCOUNT', lane.given, '-inf', '(' .. ARGV[4]),
     }
 end
 return answer
@@ -507,19 +518,20 @@ TIME = _build_script("return redis.call('TIME')", flags="no-writes", prelude="")
 # What the server says of its memory, as text.
 MEMORY = _build_script("return redis.call('INFO', 'memory')", flags="no-writes", prelude="")
 
-# how many to forget of each lane. The oldest of those with random ids; only if there are none, of
-# given ones. Returns how many were forgotten.
+# Its keys are hashes of delivered keys, those to be spared last. How many to forget. Returns how
+# many were forgotten.
 FORGET_OLDEST = _build_script(
     """
-local forgotten = 0
-for _, part in ipairs({'delivered', 'given'}) do
-    for _, lane in ipairs(LANES) do
-        forgotten = forgotten + redis.call('ZREMRANGEBYRANK', lane[part], 0, ARGV[2] - 1)
+for _, key in ipairs(KEYS) do
+    local digests = redis.call('HRANDFIELD', key, ARGV[2])
+    for i = 1, #digests, 1000 do
+        redis.call('HDEL', key, unpack(digests, i, math.min(i + 999, #digests)))
     end
-    if forgotten > 0 then break end
+    if #digests > 0 then return #digests end
 end
-return forgotten
-"""
+return 0
+""",
+    prelude="",
 )
 
 TOKEN_FIELD = b"token"

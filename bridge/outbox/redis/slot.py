@@ -13,18 +13,19 @@ from contextlib import suppress
 from typing import Any
 
 from bridge.outbox.base import (
-    FORGET_AT_ONCE,
     Counts,
     DeadLetter,
     Delivery,
     Erased,
     Key,
+    Memory,
     follow_prefix,
     split_subjects,
 )
 from bridge.outbox.redis import scripts
-from bridge.outbox.redis.keys import SlotKeys, format_horizons, format_score, number_names
+from bridge.outbox.redis.keys import SlotKeys, format_score, number_names
 from bridge.outbox.redis.link import Argument, RedisLink
+from bridge.outbox.redis.memory import DeliveredKeys, to_milliseconds
 from bridge.outbox.redis.puts import SlotPuts
 from bridge.outbox.redis.records import (
     DIGEST_BYTES,
@@ -45,12 +46,14 @@ class Slot:
         link: The server or cluster.
         tag: What all its keys begin with, in braces.
         capacity: How many deliveries may wait or be dead.
+        memory: For how long delivered keys are remembered.
     """
 
-    def __init__(self, link: RedisLink, tag: str, capacity: int) -> None:
+    def __init__(self, link: RedisLink, tag: str, capacity: int, memory: Memory) -> None:
         self._link = link
         self._keys = SlotKeys(link, tag)
-        self._puts = SlotPuts(link, self._keys, capacity)
+        self._delivered = DeliveredKeys(link, self._keys, memory)
+        self._puts = SlotPuts(link, self._keys, self._delivered, capacity)
         self.put = self._puts.put
         self.probe = self._puts.probe
         self.read_destinations = self._keys.read_destinations
@@ -83,7 +86,9 @@ class Slot:
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         """As ``Outbox.ack``."""
         lanes = number_names(each.destination for each in deliveries)
-        args: list[Argument] = [format_score(now), *format_horizons(now), FORGET_AT_ONCE]
+        hashes = self._delivered.list_current(now)
+        args: list[Argument] = [to_milliseconds(now).to_bytes(6), *hashes]
+        args += (name.encode() for name in lanes)
         for each in deliveries:
             args += (
                 lanes[each.destination],
@@ -91,7 +96,9 @@ class Slot:
                 each.subjects,
                 int(each.has_given_id),
             )
-        await self._link.run(scripts.ACK, self._keys.list_all(lanes), args)
+        keys = [*self._keys.list_all(lanes), *map(self._keys.build, [*hashes, "remembered"])]
+        await self._link.run(scripts.ACK, keys, args)
+        await self._delivered.forget(now)
 
     async def retry(self, keys: Sequence[Key], due: float) -> int:
         """As ``Outbox.retry``."""
@@ -120,12 +127,15 @@ class Slot:
         return released
 
     async def has(
-        self, event_name: str, event_id: str, destinations: Collection[str] | None
+        self, event_name: str, event_id: str, now: float, destinations: Collection[str] | None
     ) -> bool:
         """As ``Outbox.has``."""
         names = await self._find_names(destinations)
-        digests = [build_digest(Key(name, event_name, event_id)) for name in names]
-        return bool(await self._link.run(scripts.HAS, self._keys.list_all(names), digests))
+        random, given = self._delivered.list_hashes([now])
+        args: list[Argument] = [len(random), len(given), *self._delivered.list_horizons(now)]
+        args += (build_digest(Key(name, event_name, event_id)) for name in names)
+        keys = [*self._keys.list_all([]), *random, *given]
+        return bool(await self._link.run(scripts.HAS, keys, args))
 
     async def _find_names(self, destinations: Collection[str] | None) -> list[str]:
         """Return the names that are asked for; by default all that ever had deliveries."""
@@ -139,19 +149,14 @@ class Slot:
     async def count(self, now: float, *, with_delivered: bool) -> dict[str, Counts]:
         """As ``Outbox.count``; also forgets keys that are old enough."""
         names = await self.read_destinations()
-        args: list[Argument] = [format_score(now), *format_horizons(now)]
-        rows = await self._link.run(scripts.COUNT, self._keys.list_all(names), args)
-        counts, old = {}, []
-        for name, row in zip(names, rows, strict=True):
-            waiting, held, delivered, dead, oldest, forgettable = row
-            accepted = delivered if with_delivered else 0
-            counts[name] = Counts(waiting, held, accepted, dead, _read_score(oldest))
-            if forgettable:
-                old.append(name)
-        if old:
-            args = [*format_horizons(now), FORGET_AT_ONCE]
-            await self._link.run(scripts.FORGET, self._keys.list_all(old), args)
-        return counts
+        keys = self._keys.list_all(names)
+        rows = await self._link.run(scripts.COUNT, keys, [format_score(now)])
+        delivered = await self._delivered.count(now) if with_delivered else {}
+        await self._delivered.forget(now)
+        return {
+            name: Counts(waiting, held, delivered.get(name, 0), dead, _read_score(oldest))
+            for name, (waiting, held, dead, oldest) in zip(names, rows, strict=True)
+        }
 
     async def list_dead(self, destination: str | None, offset: int, limit: int) -> list[DeadLetter]:
         """As ``Outbox.list_dead``; those that cannot be read are left out."""

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from bridge.errors import OutboxBusyError, OutboxError
 from bridge.outbox.base import (
     CAPACITY,
-    REMEMBERED_SECONDS,
+    REMEMBER_DAYS,
     Circuit,
     Counts,
     DeadLetter,
@@ -36,6 +36,7 @@ from bridge.outbox.base import (
     Outbox,
     Trouble,
     Weakness,
+    build_memory,
     check_capacity,
     digest_texts,
     read_circuits,
@@ -82,14 +83,22 @@ class SQLiteOutbox(Outbox):
         capacity: How many deliveries may wait or be dead. Puts of other processes are noticed up to
             two seconds late, so several processes together may exceed it by what they put in that
             time.
+        remember_days: As for ``Bridge``.
 
     Raises:
-        ConfigError: The capacity is below 1.
+        ConfigError: The capacity is below 1, or ``remember_days`` not above 0.
     """
 
-    def __init__(self, path: str | Path, *, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        capacity: int = CAPACITY,
+        remember_days: float = REMEMBER_DAYS,
+    ) -> None:
         self._path = str(path)
         self._capacity = check_capacity(capacity)
+        self._memory = build_memory(remember_days)
         # Jobs submitted during this turn of an event loop: handed over together when it ends.
         self._submitted: dict[tuple[asyncio.AbstractEventLoop, int, How], list[Job]] = {}
         # By process too: threads do not survive a fork, and a child that uses or closes what its
@@ -105,7 +114,9 @@ class SQLiteOutbox(Outbox):
         refuse_connection("SQLiteOutbox", connection)
         built = rows.build_rows(deliveries, now)
         limit = read_limit(self._capacity, deliveries)
-        return await self._run(lambda file: rows.store_all(file, built, self._capacity, limit))
+        return await self._run(
+            lambda file: rows.store_all(file, built, self._capacity, limit, self._memory)
+        )
 
     async def lead(self, destinations: Iterable[str]) -> bool:
         """As ``Outbox.lead``: one process of those with the same destinations, by a lock."""
@@ -152,7 +163,9 @@ class SQLiteOutbox(Outbox):
 
     async def ack(self, deliveries: Sequence[Delivery], now: float) -> None:
         for part in self._cut(deliveries):
-            await self._run_later(partial(rows.ack_all, deliveries=part, now=now))
+            await self._run_later(
+                partial(rows.ack_all, deliveries=part, now=now, memory=self._memory)
+            )
 
     async def retry(self, deliveries: Sequence[Delivery], due: float) -> int:
         counts = [
@@ -181,12 +194,18 @@ class SQLiteOutbox(Outbox):
         )
 
     async def has(
-        self, event_name: str, event_id: str, destinations: Collection[str] | None = None
+        self,
+        event_name: str,
+        event_id: str,
+        now: float,
+        *,
+        destinations: Collection[str] | None = None,
     ) -> bool:
         values = {
             "event_id": event_id,
             "event_name": event_name,
             "names": rows.list_names(destinations),
+            **rows.list_horizons(self._memory, now),
         }
         [[found]] = await self._fetch(rows.HAS, values, REQUEST_PATIENCE)
         return bool(found)
@@ -199,7 +218,7 @@ class SQLiteOutbox(Outbox):
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         """As ``Outbox.count``; takes 0.2 s for a million deliveries, without delaying writers."""
-        values = {"now": now, "forgotten": now - REMEMBERED_SECONDS}
+        values = {"now": now, "forgotten": now - self._memory.random}
         query = rows.COUNT_WITH_DELIVERED if with_delivered else rows.COUNT
         return {row[0]: Counts(*row[1:]) for row in await self._fetch(query, values)}
 

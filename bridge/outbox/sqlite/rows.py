@@ -18,13 +18,12 @@ from bridge.errors import OutboxFullError
 from bridge.outbox.base import (
     FIGURE_DAYS,
     FORGET_AT_ONCE,
-    LASTING_SECONDS,
-    REMEMBERED_SECONDS,
     SUBJECT_BYTES,
     Delivery,
     Erased,
     Figure,
     Key,
+    Memory,
     build_full_error,
     follow_prefix,
     split_subjects,
@@ -128,13 +127,14 @@ WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
   AND (:names IS NULL OR destination IN (SELECT value FROM json_each(:names)))
 """
 
-HAS = """
+HAS = f"""
 SELECT EXISTS (
     SELECT 1 FROM deliveries
     WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
       AND (:names IS NULL OR destination IN (SELECT value FROM json_each(:names)))
+      AND (settled_at IS NULL OR reason IS NOT NULL OR settled_at >= {_FORGOTTEN})
 )
-"""
+"""  # noqa: S608 - of constants
 
 NEXT_DUE = "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL"
 
@@ -266,7 +266,9 @@ def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
     ]
 
 
-def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int, limit: int) -> list[bool]:
+def store_all(
+    file: OutboxFile, rows: Sequence[Row], capacity: int, limit: int, memory: Memory
+) -> list[bool]:
     """Store ``rows``; return for each whether its key is new.
 
     Raises:
@@ -277,10 +279,10 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int, limit: int) 
     room = file.find_room()
     has_disk = room.take(len(rows), sum(len(body) for _, body in rows))
     if has_disk and before + len(rows) <= limit:
-        return [_store(file, row) for row in rows]
+        return [_store(file, row, memory) for row in rows]
     # Keys that are stored already need no room. How many are new shows only when all are stored.
     file.execute("SAVEPOINT put")
-    stored = [_store(file, row) for row in rows]
+    stored = [_store(file, row, memory) for row in rows]
     has_disk = has_disk or not any(stored)
     fits = has_disk and (file.held <= limit or file.held == before)
     if not fits:
@@ -297,23 +299,23 @@ def store_all(file: OutboxFile, rows: Sequence[Row], capacity: int, limit: int) 
     return stored
 
 
-def _store(file: OutboxFile, row: Row) -> bool:
+def _store(file: OutboxFile, row: Row, memory: Memory) -> bool:
     fields, body = row
-    if fields[3] and file.execute(_KNOWS_OWN, _name_row(row)).fetchone():
+    if fields[3] and file.execute(_KNOWS_OWN, _name_row(row, memory)).fetchone():
         return False
     if file.storing.execute(_INSERT, fields).rowcount == 1:
         file.storing.execute(_INSERT_BODY, (file.storing.lastrowid, body))
         file.held += 1
         return True
-    return _replace(file, row)
+    return _replace(file, row, memory)
 
 
-def _replace(file: OutboxFile, row: Row) -> bool:
+def _replace(file: OutboxFile, row: Row, memory: Memory) -> bool:
     """Store ``row`` in place of a dead or forgotten one; return false if its key has neither."""
-    values = _name_row(row)
+    values = _name_row(row, memory)
     if file.execute(_DROP_LOST, values).rowcount == 1:
         file.held -= 1
-        return _store(file, row)  # at another place: the page of its body may be damaged
+        return _store(file, row, memory)  # at another place: the page of its body may be damaged
     if file.execute(_REPLACE_FORGOTTEN, values).rowcount == 1:
         file.held += 1
     elif file.execute(_REPLACE_DEAD, values).rowcount != 1:
@@ -322,7 +324,7 @@ def _replace(file: OutboxFile, row: Row) -> bool:
     return True
 
 
-def _name_row(row: Row) -> dict[str, Any]:
+def _name_row(row: Row, memory: Memory) -> dict[str, Any]:
     """Return ``row`` as named parameters of a statement."""
     fields, body = row
     key, (due, expires, has_given_id, subjects, now) = Key(*fields[:4]), fields[4:]
@@ -334,9 +336,13 @@ def _name_row(row: Row) -> dict[str, Any]:
         "subjects": subjects,
         "now": now,
         "body": body,
-        "forgotten": now - REMEMBERED_SECONDS,
-        "forgotten_given": now - LASTING_SECONDS,
+        **list_horizons(memory, now),
     }
+
+
+def list_horizons(memory: Memory, now: float) -> dict[str, float]:
+    """Return as named parameters before when a delivered key is forgotten."""
+    return {"forgotten": now - memory.random, "forgotten_given": now - memory.given}
 
 
 def look_for_damage(file: OutboxFile) -> None:
@@ -410,7 +416,7 @@ def read_next_due(file: OutboxFile, destination: str) -> float | None:
     return None if file.damage.skipped else due
 
 
-def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> None:
+def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float, memory: Memory) -> None:
     """Mark as delivered, without their bodies; forget some of the keys that are old enough."""
     is_tight = file.find_room().is_tight
     file.held -= change(file, ACK, (now,), deliveries)
@@ -421,8 +427,8 @@ def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> Non
         _run_each(file, _DROP_BODY_BY_KEY, names, ids, of_bodies=True)
     # Each forgotten key may be on a page of its own, and that page is written.
     most = min(FORGET_AT_ONCE, 2 * len(deliveries) if is_tight else FORGET * len(deliveries))
-    left = most - _run_each(file, _FORGET, [(False, now - REMEMBERED_SECONDS, most)])
-    _run_each(file, _FORGET, [(True, now - LASTING_SECONDS, left)])
+    left = most - _run_each(file, _FORGET, [(False, now - memory.random, most)])
+    _run_each(file, _FORGET, [(True, now - memory.given, left)])
 
 
 def _run_each(
