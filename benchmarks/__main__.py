@@ -25,6 +25,7 @@ from benchmarks import (
     importing,
     in_process,
     over_http,
+    shops,
     storing,
 )
 from benchmarks.engines import SQLITE, run_servers
@@ -160,6 +161,11 @@ def _compare_ceilings(options: argparse.Namespace, directory: str) -> None:
     ceilings.run(directory)
 
 
+def _compare_shops(options: argparse.Namespace, directory: str) -> None:
+    with asyncio.Runner() as runner:
+        shops.run(runner, directory)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
     "browse": _compare_browsing,
     "requests": _compare_requests,
@@ -170,6 +176,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, str], None]] = {
     "claiming": _compare_claims,
     "backlog": _compare_backlog,
     "ceilings": _compare_ceilings,
+    "shops": _compare_shops,
     "beside": _compare_beside,
     "import": _compare_import,
 }

@@ -44,6 +44,7 @@ REFRESH = 60.0  # seconds after which a shop is loaded anew
 LOAD_TIMEOUT = 5.0  # seconds that loading one may take
 MAX_LOADING = 1000  # names that wait to be loaded
 AT_ONCE = 16  # shops that are loaded at once
+LINE_PAUSE = 60.0  # seconds
 RETRY = 5.0  # seconds after which a shop that could not be loaded is tried again
 NO_SHOP = "no_shop"  # why a request without a shop is ignored
 
@@ -150,6 +151,7 @@ class Shops(Runs):
         self._places = asyncio.Semaphore(AT_ONCE)
         self._threads = ThreadPoolExecutor(AT_ONCE, "bridge-shops")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_line = 0.0  # monotonic seconds: no line about too many that load before
 
     async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""
@@ -210,6 +212,7 @@ class Shops(Runs):
             if not _NAME.fullmatch(name):
                 return self._nowhere
             if len(self._loading) >= MAX_LOADING and name not in self._loading:
+                self._report_crowd()
                 return self._nowhere
             # One that is asked for by many at once is loaded once.
             task = self._begin(name, None)
@@ -219,6 +222,15 @@ class Shops(Runs):
         if time.monotonic() >= loaded.until:
             self._begin(name, loaded)  # and this request gets what there is
         return loaded.site
+
+    def _report_crowd(self) -> None:
+        """Log that requests are not tracked since too many shops load; a line a minute at most."""
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_PAUSE
+            logger.error(
+                "%d shops wait to be loaded: requests for further ones are not tracked until then",
+                len(self._loading),
+            )
 
     def _begin(self, name: str, before: _Loaded | None) -> asyncio.Task[_Loaded]:
         """Begin to load a shop, or find the task that does."""

@@ -20,6 +20,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, TypedDict, Unpack
 
 from starlette.datastructures import Secret
@@ -187,7 +188,7 @@ class Site:
         self._pipeline = pipeline
         self._endpoints: Any = None  # made when a request asks for one of them
         self._browser_hold = browser_hold
-        event_catalog = catalog or Catalog()
+        event_catalog = catalog or _default_catalog()
         self._near_misses = NearMisses(event_catalog)
         self._pixel_ids = self.destinations.pixel_ids
         # Where the server knows Segment's names, pages do too.
@@ -619,6 +620,12 @@ def _read_paths(paths: str | Iterable[str]) -> list[str]:
         if not path.startswith("/"):
             raise ConfigError(f"exclude_paths must be like ['/static'], got {path!r}")
     return listed
+
+
+@cache
+def _default_catalog() -> Catalog:
+    """Return the table of all sites that have no rows of their own."""
+    return Catalog()
 
 
 def _read_hosts(hosts: str | Iterable[str]) -> tuple[str, ...]:

@@ -654,6 +654,126 @@ async def test_a_huge_backlog_delays_no_other_shop(
     assert sent[:last_of_others].count("a") < 50
 
 
+async def test_shops_take_turns_where_more_wait_than_may_work(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.demand, "MAX_WORKING", 2)
+    monkeypatch.setattr(bridge.delivery.demand, "TURN", 0.2)
+    monkeypatch.setattr(Meta, "limits", replace(Meta.limits, batch_size=1))
+    most = 0
+
+    async def note(client: Any, destination: Any, bodies: Any) -> Any:
+        nonlocal most
+        working = [each for each in lanes.list_living().values() if not each.is_paused]
+        most = max(most, len(working))
+        await asyncio.sleep(0.05)
+        return await exchange(client, destination, bodies)
+
+    monkeypatch.setattr(bridge.delivery.lane, "exchange", note)
+    book = Book(sandbox.url)
+    # Two with a backlog, two whose token is dead, and twelve behind these.
+    busy, dead, others = ["a", "aa"], ["b", "bb"], [f"s{number}" for number in range(12)]
+    book.shops |= {name: book.make(B_PIXEL) for name in [*busy, *others]}
+    book.shops |= {name: book.make(B_PIXEL, token="dead") for name in dead}
+    _, storing = await start(book, run_sender=False)
+    for name in busy:
+        for number in range(200):
+            await storing.get(f"http://{name}.example.com/buy?id={number}")
+    for name in [*dead, *others]:
+        await storing.get(f"http://{name}.example.com/buy?id=1")
+    shops, _ = await start(book)
+    lanes = shops._pipeline.sender._lanes
+    shops.start()
+
+    async def list_waiting() -> set[str]:
+        counts = await outbox.count(time.time())
+        return {name.partition("/")[0] for name, each in counts.items() if each.waiting}
+
+    async def others_are_delivered() -> bool:
+        return (await list_waiting()).isdisjoint(others)
+
+    await poll(others_are_delivered, "those behind")
+    assert (await list_waiting()).issuperset(busy), "these were to be at work still"
+    assert most <= 2
+
+    async def only_the_dead_wait() -> bool:
+        return await list_waiting() == set(dead)
+
+    await poll(only_the_dead_wait, "the backlogs")
+
+
+async def test_dead_tokens_take_no_room(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.demand, "MAX_WORKING", 2)
+    book = Book(sandbox.url)
+    dead, living = [f"d{number}" for number in range(6)], [f"s{number}" for number in range(6)]
+    book.shops |= {name: book.make(B_PIXEL, token="dead") for name in dead}
+    book.shops |= {name: book.make(B_PIXEL) for name in living}
+    _, storing = await start(book, run_sender=False)
+    for name in [*dead, *living]:
+        await storing.get(f"http://{name}.example.com/buy?id=1")
+    shops, _ = await start(book)
+    shops.start()
+
+    async def only_the_dead_wait() -> bool:
+        return {name.partition("/")[0] for name, _ in await list_keys(outbox)} == set(dead)
+
+    await poll(only_the_dead_wait, "the others")
+    assert len(shops._pipeline.sender._lanes.list_living()) >= 6
+
+
+async def test_opening_lanes_keeps_no_visitor_from_being_tracked(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.shops, "MAX_LOADING", 12)
+    book = Book(sandbox.url)
+    others = [f"s{number}" for number in range(60)]
+    book.shops |= {name: book.make(B_PIXEL) for name in others}
+    _, storing = await start(book, run_sender=False)
+    for name in others:
+        await storing.get(f"http://{name}.example.com/buy?id=1")
+    load = book.load
+
+    async def load_slowly(name: str) -> Shop | None:
+        await asyncio.sleep(0.1)
+        return await load(name)
+
+    monkeypatch.setattr(book, "load", load_slowly)
+    shops, client = await start(book)
+    shops.start()
+    for number in range(5):
+        await asyncio.sleep(0.05)
+        answer = await client.get(f"http://s{50 + number}.example.com/buy?id=2")
+        assert answer.json() == ["stored", None]
+
+
+async def test_visitors_who_are_not_tracked_since_too_many_shops_load_are_told_of(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(bridge.shops, "MAX_LOADING", 2)
+    book = Book()
+    released = asyncio.Event()
+
+    async def load(name: str) -> Shop | None:
+        await released.wait()
+        return book.shops["a"]
+
+    monkeypatch.setattr(book, "load", load)
+    _, client = await start(book, run_sender=False)
+    names = [f"s{number}" for number in range(6)]
+    visits = [
+        asyncio.create_task(client.get(f"http://{name}.example.com/buy?id={name}"))
+        for name in names
+    ]
+    await asyncio.wait(visits, return_when=asyncio.FIRST_COMPLETED)
+    released.set()
+    outcomes = [(await visit).json() for visit in visits]
+    assert outcomes.count(["stored", None]) == 2
+    assert outcomes.count(["skipped", "no_shop"]) == 4
+    assert caplog.text.count("wait to be loaded") == 1
+
+
 async def test_the_dashboard_is_served_where_there_is_no_shop(client: httpx.AsyncClient) -> None:
     await client.get(f"{A}/buy?id=1")
     page = "/_bridge/dashboard/api/overview"

@@ -17,6 +17,7 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -57,7 +58,7 @@ class ScriptTag(str):
 
 
 class Script:
-    """The script of one bridge.
+    """The script of one bridge; built when a page first needs it.
 
     Args:
         prefix: Path below which it is served, such as ``/_bridge``.
@@ -69,11 +70,6 @@ class Script:
         consent_cookie: The consent banner's cookie, which it follows.
         cookie_path: The path below which its cookies and what it stores live.
 
-    Attributes:
-        content: The script.
-        zipped: The script, gzipped.
-        version: 16 hex characters, a hash of the content.
-        path: The address of exactly this content.
     """
 
     def __init__(
@@ -86,28 +82,51 @@ class Script:
         consent_cookie: str = "",
         cookie_path: str = "/",
     ) -> None:
-        values = {
+        self._values = {
             b"PIXEL_IDS": json.dumps(list(pixel_ids))[1:-1],
             b"PREFIX": json.dumps(prefix),
             b"CONSENT_COOKIE": json.dumps(consent_cookie + "="),
         }
-        self.content = _PLACE.sub(lambda found: values[found[1]].encode(), SCRIPT)
-        self.content = self.content.replace(PIXEL_SCRIPT_URL.encode(), pixel_script_url.encode())
-        if cookie_path != "/":
-            self.content = _confine(self.content, cookie_path)
-        if table is not None:
-            self.content = CATALOG_SCRIPT.replace(_TABLE, table.encode()) + b"\n" + self.content
-        self.zipped = gzip.compress(self.content, 9, mtime=0)
-        self.version = hashlib.sha256(self.content).hexdigest()[:16]
-        self._prefix, self._name = prefix, f"/bridge.{self.version}.js"
-        self.path = prefix + self._name
-        digest = hashlib.sha384(self.content).digest()
-        self._integrity = f"sha384-{base64.b64encode(digest).decode()}"
+        self._prefix = prefix
+        self._pixel_script_url = pixel_script_url
+        self._table = table
+        self._cookie_path = cookie_path
         address = urlsplit(pixel_script_url)
         self._library = f"{address.scheme}://{address.netloc}"
         # A stand-in for the library takes its hits itself.
         real = address.hostname == urlsplit(PIXEL_SCRIPT_URL).hostname
         self._hits = HITS_ORIGIN if real else self._library
+
+    @cached_property
+    def content(self) -> bytes:
+        """The script."""
+        content = _PLACE.sub(lambda found: self._values[found[1]].encode(), SCRIPT)
+        content = content.replace(PIXEL_SCRIPT_URL.encode(), self._pixel_script_url.encode())
+        if self._cookie_path != "/":
+            content = _confine(content, self._cookie_path)
+        if self._table is not None:
+            content = CATALOG_SCRIPT.replace(_TABLE, self._table.encode()) + b"\n" + content
+        return content
+
+    @cached_property
+    def zipped(self) -> bytes:
+        """The script, gzipped."""
+        return gzip.compress(self.content, 9, mtime=0)
+
+    @cached_property
+    def version(self) -> str:
+        """16 hex characters, a hash of the content."""
+        return hashlib.sha256(self.content).hexdigest()[:16]
+
+    @cached_property
+    def path(self) -> str:
+        """The address of exactly this content."""
+        return f"{self._prefix}/bridge.{self.version}.js"
+
+    @cached_property
+    def _integrity(self) -> str:
+        digest = hashlib.sha384(self.content).digest()
+        return f"sha384-{base64.b64encode(digest).decode()}"
 
     def build_tag(
         self,
@@ -122,14 +141,16 @@ class Script:
         # A visitor may choose the mount's path: it must not start like "//another.host".
         mount = quote(root_path.strip("/"), safe="/%&~")
         base = (f"/{mount}" if mount else "") if origin is None else _check_origin(origin)
-        address = html.escape(base.rstrip("/") + self._prefix)
+        base, prefix = html.escape(base.rstrip("/")), html.escape(self._prefix)
         # Cloudflare's Rocket Loader would run it late, and without a tag of its own.
-        attributes = f'src="{address}{self._name}" async data-cfasync="false"'
+        attributes = f'src="{base}{html.escape(self.path)}" async data-cfasync="false"'
         if integrity:
             attributes += f' integrity="{self._integrity}" crossorigin="anonymous"'
         if nonce is not None:
             attributes += f' nonce="{_check_nonce(nonce)}"'
-        image = f'<noscript><img src="{address}/view.gif" width="1" height="1" alt=""></noscript>'
+        image = (
+            f'<noscript><img src="{base}{prefix}/view.gif" width="1" height="1" alt=""></noscript>'
+        )
         return ScriptTag(f"<script {attributes}></script>{image if noscript else ''}")
 
     def build_csp(

@@ -60,6 +60,8 @@ class Lane:
     Attributes:
         woken: Set to make it look at the outbox now.
         is_stopping: Set to make it deliver what is due, and end.
+        is_retiring: Whether it ends when what it has claimed is settled.
+        began: When it began, monotonic seconds.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class Lane:
     ) -> None:
         self.woken = asyncio.Event()
         self.is_stopping = False
+        self.is_retiring = False
+        self.began = time.monotonic()
         self._outbox = outbox
         self._name = destination.name
         self._slots = slots or asyncio.Semaphore(concurrency)
@@ -93,6 +97,21 @@ class Lane:
         self._missing = 0  # events that answers did not report
         self._next_line = 0.0  # Unix seconds: no line about them before
         self._trouble = ""  # kind of the last problem logged: an outage is one line, not thousands
+
+    @property
+    def name(self) -> str:
+        """The name of its destination."""
+        return self._name
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether its destination refuses all, so that it waits."""
+        return self._breaker.is_open
+
+    def retire(self) -> None:
+        """Claim no more, and end when what is claimed is settled."""
+        self.is_retiring = True
+        self.woken.set()
 
     def adopt(self, destination: Destination) -> None:
         """Deliver to ``destination`` from now on: the same one, with other settings."""
@@ -138,7 +157,9 @@ class Lane:
             self._breaker = Breaker(self._name, time.monotonic(), saved)
 
     async def _advance(self, client: httpx.AsyncClient) -> bool:
-        """Claim once, or wait for a reason to; return false if stopping and nothing is left."""
+        """Claim once, or wait for a reason to; return false if it is to end."""
+        if self.is_retiring:
+            return False
         places = 1 if self._breaker.is_careful else self._concurrency
         if len(self._claims) >= places:
             await asyncio.wait(self._claims, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,7 @@
-"""The lanes of one sender: each with the task that runs it, all with one HTTP client.
+"""The lanes of one sender: each with the task that runs it, all with the same HTTP clients.
 
-The client has as many connections as all lanes together may use, so that an outage of one
-destination delays no other. Where lanes share fewer places than they could use, they take turns,
+A client has as many connections as all lanes together may use, so that an outage of one destination
+delays no other. Where lanes share fewer places than they could use, they take turns,
 first come, first served: whoever has a huge import asks for a few at a time, and queues up again
 behind the others.
 """
@@ -57,18 +57,18 @@ class Lanes:
         self._places = places
         self._end_when_idle = end_when_idle
         self._running: dict[str, tuple[Lane, asyncio.Task[None]]] = {}
-        self._client: httpx.AsyncClient | None = None
+        self._clients: Sequence[httpx.AsyncClient] = ()
         self.slots = asyncio.Semaphore(places)
 
     @property
     def is_open(self) -> bool:
         """Whether lanes can be started."""
-        return self._client is not None
+        return bool(self._clients)
 
-    def open(self, client: httpx.AsyncClient) -> None:
-        """Use ``client`` from now on, on the running event loop."""
+    def open(self, clients: Sequence[httpx.AsyncClient]) -> None:
+        """Use ``clients`` from now on, on the running event loop, each for some of the lanes."""
         # Lanes of another loop, if one ended without a stop, are no use here.
-        self._running, self._client = {}, client
+        self._running, self._clients = {}, clients
         self.slots = asyncio.Semaphore(self._places)
 
     def start(
@@ -80,7 +80,7 @@ class Lanes:
             destination: Where it delivers.
             circuits: The saved circuits, if they were read already.
         """
-        if self._client is None:
+        if not self._clients:
             return
         hide_requests([destination.build_request([], 0.0).url])
         lane = Lane(
@@ -96,15 +96,22 @@ class Lanes:
         )
         # An empty context: a request may be what starts the sender, and its visitor must not be
         # that of a task that outlives it.
-        task = asyncio.create_task(lane.run(self._client), context=contextvars.Context())
+        client = self._clients[len(self._running) % len(self._clients)]
+        task = asyncio.create_task(lane.run(client), context=contextvars.Context())
         self._running[destination.name] = lane, task
+        task.add_done_callback(lambda done: self._forget(destination.name, done))
+
+    def _forget(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._running.get(name, (None, None))[1] is task:
+            del self._running[name]
+
+    def count(self) -> int:
+        """Return how many lanes there are."""
+        return len(self._running)
 
     def list_living(self) -> dict[str, Lane]:
-        """Return the lanes that have not ended, by name."""
-        self._running = {
-            name: (lane, task) for name, (lane, task) in self._running.items() if not task.done()
-        }
-        return {name: lane for name, (lane, _) in self._running.items()}
+        """Return the lanes that have not ended, by name, the oldest first."""
+        return {name: lane for name, (lane, task) in self._running.items() if not task.done()}
 
     def find(self, name: str) -> Lane | None:
         """Return the lane of ``name``, if there is one that has not ended."""
@@ -129,6 +136,6 @@ class Lanes:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         self._running = {}
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        clients, self._clients = self._clients, ()
+        for client in clients:
+            await client.aclose()

@@ -1,6 +1,6 @@
 """The sender: what runs beside the app, from its start to its end.
 
-It opens the HTTP client and the lanes, and looks at the outbox now and then: for what waits for
+It opens the HTTP clients and the lanes, and looks at the outbox now and then: for what waits for
 nobody, for dead letters that are old, and for the gauges.
 """
 
@@ -33,6 +33,9 @@ KEEPALIVE = 30.0  # seconds an idle connection is kept
 REFRESH = 10.0  # seconds between counts of the outbox, if somebody may read the gauges
 START_PAUSE = 10.0  # seconds until a client that could not start is tried again
 MAX_PLACES = 64  # requests in flight to all destinations that are found when needed
+# Among which these share the connections: for each request, httpcore 1.0 looks at every idle one,
+# for each of them at all others.
+CLIENTS = 8
 ANY = "*"  # among the names that a process leads: whatever else is found
 LAST_LOOK = 2.0  # seconds that a stop may take to open lanes
 SWEEP = 600.0  # seconds between searches for orphans and old dead letters
@@ -135,20 +138,23 @@ class Sender:
         return await self._outbox.lead(self._names)
 
     def _start_lanes(self) -> bool:
-        """Open the client and start the lanes; return whether that worked."""
+        """Open the clients and start the lanes; return whether that worked."""
         limits = httpx.Limits(
             max_connections=self._places,
             max_keepalive_connections=self._places,
             keepalive_expiry=KEEPALIVE,
         )
         try:
-            client = httpx.AsyncClient(
-                timeout=TIMEOUT,
-                limits=limits,
-                follow_redirects=False,
-                verify=self._certificates,
-                cookies=refuse_cookies(),
-            )
+            clients = [
+                httpx.AsyncClient(
+                    timeout=TIMEOUT,
+                    limits=limits,
+                    follow_redirects=False,
+                    verify=self._certificates,
+                    cookies=refuse_cookies(),
+                )
+                for _ in range(1 if self._demand is None else CLIENTS)
+            ]
         except _UNUSABLE as error:
             # The environment's proxies are read here: ALL_PROXY=socks5://... needs a package.
             logger.error(
@@ -159,7 +165,7 @@ class Sender:
                 START_PAUSE,
             )
             return False
-        self._lanes.open(client)
+        self._lanes.open(clients)
         if self._demand is not None:
             self._demand.begin()
         for each in self._destinations:
