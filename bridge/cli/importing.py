@@ -34,7 +34,7 @@ SHOWN = 10  # reasons that are listed
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines or CSV; - for stdin.")]
 FileFormat = Annotated[
     Literal["json", "csv"] | None,
-    typer.Option("--format", help="By default found by the name or the first line."),
+    typer.Option("--format", help="Detected from the name or the first line by default."),
 ]
 
 
@@ -43,24 +43,28 @@ def import_events(
     app: App = None,
     file_format: FileFormat = None,
     action_source: Annotated[
-        ActionSource | None, typer.Option(help="Where lines happened that do not say.")
+        ActionSource | None, typer.Option(help="For lines that do not say where they happened.")
     ] = None,
     ignore_columns: Annotated[
-        bool, typer.Option("--ignore-columns", help="Leave out a CSV's unknown columns.")
+        bool, typer.Option("--ignore-columns", help="Ignore unknown columns of a CSV file.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the lines, no more.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the lines.")] = False,
     no_send: Annotated[
-        bool, typer.Option("--no-send", help="Store only; your app or a worker delivers.")
+        bool, typer.Option("--no-send", help="Only store; your app or a worker delivers.")
     ] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="From the first line on.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start again from the first line.")
+    ] = False,
     rejected: Annotated[
         Path | None,
-        typer.Option(help="Where rejected lines go; otherwise FILE.rejected.jsonl."),
+        typer.Option(
+            metavar="PATH", help="Where rejected lines go; by default FILE.rejected.jsonl."
+        ),
     ] = None,
 ) -> None:
-    """Import events from a till, a CRM or an app: one line is one event.
+    """Import events from a till, a CRM or an app, one event per line.
 
-    The same command goes on after an interruption, and sends no line twice. Exits with 0 if all
+    After an interruption the same command resumes, and sends no line twice. Exits with 0 if all
     is well, 1 if lines were rejected or died, 2 if it could not run, 130 if interrupted.
     """
     path = None if file == "-" else Path(file)

@@ -819,6 +819,17 @@ def test_explain_shows_all_three_side_by_side_without_settings(run: Run, folder:
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_explain_says_nothing_of_segment_if_only_meta_is_wanted(run: Run, form: list[str]) -> None:
+    event = {"event_name": "Search", "custom_data": {"search_string": "fern", "currency": "eur"}}
+    said = run("explain", json.dumps(event), "--only", "meta", *form)
+    assert said.code == 0
+    assert '"event_name": "Search"' in said.out
+    assert "'eur' becomes 'EUR'" in said.out
+    assert "Segment" not in said.out
+    assert "search_without_product" not in said.out
+
+
 @pytest.mark.parametrize("place", ["argument", "file", "stdin", "dash"])
 def test_explain_reads_an_event(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
@@ -926,6 +937,9 @@ def test_explain_takes_the_settings_where_there_are_some(
 ) -> None:
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
+    said = run("explain", "--event", "PageView", "--json")
+    assert "segment" not in json.loads(said.out)  # there is no source
+    monkeypatch.setenv("BRIDGE_SEGMENT_WRITE_KEY", "key")
     said = run("explain", "--event", "PageView", "--json")
     assert "switched_off" in said.out
     monkeypatch.delenv("BRIDGE_SECRET_KEY")
