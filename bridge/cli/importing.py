@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -171,23 +172,23 @@ class _Run:
     def _say_tally(self) -> None:
         tally, name = self.importer.tally, self.source.name
         stored = "stored" if self.bridge else "fit to be sent"
+        lines = "1 line" if tally.lines == 1 else f"{tally.lines:,} lines"
         say(
-            f"{name}: {tally.lines:,} lines: {tally.stored:,} {stored},"
+            f"{name}: {lines}: {tally.stored:,} {stored},"
             f" {tally.repeated:,} known already, {tally.rejected:,} rejected"
         )
-        for (field, reason), count in self.importer.reasons.most_common(SHOWN):
-            say(f"  {count:,} x {field}: {reason}")
+        for reason, count in Counter(tally.reasons).most_common(SHOWN):
+            say(f"  {count:,} x {reason}")
         if tally.rejected and self.rejects.path is not None:
             say(f"  each with its line: {self.rejects.path}")
         if self.source.has_grown:
             say("  the file has grown since; what is new was not imported")
-        importer = self.importer
-        if importer.left_out:
-            counts = importer.left_out.most_common(SHOWN)
+        if tally.left_out:
+            counts = Counter(tally.left_out).most_common(SHOWN)
             fields = ", ".join(f"{key} {count:,} x" for key, count in counts)
             say(f"  left out, since they cannot be right: {fields}")
-        for (place, kind), count in importer.removed.most_common(SHOWN):
-            say(f"  removed, since it looks personal: {place} ({kind}) {count:,} x")
+        for place, count in Counter(tally.removed).most_common(SHOWN):
+            say(f"  removed, since it looks personal: {place} {count:,} x")
 
     def _conclude(self, died: int) -> int:
         if self.importer.is_stopped:

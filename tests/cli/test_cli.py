@@ -768,6 +768,8 @@ def test_killed_import_goes_on_and_every_line_arrives_once(
     out, _ = last.communicate(timeout=DEADLINE)
     assert last.returncode == 0, out
     assert "all delivered" in out
+    [(stored, known)] = re.findall(r"5,000 lines: ([0-9,]+) stored, ([0-9,]+) known already", out)
+    assert int(stored.replace(",", "")) + int(known.replace(",", "")) == 5000
     counters = read_counters(settings["BRIDGE_GRAPH_URL"])
     assert counters["actions"] == 5000
     assert (
