@@ -511,6 +511,23 @@ def test_worker_shows_its_metrics(
     assert "bridge.events.delivered" in said
 
 
+def test_worker_does_not_fill_the_log_of_an_app_that_logs_all(
+    settings: dict[str, str], processes: list[subprocess.Popen[str]], folder: Path
+) -> None:
+    (folder / "talkative.py").write_text(
+        "import logging; logging.basicConfig(level=logging.INFO)\n"
+        "from bridge import Bridge; bridge = Bridge.from_env()\n"
+    )
+    store(make_lead("1"))
+    worker = start("worker", "--app", "talkative:bridge")
+    processes.append(worker)
+    asyncio.run(Sandbox(settings["BRIDGE_GRAPH_URL"]).wait_for_server_copies(1))
+    worker.terminate()
+    out, err = worker.communicate(timeout=DEADLINE)
+    assert out.startswith("delivers")
+    assert "httpx" not in err
+
+
 def test_worker_ends_at_its_deadline(
     settings: dict[str, str], processes: list[subprocess.Popen[str]]
 ) -> None:

@@ -603,8 +603,8 @@ class RedisOutbox(Outbox):
         """Take ``records`` out of the lane; an empty one is missing, and there is none to keep."""
         if kept := sum(map(bool, records.values())):
             _log.error(
-                "outbox %s: %s deliveries to %s cannot be read; they are moved to %s:unreadable",
-                self._link.name, kept, destination, f"{{{self._prefix}}}",
+                "outbox %s: what cannot be read is moved to %s:unreadable; deliveries to %s: %s",
+                self._link.name, f"{{{self._prefix}}}", destination, kept,
             )  # fmt: skip
         args = [each for pair in records.items() for each in pair]
         await self._link.run(scripts.SET_ASIDE, self._list_keys([destination]), args)
