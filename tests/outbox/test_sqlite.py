@@ -1090,8 +1090,8 @@ async def test_page_of_rows_that_is_gone_is_told_and_left_where_it_is(
         [trouble] = await outbox.find_troubles()
         left = 400 - len(delivered)
         assert trouble.text == (
-            f"the outbox's file is damaged (database disk image is malformed); {left} events"
-            " cannot be read"
+            "the outbox's file is damaged (database disk image is malformed); events that cannot be"
+            f" read: {left}"
         )
         assert ".recover" in trouble.remedy
 
