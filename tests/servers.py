@@ -49,18 +49,24 @@ def start_process(args: list[str], port: int, environ: dict[str, str] | None = N
 
 
 @contextmanager
-def running(args: list[str], port: int, environ: dict[str, str] | None = None) -> Iterator[Any]:
+def running(
+    args: list[str],
+    port: int,
+    environ: dict[str, str] | None = None,
+    *,
+    stop: signal.Signals = signal.SIGINT,
+) -> Iterator[Any]:
     process = start_process(args, port, environ)
     try:
         yield process
     finally:
-        stop_process(process)
+        stop_process(process, stop)
 
 
-def stop_process(process: Any) -> str:
-    """End ``process`` as Ctrl-C would, and return what it printed."""
+def stop_process(process: Any, stop: signal.Signals = signal.SIGINT) -> str:
+    """End ``process``, by default as Ctrl-C would, and return what it printed."""
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
     try:
         output: str = process.communicate(timeout=DEADLINE)[0]
     except subprocess.TimeoutExpired:

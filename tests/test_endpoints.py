@@ -551,7 +551,7 @@ async def test_twin_of_another_sites_page_gets_403(
 async def test_broken_outbox_gets_503_for_a_twin(
     client: httpx.AsyncClient, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*args: Any) -> None:
+    async def fail(*args: Any, **options: Any) -> None:
         raise OutboxError("disk is full")
 
     monkeypatch.setattr(bridge.outbox, "has", fail)

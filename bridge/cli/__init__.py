@@ -41,7 +41,7 @@ commands = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # its tables give every flag a type
 )
 commands.command("check")(run_check)
 commands.command("doctor")(run_doctor)

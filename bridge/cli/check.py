@@ -32,7 +32,7 @@ TestEventCode = Annotated[
 
 
 def run_check(app: App = None, test_event_code: TestEventCode = None) -> None:
-    """Check the settings, the outbox and each destination; say what to fix.
+    """Check settings, outbox and destinations, and say what to fix.
 
     Sends Meta one event named PixelBridgeCheck, if there is a test event code, and Segment an
     empty batch. Exits with 1 if something failed.

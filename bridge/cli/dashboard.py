@@ -25,10 +25,11 @@ def run_dashboard(
     app: App = None,
     outbox: OutboxURL = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+        int,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen; 0 picks a free one."),
     ] = 8002,
 ) -> None:
-    """Show figures, what waits and what failed, on a page for this machine only."""
+    """Serve a page of figures, visible on this machine only."""
     store = find_outbox(app, outbox)
     destinations = _find_destinations(app, outbox)
     listener = listen(HOST, port)

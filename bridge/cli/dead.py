@@ -17,9 +17,7 @@ from bridge.outbox import DeadLetter, Outbox
 PAGE = 500  # dead letters read at once
 NOTHING_FOUND = 1  # exit code
 
-EventIds = Annotated[
-    list[str] | None, typer.Argument(metavar="EVENT_ID...", help="Their event ids.")
-]
+EventIds = Annotated[list[str] | None, typer.Argument(metavar="EVENT_ID", help="Their event ids.")]
 All = Annotated[bool, typer.Option("--all", help="All of them.")]
 Destination = Annotated[
     str | None,
@@ -39,7 +37,9 @@ def list_dead(
     app: App = None,
     outbox: OutboxURL = None,
     destination: Destination = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Newest first.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="NUMBER", help="How many at most.")
+    ] = 50,
     as_json: AsJSON = False,
 ) -> None:
     """List dead letters, newest first."""
@@ -71,7 +71,7 @@ def show_dead(
     outbox: OutboxURL = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show the dead letters of one event: the reason, and what would be sent (hashes only)."""
+    """Show why an event was refused, and what would be sent."""
     store = find_outbox(app, outbox)
     letters = run_on(store, store.find_dead(event_id))
     if not letters:
@@ -94,7 +94,10 @@ def retry_dead(
     outbox: OutboxURL = None,
     destination: Destination = None,
 ) -> None:
-    """Make dead letters due again, after you fixed the cause; your sender delivers them."""
+    """Try dead letters again, once the cause is fixed.
+
+    Your sender delivers them.
+    """
     store = find_outbox(app, outbox)
     pages = _choose(store, event_ids, everything, destination)
     count, late = run_on(store, _revive(store, pages))

@@ -24,11 +24,11 @@ def run_doctor(
     app: App = None,
     url: Annotated[
         str | None,
-        typer.Option("--url", metavar="URL", help="A page of the running app, to test it too."),
+        typer.Option("--url", metavar="URL", help="A page of the running app, to check it too."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Look for what a newcomer gets wrong, and name the line to change.
+    """Find common mistakes in a setup, and name the line to change.
 
     Looks at the settings, the outbox and its machine, the token's rights and the clock; with --url
     also at a page of the running app: script, cookies, policy, proxies and caches. Sends no event.

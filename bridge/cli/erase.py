@@ -16,22 +16,27 @@ from bridge.shops import Shops
 
 def erase_person(
     user_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="As the app gives it to identify().")
+        str | None, typer.Option(metavar="ID", help="As the app passes it to identify().")
     ] = None,
     external_id: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Raw or hashed, such as visitor.external_id."),
     ] = None,
-    email: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Or its SHA-256.")] = None,
+    email: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Or its SHA-256, hex.")
+    ] = None,
     shop: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Whose customer, in an app with many shops."),
+        typer.Option(metavar="NAME", help="Whose customer it is, in an app with many shops."),
     ] = None,
     app: App = None,
     outbox: OutboxURL = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Delete what waits, is held or is dead for a person; what was delivered stays delivered."""
+    """Delete what is stored of a person.
+
+    That is what waits, is held or is dead. What was delivered stays delivered.
+    """
     people = find_people(user_id=user_id, external_id=external_id, email=email)
     subjects = build_subjects(None, people, shop=shop or "")
     # Without the shop's name nothing would be found, and the answer would be: nothing is stored.

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
 import typer
@@ -27,11 +27,13 @@ _MARKS = {"error": ("error:", "bold red"), "warning": ("warning:", "yellow"), "i
 
 Source = Annotated[
     str | None,
-    typer.Argument(metavar="[EVENT]", help="JSON, a file that holds it, or - for stdin."),
+    typer.Argument(metavar="EVENT", help="JSON, a file that contains it, or - for stdin."),
 ]
 Properties = Annotated[
     list[str] | None,
-    typer.Option("--property", metavar="KEY=VALUE", help="With --event; JSON or plain text."),
+    typer.Option(
+        "--property", metavar="KEY=VALUE", help="With --event: JSON or plain text; may be repeated."
+    ),
 ]
 
 
@@ -41,17 +43,21 @@ def explain_event(
         str | None, typer.Option("--event", metavar="NAME", help="Its name, instead of JSON.")
     ] = None,
     properties: Properties = None,
+    only: Annotated[
+        Literal["meta"] | None,
+        typer.Option(help="Leave Segment out; the default if you have no Segment source."),
+    ] = None,
     app: App = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show one event as Meta gets it, as Segment gets it, and what Segment sends on to Meta.
+    """Show one event as Meta and Segment would get it.
 
-    Nothing is sent or stored, and no settings are needed. The last part is what the destination
-    "Facebook Conversions API (Actions)" sends by its default mapping. Exits with 1 if we would
-    refuse the event.
+    Also shows what Segment sends on to Meta: by the default mapping of its destination "Facebook
+    Conversions API (Actions)". Nothing is sent or stored, and no settings are needed. Exits with
+    1 if the event would be refused.
     """
     given = _read_event(source, event, properties or [])
-    run = _find_explain(app)
+    run, has_segment = _find_explain(app)
     try:
         explanation = run(given)
     except InvalidEventError as error:
@@ -60,26 +66,37 @@ def explain_event(
         else:
             say(f"refused: {error}", stderr=True)
         raise typer.Exit(REFUSED) from None
+    is_brief = only == "meta" or not has_segment
+    told = explanation.only_meta() if is_brief else explanation.to_dict()
     if as_json:
-        say_json(explanation.to_dict())
+        say_json(told)
+        return
+    if is_brief:
+        say(_format(explanation.meta))
     else:
-        _say(explanation)
+        _say_all(explanation)
+    say("")
+    for remark in told["warnings"]:
+        mark, style = _MARKS[remark["level"]]
+        place = f"{remark['path']}: " if remark["path"] else ""
+        say_marked(mark, style, f"{place}{remark['words']} [{remark['code']}]")
 
 
-def _find_explain(app: str | None) -> Callable[[Any], Explanation]:
-    """Return ``explain`` of the app's bridge, or of one with the default settings."""
+def _find_explain(app: str | None) -> tuple[Callable[[Any], Explanation], bool]:
+    """Return ``explain`` of the app's bridge, or with the default settings, which have Segment."""
     if app is None and not any(name.startswith("BRIDGE_") for name in os.environ):
-        return explain
+        return explain, True
     try:
-        return load_bridge(app).explain
+        bridge = load_bridge(app)
     except ConfigError as error:
         if app is not None:
             raise
         say(f"shown without your settings: {error}", stderr=True)
-        return explain
+        return explain, True
+    return bridge.explain, bridge.destinations.segment is not None
 
 
-def _say(explanation: Explanation) -> None:
+def _say_all(explanation: Explanation) -> None:
     actions = explanation.actions
     if isinstance(actions, Declined):
         theirs = f"refused: {actions.path}: {actions.reason}"
@@ -91,11 +108,6 @@ def _say(explanation: Explanation) -> None:
         ("Meta, from Segment by default", theirs),
     ]
     say_blocks(blocks, side_by_side=SIDE_BY_SIDE)
-    say("")
-    for level, code, path, words in explanation.warnings:
-        mark, style = _MARKS[level]
-        place = f"{path}: " if path else ""
-        say_marked(mark, style, f"{place}{words} [{code}]")
 
 
 def _format(payload: dict[str, Any]) -> str:

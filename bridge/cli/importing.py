@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ SHOWN = 10  # reasons that are listed
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="JSON lines or CSV; - for stdin.")]
 FileFormat = Annotated[
     Literal["json", "csv"] | None,
-    typer.Option("--format", help="By default found by the name or the first line."),
+    typer.Option("--format", help="Detected from the name or the first line by default."),
 ]
 
 
@@ -43,24 +44,28 @@ def import_events(
     app: App = None,
     file_format: FileFormat = None,
     action_source: Annotated[
-        ActionSource | None, typer.Option(help="Where lines happened that do not say.")
+        ActionSource | None, typer.Option(help="For lines that do not say where they happened.")
     ] = None,
     ignore_columns: Annotated[
-        bool, typer.Option("--ignore-columns", help="Leave out a CSV's unknown columns.")
+        bool, typer.Option("--ignore-columns", help="Ignore unknown columns of a CSV file.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the lines, no more.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the lines.")] = False,
     no_send: Annotated[
-        bool, typer.Option("--no-send", help="Store only; your app or a worker delivers.")
+        bool, typer.Option("--no-send", help="Only store; your app or a worker delivers.")
     ] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="From the first line on.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start again from the first line.")
+    ] = False,
     rejected: Annotated[
         Path | None,
-        typer.Option(help="Where rejected lines go; otherwise FILE.rejected.jsonl."),
+        typer.Option(
+            metavar="PATH", help="Where rejected lines go; by default FILE.rejected.jsonl."
+        ),
     ] = None,
 ) -> None:
-    """Import events from a till, a CRM or an app: one line is one event.
+    """Import events from a till, a CRM or an app, one event per line.
 
-    The same command goes on after an interruption, and sends no line twice. Exits with 0 if all
+    After an interruption the same command resumes, and sends no line twice. Exits with 0 if all
     is well, 1 if lines were rejected or died, 2 if it could not run, 130 if interrupted.
     """
     path = None if file == "-" else Path(file)
@@ -167,23 +172,23 @@ class _Run:
     def _say_tally(self) -> None:
         tally, name = self.importer.tally, self.source.name
         stored = "stored" if self.bridge else "fit to be sent"
+        lines = "1 line" if tally.lines == 1 else f"{tally.lines:,} lines"
         say(
-            f"{name}: {tally.lines:,} lines: {tally.stored:,} {stored},"
+            f"{name}: {lines}: {tally.stored:,} {stored},"
             f" {tally.repeated:,} known already, {tally.rejected:,} rejected"
         )
-        for (field, reason), count in self.importer.reasons.most_common(SHOWN):
-            say(f"  {count:,} x {field}: {reason}")
+        for reason, count in Counter(tally.reasons).most_common(SHOWN):
+            say(f"  {count:,} x {reason}")
         if tally.rejected and self.rejects.path is not None:
             say(f"  each with its line: {self.rejects.path}")
         if self.source.has_grown:
             say("  the file has grown since; what is new was not imported")
-        importer = self.importer
-        if importer.left_out:
-            counts = importer.left_out.most_common(SHOWN)
+        if tally.left_out:
+            counts = Counter(tally.left_out).most_common(SHOWN)
             fields = ", ".join(f"{key} {count:,} x" for key, count in counts)
             say(f"  left out, since they cannot be right: {fields}")
-        for (place, kind), count in importer.removed.most_common(SHOWN):
-            say(f"  removed, since it looks personal: {place} ({kind}) {count:,} x")
+        for place, count in Counter(tally.removed).most_common(SHOWN):
+            say(f"  removed, since it looks personal: {place} {count:,} x")
 
     def _conclude(self, died: int) -> int:
         if self.importer.is_stopped:

@@ -28,7 +28,7 @@ App = Annotated[
     typer.Option(
         "--app",
         metavar="MODULE:NAME",
-        help="Where your Bridge is, such as shop:bridge; by default, the BRIDGE_ variables.",
+        help="Your Bridge, such as shop:bridge; by default, the BRIDGE_ variables.",
     ),
 ]
 OutboxURL = Annotated[

@@ -42,30 +42,46 @@ _ALWAYS = ("em", "ph", "external_id", "fbc", "fbp", "client_ip_address", "client
 def show_quality(
     app: App = None,
     days: Annotated[
-        int, typer.Option(min=1, max=FIGURE_DAYS, help="Days of our own figures; Meta's are of 7.")
+        int,
+        typer.Option(
+            min=1,
+            max=FIGURE_DAYS,
+            metavar="DAYS",
+            help="Of our own figures; Meta's always cover 7.",
+        ),
     ] = WEEK,
     event: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only these events; once for each.")
+        list[str] | None, typer.Option(metavar="NAME", help="Only this event; may be repeated.")
     ] = None,
     min_emq: Annotated[
-        float | None, typer.Option(min=0, max=10, help="Least event match quality.")
+        float | None,
+        typer.Option(min=0, max=10, metavar="SCORE", help="Lowest acceptable event match quality."),
     ] = None,
     min_coverage: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Least event coverage, per cent.")
+        float | None,
+        typer.Option(min=0, max=100, metavar="PERCENT", help="Lowest acceptable event coverage."),
     ] = None,
     min_dedup: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Least share of browser events merged, per cent."),
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="PERCENT",
+            help="Lowest acceptable share of browser events merged.",
+        ),
     ] = None,
     max_dead: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Most dead letters, per cent.")
+        float | None,
+        typer.Option(
+            min=0, max=100, metavar="PERCENT", help="Highest acceptable share of dead letters."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show how well Meta can match, merge and count the events, and what would make it better.
+    """Show how well Meta matches your events, and what to improve.
 
-    Exits with 1 if a threshold was crossed or Meta refuses to answer, with 2 if one could not be
-    checked: Meta did not answer, or there are no figures to check it with.
+    Exits with 1 if a threshold is crossed or Meta refuses to answer, and with 2 if one cannot be
+    checked because Meta does not answer or there are no figures.
     """
     thresholds = Thresholds(
         min_emq=min_emq, min_coverage=min_coverage, min_dedup=min_dedup, max_dead=max_dead

@@ -17,28 +17,31 @@ from bridge.sandbox import (
 
 
 def run_sandbox(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+        int,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Where to listen; 0 picks a free one."),
     ] = 8001,
     pixel_id: Annotated[
-        list[str] | None, typer.Option(help="A pixel that exists; may be given more than once.")
+        list[str] | None, typer.Option(metavar="ID", help="A pixel that exists; may be repeated.")
     ] = None,
     access_token: Annotated[
-        str, typer.Option(help="The token that may send events.")
+        str, typer.Option(metavar="TOKEN", help="The token that may send events.")
     ] = DEFAULT_ACCESS_TOKEN,
     write_key: Annotated[
-        str, typer.Option(help="The write key of Segment's source.")
+        str, typer.Option(metavar="KEY", help="The write key of Segment's source.")
     ] = DEFAULT_WRITE_KEY,
     shop: Annotated[
-        str, typer.Option(metavar="URL", help="Where the app is, for the page's tour.")
+        str, typer.Option(metavar="URL", help="Where the app runs, for the page's tour.")
     ] = "",
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A further name of this machine, as in the apps' URLs."),
+        typer.Option(
+            metavar="NAME", help="Another name of this machine in the apps' URLs; may be repeated."
+        ),
     ] = None,
 ) -> None:
-    """Run a stand-in for Meta's and Segment's servers, with a page that shows the events."""
+    """Run a stand-in for Meta and Segment, with a page of the events."""
     pixel_ids = pixel_id or [DEFAULT_PIXEL_ID]
     listener = listen(host, port)
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"

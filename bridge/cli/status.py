@@ -24,14 +24,18 @@ def show_status(
     outbox: OutboxURL = None,
     max_age: Annotated[
         float,
-        typer.Option(min=0, help="Seconds that an event may wait before it counts as a problem."),
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How long an event may wait before it counts as a problem.",
+        ),
     ] = MAX_AGE,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
-    """Show what waits, was delivered or failed, for each destination.
+    """Show what waits, was delivered or failed, by destination.
 
-    Exits with 1 if somebody should look: dead letters, a circuit that is not closed, an event that
-    has waited too long, or one whose destination is not configured.
+    Exits with 1 if something needs attention: dead letters, a circuit that is not closed, an
+    event that has waited too long, or one whose destination is not configured.
     """
     store = find_outbox(app, outbox)
     counts, circuits = run_on(store, _read(store))

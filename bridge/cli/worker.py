@@ -22,10 +22,16 @@ DEADLINE = 10.0  # seconds; most supervisors wait as long before they kill
 def run_worker(
     app: App = None,
     deadline: Annotated[
-        float, typer.Option(min=0, help="Seconds to deliver what is due, after a signal to stop.")
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="How long to go on delivering after a signal to stop."
+        ),
     ] = DEADLINE,
 ) -> None:
-    """Deliver what waits, until Ctrl-C or SIGTERM; several may run at once."""
+    """Deliver events until Ctrl-C or SIGTERM.
+
+    Several may run at once.
+    """
     bridge = load_bridge(app) if app is None else load_runs(app)
     names = "all shops"
     if isinstance(bridge, Bridge):

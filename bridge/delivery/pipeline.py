@@ -150,9 +150,9 @@ class Pipeline:
             return
         if waiting := sum(each.waiting for each in counts.values()):
             logger.warning(
-                "stopped, and %d deliveries wait in %r for the next process that uses it",
-                waiting,
+                "stopped; waiting in %r for the next process that uses it: %d",
                 self.outbox,
+                waiting,
             )
 
     @property

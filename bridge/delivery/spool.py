@@ -108,7 +108,7 @@ class Spool:
                         await self._empty()
             with suppress(OutboxError):
                 if left := await self.count():
-                    logger.warning("stopped, and %d deliveries wait in %s", left, self._path)
+                    logger.warning("stopped; waiting in %s: %d", self._path, left)
         await self._store.close()
 
     async def put(

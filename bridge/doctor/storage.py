@@ -56,7 +56,7 @@ async def look_at_spool(spool: Spool | None) -> AsyncIterator[Finding]:
     finally:
         await spool.close()
     if waiting:
-        yield warning("spool", f"{waiting} deliveries wait in {name}; a running app moves them")
+        yield warning("spool", f"waiting in {name}: {waiting}; a running app moves them")
     else:
         yield good("spool", f"{name} takes what the outbox does not, and is empty")
 

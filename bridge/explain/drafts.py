@@ -176,7 +176,7 @@ def _compare(before: Any, after: Any, path: str) -> Iterator[Remark]:
         yield Remark("info", "converted", path, "a text of JSON becomes the list that it is")
     elif before != after or type(before) is not type(after):
         if path.endswith(".currency"):
-            words = f"{before!r} becomes {after!r}: Segment's destination takes no other spelling"
+            words = f"{before!r} becomes {after!r}, as ISO 4217 writes it"
             yield Remark("info", "currency_case", path, words)
         else:
             yield Remark("info", "converted", path, f"{before!r} becomes {after!r}")

@@ -28,7 +28,7 @@ from bridge.events.event import read_day
 from bridge.events.reader import SERVER_EVENT, TRACK_MESSAGE, EventReader
 from bridge.events.standard import ENVELOPE
 from bridge.explain.drafts import Draft
-from bridge.explain.remarks import Facts, Remark, find_remarks, read_object, sort_remarks
+from bridge.explain.remarks import OF_META, Facts, Remark, find_remarks, read_object, sort_remarks
 from bridge.sandbox.segment_actions import build_event
 from bridge.sandbox.segment_fields import Declined
 from bridge.visitor.identity import Identity
@@ -65,6 +65,11 @@ class Explanation:
     segment: dict[str, Any]
     actions: dict[str, Any] | Declined
     warnings: tuple[Remark, ...]
+
+    def only_meta(self) -> dict[str, Any]:
+        """Return what Meta gets and the remarks on that as plain JSON, silent about Segment."""
+        warnings = [remark._asdict() for remark in self.warnings if remark.code in OF_META]
+        return {"meta": self.meta, "warnings": warnings}
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON; ``actions`` has a ``payload`` or a ``refusal``."""
@@ -148,7 +153,7 @@ class Explainer:
         told = given["event_time"].timestamp()
         event, _ = self._enricher.complete(given, visitor, now=min(now, told))
         if event.expires < now:
-            words = "older than the days Meta accepts: Segment gets it, and Meta refuses it"
+            words = "older than the days that Meta accepts: Meta refuses it"
             draft.remarks.append(Remark("error", "too_old", "timestamp", words))
         return msgspec.to_builtins(event), message
 

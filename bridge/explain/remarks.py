@@ -21,6 +21,14 @@ Level = Literal["error", "warning", "info"]
 MAX_CLASSIC_NAME = 50  # characters of a custom event's name, Segment's classic destination
 MIN_MESSAGE_ID = 32  # characters; another customer of Segment's may have used a shorter one
 
+# What to know where nothing goes through Segment.
+OF_META = frozenset({
+    "birthday_ambiguous", "converted", "currency_case", "envelope_key", "example_visitor",
+    "external_id_missing", "fbc_missing", "fbp_missing", "ip_missing", "not_sent",
+    "personal_removed", "phone_without_country", "too_old", "user_agent_missing",
+    "user_data_dropped",
+})  # fmt: skip
+
 _LEVELS: tuple[Level, ...] = ("error", "warning", "info")
 # What it reads from one property, and the catalog from several.
 _READ = {
@@ -204,7 +212,7 @@ def _check_browser(facts: Facts) -> Iterator[Remark]:
     user_data = read_object(facts.meta, "user_data")
     is_website = facts.meta.get("action_source") == "website"
     if is_website and "client_user_agent" not in user_data:
-        words = "Meta wants it for a website, and Segment's destination refuses an event without it"
+        words = "Meta wants it for a website"
         yield Remark("error", "user_agent_missing", "user_data.client_user_agent", words)
     if "client_ip_address" not in user_data:
         words = "no IP address of the visitor: Meta can match fewer events to a person"

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ from bridge.events.tripwire import Found
 from bridge.figures.counter import FigureCounter
 from bridge.figures.words import DUPLICATE
 from bridge.imports.lines import Line
-from bridge.imports.progress import Progress, ProgressFile, Tally
+from bridge.imports.progress import Progress, ProgressFile, Tally, count
 from bridge.imports.record import RecordReader
 from bridge.imports.rejects import Rejection, Rejects, build_rejection
 from bridge.imports.source import Place, Source
@@ -28,7 +27,6 @@ from bridge.outbox.base import Counts, Delivery, Outbox
 BATCH_LINES = 1000
 BATCH_BYTES = 4_194_304  # of lines in one batch, whatever their number
 MAX_WAITING = 50_000  # deliveries that wait while more is read
-MAX_REASONS = 100  # of each kind that are counted
 POLL = 0.5  # seconds between looks at what waits
 
 _INDEX = re.compile(r"\[[0-9]+\]")
@@ -43,6 +41,7 @@ class _Batch:
     carried: list[Event] = field(default_factory=list)  # by each of them
     events: int = 0
     rejections: list[Rejection] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)  # counts once they are stored
 
 
 class Importer:
@@ -61,9 +60,6 @@ class Importer:
 
     Attributes:
         progress: How far it came.
-        reasons: How often a field was at fault, by field and reason; the first 100 of them.
-        removed: How often personal data was removed, by place and kind; the first 100 of them.
-        left_out: How many values of user data were left out, by key.
 
     Raises:
         ConfigError: The source has changed since it was begun.
@@ -95,9 +91,7 @@ class Importer:
         self._figures = figures
         self._room = 0  # deliveries that may be stored before the next look
         self._stopped = asyncio.Event()
-        self.reasons: Counter[tuple[str, str]] = Counter()
-        self.removed: Counter[tuple[str, str]] = Counter()
-        self.left_out: Counter[str] = Counter()
+        self._at_hand = Tally()  # of the batch that is read
         self.progress: Progress = progress_file.load(source, self._names)
         self._records = RecordReader(
             reader,
@@ -185,6 +179,7 @@ class Importer:
     def _read_batch(self, lines: Iterator[Line]) -> _Batch | None:
         """Return the next lines, read and checked; ``None`` at the end."""
         batch, start, now = _Batch(self._source.place), None, time.time()
+        self._at_hand = batch.tally
         for line in lines:
             start = line.offset if start is None else start
             if line.content != b"":
@@ -210,15 +205,15 @@ class Importer:
         except InvalidEventError as error:
             rejection = build_rejection(line, error)
             batch.rejections.append(rejection)
-            _count(self.reasons, (rejection.field, rejection.reason))
+            count(batch.tally.reasons, f"{rejection.field}: {rejection.reason}")
 
     def _count_removed(self, name: object, path: str, found: Sequence[Found]) -> None:
         for each in found:
             place = _INDEX.sub("[]", f"{path}.{each.path}")  # one for all items of a list
-            _count(self.removed, (place, each.kind))
+            count(self._at_hand.removed, f"{place} ({each.kind})")
 
     def _count_left_out(self, key: str, dropped: int, given: int, reason: str) -> None:
-        self.left_out[key] += 1
+        count(self._at_hand.left_out, key)
 
     async def _store(self, batch: _Batch) -> None:
         await asyncio.to_thread(self._rejects.write, batch.rejections)
@@ -229,10 +224,10 @@ class Importer:
             self._count_stored(batch, stored, now)
             new = sum(any(stored[i : i + width]) for i in range(0, len(stored), width))
             self._room -= len(stored)
-        self.tally.lines += batch.events + len(batch.rejections)
-        self.tally.stored += new
-        self.tally.repeated += batch.events - new
-        self.tally.rejected += len(batch.rejections)
+        read = batch.tally
+        read.lines, read.rejected = batch.events + len(batch.rejections), len(batch.rejections)
+        read.stored, read.repeated = new, batch.events - new
+        self.tally.add(read)
         self.progress.rejected_bytes, self.progress.stored_at = self._rejects.length, now
         await asyncio.to_thread(self._save, batch.place)
 
@@ -260,8 +255,3 @@ class Importer:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopped.wait(), POLL)
-
-
-def _count(counter: Counter[tuple[str, str]], reason: tuple[str, str]) -> None:
-    if reason in counter or len(counter) < MAX_REASONS:
-        counter[reason] += 1

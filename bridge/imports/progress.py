@@ -16,7 +16,9 @@ from bridge.errors import ConfigError
 from bridge.files import open_private
 from bridge.imports.source import Source
 
-MAX_BYTES = 100_000  # of the file
+MAX_BYTES = 1_000_000  # of the file
+MAX_REASONS = 100  # of each kind that are counted
+MAX_REASON = 300  # characters
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -29,12 +31,39 @@ class Tally(msgspec.Struct):
         stored: New in the outbox.
         repeated: In the outbox before, waiting or delivered and still remembered.
         rejected: Not stored; the file of rejected lines says why.
+        reasons: How often a field was at fault, by field and reason; the first 100 of them.
+        removed: How often personal data was removed, by place and kind; the first 100 of them.
+        left_out: How many values of user data were left out, by key.
     """
 
     lines: _Count = 0
     stored: _Count = 0
     repeated: _Count = 0
     rejected: _Count = 0
+    reasons: dict[str, _Count] = {}
+    removed: dict[str, _Count] = {}
+    left_out: dict[str, _Count] = {}
+
+    def add(self, other: Tally) -> None:
+        """Count what became of other lines, too."""
+        self.lines += other.lines
+        self.stored += other.stored
+        self.repeated += other.repeated
+        self.rejected += other.rejected
+        for mine, theirs in (
+            (self.reasons, other.reasons),
+            (self.removed, other.removed),
+            (self.left_out, other.left_out),
+        ):
+            for reason, number in theirs.items():
+                count(mine, reason, number)
+
+
+def count(counts: dict[str, int], reason: str, number: int = 1) -> None:
+    """Add ``number`` to a reason, unless it is a new one beyond the first 100."""
+    reason = reason[:MAX_REASON]
+    if reason in counts or len(counts) < MAX_REASONS:
+        counts[reason] = counts.get(reason, 0) + number
 
 
 class Progress(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -511,6 +511,23 @@ def test_worker_shows_its_metrics(
     assert "bridge.events.delivered" in said
 
 
+def test_worker_does_not_fill_the_log_of_an_app_that_logs_all(
+    settings: dict[str, str], processes: list[subprocess.Popen[str]], folder: Path
+) -> None:
+    (folder / "talkative.py").write_text(
+        "import logging; logging.basicConfig(level=logging.INFO)\n"
+        "from bridge import Bridge; bridge = Bridge.from_env()\n"
+    )
+    store(make_lead("1"))
+    worker = start("worker", "--app", "talkative:bridge")
+    processes.append(worker)
+    asyncio.run(Sandbox(settings["BRIDGE_GRAPH_URL"]).wait_for_server_copies(1))
+    worker.terminate()
+    out, err = worker.communicate(timeout=DEADLINE)
+    assert out.startswith("delivers")
+    assert "httpx" not in err
+
+
 def test_worker_ends_at_its_deadline(
     settings: dict[str, str], processes: list[subprocess.Popen[str]]
 ) -> None:
@@ -768,6 +785,8 @@ def test_killed_import_goes_on_and_every_line_arrives_once(
     out, _ = last.communicate(timeout=DEADLINE)
     assert last.returncode == 0, out
     assert "all delivered" in out
+    [(stored, known)] = re.findall(r"5,000 lines: ([0-9,]+) stored, ([0-9,]+) known already", out)
+    assert int(stored.replace(",", "")) + int(known.replace(",", "")) == 5000
     counters = read_counters(settings["BRIDGE_GRAPH_URL"])
     assert counters["actions"] == 5000
     assert (
@@ -817,6 +836,17 @@ def test_explain_shows_all_three_side_by_side_without_settings(run: Run, folder:
     assert "\x1b" not in said.out
     assert not said.err
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_explain_says_nothing_of_segment_if_only_meta_is_wanted(run: Run, form: list[str]) -> None:
+    event = {"event_name": "Search", "custom_data": {"search_string": "fern", "currency": "eur"}}
+    said = run("explain", json.dumps(event), "--only", "meta", *form)
+    assert said.code == 0
+    assert '"event_name": "Search"' in said.out
+    assert "'eur' becomes 'EUR'" in said.out
+    assert "Segment" not in said.out
+    assert "search_without_product" not in said.out
 
 
 @pytest.mark.parametrize("place", ["argument", "file", "stdin", "dash"])
@@ -926,6 +956,9 @@ def test_explain_takes_the_settings_where_there_are_some(
 ) -> None:
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
+    said = run("explain", "--event", "PageView", "--json")
+    assert "segment" not in json.loads(said.out)  # there is no source
+    monkeypatch.setenv("BRIDGE_SEGMENT_WRITE_KEY", "key")
     said = run("explain", "--event", "PageView", "--json")
     assert "switched_off" in said.out
     monkeypatch.delenv("BRIDGE_SECRET_KEY")

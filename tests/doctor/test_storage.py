@@ -235,7 +235,7 @@ async def test_spool_says_what_waits_and_where_it_cannot_be(tmp_path: Path) -> N
     await spool.put([make_delivery(due=now, expires=now + 60)], now)
     found = await look_at(spool)
     assert found.level == "warning"
-    assert found.text.startswith(f"1 deliveries wait in {spool.path}")
+    assert found.text.startswith(f"waiting in {spool.path}")
     nowhere = await look_at(Spool(tmp_path / "none" / "spool.db", outbox))
     assert nowhere.text == f"there is none: the folder {tmp_path}/none does not exist"
     assert [each async for each in look_at_spool(None)] == []

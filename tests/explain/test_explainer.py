@@ -695,6 +695,32 @@ def test_any_event_is_explained_or_refused(
         assert APP.explain(event).to_dict()
 
 
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        ({"event_name": "PageView", "custom_data": {"currency": "eur"}}, "currency_case"),
+        ({"event": "Lead", "timestamp": "2026-01-01T00:00:00Z"}, "too_old"),
+        (
+            {"event": "Lead", "context": {"traits": {"phone": "0170 1234567"}}},
+            "phone_without_country",
+        ),
+        (
+            {"event": "Product Added", "messageId": "1", "properties": CART | {"price": "5"}},
+            "converted",
+        ),
+    ],
+)
+def test_nothing_is_said_of_segment_if_only_meta_is_wanted(
+    event: dict[str, Any], code: str
+) -> None:
+    explanation = explain(event)
+    assert "Segment" in str(explanation.warnings)
+    told = explanation.only_meta()
+    assert told["meta"] == explanation.meta
+    assert code in [warning["code"] for warning in told["warnings"]]
+    assert "Segment" not in str(told)
+
+
 # Who is asked
 
 

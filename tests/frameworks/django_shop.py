@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import django
-from django.conf import settings
+import os
+
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path
@@ -11,10 +11,7 @@ from django.urls import path
 from bridge import BridgeMiddleware
 from tests.frameworks import shop
 
-settings.configure(
-    SECRET_KEY="of the tests", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[]
-)
-django.setup()
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.frameworks.django_settings")
 
 
 class SeeOther(HttpResponseRedirect):  # type: ignore[misc] # Django has no types
@@ -57,4 +54,4 @@ urlpatterns = [
     path("thanks", thanks),
     path("webhook", webhook),
 ]
-app = BridgeMiddleware(get_asgi_application(), bridge=shop.bridge)
+app = shop.Turns(BridgeMiddleware(get_asgi_application(), bridge=shop.bridge))

@@ -10,6 +10,7 @@ from tests.frameworks import shop
 
 app = FastAPI()
 app.add_middleware(BridgeMiddleware, bridge=shop.bridge)
+app.add_middleware(shop.Turns)
 
 
 @app.get("/", response_class=HTMLResponse)

@@ -50,5 +50,5 @@ def webhook() -> str:
 
 
 wsgi: Any = flask  # the two types of an environ differ
-app = BridgeMiddleware(WSGIMiddleware(wsgi), bridge=shop.bridge)
-asgiref_app = BridgeMiddleware(WsgiToAsgi(wsgi), bridge=shop.bridge)  # type: ignore[no-untyped-call]
+app = shop.Turns(BridgeMiddleware(WSGIMiddleware(wsgi), bridge=shop.bridge))
+asgiref_app = shop.Turns(BridgeMiddleware(WsgiToAsgi(wsgi), bridge=shop.bridge))  # type: ignore[no-untyped-call]

@@ -40,4 +40,4 @@ async def webhook() -> None:
 
 
 handlers = [landing, cart, login, orders, thanks, webhook]
-app = BridgeMiddleware(Litestar(handlers), bridge=shop.bridge)
+app = shop.Turns(BridgeMiddleware(Litestar(handlers), bridge=shop.bridge))

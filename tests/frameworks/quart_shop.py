@@ -43,4 +43,4 @@ async def webhook() -> str:
     return ""
 
 
-app = BridgeMiddleware(quart, bridge=shop.bridge)
+app = shop.Turns(BridgeMiddleware(quart, bridge=shop.bridge))

@@ -48,3 +48,4 @@ app = Starlette(
     ]
 )
 app.add_middleware(BridgeMiddleware, bridge=shop.bridge)
+app.add_middleware(shop.Turns)

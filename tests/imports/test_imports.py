@@ -493,7 +493,9 @@ async def test_interrupted_import_goes_on_and_repeats_nothing(
     lines = [sell(f"{i:02}") for i in range(28)]
     for i, line in enumerate(lines):
         del line["event_id"]
-        line["custom_data"] = {**line["custom_data"], "order_id": str(i)}
+        more = {"order_id": str(i), "customer_email": "ada@example.com"}
+        line["custom_data"] = {**line["custom_data"], **more}
+        line["user_data"] = {**line["user_data"], "ph": "12"}
         if i % 7 == 0:
             line["event_time"] = 1
     shop.write(*lines)
@@ -502,8 +504,12 @@ async def test_interrupted_import_goes_on_and_repeats_nothing(
         await shop.run()
     importer = await shop.run()
     assert len(await shop.ids()) == 24
-    assert importer.tally.stored + importer.tally.repeated == 24
-    assert bool(importer.tally.repeated) == after
+    tally = importer.tally
+    assert (tally.lines, tally.stored + tally.repeated, tally.rejected) == (28, 24, 4)
+    assert sum(tally.reasons.values()) == 4
+    assert tally.removed == {"custom_data.customer_email (key)": 28}
+    assert tally.left_out == {"ph": 28}
+    assert bool(tally.repeated) == after
     rejected = [json.loads(line)["line"] for line in shop.rejected.read_text().splitlines()]
     assert rejected == [1, 8, 15, 22]
     await outbox.close()
@@ -821,4 +827,4 @@ async def test_without_an_outbox_lines_are_only_checked(tmp_path: Path) -> None:
     importer = await shop.run(progress_file=ProgressFile(None), rejects=Rejects(None))
     assert (importer.tally.stored, importer.tally.rejected) == (1, 1)
     assert os.listdir(tmp_path) == ["sales.jsonl"]
-    assert importer.reasons.total() == 1
+    assert sum(importer.tally.reasons.values()) == 1

@@ -646,7 +646,7 @@ async def test_unreadable_record_is_kept_for_a_person(
     assert await claim(outbox) == []
     assert await raw.hvals("{bridge}:unreadable") == [b"garbage"]
     [message] = caplog.messages
-    assert "1 deliveries to meta:1 cannot be read" in message
+    assert "{bridge}:unreadable; deliveries to meta:1: 1" in message
     assert await outbox.put([make_delivery("bad")], NOW) == [True]
 
 

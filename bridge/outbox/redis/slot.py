@@ -324,8 +324,8 @@ class Slot:
         """Take ``records`` out of the lane; an empty one is missing, and there is none to keep."""
         if kept := sum(map(bool, records.values())):
             _log.error(
-                "outbox %s: %s deliveries to %s cannot be read; they are moved to %s:unreadable",
-                self._link.name, kept, destination, self._keys.tag,
+                "outbox %s: what cannot be read is moved to %s:unreadable; deliveries to %s: %s",
+                self._link.name, self._keys.tag, destination, kept,
             )  # fmt: skip
         args = [each for pair in records.items() for each in pair]
         await self._link.run(scripts.SET_ASIDE, self._keys.list_all([destination]), args)

@@ -98,7 +98,7 @@ class Damage:
         """Return what is so, in a sentence; empty if no damage was met."""
         if not self.reason:
             return ""
-        rows = f"; {len(self.skipped)} events cannot be read" if self.skipped else ""
+        rows = f"; events that cannot be read: {len(self.skipped)}" if self.skipped else ""
         return f"the outbox's file is damaged ({self.reason}){rows}"
 
 
