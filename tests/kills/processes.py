@@ -54,6 +54,12 @@ class Process:
         self.kill()
         raise RuntimeError(f"{self._args} did not start: {self.log.read_text()[-2000:]}")
 
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process
+        return self._process.pid
+
     def _is_up(self) -> bool:
         if self._port is None:
             return b"delivers " in self.log.read_bytes()[self._read :]
