@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -91,13 +90,12 @@ class Traffic:
         port: The shop's.
         rate: Requests a second.
         events: How many event numbers there are.
-        note: Called for each answer with the moment that was planned, by the loop's clock, and the
-            seconds from then on.
+        note: Called for each answer with the moment that was planned, by the loop's clock, the
+            seconds from then on, and by how many of them this process itself was late.
         dice: Decides who comes and who orders.
 
     Attributes:
         accepted: 1 at the number of each event that the shop said it has.
-        lateness: Seconds by which this process itself was late, of one request in a hundred.
         failures: Requests that were not answered as expected: how often, by what.
     """
 
@@ -106,18 +104,17 @@ class Traffic:
         port: int,
         rate: float,
         events: int,
-        note: Callable[[float, float], None],
+        note: Callable[[float, float, float], None],
         dice: random.Random,
     ) -> None:
         self.accepted = bytearray(events)
-        self.lateness = array("d")
         self.failures: dict[str, int] = {}
         self._port = port
         self._pause = len(VISIT) / rate
         self._note = note
         self._dice = dice
         self._known: list[Browser] = []
-        self._browsers = self._numbers = self._asked = 0
+        self._browsers = self._numbers = 0
 
     async def run(self, begin: float, end: float) -> None:
         """Let visits begin from ``begin`` to ``end`` by the loop's clock, and wait for the last."""
@@ -135,18 +132,16 @@ class Traffic:
         connection = None
         try:
             for seconds, action in VISIT:
-                due = begin + seconds
+                due, late = begin + seconds, 0.0
                 if (wait := due - loop.time()) > 0:
                     await asyncio.sleep(wait)
-                    self._asked += 1
-                    if self._asked % 100 == 0:
-                        self.lateness.append(loop.time() - due)
+                    late = loop.time() - due
                 if connection is None:
                     connection = await Connection.open(self._port)
                 is_left_out = action == "order" and not orders
                 act = self._fetch if is_left_out else getattr(self, f"_{action}")
                 await act(connection, browser)
-                self._note(due, loop.time() - due)
+                self._note(due, loop.time() - due, late)
         except OSError as error:
             self._fail(type(error).__name__)
         finally:
