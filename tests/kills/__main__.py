@@ -47,8 +47,11 @@ def main() -> int:
                 rows.append(_describe(engine, share, result, has_worker=has_worker, spools=spools))
                 sys.stderr.write(rows[-1])
                 failed |= bool(result.missing or result.changed or result.quiet & result.twice)
-                # Rounds that killed nothing beside the spool have shown nothing.
-                failed |= spools and not (result.held and result.moving)
+                if spools and not (result.quiet and result.held and result.moving):
+                    sys.stderr.write(
+                        "too few rounds: no kill came while the spool held and moved\n"
+                    )
+                    failed = True
     sys.stdout.write(HEAD + "".join(rows))
     return int(failed)
 
