@@ -54,6 +54,12 @@ class Process:
         self.kill()
         raise RuntimeError(f"{self._args} did not start: {self.log.read_text()[-2000:]}")
 
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process
+        return self._process.pid
+
     def _is_up(self) -> bool:
         if self._port is None:
             return b"delivers " in self.log.read_bytes()[self._read :]
@@ -92,7 +98,7 @@ class Site:
     """The shop, its worker or the sender within it, and the recorder that they deliver to.
 
     Args:
-        folder: For logs, and the outbox if it is a file.
+        folder: For logs, the spool, and the outbox if it is a file.
         outbox_url: Where events wait.
         has_worker: Whether ``pixel-bridge worker`` delivers; the shop's own process otherwise.
         environ: More variables, such as the pauses of ``tests.kills.shop``.
@@ -110,6 +116,7 @@ class Site:
     ) -> None:
         self.recorder = Recorder(folder, max_delay=max_delay)
         self.outbox_url = outbox_url
+        self.spool = folder / "spool.db"
         port = find_free_port()
         self.url = f"http://127.0.0.1:{port}"
         settings = {
@@ -118,6 +125,7 @@ class Site:
             "BRIDGE_SECRET_KEY": SECRET,
             "BRIDGE_GRAPH_URL": self.recorder.url,
             "BRIDGE_OUTBOX_URL": outbox_url,
+            "BRIDGE_SPOOL": str(self.spool),
             "BRIDGE_RUN_SENDER": str(not has_worker).lower(),
             "BRIDGE_BROWSER_HOLD": "0.2",
             **(environ or {}),

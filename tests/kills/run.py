@@ -5,6 +5,9 @@ got no answer is placed again under the same id, or given up, by chance. At rand
 several processes are killed with SIGKILL and started again, and the database server too where there
 is one. Then the orders stop, the leases of the dead run out, and what was accepted is looked for
 among what the sandbox received and among the dead letters.
+
+``run_outages`` does so around a spool: the server is away for longer than ``track()`` tries, and
+the processes die while the spool holds orders, and again while it moves them back.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Protocol
 import httpx
 
 from bridge import OutboxError
+from bridge.delivery.spool import Spool
 from bridge.outbox import open_outbox
 from tests.factories import NAVIGATION
 from tests.kills.processes import Site
@@ -33,6 +37,8 @@ LATE = 0.05  # share of orders that are almost too old
 AGAIN = 0.6  # share of unanswered orders that are placed once more
 LIFE = (0.1, 1.0)  # seconds from when all run until the next kill
 QUIET = 20  # orders accepted before the first kill
+HELD = (100, 300)  # orders that the spool gets before processes are killed; it moves 100 at once
+SPOOL_DEADLINE = 60.0  # seconds until orders are spooled, or move back
 SERVER_EVERY = 3  # rounds, in the first of which the database server is killed, if there is one
 DRAIN_DEADLINE = 300.0  # seconds; the lease is 30
 
@@ -57,7 +63,11 @@ class Result:
         refused: Placings answered with 503, or not answered.
         dead: Ids among the dead letters.
         arrivals: By id, each time the sandbox accepted it.
-        quiet: Ids accepted and settled before the first kill.
+        quiet: Ids that no kill can have doubled: settled before the first one, or spooled in an
+            outage through which no process was killed.
+        spooled: Ids that were accepted because the spool took them.
+        held: Kills that left orders in the spool while the server was away.
+        moving: Kills that left orders in the spool when it had begun to move them back.
     """
 
     seed: int
@@ -69,6 +79,9 @@ class Result:
     dead: set[str] = field(default_factory=set)
     arrivals: dict[str, list[Arrival]] = field(default_factory=dict)
     quiet: set[str] = field(default_factory=set)
+    spooled: set[str] = field(default_factory=set)
+    held: int = 0
+    moving: int = 0
 
     @property
     def missing(self) -> set[str]:
@@ -145,6 +158,8 @@ class Customers:
             self._result.refused += 1
             return False
         self._result.accepted.add(order)
+        if answer.json()["outcome"] == "spooled":
+            self._result.spooled.add(order)
         return True
 
 
@@ -176,6 +191,71 @@ async def run_kills(
     return result
 
 
+async def run_outages(site: Site, *, rounds: int, seed: int, server: Killable) -> Result:
+    """Return what became of the orders of ``rounds`` outages, after one without a process's death.
+
+    The processes of ``site`` run, and their spool is empty.
+    """
+    dice = random.Random(seed)
+    result = Result(seed)
+    spool = Spool(site.spool, open_outbox(site.outbox_url))
+    victims = _choose_victims(site, dice)
+    try:
+        async with taking_orders(site, result), _outage(server, result):
+            await _fill(spool, dice, "a spool that holds orders")
+        result.quiet |= result.spooled
+        async with taking_orders(site, result, late=LATE):
+            for chosen in islice(victims, rounds):
+                async with _outage(server, result):
+                    await _fill(spool, dice, "a spool that holds orders")
+                    result.held += await _kill_beside(spool, chosen, dice, result)
+                    held = await _fill(spool, dice, "a spool that holds more")
+
+                async def moves(most: int = held) -> bool:
+                    return await spool.count() < most
+
+                await poll(moves, "a spool that moves", seconds=SPOOL_DEADLINE)
+                result.moving += await _kill_beside(spool, chosen, dice, result)
+    finally:
+        await spool.close()
+    return result
+
+
+@asynccontextmanager
+async def _outage(server: Killable, result: Result) -> AsyncIterator[None]:
+    """The server is killed, and started again afterwards."""
+    server.kill()
+    result.kills += 1
+    result.server_kills += 1
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(server.start)
+
+
+async def _fill(spool: Spool, dice: random.Random, what: str) -> int:
+    """Wait until some more orders are in the spool; return how many are."""
+    wanted = await spool.count() + dice.randint(*HELD)
+
+    async def is_full() -> bool:
+        return await spool.count() >= wanted
+
+    await poll(is_full, what, seconds=SPOOL_DEADLINE)
+    return await spool.count()
+
+
+async def _kill_beside(
+    spool: Spool, victims: Sequence[Killable], dice: random.Random, result: Result
+) -> int:
+    """Kill ``victims``; return how many kills left orders in the spool."""
+    for victim in victims:
+        victim.kill()
+    result.kills += len(victims)
+    left = await spool.count()
+    await _start_again(victims, dice)
+    return len(victims) if left else 0
+
+
 @asynccontextmanager
 async def taking_orders(site: Site, result: Result, *, late: float = 0.0) -> AsyncIterator[None]:
     """Orders come in; at the end nothing waits any more, and ``result`` is complete."""
@@ -204,20 +284,27 @@ async def _kill(victims: Sequence[Killable], dice: random.Random, result: Result
     for victim in victims:
         victim.kill()
     result.kills += len(victims)
+    await _start_again(victims, dice)
+
+
+async def _start_again(victims: Sequence[Killable], dice: random.Random) -> None:
     await asyncio.sleep(dice.uniform(0, 0.3))
     await asyncio.gather(*(asyncio.to_thread(victim.start) for victim in victims))
 
 
 async def _drain(site: Site, result: Result) -> None:
-    """Wait until nothing waits in the outbox, and read what became of everything."""
+    """Wait until nothing waits in spool and outbox, and read what became of everything."""
     outbox = open_outbox(site.outbox_url)
+    spool = Spool(site.spool, outbox)
 
     async def empty() -> bool:
         try:
+            # The spool first: what leaves it is in the outbox by then.
+            waiting = await spool.count()
             counts = await outbox.count(time.time(), with_delivered=True)
         except OutboxError:
             return False
-        return not any(count.waiting for count in counts.values())
+        return not (waiting or any(count.waiting for count in counts.values()))
 
     try:
         await poll(empty, "an empty outbox", seconds=DRAIN_DEADLINE)
@@ -225,6 +312,7 @@ async def _drain(site: Site, result: Result) -> None:
         while page := await outbox.list_dead(limit=1000, offset=len(dead)):
             dead |= {letter.delivery.event_id for letter in page}
     finally:
+        await spool.close()
         await outbox.close()
     result.dead = dead
     notebook = await site.recorder.read()

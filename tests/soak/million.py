@@ -1,4 +1,4 @@
-"""An hour's outage with a million events, in minutes: ``python -m tests.kills.soak``.
+"""A million events through an hour's outage, in minutes: the size counts; no request is served.
 
 One process tracks them and runs the sender, as a shop's does. For the first third of the hour Meta
 refuses connections, then it answers 503; then it works, and everything drains.
@@ -14,11 +14,8 @@ Exit code 1: something was lost or came twice, or memory, latency or claims were
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
-import sys
-import tempfile
 import time
 from array import array
 from collections.abc import Iterator, Sequence
@@ -34,17 +31,12 @@ from bridge.visitor.visitor import Visitor
 from tests.factories import NAVIGATION, make_bridge, make_meta, make_scope, make_visitor
 from tests.kills.processes import Process
 from tests.servers import find_free_port
+from tests.soak.report import judge, pick, say
 
 HOUR = 3600.0  # seconds
 SLICES = 10
 CONCURRENCY = 64  # requests that track at the same time
 VISITORS = 100
-FLAT = {
-    "memory": 1.25,
-    "latency": 2.0,
-    "tail": 3.0,
-    "claim": 2.0,
-}  # the largest ratio that counts as flat
 STALL = 1.0  # seconds without a delivery after which the clock runs ahead
 STEP = 0.1  # seconds between looks at the drain
 PAGE = 4096  # bytes
@@ -99,9 +91,7 @@ class Slice:
 
     def quantile(self, share: float) -> float:
         """Milliseconds; 0 if nothing was measured."""
-        if not self.times:
-            return 0.0
-        return 1000 * self.times[min(len(self.times) - 1, int(share * len(self.times)))]
+        return 1000 * pick(self.times, share)
 
 
 class Soak:
@@ -193,9 +183,10 @@ def _make_visitor(bridge: Bridge, number: int) -> Visitor:
 
 async def soak(events: int, folder: Path) -> int:
     """Run it all, print the tables, and return the exit code."""
+    events = events // SLICES * SLICES
     port = find_free_port()
     url = f"http://127.0.0.1:{port}"
-    args = ["uvicorn", "tests.kills.stand_in:build_app", "--factory", "--port", str(port)]
+    args = ["uvicorn", "tests.soak.stand_in:build_app", "--factory", "--port", str(port)]
     quiet = ["--log-level", "warning", "--no-access-log"]
     environ = {"SOAK_EVENTS": str(events)}
     stand_in = Process([*args, *quiet], folder / "stand_in.log", environ, port)
@@ -223,7 +214,7 @@ async def soak(events: int, folder: Path) -> int:
     say(f"File: {full / 1e6:.0f} MB full, {measure_file(folder) / 1e6:.0f} MB drained.")
     say(f"Received once {tally['once']}, more often {tally['more']}, never {tally['missing']}.")
     lost = tally["once"] != events or any(each.waiting or each.dead for each in counts)
-    return int(not judge(tracked, drained) or lost)
+    return int(not judge(_compare(tracked, drained)) or lost)
 
 
 def measure_file(folder: Path) -> int:
@@ -244,40 +235,18 @@ def print_slices(tracked: Sequence[Slice], drained: Sequence[Slice]) -> None:
     say("")
 
 
-def judge(tracked: Sequence[Slice], drained: Sequence[Slice]) -> bool:
-    """Print whether each ratio is flat; whether all are."""
+def _compare(tracked: Sequence[Slice], drained: Sequence[Slice]) -> list[tuple[str, str, float]]:
+    """Return the ratios that must be flat."""
     middle = tracked[SLICES // 2 - 1].memory
     first, last = tracked[0], tracked[-1]
     full, empty = (
         statistics.median(claim for each in part for claim in each.times)
         for part in (drained[:3], drained[-3:])
     )
-    ratios = [
+    return [
         ("memory", "memory, end of the outage ÷ its middle", last.memory / middle),
         ("memory", "memory, end of the drain ÷ middle of the outage", drained[-1].memory / middle),
         ("latency", "p50, last tenth ÷ first", last.quantile(0.5) / first.quantile(0.5)),
         ("tail", "p99, last tenth ÷ first", last.quantile(0.99) / first.quantile(0.99)),
         ("claim", "claim, full ÷ nearly empty", full / empty),
     ]
-    for kind, what, ratio in ratios:
-        say(f"{'flat' if ratio <= FLAT[kind] else 'NOT FLAT'}: {what}: {ratio:.2f}")
-    return all(ratio <= FLAT[kind] for kind, _, ratio in ratios)
-
-
-def say(text: str, end: str = "\n") -> None:
-    """Print, at once also into a pipe."""
-    sys.stdout.write(text + end)
-    sys.stdout.flush()
-
-
-def main() -> int:
-    """Parse the options and run."""
-    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=1_000_000, help="a multiple of ten")
-    events = parser.parse_args().events
-    with tempfile.TemporaryDirectory(prefix="bridge-soak-") as folder:
-        return asyncio.run(soak(events // SLICES * SLICES, Path(folder)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
