@@ -27,7 +27,7 @@ from bridge.cli.doctor import run_doctor
 from bridge.cli.erase import erase_person
 from bridge.cli.explain import explain_event
 from bridge.cli.importing import import_events
-from bridge.cli.process import flush_all, open_closed
+from bridge.cli.process import flush_all, one_loop, open_closed
 from bridge.cli.quality import show_quality
 from bridge.cli.sandbox import run_sandbox
 from bridge.cli.status import show_status
@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in ``argv`` (default: ``sys.argv[1:]``) and return the exit code."""
     open_closed()
     try:
-        commands(None if argv is None else list(argv))
+        with one_loop():
+            commands(None if argv is None else list(argv))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (BridgeError, OSError) as error:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
 
-from bridge.cli.origin import App, load_bridge
+from bridge.cli.origin import App, ShopName, load_site
+from bridge.cli.process import run
 from bridge.cli.report import Report
-from bridge.core import Bridge
 from bridge.doctor.destinations import try_destination
 from bridge.doctor.finding import bad, good, note
 from bridge.doctor.storage import look_at_outbox, look_at_spool
 from bridge.errors import ConfigError
+from bridge.site import Site
 
 FAILED = 1  # exit code
 UNTRUSTED = (
@@ -31,7 +31,9 @@ TestEventCode = Annotated[
 ]
 
 
-def run_check(app: App = None, test_event_code: TestEventCode = None) -> None:
+def run_check(
+    app: App = None, shop: ShopName = None, test_event_code: TestEventCode = None
+) -> None:
     """Check settings, outbox and destinations, and say what to fix.
 
     Sends Meta one event named PixelBridgeCheck, if there is a test event code, and Segment an
@@ -39,19 +41,19 @@ def run_check(app: App = None, test_event_code: TestEventCode = None) -> None:
     """
     report = Report()
     try:
-        bridge = load_bridge(app)
+        bridge = load_site(app, shop)
     except ConfigError as error:
         report.add([bad("settings", str(error))])
         raise typer.Exit(FAILED) from None
     report.add([good("settings", ", ".join(bridge.destinations.names))])
     if not bridge._visits.rules.trusted_proxies:
         report.add([note("proxies", UNTRUSTED)])
-    asyncio.run(_check(bridge, test_event_code, report))
+    run(_check(bridge, test_event_code, report))
     if report.has_failed:
         raise typer.Exit(FAILED)
 
 
-async def _check(bridge: Bridge, code: str | None, report: Report) -> None:
+async def _check(bridge: Site, code: str | None, report: Report) -> None:
     try:
         await report.follow(look_at_outbox(bridge.outbox, bridge.destinations.names))
         await report.follow(look_at_spool(bridge._pipeline.spool))

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
 
 from bridge.cli.check import FAILED, UNTRUSTED
-from bridge.cli.origin import App, load_bridge
+from bridge.cli.origin import App, ShopName, load_site
+from bridge.cli.process import run
 from bridge.cli.report import Report
 from bridge.cli.screen import say
-from bridge.core import Bridge
 from bridge.destinations import Meta
 from bridge.doctor.destinations import look_at_pixel, try_destination
 from bridge.doctor.finding import bad, good, note
 from bridge.doctor.storage import look_at_durability, look_at_outbox, look_at_spool
 from bridge.doctor.visit import check_url, look_at_site
 from bridge.errors import ConfigError
+from bridge.site import Site
 
 
 def run_doctor(
     app: App = None,
+    shop: ShopName = None,
     url: Annotated[
         str | None,
         typer.Option("--url", metavar="URL", help="A page of the running app, to check it too."),
@@ -38,12 +39,12 @@ def run_doctor(
         check_url(url)
     report = Report(is_silent=as_json)
     try:
-        bridge = load_bridge(app)
+        bridge = load_site(app, shop)
     except ConfigError as error:
         report.add([bad("settings", str(error))])
     else:
         report.add([good("settings", ", ".join(bridge.destinations.names))])
-        asyncio.run(_look(bridge, url, report))
+        run(_look(bridge, url, report))
     if as_json:
         report.say_json(url=url)
     else:
@@ -52,7 +53,7 @@ def run_doctor(
         raise typer.Exit(FAILED)
 
 
-async def _look(bridge: Bridge, url: str | None, report: Report) -> None:
+async def _look(bridge: Site, url: str | None, report: Report) -> None:
     try:
         await report.follow(look_at_outbox(bridge.outbox, bridge.destinations.names))
         await report.follow(look_at_spool(bridge._pipeline.spool))

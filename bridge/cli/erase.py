@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.origin import App, OutboxURL, find_outbox, load_runs, run_on
+from bridge.cli.origin import App, OutboxURL, ShopName, find_outbox, load_runs, run_on
 from bridge.cli.screen import say, say_json
 from bridge.delivery.erasure import find_people
 from bridge.errors import ConfigError
@@ -25,10 +25,7 @@ def erase_person(
     email: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Or its SHA-256, hex.")
     ] = None,
-    shop: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Whose customer it is, in an app with many shops."),
-    ] = None,
+    shop: ShopName = None,
     app: App = None,
     outbox: OutboxURL = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,

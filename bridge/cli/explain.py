@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from bridge.api import explain
-from bridge.cli.origin import App, load_bridge
+from bridge.cli.origin import App, ShopName, load_site
 from bridge.cli.screen import say, say_blocks, say_json, say_marked
 from bridge.errors import ConfigError, InvalidEventError
 from bridge.events.event import MAX_BYTES
@@ -48,6 +48,7 @@ def explain_event(
         typer.Option(help="Leave Segment out; the default if you have no Segment source."),
     ] = None,
     app: App = None,
+    shop: ShopName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Show one event as Meta and Segment would get it.
@@ -57,7 +58,7 @@ def explain_event(
     1 if the event would be refused.
     """
     given = _read_event(source, event, properties or [])
-    run, has_segment = _find_explain(app)
+    run, has_segment = _find_explain(app, shop)
     try:
         explanation = run(given)
     except InvalidEventError as error:
@@ -82,12 +83,12 @@ def explain_event(
         say_marked(mark, style, f"{place}{remark['words']} [{remark['code']}]")
 
 
-def _find_explain(app: str | None) -> tuple[Callable[[Any], Explanation], bool]:
+def _find_explain(app: str | None, shop: str | None) -> tuple[Callable[[Any], Explanation], bool]:
     """Return ``explain`` of the app's bridge, or with the default settings, which have Segment."""
     if app is None and not any(name.startswith("BRIDGE_") for name in os.environ):
         return explain, True
     try:
-        bridge = load_bridge(app)
+        bridge = load_site(app, shop)
     except ConfigError as error:
         if app is not None:
             raise

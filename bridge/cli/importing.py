@@ -16,15 +16,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bridge.cli.origin import App, load_bridge
-from bridge.cli.process import INTERRUPTED, on_stop
+from bridge.cli.origin import App, ShopName, load_site
+from bridge.cli.process import INTERRUPTED, on_stop, run
 from bridge.cli.screen import log_to, open_console, plain, say
-from bridge.core import Bridge
 from bridge.errors import BridgeError, ConfigError, OutboxError
 from bridge.events.event import ActionSource
 from bridge.events.reader import EventReader
 from bridge.imports import Importer, ProgressFile, Rejects, Source
 from bridge.imports.importer import MAX_WAITING
+from bridge.site import Site
 
 SOME_REJECTED = 1  # exit code
 CANNOT_RUN = 2  # exit code
@@ -42,6 +42,7 @@ FileFormat = Annotated[
 def import_events(
     file: FileName,
     app: App = None,
+    shop: ShopName = None,
     file_format: FileFormat = None,
     action_source: Annotated[
         ActionSource | None, typer.Option(help="For lines that do not say where they happened.")
@@ -70,7 +71,7 @@ def import_events(
     """
     path = None if file == "-" else Path(file)
     with closing(Source(path, format_=file_format, ignore_columns=ignore_columns)) as source:
-        configured = _load_bridge(app, optional=dry_run)
+        configured = _load_site(app, shop, optional=dry_run)
         bridge = None if dry_run else configured
         progress_file, rejects = _place_files(
             path, source, rejected, dry_run=dry_run, restart=restart
@@ -87,17 +88,17 @@ def import_events(
             figures=bridge._pipeline.figures if bridge else None,
         )
         sends = bridge is not None and not no_send
-        run = _Run(importer, source, rejects, bridge, sends, open_console(stderr=True))
+        work = _Run(importer, source, rejects, bridge, sends, open_console(stderr=True))
         with closing(rejects):
-            code = asyncio.run(run.run())
+            code = run(work.run())
     if code:
         raise typer.Exit(code)
 
 
-def _load_bridge(app: str | None, *, optional: bool) -> Bridge | None:
+def _load_site(app: str | None, shop: str | None, *, optional: bool) -> Site | None:
     """Return the bridge; ``None`` if it is ``optional`` and there are no settings."""
     try:
-        return load_bridge(app)
+        return load_site(app, shop)
     except ConfigError as error:
         if not optional:
             raise
@@ -129,7 +130,7 @@ class _Run:
     importer: Importer
     source: Source
     rejects: Rejects
-    bridge: Bridge | None
+    bridge: Site | None
     sends: bool
     console: Console
 

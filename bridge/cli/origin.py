@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 import sys
@@ -13,15 +12,16 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from bridge.cli.process import run
 from bridge.core import Bridge
-from bridge.delivery.pipeline import Runs
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, UsageError
 from bridge.outbox import Outbox, SQLiteOutbox, open_outbox
+from bridge.shops import Shops
+from bridge.site import Site
 
 DEFAULT_OUTBOX = "sqlite:///bridge.db"
 
 _Result = TypeVar("_Result")
-_Kind = TypeVar("_Kind")
 
 App = Annotated[
     str | None,
@@ -30,6 +30,10 @@ App = Annotated[
         metavar="MODULE:NAME",
         help="Your Bridge, such as shop:bridge; by default, the BRIDGE_ variables.",
     ),
+]
+ShopName = Annotated[
+    str | None,
+    typer.Option("--shop", metavar="NAME", help="Which shop, where --app is an app with many."),
 ]
 OutboxURL = Annotated[
     str | None,
@@ -47,12 +51,34 @@ def load_bridge(app: str | None) -> Bridge:
     Raises:
         ConfigError: A variable or name is missing or wrong; the message says which.
     """
-    return Bridge.from_env() if app is None else _import(app, Bridge, "Bridge")
+    bridge: Bridge = Bridge.from_env() if app is None else _import(app, (Bridge,), "Bridge")
+    return bridge
 
 
-def load_runs(app: str) -> Runs:
+def load_site(app: str | None, shop: str | None) -> Site:
+    """Return the bridge of ``app`` or of the environment, or one shop of an app with many.
+
+    Raises:
+        ConfigError: As ``load_bridge``; or ``shop`` is missing, unknown, or given for an app with
+            one.
+    """
+    runs = load_bridge(None) if app is None else load_runs(app)
+    if isinstance(runs, Bridge):
+        if shop is not None:
+            raise ConfigError("--shop is for an app with many shops: give its Shops with --app")
+        return runs
+    if shop is None:
+        raise ConfigError("--shop is missing: this app has many, see docs/shops.md")
+    try:
+        return run(runs.get(shop))
+    except UsageError as error:
+        raise ConfigError(f"--shop: {error}") from None
+
+
+def load_runs(app: str) -> Bridge | Shops:
     """Return the bridge or the shops of ``app``; raises as ``load_bridge``."""
-    return _import(app, Runs, "Bridge or Shops")
+    runs: Bridge | Shops = _import(app, (Bridge, Shops), "Bridge or Shops")
+    return runs
 
 
 def find_outbox(app: str | None, url: str | None) -> Outbox:
@@ -81,17 +107,17 @@ def would_create(store: Outbox) -> bool:
 def run_on(store: Outbox, work: Coroutine[Any, Any, _Result]) -> _Result:
     """Return the result of ``work`` on ``store``, and close it."""
 
-    async def run() -> _Result:
+    async def work_and_close() -> _Result:
         try:
             return await work
         finally:
             await store.close()
 
-    return asyncio.run(run())
+    return run(work_and_close())
 
 
-def _import(app: str, kind: type[_Kind], wanted: str) -> _Kind:
-    """Return what ``app`` names, such as ``shop:bridge``, if it is of ``kind``."""
+def _import(app: str, kinds: tuple[type, ...], wanted: str) -> Any:
+    """Return what ``app`` names, such as ``shop:bridge``, if it is of one of ``kinds``."""
     module_name, _, path = app.partition(":")
     if not path or not all(module_name.split(".")):
         raise ConfigError(f"--app must be like shop:bridge, got {app[:100]!r}")
@@ -106,7 +132,7 @@ def _import(app: str, kind: type[_Kind], wanted: str) -> _Kind:
         found: object = reduce(getattr, path.split("."), module)
     except AttributeError:
         raise ConfigError(f"--app: {module_name} has no {path!r}") from None
-    if not isinstance(found, kind):
+    if not isinstance(found, kinds):
         got = type(found).__name__
         raise ConfigError(f"--app: {app} must be a {wanted}, got {got}")
     return found

@@ -6,12 +6,37 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 INTERRUPTED = 130  # exit code of a process that SIGINT ended
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_RUNNER: ContextVar[asyncio.Runner] = ContextVar("bridge_runner")
+
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def one_loop() -> Iterator[None]:
+    """Have all that is run meanwhile share one event loop.
+
+    What an app opens while one of its shops is loaded, such as a pool of connections, is then
+    usable later.
+    """
+    with asyncio.Runner() as runner:
+        token = _RUNNER.set(runner)
+        try:
+            yield
+        finally:
+            _RUNNER.reset(token)
+
+
+def run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return the result of ``work``, run on the command's event loop."""
+    return _RUNNER.get().run(work)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -10,9 +9,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from bridge.cli.origin import App, load_bridge, would_create
+from bridge.cli.origin import App, ShopName, load_site, would_create
+from bridge.cli.process import run
 from bridge.cli.screen import say, say_json, say_marked, say_table, write_age
-from bridge.core import Bridge
 from bridge.destinations import Meta
 from bridge.events.event import DAY
 from bridge.figures.summary import Summary, summarize
@@ -28,6 +27,7 @@ from bridge.quality.thresholds import (
     find_unjudged,
     is_undecided,
 )
+from bridge.site import Site
 
 PROBLEM = 1  # exit code when somebody should look
 CANNOT_TELL = 2  # exit code when a threshold could not be checked
@@ -41,6 +41,7 @@ _ALWAYS = ("em", "ph", "external_id", "fbc", "fbp", "client_ip_address", "client
 
 def show_quality(
     app: App = None,
+    shop: ShopName = None,
     days: Annotated[
         int,
         typer.Option(
@@ -86,10 +87,10 @@ def show_quality(
     thresholds = Thresholds(
         min_emq=min_emq, min_coverage=min_coverage, min_dedup=min_dedup, max_dead=max_dead
     )
-    bridge = load_bridge(app)
+    bridge = load_site(app, shop)
     only = event or ()
     outbox, is_empty = str(bridge.outbox), would_create(bridge.outbox)
-    comparisons = asyncio.run(_compare(bridge, days, only, has_figures=not is_empty))
+    comparisons = run(_compare(bridge, days, only, has_figures=not is_empty))
     problems = [
         *(problem for each in comparisons for problem in find_crossed(each, thresholds)),
         *(
@@ -135,7 +136,7 @@ def _list_names(comparison: Comparison) -> str:
 
 
 async def _compare(
-    bridge: Bridge, days: int, only: Sequence[str], *, has_figures: bool
+    bridge: Site, days: int, only: Sequence[str], *, has_figures: bool
 ) -> list[Comparison]:
     """Return both sides' figures; an outbox that does not exist has none, and is not created."""
     pixels = [each for each in bridge.destinations if isinstance(each, Meta)]

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bridge.cli.origin import App, load_bridge, load_runs
-from bridge.cli.process import on_stop
+from bridge.cli.process import on_stop, run
 from bridge.cli.screen import log_to, open_console, say, write_events
 from bridge.core import Bridge
 from bridge.delivery.pipeline import Runs
@@ -37,7 +37,7 @@ def run_worker(
     if isinstance(bridge, Bridge):
         names = ", ".join(bridge.destinations.names)
     with log_to(open_console(stderr=True)):
-        asyncio.run(_work(bridge, f"delivers from {bridge.outbox} to {names}", deadline))
+        run(_work(bridge, f"delivers from {bridge.outbox} to {names}", deadline))
 
 
 async def _work(bridge: Runs, task: str, deadline: float) -> None:

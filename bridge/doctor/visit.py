@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from bridge.core import Bridge
 from bridge.delivery.exchange import refuse_cookies
 from bridge.doctor.destinations import compare_clocks
 from bridge.doctor.finding import Finding, bad
@@ -29,6 +28,7 @@ from bridge.doctor.page import (
 )
 from bridge.doctor.script import look_at_script
 from bridge.errors import ConfigError
+from bridge.site import Site
 
 MAX_BYTES = 4 * 1024 * 1024  # of one answer
 TIMEOUT = 15.0  # seconds
@@ -53,7 +53,7 @@ def check_url(url: str) -> str:
 
 
 async def look_at_site(
-    bridge: Bridge, url: str, transport: httpx.AsyncBaseTransport | None = None
+    bridge: Site, url: str, transport: httpx.AsyncBaseTransport | None = None
 ) -> AsyncIterator[Finding]:
     """Yield what a new visitor of ``url`` finds, and what that says of the set-up."""
     certificates = await asyncio.to_thread(httpx.create_ssl_context)
@@ -78,7 +78,7 @@ async def look_at_site(
             )
 
 
-async def _look(bridge: Bridge, url: str, client: httpx.AsyncClient) -> AsyncIterator[Finding]:
+async def _look(bridge: Site, url: str, client: httpx.AsyncClient) -> AsyncIterator[Finding]:
     rules, prefix = bridge._visits.rules, bridge._prefix
     page, again = await _get(client, url), await _get(client, url)
     markup = read_markup(page.content.decode("utf-8", "replace"), prefix)
