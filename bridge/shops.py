@@ -33,12 +33,13 @@ from bridge.delivery.spool import SPOOL
 from bridge.destinations.base import Destination
 from bridge.destinations.group import Destinations
 from bridge.errors import ConfigError, UsageError
-from bridge.outbox.base import REMEMBER_DAYS, Outbox
+from bridge.outbox.base import CAPACITY, REMEMBER_DAYS, Outbox
 from bridge.site import Site, SiteOptions
 from bridge.visitor.capture import Capture
 from bridge.visitor.signing import read_keys
 from bridge.visitor.visitor import VISITOR
 
+SHOP_CAPACITY = CAPACITY // 10
 KEPT = 1000  # shops that stay loaded
 REFRESH = 60.0  # seconds after which a shop is loaded anew
 LOAD_TIMEOUT = 5.0  # seconds that loading one may take
@@ -110,6 +111,8 @@ class Shops(Runs):
         run_sender: As for ``Bridge``.
         dead_letter_days: As for ``Bridge``.
         remember_days: As for ``Bridge``.
+        shop_capacity: How many deliveries of one shop, to one destination, may wait or be dead:
+            beyond that its events are lost, and those of others are not.
         **options: What shops have in common, as for ``Bridge``.
 
     Raises:
@@ -127,6 +130,7 @@ class Shops(Runs):
         run_sender: bool = True,
         dead_letter_days: float = DEAD_LETTER_DAYS,
         remember_days: float = REMEMBER_DAYS,
+        shop_capacity: int = SHOP_CAPACITY,
         **options: Unpack[SiteOptions],
     ) -> None:
         self._keys = read_keys(secret_key)
@@ -140,6 +144,7 @@ class Shops(Runs):
             run_sender=run_sender,
             dead_letter_days=dead_letter_days,
             remember_days=remember_days,
+            capacity=shop_capacity,
         )
         ignoring: SiteOptions = {**options, "ignore": lambda connection: NO_SHOP}
         self._nowhere = Site(

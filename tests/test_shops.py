@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from starlette.routing import Route
 import bridge.delivery.demand
 import bridge.delivery.lane
 import bridge.delivery.sender
+import bridge.delivery.shares
 import bridge.shops
 from bridge import (
     BridgeMiddleware,
@@ -101,7 +103,8 @@ def make_app(shops: Shops) -> BridgeMiddleware:
     async def buy(request: Request) -> Response:
         if user := request.query_params.get("user"):
             identify(user)
-        event = await track("Purchase", MONEY, event_id=request.query_params.get("id"))
+        name = request.query_params.get("name", "Purchase")
+        event = await track(name, MONEY, event_id=request.query_params.get("id"))
         return JSONResponse([event.outcome, event.skip_reason])
 
     async def show(request: Request) -> Response:
@@ -700,6 +703,42 @@ async def test_shops_take_turns_where_more_wait_than_may_work(
         return await list_waiting() == set(dead)
 
     await poll(only_the_dead_wait, "the backlogs")
+
+
+async def test_a_shop_that_is_not_delivered_fills_its_share_and_no_more(
+    start: Any, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(bridge.delivery.shares, "LOOK", 0.01)
+    book = Book()
+    book.shops["b"] = book.make(B_PIXEL)
+    shops, client = await start(book, run_sender=False, shop_capacity=20)
+    shops.start()
+
+    async def list_outcomes(name: str) -> Counter[str]:
+        return Counter([(await client.get(f"{B}/buy?name={name}")).json()[0] for _ in range(20)])
+
+    async def is_refused() -> bool:
+        return (await list_outcomes("PageView"))["stored"] == 0
+
+    await poll(is_refused, "the share of page views")
+    held = (await outbox.count(time.time()))[f"b/meta:{B_PIXEL}"].waiting
+    assert held >= 18
+
+    async def is_full() -> bool:
+        return (await list_outcomes("Purchase"))["stored"] == 0
+
+    await poll(is_full, "the share")
+    assert (await client.get(f"{B}/buy")).json() == ["lost", None]
+    assert (await client.get(f"{A}/buy")).json() == ["stored", None]
+    assert f"b/meta:{B_PIXEL} has " in caplog.text
+    waiting = await outbox.claim(f"b/meta:{B_PIXEL}", 1000, now=time.time(), lease=9)
+    await outbox.ack(waiting, time.time())
+
+    async def is_stored() -> bool:
+        answer: list[Any] = (await client.get(f"{B}/buy")).json()
+        return answer == ["stored", None]
+
+    await poll(is_stored, "room again")
 
 
 async def test_dead_tokens_take_no_room(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from bridge.delivery.metrics import Metrics
+from bridge.delivery.shares import Shares
 from bridge.delivery.spool import Spool
 from bridge.errors import OutboxBusyError, OutboxError
 from bridge.events.event import Event, Outcome, escape_unprintable
@@ -32,6 +33,7 @@ class Intake:
         metrics: Where it counts.
         figures: The same by day and event name.
         spool: What takes what the outbox does not, if there is one.
+        shares: How much of the outbox each destination may fill, where many share it.
         on_stored: Called with the destinations of what was stored.
     """
 
@@ -41,6 +43,7 @@ class Intake:
         metrics: Metrics,
         figures: FigureCounter,
         spool: Spool | None = None,
+        shares: Shares | None = None,
         *,
         on_stored: Callable[[Iterable[str]], None] = lambda names: None,
     ) -> None:
@@ -48,6 +51,7 @@ class Intake:
         self._metrics = metrics
         self._figures = figures
         self._spool = spool
+        self._shares = shares
         self._on_stored = on_stored
         self._storing = 0  # events that are being stored
         self._untold = 0  # lost events without a line
@@ -83,6 +87,8 @@ class Intake:
         is_spooled = False
         self._storing += 1
         try:
+            if self._shares is not None:
+                deliveries = self._refuse_excess(self._shares, deliveries, now)
             if connection is None:
                 work = self._store(deliveries, now)
                 stored, is_spooled = await (
@@ -122,6 +128,19 @@ class Intake:
         if not any(stored):
             return "duplicate"
         return "spooled" if is_spooled else "stored"
+
+    def _refuse_excess(
+        self, shares: Shares, deliveries: list[Delivery], now: float
+    ) -> list[Delivery]:
+        """Return what has room; the rest is lost. Raises if nothing has."""
+        excess = {each.destination: shares.find_excess(each) for each in deliveries}
+        errors = [error for error in excess.values() if error is not None]
+        if len(errors) == len(excess):
+            raise errors[0]
+        if errors:
+            lost = [each for each in deliveries if excess[each.destination] is not None]
+            self._lose(lost, errors[0], now)
+        return [each for each in deliveries if excess[each.destination] is None]
 
     async def _finish(
         self, work: Coroutine[Any, Any, tuple[list[bool], bool]], deliveries: list[Delivery]

@@ -19,6 +19,7 @@ from bridge.delivery.intake import Intake
 from bridge.delivery.metrics import Metrics
 from bridge.delivery.mistakes import Mistakes
 from bridge.delivery.sender import DEAD_LETTER_DAYS, Sender
+from bridge.delivery.shares import Shares
 from bridge.delivery.spool import SPOOL, Spool
 from bridge.destinations.base import Destination
 from bridge.errors import ConfigError, OutboxError, UsageError
@@ -44,12 +45,13 @@ class Pipeline:
         run_sender: Whether this process delivers.
         dead_letter_days: Days after which the sender deletes a dead letter.
         remember_days: As for ``Bridge``.
+        capacity: How many deliveries of one destination may wait or be dead; any number by default.
         counters: Where it counts what happens; new ones by default.
 
     Attributes:
         outbox: Where deliveries wait.
         counters: What happened in this process.
-        metrics, figures, sender, snapshot, mistakes, spool, intake: Its parts.
+        metrics, figures, sender, snapshot, mistakes, spool, shares, intake: Its parts.
         runs_sender: Whether this process delivers.
         loop: The event loop that it runs on; ``None`` while it does not run.
 
@@ -67,6 +69,7 @@ class Pipeline:
         run_sender: bool = True,
         dead_letter_days: float = DEAD_LETTER_DAYS,
         remember_days: float = REMEMBER_DAYS,
+        capacity: int | None = None,
         counters: Counter[str] | None = None,
     ) -> None:
         if isinstance(outbox, str):
@@ -92,10 +95,16 @@ class Pipeline:
         self.mistakes = Mistakes(self.outbox)
         is_file = isinstance(self.outbox, SQLiteOutbox)
         self.spool = None if spool is None or is_file else Spool(spool, self.outbox)
+        self.shares = None if capacity is None else Shares(self.outbox, capacity)
         self.runs_sender = run_sender
         self.loop: asyncio.AbstractEventLoop | None = None
         self.intake = Intake(
-            self.outbox, self.metrics, self.figures, self.spool, on_stored=self.sender.wake
+            self.outbox,
+            self.metrics,
+            self.figures,
+            self.spool,
+            self.shares,
+            on_stored=self.sender.wake,
         )
 
     # Its life
@@ -116,10 +125,12 @@ class Pipeline:
             self.start_parts(sends=self.runs_sender)
 
     def start_parts(self, *, sends: bool) -> None:
-        """Start figures and spool, and if it ``sends`` the sender, whatever the settings say."""
+        """Start the parts, the sender if it ``sends``, whatever the settings say."""
         self.figures.start()
         if self.spool is not None:
             self.spool.start()
+        if self.shares is not None:
+            self.shares.start()
         if sends:
             self.sender.start()
 
@@ -134,6 +145,8 @@ class Pipeline:
     async def stop_parts(self, deadline: float) -> None:
         """Deliver what is due, for at most ``deadline`` seconds; the outbox stays open."""
         end = time.monotonic() + deadline
+        if self.shares is not None:
+            await self.shares.stop()
         if self.spool is not None:
             await self.spool.stop(deadline)
         await self.sender.stop(max(0.0, end - time.monotonic()))
