@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from bridge.browser.limits import Recent
 from bridge.browser.origins import PREFLIGHT_MAX_AGE
 from bridge.browser.reports import (
     MAX_AGE_MS,
@@ -65,23 +66,6 @@ _VERSION = re.compile(r"[0-9a-f]{16}")
 _Body = TypeVar("_Body", Choice, Report)
 
 
-class _Recent:
-    """The last keys that came."""
-
-    def __init__(self, most: int) -> None:
-        self._keys: dict[object, None] = {}
-        self._most = most
-
-    def add(self, key: object) -> bool:
-        """Return whether ``key`` is new among them."""
-        if key in self._keys:
-            return False
-        self._keys[key] = None
-        if len(self._keys) > self._most:
-            del self._keys[next(iter(self._keys))]
-        return True
-
-
 class Endpoints:
     """The paths below the prefix, as one ASGI app.
 
@@ -114,7 +98,7 @@ class Endpoints:
             exception_handlers={HTTPException: _show_error},
         )
         self._app.router.redirect_slashes = False
-        self._acknowledged = _Recent(MAX_ACKNOWLEDGED)
+        self._acknowledged = Recent(MAX_ACKNOWLEDGED)
         self._dashboard: Gate | None = None
         if site._allow_dashboard is not None:
             desk = QualityDesk.of(site.outbox, site.destinations)

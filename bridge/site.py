@@ -26,7 +26,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
-from bridge.browser.limits import RATE_LIMIT, Limits
+from bridge.browser.limits import RATE_LIMIT, Limits, Recent
 from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
@@ -38,7 +38,7 @@ from bridge.delivery.pipeline import Pipeline
 from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations, read_browser
 from bridge.enrichment import Enricher
-from bridge.errors import ConfigError, InvalidEventError, UsageError
+from bridge.errors import ConfigError, InvalidEventError, OutboxError, UsageError
 from bridge.events.catalog import Catalog
 from bridge.events.event import (
     ActionSource,
@@ -54,7 +54,7 @@ from bridge.events.tripwire import Tripwire
 from bridge.events.urls import PRIVATE_PARAMETERS, normalize_parameters
 from bridge.events.user_data import PersonalData
 from bridge.explain.explainer import EXAMPLE, Explainer, Explanation
-from bridge.figures.words import DEAD
+from bridge.figures.words import DEAD, EXPECTED
 from bridge.outbox.base import Erased, Outbox
 from bridge.visitor.bots import is_robot
 from bridge.visitor.connection import SiteRules
@@ -77,8 +77,9 @@ logger = logging.getLogger("bridge.core")
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
-DRAIN_DEADLINE = 5.0  # seconds that a shutdown waits for what is due
-TELLING = 1.0  # seconds that counting what waits may take at the end
+# Half of Meta's window, in which two copies with one name and event id are merged.
+COPY_SECONDS = 86_400.0
+MAX_COPIED = 10_000  # events that are known to have had a browser copy
 
 
 class SiteOptions(TypedDict, total=False):
@@ -207,6 +208,7 @@ class Site:
         self._origins = parse_origins(allowed_origins)
         self._rate_limit = rate_limit
         self._limits = Limits(rate_limit)
+        self._copied = Recent(MAX_COPIED)  # events that had a browser copy
         self._prefix = prefix
         self._inside = f"{prefix}/"
         private = PRIVATE_PARAMETERS | normalize_parameters(private_parameters)
@@ -424,9 +426,9 @@ class Site:
         if self._pixel_ids and destinations.pixel_ids == self._pixel_ids:
             twin = visitor.attach_twin(event, is_certain=connection is None)
         hold = self._browser_hold if twin else 0.0
-        outcome: Outcome = "duplicate"
+        outcome: Outcome | None = None
+        now = time.time()
         try:
-            now = time.time()
             try:
                 deliveries = destinations.build_deliveries(
                     event, context, due=now + hold, has_given_id=event_id is not None
@@ -442,10 +444,41 @@ class Site:
                 copied=destinations.pixel_names if twin else (),
             )
         finally:
-            if twin is not None and outcome == "duplicate" and twin in visitor.twins:
-                visitor.twins.remove(twin)
+            if outcome is None:
+                visitor.detach_twin(twin)
+        if twin is not None and not await self._has_copy(
+            event, outcome, destinations, is_given=event_id is not None
+        ):
+            visitor.detach_twin(twin)
         event.settle(outcome)
         return event
+
+    async def _has_copy(
+        self, event: Event, outcome: Outcome, destinations: Destinations, *, is_given: bool
+    ) -> bool:
+        """Return whether the browser is to fire a copy of an event that was tracked.
+
+        Of a duplicate, too, if none has had one and Meta would merge it: a webhook may have been
+        there before the page that says thanks. Where this process cannot know that one had, the
+        script does: it fires the copies of one id once.
+        """
+        key, now = (event.event_name, event.event_id), time.time()
+        is_first = self._copied.add(key)
+        if outcome != "duplicate":
+            return True
+        if not (is_given and is_first):
+            return False
+        try:
+            has_copy = await self.outbox.has(
+                *key, now, destinations=destinations.names, within=COPY_SECONDS
+            )
+        except OutboxError as error:
+            logger.warning("a duplicate gets no browser copy: %s", error)
+            return False
+        for each in destinations.pixel_names if has_copy else ():
+            # Nobody expected it when the event was stored.
+            self._pipeline.figures.note(each, event.event_name, EXPECTED, now)
+        return has_copy
 
     def track_sync(
         self,

@@ -11,6 +11,7 @@ destination. Only the outbox is another one.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -206,6 +207,7 @@ class _MemoryOutbox:
         now: float,
         *,
         destinations: Collection[str] | None = None,
+        within: float = math.inf,
     ) -> bool:
         return any(
             key[1:] == (event_name, event_id, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import msgspec
@@ -54,8 +55,13 @@ async def buy_and_deny(request: Request) -> Response:
     return await deny(request)
 
 
+async def seal(request: Request) -> Response:
+    return Response(current_visitor().seal())
+
+
 ROUTES = [
     Route("/buy", buy),
+    Route("/seal", seal),
     Route("/log-in", log_in),
     Route("/deny", deny),
     Route("/buy-and-deny", buy_and_deny),
@@ -165,6 +171,44 @@ async def test_thank_you_page_that_is_opened_again_sends_nothing(
     again = await client.get("/buy?order=order-1")
     assert again.text == outcome
     assert any(name.startswith("_bridge_t") for name in again.cookies) == (outcome == "stored")
+
+
+@pytest.mark.parametrize(
+    ("age", "is_copied"), [(None, True), (DAY - 60, True), (DAY + 60, False)], ids=str
+)
+async def test_page_after_a_webhook_sends_the_browsers_copy_while_meta_would_merge_it(
+    bridge: Bridge, outbox: SQLiteOutbox, age: float | None, is_copied: bool
+) -> None:
+    client = browse(bridge)
+    buyer = bridge.unseal((await client.get("/seal")).text)
+    await bridge.track("Purchase", WORTH, event_id="order-1", visitor=buyer)
+    if age is not None:
+        await deliver(outbox, bridge, time.time() - age)
+    for is_first in (True, False):
+        answer = await client.get("/buy?order=order-1")
+        assert answer.text == "duplicate"
+        has_twin = any(name.startswith("_bridge_t") for name in answer.cookies)
+        assert has_twin is (is_copied and is_first)
+    await bridge._pipeline.figures.flush()
+    today = int(time.time() // DAY)
+    figures = {each.kind: each.number for each in await outbox.figures(today, today)}
+    assert figures["stored"] == 1
+    assert figures.get("copy.expected", 0) == is_copied
+
+
+async def test_outbox_that_fails_after_a_duplicate_costs_the_copy_alone(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: Any, **options: Any) -> bool:
+        raise OutboxError("gone")
+
+    client = browse(bridge)
+    buyer = bridge.unseal((await client.get("/seal")).text)
+    await bridge.track("Purchase", WORTH, event_id="order-1", visitor=buyer)
+    monkeypatch.setattr(bridge.outbox, "has", fail)
+    answer = await client.get("/buy?order=order-1")
+    assert answer.text == "duplicate"
+    assert not any(name.startswith("_bridge_t") for name in answer.cookies)
 
 
 async def test_random_ids_are_forgotten_after_48_hours(

@@ -1,7 +1,7 @@
 """How much one session, and one address, may report from the browser.
 
 These are token buckets in the memory of one process: several processes together allow that many
-times more.
+times more. And what came last, by which repeated reports are known.
 """
 
 from __future__ import annotations
@@ -99,3 +99,20 @@ def _find_network(address: str | None) -> str | None:
     if address is None or ":" not in address:
         return address
     return str(ipaddress.ip_network((address, 48), strict=False))
+
+
+class Recent:
+    """The last keys that came."""
+
+    def __init__(self, most: int) -> None:
+        self._keys: dict[object, None] = {}
+        self._most = most
+
+    def add(self, key: object) -> bool:
+        """Return whether ``key`` is new among them."""
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._most:
+            del self._keys[next(iter(self._keys))]
+        return True

@@ -269,12 +269,13 @@ class Outbox(Protocol):
         now: float,
         *,
         destinations: Collection[str] | None = None,
+        within: float = math.inf,
     ) -> bool:
         """Return whether the event is stored: a delivery of it waits, is dead, or was delivered.
 
         Only deliveries to ``destinations`` count; to any by default. What a browser reported does
-        not count, nor what was delivered so long ago that it is forgotten. An event put in a
-        caller's transaction is stored once that is committed.
+        not count, nor what was delivered so long ago that it is forgotten, or more than ``within``
+        seconds ago. An event put in a caller's transaction is stored once that is committed.
         """
         ...
 
@@ -430,6 +431,10 @@ class Memory(NamedTuple):
 
     random: float
     given: float
+
+    def cut(self, most: float) -> Memory:
+        """Return a memory of ``most`` seconds at most."""
+        return Memory(min(self.random, most), min(self.given, most))
 
 
 def build_memory(remember_days: float) -> Memory:

@@ -429,6 +429,11 @@ class Visitor:
             self.twins.append(twin)
         return twin
 
+    def detach_twin(self, twin: Twin | None) -> None:
+        """Do not send ``twin`` with this response, unless it travels for another call, too."""
+        if twin is not None and twin in self.twins:
+            self.twins.remove(twin)
+
     def start_response(self) -> list[bytes]:
         """Return the response's ``Set-Cookie`` values; from here on no twin can travel on it."""
         self._response_started = True

@@ -669,6 +669,18 @@ async def test_remember_days_must_be_a_number_above_0(make_outbox: MakeOutbox, d
         make_outbox(remember_days=days)
 
 
+async def test_what_was_delivered_lately_is_told_from_the_rest(outbox: Outbox) -> None:
+    await outbox.put([make_delivery("given", has_given_id=True), make_delivery("waits")], NOW)
+    claimed = await claim(outbox, limit=1)
+    await outbox.ack(claimed, NOW)
+    delivered = claimed[0].event_id
+    [waits] = {"given", "waits"} - {delivered}
+    for now, is_lately in ((NOW + 99, True), (NOW + 101, False)):
+        assert await outbox.has("Purchase", delivered, now, within=100) is is_lately
+        assert await outbox.has("Purchase", waits, now, within=100)
+    assert await outbox.has("Purchase", delivered, NOW + 101)
+
+
 async def test_ack_forgets_given_ids_when_they_are_old_enough(outbox: Outbox) -> None:
     for event_id, at in (("old", NOW), ("young", NOW + 10)):
         await outbox.put([make_delivery(event_id, has_given_id=True)], NOW)

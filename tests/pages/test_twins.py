@@ -37,6 +37,23 @@ async def test_twin_whose_page_is_left_before_the_library_came_is_fired_by_the_n
     assert all(len(action["browser"]) < 2 for action in actions)
 
 
+async def test_webhook_that_was_first_is_merged_with_the_page_that_says_thanks(
+    scene: Scene,
+) -> None:
+    await scene.show(OURS)
+    await scene.counted(PageView=1)
+    await scene.run("fetch('/pay?id=paid-0')")
+    for views in (2, 3, 4):
+        await scene.run("fetch('/order?id=paid')")
+        actions = await scene.counted(PageView=views - 1, Purchase=1)
+        [purchase] = [each for each in actions if each["event_name"] == "Purchase"]
+        assert (len(purchase["browser"]), len(purchase["server"])) == (1, 1)
+        assert (purchase["counted"], purchase["merged_by"]) == (1, "event_id")
+        assert purchase["repeats"] == 0
+        await scene.show(OURS)
+        await scene.counted(PageView=views, Purchase=1)
+
+
 async def test_twin_that_comes_while_the_page_is_being_left_is_fired_by_the_next(
     scene: Scene,
 ) -> None:

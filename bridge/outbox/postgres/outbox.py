@@ -274,6 +274,7 @@ class PostgresOutbox(Outbox):
         now: float,
         *,
         destinations: Collection[str] | None = None,
+        within: float = math.inf,
     ) -> bool:
         pool = self._find_pool()
         async with pool.limited(TIMEOUT):
@@ -286,7 +287,7 @@ class PostgresOutbox(Outbox):
                 "event_id": event_id,
                 "names": None if destinations is None else list(destinations),
                 "now": now + await pool.clock.read(),
-                **name_memory(self._memory),
+                **name_memory(self._memory.cut(within)),
             }
             [[found]] = await pool.fetch(sql.HAS, values)
         return bool(found)

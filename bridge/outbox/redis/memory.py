@@ -9,6 +9,7 @@ Source: measured on Redis 7.0 (tests/outbox/test_redis.py, the bytes of a rememb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -81,9 +82,13 @@ class DeliveredKeys:
             given.update(self._given.list_names(now))
         return [*map(self._keys.build, random)], [*map(self._keys.build, given)]
 
-    def list_horizons(self, now: float) -> tuple[int, int]:
-        """Return since when keys count, in milliseconds: of random ids, and of given ones."""
-        return to_milliseconds(now - self._random.span), to_milliseconds(now - self._given.span)
+    def list_horizons(self, now: float, within: float = math.inf) -> tuple[int, int]:
+        """Return since when keys count, in milliseconds: of random ids, and of given ones.
+
+        That is ``within`` seconds ago at most.
+        """
+        random, given = min(self._random.span, within), min(self._given.span, within)
+        return to_milliseconds(now - random), to_milliseconds(now - given)
 
     def list_current(self, now: float) -> list[str]:
         """Return the names that take what is delivered now: random ids, given ids, counts."""

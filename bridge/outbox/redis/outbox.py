@@ -284,10 +284,11 @@ class RedisOutbox(Outbox):
         now: float,
         *,
         destinations: Collection[str] | None = None,
+        within: float = math.inf,
     ) -> bool:
         now += await self._clock.read()
         slot = await self._find_slot(event_name, event_id)
-        return await slot.has(event_name, event_id, now, destinations)
+        return await slot.has(event_name, event_id, now, destinations, within)
 
     async def next_due(self, destination: str, until: float = math.inf) -> float | None:
         ahead = await self._clock.read()

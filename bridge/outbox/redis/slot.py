@@ -127,12 +127,21 @@ class Slot:
         return released
 
     async def has(
-        self, event_name: str, event_id: str, now: float, destinations: Collection[str] | None
+        self,
+        event_name: str,
+        event_id: str,
+        now: float,
+        destinations: Collection[str] | None,
+        within: float,
     ) -> bool:
         """As ``Outbox.has``."""
         names = await self._find_names(destinations)
         random, given = self._delivered.list_hashes([now])
-        args: list[Argument] = [len(random), len(given), *self._delivered.list_horizons(now)]
+        args: list[Argument] = [
+            len(random),
+            len(given),
+            *self._delivered.list_horizons(now, within),
+        ]
         args += (build_digest(Key(name, event_name, event_id)) for name in names)
         keys = [*self._keys.list_all([]), *random, *given]
         return bool(await self._link.run(scripts.HAS, keys, args))

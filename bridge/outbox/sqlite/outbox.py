@@ -200,12 +200,13 @@ class SQLiteOutbox(Outbox):
         now: float,
         *,
         destinations: Collection[str] | None = None,
+        within: float = math.inf,
     ) -> bool:
         values = {
             "event_id": event_id,
             "event_name": event_name,
             "names": rows.list_names(destinations),
-            **rows.list_horizons(self._memory, now),
+            **rows.list_horizons(self._memory.cut(within), now),
         }
         [[found]] = await self._fetch(rows.HAS, values, REQUEST_PATIENCE)
         return bool(found)
