@@ -91,14 +91,18 @@ class Demand:
             async with asyncio.timeout(ROOM_PAUSE if self._queue else LOOK):
                 await self._noted.wait()
         self._noted.clear()
-        if not self._lanes.is_open or not await self._lead():
+        if not self._lanes.is_open:
+            return
+        if not await self._lead():
+            self._queue.clear()  # another process delivers; counts tell if that changes
             return
         now = time.monotonic()
         if now >= self._refresh_at:
             self._refresh_at = now + LANE_REFRESH
             self._stale.update(dict.fromkeys(self._lanes.list_living()))
-            self.unknown.clear()  # and these are looked for again
+            self.note(self.unknown)  # there may be one by now
         if now >= self._count_at:
+            self._count_at = now + LOOK
             self.note(await self._count())
             # Counting takes as long as much waits: it must not be all that is done.
             self._count_at = now + max(LOOK, COUNT_SHARE * (time.monotonic() - now))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import cycle
 
 import httpx
 
@@ -58,6 +59,7 @@ class Lanes:
         self._end_when_idle = end_when_idle
         self._running: dict[str, tuple[Lane, asyncio.Task[None]]] = {}
         self._clients: Sequence[httpx.AsyncClient] = ()
+        self._turns: Iterator[httpx.AsyncClient] = iter(())
         self.slots = asyncio.Semaphore(places)
 
     @property
@@ -68,7 +70,7 @@ class Lanes:
     def open(self, clients: Sequence[httpx.AsyncClient]) -> None:
         """Use ``clients`` from now on, on the running event loop, each for some of the lanes."""
         # Lanes of another loop, if one ended without a stop, are no use here.
-        self._running, self._clients = {}, clients
+        self._running, self._clients, self._turns = {}, clients, cycle(clients)
         self.slots = asyncio.Semaphore(self._places)
 
     def start(
@@ -96,8 +98,7 @@ class Lanes:
         )
         # An empty context: a request may be what starts the sender, and its visitor must not be
         # that of a task that outlives it.
-        client = self._clients[len(self._running) % len(self._clients)]
-        task = asyncio.create_task(lane.run(client), context=contextvars.Context())
+        task = asyncio.create_task(lane.run(next(self._turns)), context=contextvars.Context())
         self._running[destination.name] = lane, task
         task.add_done_callback(lambda done: self._forget(destination.name, done))
 
