@@ -512,6 +512,6 @@ def current_visitor() -> Visitor:
             "no request is being handled here: pass visitor=, which is current_visitor() kept by"
             " the handler or bridge.unseal(token) days later; if this is a handler, its app needs"
             " BridgeMiddleware, and the request must come through it (Django's runserver and test"
-            " client go round asgi.py)"
+            " client bypass asgi.py)"
         )
     return visitor
