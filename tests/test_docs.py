@@ -168,7 +168,9 @@ def test_python_of_the_docs_is_python(name: str) -> None:
 @pytest.mark.parametrize("suffix", ["js", "ts"])
 def test_javascript_of_the_docs_fits_its_types(tmp_path: Path, suffix: str) -> None:
     """On a page with ``// @ts-check`` and in a TypeScript project, with ``bridge.d.ts`` alone."""
-    blocks = [b for page in PAGES.values() for kind in ("js", "ts") for b in find_blocks(page, kind)]
+    blocks = [
+        b for page in PAGES.values() for kind in ("js", "ts") for b in find_blocks(page, kind)
+    ]
     calls = re.findall(r"^\| `(bridge\.\w+)\(", PAGES["docs/page.md"], re.MULTILINE)
     assert len(blocks) >= 2
     assert len(calls) >= 4

@@ -33,7 +33,7 @@ from bridge.visitor.cookies import (
     SESSION_COOKIE,
 )
 from bridge.visitor.identity import Identity, SessionSigner
-from bridge.visitor.ip import is_public, parse_ip
+from bridge.visitor.ip import UNIX, is_public
 from bridge.visitor.seal import Sealer
 from bridge.visitor.signing import TwinQuestions
 
@@ -150,17 +150,19 @@ class Visits:
 
     def _warn_of_proxy(self, capture: Capture) -> None:
         """Log once that a proxy is in front and is not trusted: no event has an address then."""
-        if self.rules.trusted_proxies or self._has_warned:
+        if self._has_warned or capture.connection.trusts_peer:
             return
-        client = capture.scope.get("client")
-        peer = parse_ip(str(client[0])) if client else None
-        if peer is not None and not is_public(peer):
-            self._has_warned = True
-            logger.warning(
-                "requests come through a proxy at %s that is not trusted: events carry no client"
-                " address; set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to its address or network",
-                peer,
-            )
+        peer = capture.connection.peer
+        if peer is None or (not isinstance(peer, str) and is_public(peer)):
+            return
+        self._has_warned = True
+        is_unix = peer == UNIX
+        logger.warning(
+            "requests come through a proxy at %s that is not trusted: events carry no client"
+            " address; add %s to trusted_proxies (BRIDGE_TRUSTED_PROXIES)",
+            "the other end of a Unix socket" if is_unix else peer,
+            UNIX if is_unix else "its address or network",
+        )
 
     def _is_excluded(self, path: str) -> bool:
         # Most paths begin with none of them.
