@@ -94,6 +94,7 @@ class Visits:
         self._is_plain = self._is_default and consent.default == "granted" and ignore is None
         self._counters = counters
         self._has_warned = False
+        self._has_told_of_headless = False
 
     @property
     def is_granted(self) -> bool:
@@ -124,6 +125,8 @@ class Visits:
         reason = self._find_ignored(capture, stored)
         if reason:
             self._counters[f"ignored_requests.{reason}"] += 1
+        if reason == "bot" and not self._has_told_of_headless:
+            self._tell_of_headless(capture)
         return reason
 
     def _find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
@@ -147,6 +150,15 @@ class Visits:
             logger.exception("the app's ignore= failed; the request is not ignored")
             return None
         return _name_reason(reason)
+
+    def _tell_of_headless(self, capture: Capture) -> None:
+        """Log once that a developer's own test is a robot; strangers' robots are only counted."""
+        if "headless" in (capture.user_agent or "").lower() and not capture.connection.client_ip:
+            self._has_told_of_headless = True
+            logger.warning(
+                "a headless browser is ignored, as a robot: nothing is sent for it; to test with"
+                " one, give it a user agent without the word"
+            )
 
     def _warn_of_proxy(self, capture: Capture) -> None:
         """Log once that a proxy is in front and is not trusted: no event has an address then."""

@@ -235,6 +235,25 @@ async def test_proxy_that_is_not_trusted_is_told_once(
     assert all((words or "") in line and "8.8.8.8" not in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("user_agent", "address", "lines"),
+    [
+        ("Mozilla/5.0 HeadlessChrome/156.0", "127.0.0.1", 1),
+        ("Mozilla/5.0 HeadlessChrome/156.0", "93.184.216.34", 0),
+        ("Googlebot/2.1", "127.0.0.1", 0),
+    ],
+)
+async def test_headless_browser_of_a_developer_is_told_once(
+    open_site: Any, caplog: pytest.LogCaptureFixture, user_agent: str, address: str, lines: int
+) -> None:
+    bridge = open_site().bridge
+    headers = {**NAVIGATION, "user-agent": user_agent}
+    for _ in range(3):
+        make_visitor(bridge, make_scope(headers=headers, client=(address, 1))).start_response()
+    assert bridge.counters["ignored_requests.bot"] == 3
+    assert len([line for line in caplog.messages if "a headless browser" in line]) == lines
+
+
 # Address, renewal, login, logout
 
 
