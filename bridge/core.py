@@ -43,7 +43,8 @@ class Bridge(Site, Runs):
         pixel_script_url: Where browsers load the pixel's library from.
         browser_hold: Seconds that a server copy waits for its browser copy to be fired. Meta merges
             on external id and fbp only if the browser copy comes first.
-        trusted_proxies: Addresses or CIDR ranges whose headers are believed.
+        trusted_proxies: Addresses or CIDR ranges whose headers are believed; ``unix`` for whoever
+            connects over a Unix socket.
         client_ip_header: The header with the client's address that they set:
             ``X-Forwarded-For``, ``Forwarded``, or a vendor's such as ``CF-Connecting-IP``.
         cookie_domain: Where our cookies live; the registrable domain by default.

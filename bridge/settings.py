@@ -97,7 +97,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("BRIDGE_GPC", "Consent", "gpc", str, "limited",
         "What Global Privacy Control turns granted into: limited, denied or ignore."),
     Option("BRIDGE_TRUSTED_PROXIES", "Bridge", "trusted_proxies", str, "none",
-        "Addresses or CIDR ranges of proxies whose headers are trusted."),
+        "Addresses or CIDR ranges of proxies whose headers are trusted; unix for a Unix socket."),
     Option("BRIDGE_CLIENT_IP_HEADER", "Bridge", "client_ip_header", str, "X-Forwarded-For",
         "The header with the client's address: X-Forwarded-For, Forwarded, CF-Connecting-IP ..."),
     Option("BRIDGE_COOKIE_DOMAIN", "Bridge", "cookie_domain", str, "the registrable domain",

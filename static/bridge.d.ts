@@ -1,6 +1,6 @@
 /**
- * Types of `window.bridge`, for apps in TypeScript. Copy this file, or refer to it:
- * `/// <reference path="…/bridge.d.ts" />`
+ * Types of `bridge` and `window.bridge`, for apps in TypeScript and for pages with `// @ts-check`.
+ * Copy this file, or refer to it: `/// <reference path="…/bridge.d.ts" />`
  */
 
 /** The visitor's consent, in the browser and on the server; `pending` until there is a choice. */
@@ -75,6 +75,10 @@ type BridgeCall =
   ['track', BridgeEvent, BridgeProperties?, BridgeOptions?] | ['page'] | ['consent', BridgeChoice]
 
 interface Window {
+  get bridge(): BridgeApi
   /** An array of calls until the script has loaded: `window.bridge = window.bridge || []`. */
-  bridge: BridgeApi | BridgeCall[]
+  set bridge(api: BridgeApi | BridgeCall[])
 }
+
+/** `window.bridge`; before the script has loaded, only `push` is there. */
+declare const bridge: BridgeApi

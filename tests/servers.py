@@ -28,8 +28,8 @@ def find_free_port() -> int:
         return port
 
 
-def start_process(args: list[str], port: int, environ: dict[str, str] | None = None) -> Any:
-    """Start ``python -m ARGS`` and wait until ``port`` answers."""
+def start_process(args: list[str], port: int | Path, environ: dict[str, str] | None = None) -> Any:
+    """Start ``python -m ARGS`` and wait until ``port``, or a Unix socket, answers."""
     process = subprocess.Popen(
         [sys.executable, "-m", *args],
         cwd=ROOT,
@@ -40,8 +40,9 @@ def start_process(args: list[str], port: int, environ: dict[str, str] | None = N
     )
     deadline = time.monotonic() + DEADLINE
     while process.poll() is None and time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        is_unix = isinstance(port, Path)
+        with socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET) as probe:
+            if probe.connect_ex(str(port) if is_unix else ("127.0.0.1", port)) == 0:
                 return process
         time.sleep(POLL)
     process.kill()
@@ -51,7 +52,7 @@ def start_process(args: list[str], port: int, environ: dict[str, str] | None = N
 @contextmanager
 def running(
     args: list[str],
-    port: int,
+    port: int | Path,
     environ: dict[str, str] | None = None,
     *,
     stop: signal.Signals = signal.SIGINT,

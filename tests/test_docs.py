@@ -165,6 +165,23 @@ def test_python_of_the_docs_is_python(name: str) -> None:
                 assert [each.name for each in node.names if not hasattr(module, each.name)] == []
 
 
+@pytest.mark.parametrize("suffix", ["js", "ts"])
+def test_javascript_of_the_docs_fits_its_types(tmp_path: Path, suffix: str) -> None:
+    """On a page with ``// @ts-check`` and in a TypeScript project, with ``bridge.d.ts`` alone."""
+    blocks = [
+        b for page in PAGES.values() for kind in ("js", "ts") for b in find_blocks(page, kind)
+    ]
+    calls = re.findall(r"^\| `(bridge\.\w+)\(", PAGES["docs/page.md"], re.MULTILINE)
+    assert len(blocks) >= 2
+    assert len(calls) >= 4
+    files = [tmp_path / f"{number}.{suffix}" for number in range(len(blocks) + 1)]
+    for file, code in zip(files, [*blocks, "\n".join(calls)], strict=True):
+        file.write_text(code)
+    options = "--ignoreConfig --noEmit --strict --allowJs --checkJs --moduleDetection force"
+    tsc = ROOT / "node_modules/.bin/tsc"
+    subprocess.run([tsc, *options.split(), ROOT / "static/bridge.d.ts", *files], check=True)
+
+
 def test_every_command_is_described() -> None:
     names = [str(each.name) for each in commands.registered_commands]
     names += [str(each.name) for each in commands.registered_groups]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -140,7 +141,9 @@ def _read_event(source: str | None, name: str | None, properties: list[str]) -> 
         with Path(source).open("rb") as file:
             return _decode(_read_bounded(file))
     except OSError as error:
-        raise ConfigError(f"cannot read {source}: {error.strerror}") from None
+        is_name = source.replace(" ", "").isalnum()
+        hint = f"; an event's name is given as --event {shlex.quote(source)}" if is_name else ""
+        raise ConfigError(f"cannot read {source}: {error.strerror}{hint}") from None
 
 
 def _read_property(text: str) -> tuple[str, Any]:

@@ -45,7 +45,7 @@ _CODES: dict[_Kind, tuple[int, ...]] = {
 VERDICTS = {code: kind for kind, codes in _CODES.items() for code in codes}
 NO_OBJECT = (100, 33)  # code and subcode: a wrong pixel id, or the token is not assigned to it
 ADVICE = {
-    "token": "make a new access token in Events Manager and set BRIDGE_ACCESS_TOKEN",
+    "token": "make a new access token in Events Manager, and set BRIDGE_ACCESS_TOKEN",
     "permission": "give the token's system user access to the pixel, in Business Settings",
     "account": "check BRIDGE_PIXEL_ID, and that the token belongs to this pixel",
     "version": "set BRIDGE_API_VERSION to a version that Meta still serves",

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlencode
 
 import msgspec
@@ -22,10 +23,11 @@ from bridge.destinations.base import (
     Destination,
     EncodingContext,
     Limits,
+    Paused,
     Request,
     Verdict,
 )
-from bridge.destinations.graph import MAX_REASON, Refusal, read_answer, read_refusal
+from bridge.destinations.graph import ADVICE, MAX_REASON, Refusal, read_answer, read_refusal
 from bridge.destinations.http import check_base_url, clean_words, describe, mask
 from bridge.errors import ConfigError, UsageError
 from bridge.events.event import Event, UserData
@@ -49,6 +51,15 @@ def _clean_token(token: object) -> str:
     if not isinstance(token, str | Secret | None):
         raise ConfigError(f"access_token must be text, got {type(token).__name__}")
     return "" if token is None else str(token).strip("\ufeff \t\r\n")
+
+
+def _advise_of_token(find: Callable[[], object] | None) -> str:
+    """Return what to do about a token that is refused: where ``find`` gets it from."""
+    if find is None:
+        return ADVICE["token"]
+    file = getattr(find, "__self__", None)
+    place = file if isinstance(file, Path) else "the place that access_token= reads"
+    return f"make a new access token in Events Manager, and write it to {place}"
 
 
 class Meta(Destination):
@@ -101,6 +112,7 @@ class Meta(Destination):
             )
         self.name = f"meta:{self.pixel_id}"
         self.is_renewable = self._find_token is not None
+        self.token_remedy = _advise_of_token(self._find_token)
         self._access_token = token
         self._tokens_before: tuple[str, ...] = ()
         self._has_failed = False  # to renew it, which was logged
@@ -180,6 +192,8 @@ class Meta(Destination):
     def read_response(self, status: int, headers: Mapping[str, str], content: bytes) -> Verdict:
         """Return what Meta's answer means for the whole request."""
         verdict = read_answer(status, headers, content, secret=self._access_token)
+        if isinstance(verdict, Paused) and verdict.fault == "token":
+            verdict = replace(verdict, advice=self.token_remedy)
         if isinstance(verdict, Accepted) or not self._tokens_before:
             return verdict
         return replace(verdict, reason=self._mask_before(verdict.reason))

@@ -66,7 +66,7 @@ async def look_at_pixel(pixel: Meta) -> AsyncIterator[Finding]:
         return
     refusal = pixel.read_refusal(status, content)
     if refusal is not None:
-        found = explain_refusal(refusal)
+        found = explain_refusal(refusal, pixel)
         headline = _HEADLINES.get(found.kind, "Meta does not answer our question")
         yield bad(pixel.name, f"{headline}: {found.reason}", found.remedy)
     elif status != 200:

@@ -16,10 +16,16 @@ from bridge.doctor.policy import (
     find_missing_types,
     parse_policies,
 )
-from bridge.visitor.cookies import SESSION_COOKIE, find_cookie_domain
+from bridge.visitor.cookies import PAGE_COOKIE, SESSION_COOKIE, find_cookie_domain
 from bridge.visitor.identity import Identity, SessionSigner
 
-TAG = "{{ bridge.script_tag() }}"
+TAG = "{{ bridge.script_tag() }} (Django: {{ bridge_tag }}, of docs/frameworks.md)"
+_SEND_HOST = "let your proxy pass the Host header (nginx: proxy_set_header Host $http_host)"
+_TRUST = (
+    "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address or network, or to unix if"
+    " it connects over a Unix socket"
+)
+_PORTS = {"http": 80, "https": 443}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +88,7 @@ def look_at_tag(
     yield good("script tag", markup.script)
     if markup.pixel_first:
         text = "the page's own pixel comes first: its PageView may go out without an event id"
-        yield warning("script tag", text, f"move {TAG} ahead of Meta's snippet")
+        yield warning("script tag", text, "move our tag ahead of Meta's snippet")
 
 
 def look_at_policy(
@@ -123,12 +129,53 @@ def look_at_policy(
 
 def read_session(cookies: Iterable[str]) -> str | None:
     """Return the value of our session cookie."""
-    name = SESSION_COOKIE.decode()
+    return _read_cookie(cookies, SESSION_COOKIE)
+
+
+def _read_cookie(cookies: Iterable[str], name: bytes) -> str | None:
     for line in cookies:
         key, _, value = line.partition(";")[0].partition("=")
-        if key.strip() == name:
+        if key.strip() == name.decode():
             return value.strip()
     return None
+
+
+def look_at_page_address(page: Answer, *, has_allowed_hosts: bool) -> Iterator[Finding]:
+    """Yield whether the app saw the host and port that we asked for: a cookie keeps the page's URL.
+
+    An https that it does not know of shows in the cookies, which are not Secure then.
+    """
+    if read_session(page.cookies) is None:
+        return
+    seen = _read_cookie(page.cookies, PAGE_COOKIE)
+    if seen is None:
+        if has_allowed_hosts:
+            yield bad(
+                "page address",
+                f"the app refuses the host that it sees, so events carry no URL: {page.host} is not"
+                " among allowed_hosts, or a proxy sends another",
+                f"add {page.host} to allowed_hosts (BRIDGE_ALLOWED_HOSTS), or {_SEND_HOST}",
+            )
+        return
+    asked, found = _read_origin(page.url), _read_origin(seen)
+    if found in (asked, asked.replace("https://", "http://")):
+        yield good("page address", "the app sees the host that the browser asks for")
+        return
+    is_scheme = found.partition("://")[2] == asked.partition("://")[2]
+    yield bad(
+        "page address",
+        f"asked for {asked}, the app sees {found}: events carry URLs that no browser showed",
+        "let your proxy send X-Forwarded-Proto as the visitor's scheme"
+        if is_scheme
+        else _SEND_HOST,
+    )
+
+
+def _read_origin(url: str) -> str:
+    """Return scheme, host and port, without the scheme's own port."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme}://{place.removesuffix(f':{_PORTS.get(parts.scheme)}')}"
 
 
 def look_at_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
@@ -147,8 +194,7 @@ def look_at_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
         yield bad(
             "cookies",
             "they are not Secure on https: the app thinks that requests come over http",
-            "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address, and let the"
-            " proxy send X-Forwarded-Proto",
+            f"{_TRUST}, and let the proxy send X-Forwarded-Proto",
         )
     if not page.is_https and not _is_local(page.host):
         yield warning("cookies", f"{page.url} is not https: anybody on the way can read them",
@@ -160,15 +206,14 @@ def look_at_cookies(page: Answer, *, is_granted: bool) -> Iterator[Finding]:
         yield bad(
             "cookies",
             f"their domain is {domain}, and the page is on {page.host}: browsers drop them",
-            "let your proxy pass the Host header (nginx: proxy_set_header Host $host), or set"
-            " cookie_domain",
+            f"{_SEND_HOST}, or set cookie_domain",
         )
     elif wanted and domain != wanted:
         problems = True
         yield warning(
             "cookies",
             f"they are valid for {domain or page.host} only, not for all of {wanted}",
-            "let your proxy pass the Host header, or leave cookie_domain out",
+            f"{_SEND_HOST}, or leave cookie_domain out",
         )
     if not problems:
         secure = "Secure, " if "secure" in attributes else ""
@@ -249,9 +294,7 @@ def look_at_address(
         yield bad(
             "client address",
             "the app sees a proxy's address instead of ours, so events carry no client_ip_address",
-            "check trusted_proxies and client_ip_header"
-            if trusts_proxies
-            else "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address or network",
+            "check trusted_proxies and client_ip_header" if trusts_proxies else _TRUST,
         )
 
 

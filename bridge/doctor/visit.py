@@ -23,6 +23,7 @@ from bridge.doctor.page import (
     look_at_cookies,
     look_at_forgery,
     look_at_health,
+    look_at_page_address,
     look_at_policy,
     look_at_tag,
 )
@@ -91,6 +92,7 @@ async def _look(bridge: Site, url: str, client: httpx.AsyncClient) -> AsyncItera
         *look_at_tag(page, markup, prefix, bridge._pixel_ids),
         *look_at_policy(page, markup, needed),
         *look_at_cookies(page, is_granted=bridge._visits.is_granted),
+        *look_at_page_address(page, has_allowed_hosts=bool(rules.allowed_hosts)),
         *look_at_caching(page, again),
         *look_at_address(
             page,

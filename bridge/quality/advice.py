@@ -161,7 +161,7 @@ def _explain_coverage(row: Row) -> str:
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in row.skipped.items())
         return f"we skipped {refused:,} of them ({reasons}); does the pixel fire without consent?"
     return (
-        "most browser events have no server copy: put {{ bridge.script_tag() }} on every page that"
+        "most browser events have no server copy: put bridge.script_tag() on every page that"
         " fires this event, ahead of its own pixel; a custom event also into custom_events"
     )
 
@@ -210,7 +210,7 @@ def _advise_of_silence(row: Row) -> str:
         return ""
     return (
         f"nothing was heard of {silent:,} of {expected:,} browser copies: does the page that"
-        " follows the event carry {{ bridge.script_tag() }}, and does its policy allow"
+        " follows the event carry bridge.script_tag(), and does its policy allow"
         " bridge.csp_directives()?"
     )
 

@@ -22,7 +22,6 @@ _RIGHTS = (
     " before July 2025 needs the opt-in to the Dataset Quality API there, once"
 )
 _REMEDIES = {
-    "token": "make a new access token in Events Manager, and set BRIDGE_ACCESS_TOKEN",
     "permission": _RIGHTS,
     "account": f"check BRIDGE_PIXEL_ID, and that the token may read this dataset: {_RIGHTS}",
     "fields": "Meta no longer knows what is asked for: update pixel-bridge, or set"
@@ -82,14 +81,14 @@ async def ask(client: httpx.AsyncClient, pixel: Meta) -> Quality | Unanswered:
         if isinstance(answer, Quality):
             return Quality(events=answer.events, is_plain=True)
     if isinstance(answer, Refusal):
-        return explain_refusal(answer)
+        return explain_refusal(answer, pixel)
     return answer
 
 
-def explain_refusal(refusal: Refusal) -> Unanswered:
-    """Return why Graph did not answer, and what to do."""
+def explain_refusal(refusal: Refusal, pixel: Meta) -> Unanswered:
+    """Return why Graph did not answer a question about ``pixel``, and what to do."""
     kind = "fields" if _is_of_fields(refusal) else refusal.kind
-    remedy = _REMEDIES.get(kind, "ask again later")
+    remedy = pixel.token_remedy if kind == "token" else _REMEDIES.get(kind, "ask again later")
     return Unanswered(kind=kind, reason=refusal.reason, remedy=remedy)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +20,12 @@ from bridge.sandbox.copies import OTHER, Copy, Side
 WINDOW = 48 * 3600  # seconds, from the first copy
 NEIGHBOURS = 20  # actions looked at before and after one, for the closest
 SAME_VISIT = 1800  # seconds within which two actions of a visitor are of one visit
+
+Expected = Literal["yes", "no", "unclear"]
+UNCLEAR = (
+    "no browser copy: a webhook's event has none; that of a page's request is fired by the page"
+    " that follows, if it is opened and carries the script"
+)
 
 
 class Action(msgspec.Struct, kw_only=True):
@@ -118,32 +124,33 @@ class Explainer:
             for person in list_persons(action):
                 self._visits[person].append(action)
 
-    def expects_browser(self, action: Action) -> bool:
+    def expects_browser(self, action: Action) -> Expected:
         """Return whether an action has a browser copy, or lacks one that it could have.
 
         None can come for what did not happen on a website. Nor is one expected if what the same
         visitor did just before and just after has one: no blocker is at work, so this event was not
-        born in a browser's request; a webhook's is an example. But a page was viewed in a browser,
-        and a browser copy of the same visitor and name that is alone, too, is rather its twin with
-        another id.
+        born in a browser's request; a webhook's is an example. If the visitor has not been back, it
+        is unclear: the page that would have fired the copy may not have been opened. But a page was
+        viewed in a browser, and a browser copy of the same visitor and name that is alone, too, is
+        rather its twin with another id.
         """
         if action.side != "server" or not action.copies["server"]:
-            return True
+            return "yes"
         event = action.copies["server"][0].detail["event"]
         if event.get("action_source", "website") != "website":
-            return False
+            return "no"
+        if action.event_name == "PageView":
+            return "yes"
         persons = list_persons(action)
-        return (
-            action.event_name == "PageView"
-            or any(
-                persons & list_persons(lone)
-                for lone in self._list_near(
-                    action, self._alone.get((action.event_name, "browser"), ())
-                )
-                if abs(lone.first_at - action.first_at) <= SAME_VISIT
-            )
-            or not any(_is_surrounded(action, self._visits[person]) for person in persons)
-        )
+        alone = self._alone.get((action.event_name, "browser"), ())
+        if any(
+            persons & list_persons(lone)
+            for lone in self._list_near(action, alone)
+            if abs(lone.first_at - action.first_at) <= SAME_VISIT
+        ):
+            return "yes"
+        found = {_look_around(action, self._visits[person]) for person in persons}
+        return "no" if "no" in found else "unclear" if "unclear" in found else "yes"
 
     def explain(self, action: Action) -> str | None:
         """Return the reason in plain words, ``None`` if the action is merged."""
@@ -157,8 +164,11 @@ class Explainer:
             if twin is not action and twin.counts[other]:
                 return _explain_same_id(action, twin, other)
         closest = self._find_closest(action, self._alone.get((action.event_name, other), ()))
-        if not self.expects_browser(action):
+        expected = self.expects_browser(action)
+        if expected == "no":
             return _explain_none(action)
+        if expected == "unclear":
+            return UNCLEAR
         if closest is None:
             return f"no {other} copy"
         return _explain_other_id(action, closest, other)
@@ -194,15 +204,33 @@ def _explain_none(action: Action) -> str:
     return "none expected: tracked by a webhook, it seems, since this visitor's pixel works"
 
 
-def _is_surrounded(action: Action, visit: Sequence[Action]) -> bool:
-    """Return whether the actions next to this one in a visit both have a browser copy."""
-    here = bisect_left(visit, action.first_at, key=lambda other: other.first_at)
-    while visit[here] is not action:
+def _look_around(action: Action, actions: Sequence[Action]) -> Expected:
+    """Return what a visitor's other ``actions`` say of a browser copy that did not come.
+
+    Of those without one only a page view tells of the browser; the others may be a webhook's, too.
+    """
+    here = bisect_left(actions, action.first_at, key=lambda other: other.first_at)
+    while actions[here] is not action:
         here += 1
-    return 0 < here < len(visit) - 1 and all(
-        near.counts["browser"] and abs(near.first_at - action.first_at) <= SAME_VISIT
-        for near in (visit[here - 1], visit[here + 1])
-    )
+    before = actions[max(here - NEIGHBOURS, 0) : here]
+    after = [
+        each
+        for each in actions[here + 1 : here + 1 + NEIGHBOURS]
+        if each.first_at - action.first_at <= SAME_VISIT
+    ]
+    earlier = next((each for each in reversed(before) if _tells_of_browser(each)), None)
+    later = next(filter(_tells_of_browser, after), None)
+    if earlier is None or not earlier.counts["browser"]:
+        return "yes"
+    if later is None:
+        return "unclear"
+    if not later.counts["browser"]:
+        return "yes"
+    return "no" if earlier is before[-1] and later is after[0] else "unclear"
+
+
+def _tells_of_browser(action: Action) -> bool:
+    return bool(action.counts["browser"]) or action.event_name == "PageView"
 
 
 def _explain_other_id(action: Action, closest: Action, other: Side) -> str:

@@ -14,9 +14,9 @@ import msgspec
 
 from bridge.sandbox.copies import Copy, Side, hash_external_ids
 from bridge.sandbox.coverage import list_identifiers
-from bridge.sandbox.pairing import Action, Explainer, find_mismatches, list_persons
+from bridge.sandbox.pairing import Action, Expected, Explainer, find_mismatches, list_persons
 
-State = Literal["merged", "browser_only", "server_only", "none_expected", "not_counted"]
+State = Literal["merged", "browser_only", "server_only", "none_expected", "unclear", "not_counted"]
 
 _NOT_DIGIT = re.compile(r"\D+")
 
@@ -76,7 +76,7 @@ def summarize(described: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             "event_name": name,
             **{key: count[key] for key in ("actions", "problems", "with_server")},
             **{key: count[key] for key in ("merged", "browser_only", "server_only")},
-            "none_expected": count["none_expected"],
+            **{key: count[key] for key in ("none_expected", "unclear")},
             "coverage": coverage[name],
         }
         for name, count in sorted(counts.items(), key=lambda item: (-item[1]["actions"], item[0]))
@@ -128,7 +128,7 @@ def _describe(action: Action, explainer: Explainer) -> dict[str, Any]:
     why_not = explainer.explain(action)
     mismatches = find_mismatches(browser[0], server[0]) if browser and server else []
     event = server[0].detail["event"] if server else None
-    state = _name_state(action, is_expected=explainer.expects_browser(action))
+    state = _name_state(action, explainer.expects_browser(action))
     return {
         "pixel_id": action.pixel_id,
         "event_name": action.event_name,
@@ -148,14 +148,15 @@ def _describe(action: Action, explainer: Explainer) -> dict[str, Any]:
     }
 
 
-def _name_state(action: Action, *, is_expected: bool) -> State:
+def _name_state(action: Action, expected: Expected) -> State:
     if not action.known:
         return "not_counted"
     if action.side is None:
         return "merged"
     if action.side == "browser":
         return "browser_only"
-    return "server_only" if is_expected else "none_expected"
+    states: dict[Expected, State] = {"yes": "server_only", "no": "none_expected"}
+    return states.get(expected, "unclear")
 
 
 def _find_problems(
@@ -167,10 +168,11 @@ def _find_problems(
     Nor is a differing URL: the server names a form's page, the browser the page after it.
     """
     problems = [f"{key} differs" for key in mismatches if key != "url"]
-    if why_not is not None and why_not != "no browser copy" and state != "none_expected":
+    is_told = state in ("none_expected", "unclear") or why_not == "no browser copy"
+    if why_not is not None and not is_told:
         problems.append(why_not)
     if action.repeats:
-        problems.append(f"sent again {action.repeats} times")
+        problems.append(f"sent again {action.repeats} time{'s' * (action.repeats > 1)}")
     warnings = [text for copy in action.copies["server"] for text in copy.detail["warnings"]]
     return [*problems, *dict.fromkeys(warnings)]
 

@@ -17,8 +17,10 @@ from bridge.visitor.cookies import (
     parse_host,
 )
 from bridge.visitor.ip import (
+    UNIX,
     IPAddress,
-    IPNetwork,
+    Peer,
+    Proxies,
     is_public,
     is_trusted,
     parse_forwarded,
@@ -38,7 +40,8 @@ class SiteRules:
     """How the requests of a site are read.
 
     Attributes:
-        trusted_proxies: The proxies whose headers are believed.
+        trusted_proxies: The proxies whose headers are believed; ``unix`` for whoever connects over
+            a Unix socket.
         client_ip_header: Their header with the client's address, lower-case: ``x-forwarded-for``,
             ``forwarded``, or a vendor's with a single address.
         cookie_domain: Where cookies live, instead of the registrable domain.
@@ -50,7 +53,7 @@ class SiteRules:
         allowed_hosts: Hosts that the site has, ``.example.com`` with all below it; any if empty.
     """
 
-    trusted_proxies: tuple[IPNetwork, ...] = ()
+    trusted_proxies: Proxies = ()
     client_ip_header: bytes = FORWARDED_FOR
     cookie_domain: str | None = None
     private_parameters: frozenset[str] = PRIVATE_PARAMETERS
@@ -90,26 +93,43 @@ class Connection:
     ) -> None:
         client = scope.get("client")
         self._peer = str(client[0]) if client else ""
+        self._scope = scope
         self._proxies: _Proxies | None = None
         self._shares_domain = rules.shares_domain
         scheme = scope.get("scheme", "http")
         self.authority = headers.get(b"host", b"")
-        if rules.trusted_proxies:
-            address = parse_ip(self._peer)
-            if is_trusted(address, rules.trusted_proxies):
-                self._proxies = proxies = _Proxies(headers, rules)
-                scheme = proxies.scheme or scheme
-                if proxies.authority is not None:
-                    self.authority = proxies.authority
+        if rules.trusted_proxies and is_trusted(self.peer, rules.trusted_proxies):
+            self._proxies = proxies = _Proxies(headers, rules)
+            scheme = proxies.scheme or scheme
+            if proxies.authority is not None:
+                self.authority = proxies.authority
         self.scheme: Literal["http", "https"] = "https" if scheme == "https" else "http"
         self.host, self.cookie_domain = _read_place(self.authority[: MAX_HOST_LENGTH + 1], rules)
+
+    @lazy
+    def peer(self) -> Peer:
+        """Whoever connected to the server; ``None`` if the server does not know.
+
+        Over a Unix socket uvicorn, hypercorn, gunicorn and daphne write no ``client``, granian an
+        empty one (tried). uvicorn writes none either for a TCP client that is gone already: the
+        server's end has an address then.
+        """
+        if self._peer:
+            return parse_ip(self._peer)
+        server = self._scope.get("server")
+        return None if server and parse_ip(str(server[0])) else UNIX
+
+    @property
+    def trusts_peer(self) -> bool:
+        """Whether ``peer`` is a proxy whose headers are believed."""
+        return self._proxies is not None
 
     @lazy
     def client_ip(self) -> str | None:
         """The visitor's public address; private and documentation addresses are ``None``."""
         if self._proxies is None:
             return read_public(self._peer)
-        address = self._proxies.find_client(parse_ip(self._peer))
+        address = self._proxies.find_client(self.peer)
         return str(address) if is_public(address) else None
 
     def is_from(self, ip: str | None) -> bool:
@@ -174,7 +194,7 @@ class _Proxies:
         self.scheme = None if scheme is None else scheme.lower()
         self.authority = None if authority is None else authority.encode("latin-1")
 
-    def find_client(self, peer: IPAddress | None) -> IPAddress | None:
+    def find_client(self, peer: Peer) -> IPAddress | None:
         """Return the address of the nearest hop that is not a trusted proxy."""
         address = walk(peer, self._hops, self._rules.trusted_proxies)
         # Cloudflare's "Pseudo IPv4" writes an address of class E for a client with IPv6.

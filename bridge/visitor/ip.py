@@ -12,12 +12,15 @@ import ipaddress
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from bridge.errors import ConfigError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+UNIX: Literal["unix"] = "unix"  # a peer at the other end of a Unix socket, which has no address
+Peer = IPAddress | Literal["unix"] | None
+Proxies = tuple[IPNetwork | Literal["unix"], ...]
 
 DAY = 86_400  # seconds
 MAX_HOPS = 32  # entries that are looked at
@@ -34,18 +37,20 @@ _PUBLIC_IPV4 = re.compile(
 _ELEMENT = re.compile(r'(?:"[^"]*"|[^",])+')
 
 
-def parse_networks(cidrs: str | Iterable[str]) -> tuple[IPNetwork, ...]:
+def parse_networks(cidrs: str | Iterable[str]) -> Proxies:
     """Return the networks that ``cidrs`` name: a list, or text separated by commas or spaces.
 
+    ``unix`` stays: whoever connects over a Unix socket.
+
     Raises:
-        ConfigError: One of them is not an address or a CIDR range.
+        ConfigError: One of them is neither that nor an address or a CIDR range.
     """
     texts = cidrs.replace(",", " ").split() if isinstance(cidrs, str) else list(cidrs)
     try:
-        return tuple(ipaddress.ip_network(text) for text in texts)
+        return tuple(UNIX if text == UNIX else ipaddress.ip_network(text) for text in texts)
     except ValueError as error:
         raise ConfigError(
-            f"trusted_proxies: expected addresses or CIDR ranges such as 10.0.0.0/8: {error}"
+            f"trusted_proxies: expected addresses, CIDR ranges such as 10.0.0.0/8, or unix: {error}"
         ) from None
 
 
@@ -117,11 +122,15 @@ _SPECIAL = {
 }
 
 
-def is_trusted(address: IPAddress | None, proxies: tuple[IPNetwork, ...]) -> bool:
-    """Return whether ``address`` is one of ``proxies``."""
-    if address is None:
-        return False
-    return any(address in proxy for proxy in proxies if proxy.version == address.version)
+def is_trusted(peer: Peer, proxies: Proxies) -> bool:
+    """Return whether ``peer`` is one of ``proxies``."""
+    if peer is None or isinstance(peer, str):
+        return peer in proxies
+    return any(
+        peer in proxy
+        for proxy in proxies
+        if not isinstance(proxy, str) and proxy.version == peer.version
+    )
 
 
 def parse_forwarded(header: str) -> list[dict[str, str]]:
@@ -133,9 +142,7 @@ def parse_forwarded(header: str) -> list[dict[str, str]]:
     ]
 
 
-def walk(
-    peer: IPAddress | None, hops: list[str], proxies: tuple[IPNetwork, ...]
-) -> IPAddress | None:
+def walk(peer: Peer, hops: list[str], proxies: Proxies) -> IPAddress | None:
     """Return the first address from the right that is not a trusted proxy.
 
     The client itself may have written what stands to the left of it. A hop that hides its address
@@ -146,7 +153,7 @@ def walk(
         if not is_trusted(address, proxies):
             break
         address = parse_ip(hop)
-    return address
+    return None if isinstance(address, str) else address
 
 
 def prefer_ip(seen: str | None, stored: str | None, stored_time: float, now: float) -> str | None:

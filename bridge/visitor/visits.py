@@ -33,7 +33,7 @@ from bridge.visitor.cookies import (
     SESSION_COOKIE,
 )
 from bridge.visitor.identity import Identity, SessionSigner
-from bridge.visitor.ip import is_public, parse_ip
+from bridge.visitor.ip import UNIX, is_public
 from bridge.visitor.seal import Sealer
 from bridge.visitor.signing import TwinQuestions
 
@@ -94,6 +94,7 @@ class Visits:
         self._is_plain = self._is_default and consent.default == "granted" and ignore is None
         self._counters = counters
         self._has_warned = False
+        self._has_told_of_headless = False
 
     @property
     def is_granted(self) -> bool:
@@ -124,6 +125,8 @@ class Visits:
         reason = self._find_ignored(capture, stored)
         if reason:
             self._counters[f"ignored_requests.{reason}"] += 1
+        if reason == "bot" and not self._has_told_of_headless:
+            self._tell_of_headless(capture)
         return reason
 
     def _find_ignored(self, capture: Capture, stored: Identity | None) -> str | None:
@@ -148,19 +151,30 @@ class Visits:
             return None
         return _name_reason(reason)
 
+    def _tell_of_headless(self, capture: Capture) -> None:
+        """Log once that a developer's own test is a robot; strangers' robots are only counted."""
+        if "headless" in (capture.user_agent or "").lower() and not capture.connection.client_ip:
+            self._has_told_of_headless = True
+            logger.warning(
+                "a headless browser is ignored, as a robot: nothing is sent for it; to test with"
+                " one, give it a user agent without the word"
+            )
+
     def _warn_of_proxy(self, capture: Capture) -> None:
         """Log once that a proxy is in front and is not trusted: no event has an address then."""
-        if self.rules.trusted_proxies or self._has_warned:
+        if self._has_warned or capture.connection.trusts_peer:
             return
-        client = capture.scope.get("client")
-        peer = parse_ip(str(client[0])) if client else None
-        if peer is not None and not is_public(peer):
-            self._has_warned = True
-            logger.warning(
-                "requests come through a proxy at %s that is not trusted: events carry no client"
-                " address; set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to its address or network",
-                peer,
-            )
+        peer = capture.connection.peer
+        if peer is None or (not isinstance(peer, str) and is_public(peer)):
+            return
+        self._has_warned = True
+        is_unix = peer == UNIX
+        logger.warning(
+            "requests come through a proxy at %s that is not trusted: events carry no client"
+            " address; add %s to trusted_proxies (BRIDGE_TRUSTED_PROXIES)",
+            "the other end of a Unix socket" if is_unix else peer,
+            UNIX if is_unix else "its address or network",
+        )
 
     def _is_excluded(self, path: str) -> bool:
         # Most paths begin with none of them.

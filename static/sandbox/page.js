@@ -4,7 +4,7 @@
  * @typedef {import('./rows.js').Action} Action
  * @typedef {{
  *   event_name: string, actions: number, problems: number, with_server: number, merged: number,
- *   browser_only: number, server_only: number, none_expected: number,
+ *   browser_only: number, server_only: number, none_expected: number, unclear: number,
  *   coverage: Record<string, number>,
  * }} NameSummary
  * @typedef {{
@@ -66,11 +66,12 @@ const showActions = keepRows(
 
 /** @param {NameSummary} row */
 function buildNameRow(row) {
-  const expected = row.actions - row.none_expected
+  const expected = row.actions - row.none_expected - row.unclear
   const name = buildButton(row.event_name, () => filters.set({ name: row.event_name }), 'link')
   name.title = 'Show only these'
   const share = buildCell('Merged', 'number', formatShare(row.merged, expected))
   if (row.none_expected) share.append(build('small', '', ` ${row.none_expected} need none`))
+  if (row.unclear) share.append(build('small', '', ` ${row.unclear} unclear`))
   const look = row.problems ? 'number bad' : 'number'
   return build(
     'tr',

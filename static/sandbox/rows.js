@@ -31,13 +31,14 @@ import { buildJson } from '../parts/json.js'
 /** @param {Action} action @param {'browser' | 'server'} side */
 function buildTick(action, side) {
   const arrived = action[side].length > 0
-  const isExpected = side === 'server' || action.state !== 'none_expected'
+  const open = { none_expected: ': none expected', unclear: ': may not be expected' }[action.state]
+  const isExpected = side === 'server' || !open
   const tick = build(
     'span',
     arrived ? 'tick' : isExpected ? 'tick no' : 'tick none',
     arrived ? '✓' : isExpected ? '✗' : '–',
   )
-  const said = arrived ? ' copy arrived' : isExpected ? ' copy missing' : ' copy: none expected'
+  const said = arrived ? ' copy arrived' : isExpected ? ' copy missing' : ' copy' + open
   tick.setAttribute('role', 'img')
   tick.setAttribute('aria-label', side + said)
   tick.title = side + said
@@ -52,7 +53,7 @@ function buildResult(action) {
   } else if (!action.counted) {
     result.append(build('span', 'badge bad', 'Not counted'))
   } else {
-    const alone = /^(no (browser|server) copy$|none expected|webhook)/.test(action.why_not || '')
+    const alone = /^(no (browser|server) copy(:|$)|none expected)/.test(action.why_not || '')
     result.append(build('span', alone ? 'badge' : 'badge warn', alone ? 'One copy' : 'Not merged'))
   }
   if (action.repeats) {

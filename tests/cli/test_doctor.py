@@ -123,3 +123,17 @@ def test_address_that_is_none(run: Run, settings: dict[str, str]) -> None:
     said = run("doctor", "--url", "shop.example.com")
     assert said.code == 2
     assert "--url must be like" in said.err
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["check", "--test-event-code", "TEST1"]])
+def test_refused_token_of_a_file_names_the_file(
+    run: Run, settings: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    (folder / "token").write_text("another-token")
+    monkeypatch.delenv("BRIDGE_ACCESS_TOKEN")
+    monkeypatch.setenv("BRIDGE_ACCESS_TOKEN_FILE", str(folder / "token"))
+    said = run(*command)
+    assert said.code == 1
+    remedy = f"make a new access token in Events Manager, and write it to {folder}/token"
+    assert remedy in " ".join(said.out.split()).replace("→ ", "")
+    assert "set BRIDGE_ACCESS_TOKEN" not in said.out

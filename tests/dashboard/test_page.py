@@ -8,20 +8,24 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import uvicorn
+from httpx import AsyncClient
 from playwright.async_api import Browser, Page, Route, expect
 
 from bridge.cli.dashboard import build_app
 from bridge.dashboard import kept
+from bridge.destinations.base import Destination
 from bridge.outbox import SQLiteOutbox
 from bridge.outbox.base import Circuit, Figure
 from tests.chromium import open_live_page
 from tests.dashboard.shelf import CURRENCY, DEST, HASH, MARKUP, bury, fill, make_delivery, today
-from tests.servers import DEADLINE
+from tests.factories import make_meta
+from tests.servers import DEADLINE, Sandbox
 
 
 class Desk:
@@ -33,15 +37,13 @@ class Desk:
         self.outbox = outbox
 
 
-@pytest.fixture
-async def desk(
-    browser: Browser, outbox: SQLiteOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@asynccontextmanager
+async def opening(
+    browser: Browser, outbox: SQLiteOutbox, folder: Path, *destinations: Destination
 ) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(kept, "SECONDS", 0.0)
-    monkeypatch.setattr(kept, "SHARE", 0)
-    await fill(outbox)
-    served = SQLiteOutbox(tmp_path / "bridge.db")  # its own, for it runs on a loop of its own
-    app = build_app(served, [])
+    """A dashboard on a server, open in a browser."""
+    served = SQLiteOutbox(folder / "bridge.db")  # its own, for it runs on a loop of its own
+    app = build_app(served, destinations)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -51,6 +53,17 @@ async def desk(
             yield Desk(page, url, outbox)
         server.should_exit = True
         thread.join(DEADLINE)
+
+
+@pytest.fixture
+async def desk(
+    browser: Browser, outbox: SQLiteOutbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(kept, "SECONDS", 0.0)
+    monkeypatch.setattr(kept, "SHARE", 0)
+    await fill(outbox)
+    async with opening(browser, outbox, tmp_path) as desk:
+        yield desk
 
 
 async def test_figures_are_shown_as_text_and_filtered(desk: Desk, tmp_path: Path) -> None:
@@ -254,3 +267,38 @@ async def test_name_keeps_the_focus_while_its_figures_change(desk: Desk) -> None
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.locator("#names tr").first).to_contain_text("13")
     await expect(page.locator("#names button").first).to_be_focused()
+
+
+async def test_event_name_beside_long_advice_is_not_broken(
+    browser: Browser, outbox: SQLiteOutbox, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    pixel = make_meta(graph_url=sandbox.url)
+    names = ["PageView", "Purchase", "ViewContent", "CompleteRegistration"]
+    events = [
+        {
+            "event_name": name,
+            "event_time": int(time.time()),
+            "event_id": f"{name}-{number}",
+            "action_source": "website",
+            "event_source_url": "https://shop.example.com/",
+            "user_data": {"em": [HASH], "client_user_agent": "UA"},
+            "custom_data": {"value": 5, "currency": "EUR"},
+        }
+        for name in names
+        for number in range(6)
+    ]
+    async with AsyncClient() as meta:
+        request = pixel.build_request([json.dumps(event).encode() for event in events])
+        await meta.post(request.url, content=request.content, headers=dict(request.headers))
+    async with opening(browser, outbox, tmp_path, pixel) as desk:
+        cells = desk.page.locator("#quality tbody th")
+        await expect(cells).to_have_count(len(names))
+        for width in (1400, 1100, 800):
+            await desk.page.set_viewport_size({"width": width, "height": 900})
+            for cell in await cells.all():
+                lines = (
+                    "e => { const r = new Range(); r.selectNodeContents(e);"
+                    " return r.getClientRects().length }"
+                )
+                assert await cell.evaluate(lines) == 1, (width, await cell.inner_text())
+            assert await desk.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -435,3 +436,17 @@ def test_token_that_cannot_be_read_is_a_mistake() -> None:
         make_meta(access_token=fail)
     with pytest.raises(ConfigError, match="access_token is empty"):
         make_meta(access_token=lambda: " ")
+
+
+def test_refused_token_of_a_function_is_to_be_replaced_where_it_comes_from(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("token")
+    refusal = msgspec.json.encode(error(190))
+    for token, words in (
+        (file.read_text, f"write it to {file}"),
+        (lambda: "token", "write it to the place that access_token= reads"),
+        ("token", "set BRIDGE_ACCESS_TOKEN"),
+    ):
+        verdict = make_meta(access_token=token).read_response(401, {}, refusal)
+        assert isinstance(verdict, Paused)
+        assert verdict.advice == f"make a new access token in Events Manager, and {words}"

@@ -105,13 +105,15 @@ async def test_nothing_is_wrong_where_nothing_is(app: App) -> None:
     assert wrong(findings) == {}
     good = [each.what for each in findings if each.level == "good"]
     assert good == [
-        "script tag", "policy", "cookies", "caching", "client address", "script", "health",
+        "script tag", "policy", "cookies", "page address", "caching", "client address", "script",
+        "health",
     ]  # fmt: skip
 
 
 async def test_page_without_the_tag(app: App) -> None:
     app.html = "<html></html>"
-    assert "bridge.script_tag()" in wrong(await app.examine())["script tag"]
+    found = wrong(await app.examine())["script tag"]
+    assert "{{ bridge.script_tag() }} (Django: {{ bridge_tag }}" in found
 
 
 async def test_tag_with_another_path(app: App) -> None:
@@ -293,6 +295,44 @@ async def test_host_that_the_proxy_does_not_pass(
     assert words in wrong(await app.examine())["cookies"]
 
 
+@pytest.mark.parametrize(
+    ("url", "host", "seen"),
+    [
+        ("https://www.shop.example.com/", "127.0.0.1:8791", "https://127.0.0.1:8791"),
+        ("http://me:secret@127.0.0.1:8080/", "127.0.0.1:8791", "http://127.0.0.1:8791"),
+        ("http://127.0.0.1:8080/", "127.0.0.1", "http://127.0.0.1"),  # nginx's $host
+        ("https://www.shop.example.com/", "shop.example.com", "https://shop.example.com"),
+        ("https://www.shop.example.com/", "WWW.shop.example.com:443", None),
+        ("http://127.0.0.1:8080/", "127.0.0.1:8080", None),
+    ],
+)
+async def test_address_that_the_app_sees_is_the_one_asked_for(
+    app: App, url: str, host: str, seen: str | None
+) -> None:
+    app.forward = _rename_host(host)
+    found = wrong(await app.examine(url=url)).get("page address")
+    if seen is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert f"the app sees {seen}: events carry URLs" in found
+        assert "secret" not in found
+        assert found.endswith("(nginx: proxy_set_header Host $http_host)")
+
+
+async def test_https_that_the_app_only_believes(app: App) -> None:
+    app.forward = lambda scope: {**scope, "scheme": "https"}
+    found = wrong(await app.examine(url="http://127.0.0.1:8080/"))["page address"]
+    assert "asked for http://127.0.0.1:8080, the app sees https://127.0.0.1:8080" in found
+    assert "X-Forwarded-Proto" in found
+
+
+async def test_host_that_the_app_refuses(outbox: SQLiteOutbox) -> None:
+    app = App(outbox, allowed_hosts=["www.shop.example.com"])
+    app.forward = _rename_host("127.0.0.1:8791")
+    assert "add www.shop.example.com to allowed_hosts" in wrong(await app.examine())["page address"]
+
+
 async def test_http_without_tls(app: App) -> None:
     found = wrong(await app.examine(url="http://www.shop.example.com/"))
     assert "redirect http to https" in found["cookies"]
@@ -302,7 +342,8 @@ async def test_proxy_that_is_not_trusted(app: App) -> None:
     app.peer = "10.0.0.2"
     found = wrong(await app.examine())
     assert found["client address"].endswith(
-        "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address or network"
+        "set trusted_proxies (BRIDGE_TRUSTED_PROXIES) to your proxy's address or network, or to"
+        " unix if it connects over a Unix socket"
     )
 
 

@@ -79,6 +79,10 @@ async def test_filters_search_timeline_and_export(desk: Desk, tmp_path: Path) ->
     await desk.hit("ViewContent", "v-1")
     await desk.send("ViewContent", "v-1")
     await desk.send("Purchase", "=A-1", custom_data={"value": 5, "currency": "eur"})
+    await desk.shows("=A-1", "v-1")
+    tick = page.locator("details.action", has_text="=A-1").locator(".tick").first
+    await expect(tick).to_have_text("–")
+    await expect(tick).to_have_attribute("title", "browser copy: may not be expected")
     await desk.hit("Lead", "l-1")
     await desk.send("Purchase", "T-1", action_source="physical_store")
     custom = {"value": 5, "currency": "EUR"}

@@ -59,7 +59,7 @@ def test_coverage_and_summary_count_server_copies() -> None:
         *(2, 1, 1, 1),
     )
     assert lead["coverage"] == {"em": 1, "fbp": 1, "client_ip_address": 1, "ipv6": 1}
-    assert (buy["server_only"], buy["problems"], lead["problems"]) == (1, 0, 1)
+    assert (buy["unclear"], buy["problems"], lead["problems"]) == (1, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -67,28 +67,39 @@ def test_coverage_and_summary_count_server_copies() -> None:
     [
         ([server("Buy", "1", 5, source="physical_store")], "none_expected"),
         ([server("Buy", "1", 5)], "server_only"),
-        ([hit("View", "0", 1), server("Buy", "1", 5)], "server_only"),
+        ([hit("View", "0", 1), server("Buy", "1", 5)], "unclear"),
         ([hit("View", "0", 1), server("Buy", "1", 5), hit("View", "2", 9)], "none_expected"),
+        ([hit("View", "0", 1), server("Buy", "1", 5000), hit("View", "2", 5009)], "none_expected"),
+        ([hit("View", "0", 1), server("Buy", "0", 5), server("Refund", "1", 90_000)], "unclear"),
         ([hit("View", "0", 1, JONAS), server("Buy", "1", 5), hit("View", "2", 9, JONAS)],
          "server_only"),
         ([hit("View", "0", 1), hit("Buy", "other", 4), server("Buy", "1", 5), hit("View", "2", 9)],
          "server_only"),
-        ([hit("View", "0", 1), server("Buy", "1", 5), hit("View", "2", 9000)], "server_only"),
+        ([hit("View", "0", 1), server("Buy", "1", 5), hit("View", "2", 9000)], "unclear"),
         ([hit("View", "0", 1), server("Add", "3", 4), server("Buy", "1", 5), hit("View", "2", 9)],
-         "server_only"),
+         "unclear"),
+        ([hit("View", "0", 1), server("PageView", "2", 4), server("Buy", "1", 5)], "server_only"),
+        ([hit("View", "0", 1), server("Buy", "1", 5), server("PageView", "2", 6)], "server_only"),
         ([hit("View", "0", 1), server("PageView", "1", 5), hit("View", "2", 9)], "server_only"),
     ],
-    ids=["till", "blocked", "blocked-since", "webhook", "of-another", "other-id", "later",
-         "blocked-for-a-while", "page"],
+    ids=["till", "blocked", "has-not-been-back", "webhook", "webhook-before-a-visit", "refund",
+         "of-another", "other-id", "later", "two-webhooks", "blocked-before", "blocked-after",
+         "page"],
 )  # fmt: skip
 def test_missing_browser_copy_is_told_from_one_that_cannot_be(
     copies: list[Copy], state: str
 ) -> None:
     [action] = [action for action in browse(*copies)["actions"] if action["event_id"] == "1"]
     assert action["state"] == state
-    is_none = state == "none_expected"
-    assert ("none expected" in action["why_not"]) == is_none
-    assert bool(action["problems"]) == ("other" in str(action["why_not"]) and not is_none)
+    assert ("none expected" in action["why_not"]) == (state == "none_expected")
+    assert ("a webhook's event has none" in action["why_not"]) == (state == "unclear")
+    assert bool(action["problems"]) == ("other" in str(action["why_not"]))
+
+
+def test_repeats_are_counted_in_words() -> None:
+    for times, words in ((2, "sent again 1 time"), (3, "sent again 2 times")):
+        [action] = browse(hit("Buy", "1", 1), *[server("Buy", "1", 2)] * times)["actions"]
+        assert action["problems"] == [words]
 
 
 VISITS = [

@@ -56,6 +56,31 @@ def test_client_ip_is_unknown_without_client() -> None:
     assert make_capture(client=None).connection.client_ip is None
 
 
+@pytest.mark.parametrize(
+    ("trusted", "client", "server", "expected"),
+    [
+        pytest.param("unix", None, ("/run/app.sock", None), "8.8.8.8", id="uvicorn"),
+        pytest.param("unix", None, None, "8.8.8.8", id="hypercorn"),
+        pytest.param("unix", ("", "0"), ("/run/app.sock", "0"), "8.8.8.8", id="granian"),
+        pytest.param("unix", None, ("g", "a"), "8.8.8.8", id="gunicorn"),
+        pytest.param("127.0.0.1", None, None, None, id="not trusted"),
+        pytest.param("0.0.0.0/0 ::/0", None, None, None, id="networks have no part of it"),
+        pytest.param("unix", None, ("10.0.0.9", 80), None, id="TCP, gone already"),
+        pytest.param("unix", None, ("::1", 80), None, id="TCP over IPv6, gone already"),
+        pytest.param("unix", ("10.0.0.1", 1), None, None, id="another peer"),
+        pytest.param("unix", ("testclient", 1), None, None, id="a name"),
+    ],
+)
+def test_peer_without_an_address_is_believed_only_if_unix_is_trusted(
+    trusted: str, client: Any, server: Any, expected: str | None
+) -> None:
+    headers = {"x-forwarded-for": "6.6.6.6, 8.8.8.8", "x-forwarded-proto": "https"}
+    rules = SiteRules(trusted_proxies=parse_networks(trusted))
+    capture = make_capture(headers=headers, client=client, server=server, rules=rules)
+    assert capture.connection.client_ip == expected
+    assert capture.connection.scheme == ("https" if expected else "http")
+
+
 def test_page_is_the_url_of_a_page_load() -> None:
     capture = make_capture("/p", query=b"a=1", headers={**PAGE, "referer": "https://a.example/x#y"})
     assert capture.page_url == "http://shop.example.com/p?a=1"

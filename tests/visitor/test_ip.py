@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bridge import ConfigError
 from bridge.visitor.ip import (
     _SPECIAL,
+    UNIX,
     is_public,
     parse_forwarded,
     parse_ip,
@@ -49,7 +50,9 @@ def test_ip_of_any_text_raises_nothing(text: str) -> None:
     assert address is None or str(address).isascii()
 
 
-@pytest.mark.parametrize("cidrs", ["10.0.0.0/33", ["proxy.local"], "10.0.0.1/8"])
+@pytest.mark.parametrize(
+    "cidrs", ["10.0.0.0/33", ["proxy.local"], "10.0.0.1/8", "unix:/run/app.sock"]
+)
 def test_proxies_that_are_no_networks_are_refused_at_once(cidrs: str | list[str]) -> None:
     with pytest.raises(ConfigError, match="trusted_proxies: expected"):
         parse_networks(cidrs)
@@ -112,12 +115,31 @@ def test_forwarded_of_any_text_raises_nothing(header: str) -> None:
         ("10.0.0.1", ["8.8.8.8", "unknown"], None),
         ("10.0.0.1", ["10.0.0.9", "10.0.0.2"], "10.0.0.9"),
         (None, ["8.8.8.8"], None),
+        ("unix", ["8.8.8.8"], None),
     ],
 )
 def test_walk_ends_at_the_first_untrusted_hop(
     peer: str | None, hops: list[str], expected: str | None
 ) -> None:
-    found = walk(ipaddress.ip_address(peer) if peer else None, hops, PROXIES)
+    address = UNIX if peer == UNIX else ipaddress.ip_address(peer) if peer else None
+    found = walk(address, hops, PROXIES)
+    assert (str(found) if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("hops", "expected"),
+    [
+        ([], None),
+        (["6.6.6.6", "8.8.8.8"], "8.8.8.8"),
+        (["8.8.8.8", "10.0.0.2"], "8.8.8.8"),
+        (["8.8.8.8", "unix"], None),
+        (["8.8.8.8", ""], None),
+    ],
+)
+def test_walk_begins_at_a_unix_socket_and_meets_no_other(
+    hops: list[str], expected: str | None
+) -> None:
+    found = walk(UNIX, hops, parse_networks(["unix", "10.0.0.0/8"]))
     assert (str(found) if found else None) == expected
 
 

@@ -211,18 +211,47 @@ async def test_robot_that_only_user_agents_knows_sends_no_event(open_site: Any) 
     assert site.bridge.counters["skipped_events.bot"] == 1
 
 
+@pytest.mark.parametrize(
+    ("client", "trusted", "words"),
+    [
+        (("10.0.0.3", 1), "", "at 10.0.0.3 that is not trusted"),
+        (("10.0.0.3", 1), "unix 127.0.0.1", "add its address or network to trusted_proxies"),
+        (("10.0.0.3", 1), "10.0.0.0/8", None),
+        (None, "", "the other end of a Unix socket"),
+        (("", "0"), "127.0.0.1", "add unix to trusted_proxies"),
+        (None, "unix", None),
+        (("9.9.9.9", 1), "127.0.0.1", None),
+    ],
+)
 async def test_proxy_that_is_not_trusted_is_told_once(
-    open_site: Any, caplog: pytest.LogCaptureFixture
+    open_site: Any, caplog: pytest.LogCaptureFixture, client: Any, trusted: str, words: str | None
 ) -> None:
-    scope = make_scope(headers={**NAVIGATION, "x-forwarded-for": "8.8.8.8"}, client=("10.0.0.3", 1))
-    for options, expected in (({}, 1), ({"trusted_proxies": "10.0.0.0/8"}, 0)):
-        caplog.clear()
-        bridge = open_site(**options).bridge
-        for _ in range(3):
-            make_visitor(bridge, scope).start_response()
-        lines = [line for line in caplog.messages if "trusted_proxies" in line]
-        assert len(lines) == expected
-        assert all("10.0.0.3" in line and "8.8.8.8" not in line for line in lines)
+    scope = make_scope(headers={**NAVIGATION, "x-forwarded-for": "8.8.8.8"}, client=client)
+    bridge = open_site(trusted_proxies=trusted).bridge
+    for _ in range(3):
+        make_visitor(bridge, scope).start_response()
+    lines = [line for line in caplog.messages if "trusted_proxies" in line]
+    assert len(lines) == (words is not None)
+    assert all((words or "") in line and "8.8.8.8" not in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "address", "lines"),
+    [
+        ("Mozilla/5.0 HeadlessChrome/156.0", "127.0.0.1", 1),
+        ("Mozilla/5.0 HeadlessChrome/156.0", "93.184.216.34", 0),
+        ("Googlebot/2.1", "127.0.0.1", 0),
+    ],
+)
+async def test_headless_browser_of_a_developer_is_told_once(
+    open_site: Any, caplog: pytest.LogCaptureFixture, user_agent: str, address: str, lines: int
+) -> None:
+    bridge = open_site().bridge
+    headers = {**NAVIGATION, "user-agent": user_agent}
+    for _ in range(3):
+        make_visitor(bridge, make_scope(headers=headers, client=(address, 1))).start_response()
+    assert bridge.counters["ignored_requests.bot"] == 3
+    assert len([line for line in caplog.messages if "a headless browser" in line]) == lines
 
 
 # Address, renewal, login, logout
