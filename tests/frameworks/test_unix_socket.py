@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import httpx
@@ -42,7 +43,7 @@ async def test_unix_socket_is_trusted_if_the_app_says_so(
     line = SERVERS[server].format(
         app="tests.frameworks.address_app:app", path=path, worker="uvicorn_worker.UvicornWorker"
     )
-    with running(line.split(), path, environ):
+    with running(line.split(), path, environ, stop=signal.SIGTERM):
         transport = httpx.AsyncHTTPTransport(uds=str(path))
         async with httpx.AsyncClient(transport=transport, timeout=DEADLINE) as proxy:
             event = (await proxy.get("http://shop.example.com/", headers=PROXY)).json()
