@@ -30,6 +30,7 @@ from bridge.browser.limits import RATE_LIMIT, Limits, Recent
 from bridge.browser.origins import parse_origins
 from bridge.browser.reports import EventNames
 from bridge.browser.script import PIXEL_SCRIPT_URL, Script, ScriptTag
+from bridge.browser.script_cookies import Twin
 from bridge.browser.words import ConsentChoice, ConsentState
 from bridge.dashboard.guard import Allow
 from bridge.delivery.erasure import find_people
@@ -447,38 +448,41 @@ class Site:
             if outcome is None:
                 visitor.detach_twin(twin)
         if twin is not None and not await self._has_copy(
-            event, outcome, destinations, is_given=event_id is not None
+            event, twin, outcome, destinations.pixel_names, is_given=event_id is not None
         ):
             visitor.detach_twin(twin)
         event.settle(outcome)
         return event
 
     async def _has_copy(
-        self, event: Event, outcome: Outcome, destinations: Destinations, *, is_given: bool
+        self, event: Event, twin: Twin, outcome: Outcome, pixels: Sequence[str], *, is_given: bool
     ) -> bool:
         """Return whether the browser is to fire a copy of an event that was tracked.
 
-        Of a duplicate, too, if none has had one and Meta would merge it: a webhook may have been
-        there before the page that says thanks. Where this process cannot know that one had, the
-        script does: it fires the copies of one id once.
+        Of a duplicate, too, if none has had one and Meta would merge it at each of the pixels: a
+        webhook may have been there before the page that says thanks. Where this process cannot know
+        that one had, the script does: it fires the copies of one id once.
         """
         key, now = (event.event_name, event.event_id), time.time()
-        is_first = self._copied.add(key)
         if outcome != "duplicate":
+            if not twin.question:  # else it may still be rolled back
+                self._copied.add(key)
             return True
-        if not (is_given and is_first):
+        if not is_given or key in self._copied:
             return False
         try:
-            has_copy = await self.outbox.has(
-                *key, now, destinations=destinations.names, within=COPY_SECONDS
-            )
+            for each in pixels:
+                if not await self.outbox.has(*key, now, destinations=[each], within=COPY_SECONDS):
+                    return False
         except OutboxError as error:
             logger.warning("a duplicate gets no browser copy: %s", error)
             return False
-        for each in destinations.pixel_names if has_copy else ():
+        if not self._copied.add(key):
+            return False  # another request was faster
+        for each in pixels:
             # Nobody expected it when the event was stored.
             self._pipeline.figures.note(each, event.event_name, EXPECTED, now)
-        return has_copy
+        return True
 
     def track_sync(
         self,
@@ -638,7 +642,8 @@ class Site:
         return visitor
 
     def take_over(self, before: Site) -> None:
-        """Go on with the limits of the site that this one replaces."""
+        """Go on with what the site that this one replaces knows of its visitors."""
+        self._copied = before._copied
         if before._rate_limit == self._rate_limit:
             self._limits = before._limits
 

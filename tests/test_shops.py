@@ -713,6 +713,7 @@ async def test_a_shop_that_is_not_delivered_fills_its_share_and_no_more(
     book.shops["b"] = book.make(B_PIXEL)
     shops, client = await start(book, run_sender=False, shop_capacity=20)
     shops.start()
+    await client.get(f"{B}/buy?id=known")
 
     async def list_outcomes(name: str) -> Counter[str]:
         return Counter([(await client.get(f"{B}/buy?name={name}")).json()[0] for _ in range(20)])
@@ -728,6 +729,7 @@ async def test_a_shop_that_is_not_delivered_fills_its_share_and_no_more(
         return (await list_outcomes("Purchase"))["stored"] == 0
 
     await poll(is_full, "the share")
+    assert (await client.get(f"{B}/buy?id=known")).json() == ["duplicate", None]
     assert (await client.get(f"{B}/buy")).json() == ["lost", None]
     assert (await client.get(f"{A}/buy")).json() == ["stored", None]
     assert f"b/meta:{B_PIXEL} has " in caplog.text

@@ -108,6 +108,9 @@ class Recent:
         self._keys: dict[object, None] = {}
         self._most = most
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
     def add(self, key: object) -> bool:
         """Return whether ``key`` is new among them."""
         if key in self._keys:

@@ -88,7 +88,7 @@ class Intake:
         self._storing += 1
         try:
             if self._shares is not None:
-                deliveries = self._refuse_excess(self._shares, deliveries, now)
+                deliveries = await self._refuse_excess(self._shares, deliveries, now)
             if connection is None:
                 work = self._store(deliveries, now)
                 stored, is_spooled = await (
@@ -129,18 +129,27 @@ class Intake:
             return "duplicate"
         return "spooled" if is_spooled else "stored"
 
-    def _refuse_excess(
+    async def _refuse_excess(
         self, shares: Shares, deliveries: list[Delivery], now: float
     ) -> list[Delivery]:
-        """Return what has room; the rest is lost. Raises if nothing has."""
-        excess = {each.destination: shares.find_excess(each) for each in deliveries}
-        errors = [error for error in excess.values() if error is not None]
-        if len(errors) == len(excess):
-            raise errors[0]
-        if errors:
-            lost = [each for each in deliveries if excess[each.destination] is not None]
-            self._lose(lost, errors[0], now)
-        return [each for each in deliveries if excess[each.destination] is None]
+        """Return what has room, or needs none since it is known; the rest is lost.
+
+        Raises:
+            OutboxFullError: Nothing has.
+        """
+        kept, lost = [], []
+        for each in deliveries:
+            error = shares.find_excess(each)
+            key = each.event_name, each.event_id
+            if error and not await self._outbox.has(*key, now, destinations=[each.destination]):
+                lost.append((each, error))
+            else:
+                kept.append(each)
+        if lost and not kept:
+            raise lost[0][1]
+        if lost:
+            self._lose([each for each, _ in lost], lost[0][1], now)
+        return kept
 
     async def _finish(
         self, work: Coroutine[Any, Any, tuple[list[bool], bool]], deliveries: list[Delivery]

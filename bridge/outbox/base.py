@@ -274,8 +274,11 @@ class Outbox(Protocol):
         """Return whether the event is stored: a delivery of it waits, is dead, or was delivered.
 
         Only deliveries to ``destinations`` count; to any by default. What a browser reported does
-        not count, nor what was delivered so long ago that it is forgotten, or more than ``within``
-        seconds ago. An event put in a caller's transaction is stored once that is committed.
+        not count, nor what was delivered so long ago that it is forgotten. An event put in a
+        caller's transaction is stored once that is committed.
+
+        Of deliveries that were delivered, or stored and not delivered yet, more than ``within``
+        seconds ago, none counts.
         """
         ...
 

@@ -112,12 +112,14 @@ class Connection:
 
         Over a Unix socket uvicorn, hypercorn, gunicorn and daphne write no ``client``, granian an
         empty one (tried). uvicorn writes none either for a TCP client that is gone already: the
-        server's end has an address then.
+        server's end has a port then.
         """
         if self._peer:
             return parse_ip(self._peer)
         server = self._scope.get("server")
-        return None if server and parse_ip(str(server[0])) else UNIX
+        # ASGI: of a Unix socket, the path and None. granian writes "0", gunicorn letters.
+        port = str(server[1]) if server else ""
+        return None if port.isdecimal() and int(port) else UNIX
 
     @property
     def trusts_peer(self) -> bool:

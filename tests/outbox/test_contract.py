@@ -669,16 +669,22 @@ async def test_remember_days_must_be_a_number_above_0(make_outbox: MakeOutbox, d
         make_outbox(remember_days=days)
 
 
-async def test_what_was_delivered_lately_is_told_from_the_rest(outbox: Outbox) -> None:
-    await outbox.put([make_delivery("given", has_given_id=True), make_delivery("waits")], NOW)
-    claimed = await claim(outbox, limit=1)
-    await outbox.ack(claimed, NOW)
-    delivered = claimed[0].event_id
-    [waits] = {"given", "waits"} - {delivered}
-    for now, is_lately in ((NOW + 99, True), (NOW + 101, False)):
-        assert await outbox.has("Purchase", delivered, now, within=100) is is_lately
-        assert await outbox.has("Purchase", waits, now, within=100)
-    assert await outbox.has("Purchase", delivered, NOW + 101)
+async def test_what_was_delivered_or_stored_lately_is_told_from_the_rest(outbox: Outbox) -> None:
+    await outbox.put([make_delivery(each, has_given_id=True) for each in "ab"], NOW)
+    [delivered] = await claim(outbox, limit=1)
+    await outbox.ack([delivered], NOW + 50)
+    await bury(outbox, "dead", destination="meta:2")
+    [waits] = {"a", "b"} - {delivered.event_id}
+    for now, event_id, is_lately in (
+        (NOW + 149, delivered.event_id, True),
+        (NOW + 151, delivered.event_id, False),
+        (NOW + 99, waits, True),
+        (NOW + 101, waits, False),
+        (NOW + 99, "dead", True),
+        (NOW + 101, "dead", False),
+    ):
+        assert await outbox.has("Purchase", event_id, now)
+        assert await outbox.has("Purchase", event_id, now, within=100) is is_lately
 
 
 async def test_ack_forgets_given_ids_when_they_are_old_enough(outbox: Outbox) -> None:

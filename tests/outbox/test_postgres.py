@@ -760,6 +760,7 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any], set[str]]] = {
             "event_id": "7",
             "names": ["meta:1"],
             "now": NOW,
+            "since": 0.0,
             **name_memory(MEMORY),
         },
         {"bridge_deliveries_pkey", "bridge_deliveries_dead_event"},

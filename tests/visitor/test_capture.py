@@ -67,6 +67,7 @@ def test_client_ip_is_unknown_without_client() -> None:
         pytest.param("0.0.0.0/0 ::/0", None, None, None, id="networks have no part of it"),
         pytest.param("unix", None, ("10.0.0.9", 80), None, id="TCP, gone already"),
         pytest.param("unix", None, ("::1", 80), None, id="TCP over IPv6, gone already"),
+        pytest.param("unix", None, ("localhost", 80), None, id="TCP, the server by its name"),
         pytest.param("unix", ("10.0.0.1", 1), None, None, id="another peer"),
         pytest.param("unix", ("testclient", 1), None, None, id="a name"),
     ],

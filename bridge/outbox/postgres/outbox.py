@@ -278,6 +278,7 @@ class PostgresOutbox(Outbox):
     ) -> bool:
         pool = self._find_pool()
         async with pool.limited(TIMEOUT):
+            now += await pool.clock.read()
             names = destinations
             if names is None:
                 names = [name for [name] in await pool.fetch_from_index(sql.DESTINATIONS)]
@@ -286,7 +287,8 @@ class PostgresOutbox(Outbox):
                 "event_name": event_name,
                 "event_id": event_id,
                 "names": None if destinations is None else list(destinations),
-                "now": now + await pool.clock.read(),
+                "now": now,
+                "since": now - within,
                 **name_memory(self._memory.cut(within)),
             }
             [[found]] = await pool.fetch(sql.HAS, values)

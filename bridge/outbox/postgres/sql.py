@@ -279,12 +279,15 @@ UNION SELECT destination FROM newest
 HAS = """
 SELECT EXISTS (
     SELECT FROM bridge_deliveries WHERE key = ANY (ARRAY(SELECT unnest(%(keys)s::bytea[])))
-      AND (due IS NOT NULL OR reason IS NOT NULL OR settled_at >= %(now)s::float8
-          - CASE WHEN has_given_id THEN %(lasting)s::float8 ELSE %(remembered)s::float8 END)
+      AND CASE
+          WHEN due IS NOT NULL OR reason IS NOT NULL THEN stored_at >= %(since)s::float8
+          ELSE settled_at >= %(now)s::float8
+              - CASE WHEN has_given_id THEN %(lasting)s::float8 ELSE %(remembered)s::float8 END
+      END
 ) OR EXISTS (
     SELECT FROM bridge_deliveries
     WHERE event_id = %(event_id)s AND event_name = %(event_name)s AND NOT from_browser
-      AND reason IS NOT NULL
+      AND reason IS NOT NULL AND stored_at >= %(since)s::float8
       AND (%(names)s::text[] IS NULL OR destination = ANY (%(names)s::text[]))
 )
 """

@@ -62,6 +62,11 @@ local function end_death(lane, digest, event)
     return redis.call('ZREM', lane.dead, digest) == 1
 end
 
+local function read_stored_at(record)
+    local at = #record >= 16 and struct.unpack('>d', record, 9)
+    return at and at == at and at or 0
+end
+
 local function read_subjects(record)
     return record:sub(19, 18 + (record:byte(18) or 0))
 end
@@ -383,13 +388,18 @@ return released
 """
 )
 
-# how many hashes of each kind; horizon, that of given ids, both in milliseconds; the event's digest
-# in each lane, even where it has no lane.
+# how many hashes of each kind; horizon, that of given ids, both in milliseconds; since when what
+# was not accepted yet counts; the event's digest in each lane, even where it has no lane.
 HAS = _build_script(
     _ACCEPTED
     + """
-for i = 6, #ARGV do
-    if redis.call('HEXISTS', DELIVERIES, ARGV[i]) == 1
+local function is_stored(digest)
+    local record = redis.call('HGET', DELIVERIES, digest)
+    return record and (ARGV[6] == '-inf' or read_stored_at(record) >= tonumber(ARGV[6]))
+end
+
+for i = 7, #ARGV do
+    if is_stored(ARGV[i])
             or read_accepted(ARGV[i], tonumber(ARGV[4]), tonumber(ARGV[5])) then
         return 1
     end
@@ -406,9 +416,8 @@ REVIVE = _build_script(
 local revived = 0
 
 local function stored_at(record)
-    local at = #record >= 16 and struct.unpack('>d', record, 9)
-    if at and at == at then return string.format('%.17g', at) end
-    return ARGV[2]
+    local at = read_stored_at(record)
+    return at > 0 and string.format('%.17g', at) or ARGV[2]
 end
 
 for i = 3, #ARGV, 3 do

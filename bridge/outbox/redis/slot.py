@@ -141,6 +141,7 @@ class Slot:
             len(random),
             len(given),
             *self._delivered.list_horizons(now, within),
+            format_score(now - within),
         ]
         args += (build_digest(Key(name, event_name, event_id)) for name in names)
         keys = [*self._keys.list_all([]), *random, *given]

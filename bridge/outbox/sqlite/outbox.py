@@ -206,6 +206,7 @@ class SQLiteOutbox(Outbox):
             "event_id": event_id,
             "event_name": event_name,
             "names": rows.list_names(destinations),
+            "since": now - within,
             **rows.list_horizons(self._memory.cut(within), now),
         }
         [[found]] = await self._fetch(rows.HAS, values, REQUEST_PATIENCE)

@@ -132,7 +132,10 @@ SELECT EXISTS (
     SELECT 1 FROM deliveries
     WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
       AND (:names IS NULL OR destination IN (SELECT value FROM json_each(:names)))
-      AND (settled_at IS NULL OR reason IS NOT NULL OR settled_at >= {_FORGOTTEN})
+      AND CASE
+          WHEN settled_at IS NULL OR reason IS NOT NULL THEN stored_at >= :since
+          ELSE settled_at >= {_FORGOTTEN}
+      END
 )
 """  # noqa: S608 - of constants
 
