@@ -16,10 +16,11 @@ import hmac
 import inspect
 import logging
 import re
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Unpack
 
@@ -45,6 +46,7 @@ REFRESH = 60.0  # seconds after which a shop is loaded anew
 LOAD_TIMEOUT = 5.0  # seconds that loading one may take
 MAX_LOADING = 1000  # names that wait to be loaded
 AT_ONCE = 16  # shops that are loaded at once
+MAX_THREADS = 64  # in which ``load`` runs, those that hang among them
 LINE_PAUSE = 60.0  # seconds
 RETRY = 5.0  # seconds after which a shop that could not be loaded is tried again
 NO_SHOP = "no_shop"  # why a request without a shop is ignored
@@ -86,12 +88,16 @@ class _Loaded:
         shop: As ``load`` returned it.
         site: Built from it; the one for requests without a shop if there is none.
         until: When it is loaded anew, monotonic seconds.
+        has_failed: Whether that is since it could not be loaded.
     """
 
-    def __init__(self, shop: Shop | None, site: Site, until: float) -> None:
+    def __init__(
+        self, shop: Shop | None, site: Site, until: float, *, has_failed: bool = False
+    ) -> None:
         self.shop = shop
         self.site = site
         self.until = until
+        self.has_failed = has_failed
 
 
 class Shops(Runs):
@@ -152,9 +158,11 @@ class Shops(Runs):
         )
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._absent: OrderedDict[str, _Loaded] = OrderedDict()  # names without a shop
+        # What the sender alone looked up: of thousands, it must not push out what visitors need.
+        self._sent: OrderedDict[str, _Loaded] = OrderedDict()
         self._loading: dict[str, asyncio.Task[_Loaded]] = {}
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._threads = ThreadPoolExecutor(AT_ONCE, "bridge-shops")
+        self._in_threads: set[str] = set()  # names whose ``load`` runs in a thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_line = 0.0  # monotonic seconds: no line about too many that load before
 
@@ -172,6 +180,9 @@ class Shops(Runs):
         """
         site = await self._get(name)
         if site is self._nowhere:
+            loaded = self._absent.get(name)
+            if loaded is None or loaded.has_failed:
+                raise UsageError(f"the shop {name!r:.120} cannot be loaded now")
             raise UsageError(f"there is no shop {name!r:.120}")
         return site
 
@@ -253,9 +264,10 @@ class Shops(Runs):
     def _end(self, name: str, task: asyncio.Task[_Loaded]) -> None:
         if self._loading.get(name) is task:
             del self._loading[name]
-        if task.cancelled():
-            return
-        loaded = task.result()
+        if not task.cancelled():
+            self._keep(name, task.result())
+
+    def _keep(self, name: str, loaded: _Loaded) -> None:
         # Names that visitors make up must not push out shops.
         kept, other = self._loaded, self._absent
         if loaded.shop is None:
@@ -279,26 +291,55 @@ class Shops(Runs):
             words = str(error) or type(error).__name__
             logger.error("shop %s cannot be loaded, trying again in %g s: %s", name, RETRY, words)
             found = (None, self._nowhere) if before is None else (before.shop, before.site)
-            return _Loaded(*found, time.monotonic() + RETRY)
+            return _Loaded(*found, time.monotonic() + RETRY, has_failed=True)
         if before is not None and before.shop is not None:
             site.take_over(before.site)
         return _Loaded(shop, site, time.monotonic() + REFRESH)
 
     async def _ask(self, name: str) -> Shop | None:
-        """Return what the app's ``load`` returns; one that is no coroutine runs in a thread.
-
-        The threads are our own: one that hangs keeps its place.
-        """
+        """Return what the app's ``load`` returns; one that is no coroutine runs in a thread."""
         load: Callable[[str], Any] = self._load
         async with self._places, asyncio.timeout(LOAD_TIMEOUT):
             if inspect.iscoroutinefunction(load):
                 shop = await load(name)
             else:
-                loop = asyncio.get_running_loop()
-                shop = await loop.run_in_executor(self._threads, load, name)
+                shop = await self._run_in_thread(load, name)
                 shop = await shop if inspect.isawaitable(shop) else shop
         if not isinstance(shop, Shop | None):
             raise ConfigError(f"load must return a Shop or None, got {type(shop).__name__}")
+        return shop
+
+    async def _run_in_thread(self, load: Callable[[str], Any], name: str) -> Any:
+        """Return what ``load`` returns, run in a thread of its own.
+
+        A thread that hangs cannot be ended. So a name has one at a time, and none keeps the process
+        from ending, as those of an executor would.
+        """
+        if name in self._in_threads or len(self._in_threads) >= MAX_THREADS:
+            raise ConfigError("load= has not returned yet since it was last called")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+        def settle(*found: Any) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        def work() -> None:
+            shop, error = None, None
+            try:
+                shop = load(name)
+            except BaseException as caught:  # noqa: BLE001 - raised where it is awaited
+                error = caught
+            finally:
+                self._in_threads.discard(name)
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(settle, shop, error)
+
+        self._in_threads.add(name)
+        threading.Thread(target=work, name="bridge-shop", daemon=True).start()
+        shop, error = await answer
+        if error is not None:
+            raise error
         return shop
 
     def _build(self, name: str, shop: Shop) -> Site:
@@ -323,8 +364,16 @@ class Shops(Runs):
         shop, _, own = name.partition("/")
         if not own or not _NAME.fullmatch(shop):
             return None
-        site = await self._get(shop)
-        return next((each for each in site.destinations if each.name == name), None)
+        loaded = self._loaded.get(shop) or self._absent.get(shop) or self._sent.get(shop)
+        if loaded is None or time.monotonic() >= loaded.until:
+            loaded = await self._load_one(shop, loaded)
+            if shop in self._loaded or shop in self._absent:
+                self._keep(shop, loaded)
+            else:
+                self._sent[shop] = loaded
+                while len(self._sent) > KEPT:
+                    self._sent.popitem(last=False)
+        return next((each for each in loaded.site.destinations if each.name == name), None)
 
     def __repr__(self) -> str:
         return f"Shops({len(self._loaded)} loaded)"

@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import re
+import threading
 import time
 import weakref
 from collections import Counter
@@ -43,7 +44,7 @@ from bridge.destinations.group import read_browser
 from bridge.outbox import SQLiteOutbox
 from bridge.testing import recorded
 from bridge.visitor.cookies import SESSION_COOKIE
-from tests.factories import CLIENT, NAVIGATION, SECRET, make_meta, make_scope
+from tests.factories import CLIENT, NAVIGATION, SECRET, make_delivery, make_meta, make_scope
 from tests.servers import Sandbox, poll
 
 A_PIXEL, B_PIXEL = "1234567890123456", "9876543210987654"
@@ -741,6 +742,120 @@ async def test_a_shop_that_is_not_delivered_fills_its_share_and_no_more(
         return answer == ["stored", None]
 
     await poll(is_stored, "room again")
+
+
+async def test_shops_that_have_nothing_due_make_room(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.demand, "MAX_WORKING", 2)
+    book = Book(sandbox.url)
+    names = [f"s{number}" for number in range(20)]
+    book.shops |= {name: book.make(B_PIXEL) for name in [*names, "fresh"]}
+    later = [
+        make_delivery(name, destination=f"{name}/meta:{B_PIXEL}", due=time.time() + 3600)
+        for name in names
+    ]
+    await outbox.put(later, time.time())
+    shops, client = await start(book)
+    shops.start()
+
+    async def all_were_looked_at() -> bool:
+        resting: int = len(shops._pipeline.sender._demand._resting)
+        return resting >= 18
+
+    await poll(all_were_looked_at, "a look at those that have nothing due")
+    await client.get("http://fresh.example.com/buy?id=1")
+
+    async def fresh_is_delivered() -> bool:
+        return f"fresh/meta:{B_PIXEL}" not in {name for name, _ in await list_keys(outbox)}
+
+    await poll(fresh_is_delivered, "the fresh event", seconds=bridge.delivery.demand.TURN)
+
+
+async def test_a_shop_that_is_left_alone_for_an_hour_is_not_asked_by_another_lane(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.delivery.demand, "MAX_WORKING", 1)
+    monkeypatch.setattr(bridge.delivery.demand, "TURN", 0.05)
+    book = Book(sandbox.url)
+    others = [f"s{number}" for number in range(6)]
+    book.shops |= {name: book.make(B_PIXEL) for name in others}
+    await sandbox.fault("events", status=429, headers={"Retry-After": "3600"})
+    shops, client = await start(book)
+    await client.get(f"{A}/buy?id=1")
+
+    async def is_asked() -> bool:
+        requests: int = shops._pipeline.counters["requests"]
+        return requests == 1
+
+    await poll(is_asked, "the request that is refused")
+
+    async def others_are_delivered() -> bool:
+        return {name.partition("/")[0] for name, _ in await list_keys(outbox)} == {"a"}
+
+    for number in range(8):
+        for name in others:
+            await client.get(f"http://{name}.example.com/buy?id={number}")
+        await client.get(f"{A}/buy?id=a-{number}")
+        await poll(others_are_delivered, "the others")
+    assert len(await list_keys(outbox)) == 9
+
+
+async def test_a_load_that_hangs_costs_its_own_shop_alone(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.shops, "LOAD_TIMEOUT", 0.05)
+    monkeypatch.setattr(bridge.shops, "RETRY", 0.01)
+    monkeypatch.setattr(bridge.shops, "MAX_THREADS", 3)
+    book, released, hanging = Book(), threading.Event(), []
+
+    def load(name: str) -> Shop | None:
+        if name == "hangs":
+            hanging.append(name)
+            released.wait()
+        return book.shops["a"]
+
+    monkeypatch.setattr(book, "load", load)
+    _, client = await start(book, run_sender=False)
+    for _ in range(6):
+        answer = await client.get("http://hangs.example.com/buy")
+        assert answer.json() == ["skipped", "no_shop"]
+        await asyncio.sleep(0.05)
+    for number in range(6):
+        answer = await client.get(f"http://s{number}.example.com/buy?id={number}")
+        assert answer.json() == ["stored", None]
+    assert hanging == ["hangs"]
+    released.set()
+
+    async def is_loaded() -> bool:
+        answer: list[Any] = (await client.get("http://hangs.example.com/buy?id=9")).json()
+        return answer == ["stored", None]
+
+    await poll(is_loaded, "the shop, once it can be loaded")
+
+
+async def test_what_the_sender_looks_up_pushes_out_no_shop_of_visitors(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.shops, "KEPT", 3)
+    book = Book(sandbox.url)
+    names = [f"s{number}" for number in range(8)]
+    book.shops |= {name: book.make(B_PIXEL, token="dead") for name in names}
+    _, storing = await start(book, run_sender=False)
+    for name in names:
+        await storing.get(f"http://{name}.example.com/buy?id=1")
+    shops, client = await start(book)
+    await client.get(f"{A}/show")
+    shops.start()
+
+    async def all_live() -> bool:
+        living: int = shops._pipeline.sender._lanes.count()
+        return living == 8
+
+    await poll(all_live, "a lane for each")
+    book.asked.clear()
+    await client.get(f"{A}/show")
+    assert book.asked == []
 
 
 async def test_dead_tokens_take_no_room(

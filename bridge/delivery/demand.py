@@ -4,9 +4,11 @@ Where there are thousands of destinations, a lane lives only while something wai
 is stored here is known at once, and what another process stored is seen in the counts.
 
 Strategy: names wait in one queue, first come, first served. Only so many lanes work at the same
-time; when others wait, one that has worked for a while makes room and queues up again. Lanes whose
-circuit is open take no room: ten thousand dead tokens hold up nobody. Settings are looked up a few
-at a time, so that the requests of visitors, who need them too, never wait behind the sender.
+time; when others wait, one that has worked for a while makes room and queues up again, and one that
+has nothing due makes room at once, until something is. Lanes that leave their destination alone
+take no room, and are not ended, for they know for how long: ten thousand dead tokens hold up
+nobody. Settings are looked up a few at a time, so that the requests of visitors, who need them too,
+never wait behind the sender.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ MAX_WORKING = 256  # lanes that work at the same time
 TURN = 5.0  # seconds that a lane may work while others wait
 AT_ONCE = 8  # names whose settings are looked up at the same time
 ROOM_PAUSE = 0.1  # seconds between looks for room
+RESTING = 1.0  # seconds without work after which a lane makes room
+LOOKUPS = 16  # a second, of other settings of lanes that live, where these are many
 
 FindDestination = Callable[[str], Awaitable[Destination | None]]
 """Returns the destination of a name, or ``None`` if there is none; may raise."""
@@ -66,6 +70,7 @@ class Demand:
         self._lead = lead
         self._queue: dict[str, None] = {}  # names without a lane, the next one first
         self._stale: dict[str, None] = {}  # names of lanes whose settings may be old
+        self._resting: dict[str, float] = {}  # names by when something may be due, monotonic
         self._failed: set[str] = set()  # names that were logged
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._circuits: Mapping[str, Circuit] | None = None  # read once for all lanes
@@ -82,6 +87,7 @@ class Demand:
     def note(self, names: Iterable[str]) -> None:
         """Note that something waits for ``names``, which have no lane."""
         for name in names:
+            self._resting.pop(name, None)
             self._queue.setdefault(name)
             self._noted.set()
 
@@ -98,14 +104,16 @@ class Demand:
             return
         now = time.monotonic()
         if now >= self._refresh_at:
-            self._refresh_at = now + LANE_REFRESH
-            self._stale.update(dict.fromkeys(self._lanes.list_living()))
+            living = self._lanes.list_living()
+            self._refresh_at = now + max(LANE_REFRESH, len(living) / LOOKUPS)
+            self._stale.update(dict.fromkeys(living))
             self.note(self.unknown)  # there may be one by now
         if now >= self._count_at:
             self._count_at = now + LOOK
             self.note(await self._count())
             # Counting takes as long as much waits: it must not be all that is done.
             self._count_at = now + max(LOOK, COUNT_SHARE * (time.monotonic() - now))
+        self.note([name for name, until in self._resting.items() if now >= until])
         self._open_next()
 
     async def look_last(self, seconds: float) -> None:
@@ -154,15 +162,25 @@ class Demand:
         return self._room >= 0
 
     def _retire(self, working: Sequence[Lane], now: float) -> None:
-        """Have as many lanes make room as names wait; of those that had a turn, the oldest."""
-        retiring = sum(lane.is_retiring for lane in working)
-        for lane in working:
-            if retiring >= len(self._queue) or lane.began > now - TURN:
+        """Have as many lanes make room as names wait.
+
+        First those that have nothing to do for a while, then the oldest that had a turn.
+        """
+        wanted = len(self._queue) - sum(lane.is_retiring for lane in working)
+        resting = [lane for lane in working if lane.rests_until > now + RESTING]
+        served = [lane for lane in working if lane.began <= now - TURN and lane not in resting]
+        for lane in [*resting, *served]:
+            if wanted <= 0:
                 break
-            if not lane.is_retiring:
-                lane.retire()
+            if lane.is_retiring:
+                continue
+            wanted -= 1
+            if lane.rests_until > now + RESTING:
+                # Looked at before, for what another process stores meanwhile.
+                self._resting[lane.name] = min(lane.rests_until, now + LANE_REFRESH)
+            else:
                 self._queue[lane.name] = None
-                retiring += 1
+            lane.retire()
 
     def _begin(self, name: str) -> None:
         # Each in a task of its own: one shop that is slow to load delays no other.
@@ -177,7 +195,11 @@ class Demand:
         waiting = [name for name, each in counts.items() if each.waiting]
         self.unknown.intersection_update(waiting)
         return [
-            name for name in waiting if name not in self.unknown and self._lanes.find(name) is None
+            name
+            for name in waiting
+            if name not in self.unknown
+            and name not in self._resting
+            and self._lanes.find(name) is None
         ]
 
     def _end_opening(self, name: str, task: asyncio.Task[None]) -> None:

@@ -62,6 +62,7 @@ class Lane:
         is_stopping: Set to make it deliver what is due, and end.
         is_retiring: Whether it ends when what it has claimed is settled.
         began: When it began, monotonic seconds.
+        rests_until: Until when nothing is due, monotonic seconds; 0 while it works.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Lane:
         self.is_stopping = False
         self.is_retiring = False
         self.began = time.monotonic()
+        self.rests_until = 0.0
         self._outbox = outbox
         self._name = destination.name
         self._slots = slots or asyncio.Semaphore(concurrency)
@@ -105,8 +107,8 @@ class Lane:
 
     @property
     def is_paused(self) -> bool:
-        """Whether its destination refuses all, so that it waits."""
-        return self._breaker.is_open
+        """Whether its destination is left alone for now."""
+        return self._breaker.is_open or self._breaker.compute_pause(time.monotonic()) > 0
 
     def retire(self) -> None:
         """Claim no more, and end when what is claimed is settled."""
@@ -209,9 +211,11 @@ class Lane:
         """Wait ``pause`` seconds, ``POLL`` at most, or until woken; false at once if stopping."""
         if self.is_stopping:
             return False
+        self.rests_until = 0.0 if self._claims else time.monotonic() + pause
         with suppress(TimeoutError):
             async with asyncio.timeout(min(POLL, max(MIN_WAIT, pause))):
                 await self.woken.wait()
+        self.rests_until = 0.0
         return True
 
     async def _claim(self, client: httpx.AsyncClient) -> bool:
