@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
+import textwrap
 import venv
 import zipfile
 from pathlib import Path
@@ -163,6 +166,52 @@ def test_python_of_the_docs_is_python(name: str) -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bridge"):
                 module = importlib.import_module(node.module or "")
                 assert [each.name for each in node.names if not hasattr(module, each.name)] == []
+
+
+def complete(code: str) -> str:
+    """``code`` as a module: what it leaves to the reader may be anything but our own objects."""
+    tree = compile(code, "", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    used, bound = set[str](), set(dir(builtins))
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(name, ast.Load()):
+                used.add(name)
+            case ast.Name(name) | ast.arg(name):
+                bound.add(name)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                bound.add(node.name)
+            case ast.alias():
+                bound.add((node.asname or node.name).partition(".")[0])
+            case ast.ExceptHandler(name=str(name)):
+                bound.add(name)
+            case _:
+                pass
+    ours = {"bridge": "docs_bridge.Bridge", "shops": "docs_bridge.Shops"}
+    given = [f"{name}: {ours.get(name, 'Any')}" for name in sorted(used - bound)]
+    lines = ["from typing import Any", "import bridge as docs_bridge", *given]
+    return "\n".join([*lines, "async def example() -> None:", textwrap.indent(code, "    ")])
+
+
+def test_python_of_the_docs_has_the_right_types(tmp_path: Path) -> None:
+    folder = tmp_path / "docs_examples"
+    folder.mkdir()
+    for page, text in PAGES.items():
+        for number, code in enumerate(find_blocks(text, "python")):
+            if not code.startswith(">>>"):
+                name = re.sub(r"\W", "_", f"{Path(page).stem}_{number}")
+                (folder / f"{name}.py").write_text(complete(code))
+    config = str(ROOT / "pyproject.toml")
+    command = ["-m", "mypy", "--config-file", config, "-p", "docs_examples"]
+    environ = {**os.environ, "MYPYPATH": f"{tmp_path}:{ROOT}"}
+    found = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("suffix", ["js", "ts"])
