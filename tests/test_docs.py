@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge import Bridge, Consent
+from bridge import Bridge, Consent, errors
 from bridge.browser.script import SCRIPT
 from bridge.cli import commands
 from bridge.destinations import Meta, Segment
@@ -229,6 +229,11 @@ def test_javascript_of_the_docs_fits_its_types(tmp_path: Path, suffix: str) -> N
     options = "--ignoreConfig --noEmit --strict --allowJs --checkJs --moduleDetection force"
     tsc = ROOT / "node_modules/.bin/tsc"
     subprocess.run([tsc, *options.split(), ROOT / "static/bridge.d.ts", *files], check=True)
+
+
+def test_every_error_is_described() -> None:
+    names = [name for name, each in vars(errors).items() if inspect.isclass(each)]
+    assert [name for name in names if f"`{name}`" not in PAGES["docs/events.md"]] == []
 
 
 def test_every_command_is_described() -> None:
