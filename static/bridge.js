@@ -187,7 +187,7 @@
     const found = readCookies('_bridge_x').find(([, value]) => value && (value.c || !gpc))
     // A server on another subdomain has not seen the click id of this page's address.
     return /** @type {Settings} */ (
-      found && !isStale ? found[1] : requestJson('identity' + location.search)
+      found && !isStale ? found[1] : requestJson('identity' + new URL(landing).search)
     )
   }
 
@@ -1019,7 +1019,7 @@
    */
   const consent = async (choice) => {
     if (choice && !['granted', 'limited', 'denied'].includes(choice))
-      throw Error('No choice: ' + choice)
+      throw Error('Unknown: ' + choice)
     const number = choice ? ++choiceCount : choiceCount
     choosing++
     if (choice) setCookie('_bridge_c') // an old refusal may be on another domain

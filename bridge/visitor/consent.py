@@ -121,7 +121,8 @@ class Consent:
             is_known = self.cookie in BANNERS
             state = self._read_banner(cookie) if is_known else self._read(cookie)
         if state is None and choice is not None:
-            state = self._read(choice)
+            # In our own words: ``meanings`` are those of the app's header and cookie.
+            state = _MEANINGS.get(choice)
         return self.lower(state or self.default, gpc=gpc, lowered=lowered)
 
     def lower(self, state: ConsentState, *, gpc: bool, lowered: str | None = None) -> ConsentState:

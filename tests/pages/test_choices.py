@@ -129,7 +129,7 @@ async def test_other_words_are_refused_and_change_nothing(scene: Scene, word: st
     await scene.show(OURS)
     await scene.consent("denied")
     refused = await scene.run(f"bridge.consent('{word}').catch((error) => String(error))")
-    assert refused == f"Error: No choice: {word}"
+    assert refused == f"Error: Unknown: {word}"
     assert await scene.consent() == "denied"
     assert await scene.cookies() == {"_bridge_c"}
 

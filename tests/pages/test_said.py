@@ -199,6 +199,19 @@ async def test_revoke_of_one_page_does_not_hold_the_next(scene: Scene) -> None:
     await scene.counted(PageView=1, Purchase=1)
 
 
+async def test_click_of_the_landing_survives_a_route_change_before_the_banners_answer(
+    banner_scene: Scene,
+) -> None:
+    scene = banner_scene
+    await scene.page.goto(await scene.place(OURS) + "&fbclid=IwAR0")
+    await scene.ready()
+    await scene.run("history.pushState({}, '', '/?html=fern')")
+    await answer_banner(scene, "granted")
+    [view] = await scene.counted(PageView=1)
+    assert_pair(view)
+    assert view["server"][0]["event"]["user_data"]["fbc"].endswith(".IwAR0")
+
+
 async def test_banner_is_followed_without_a_reload_in_every_tab(banner_scene: Scene) -> None:
     scene = banner_scene
     await scene.show(OURS)

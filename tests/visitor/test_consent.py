@@ -73,6 +73,14 @@ def test_values_are_understood_or_tell_nothing(value: str, expected: ConsentStat
     assert decide(Consent(default="pending"), cookie=value) == expected
 
 
+@pytest.mark.parametrize("choice", ["granted", "limited", "denied"])
+def test_visitors_own_choice_counts_whatever_the_banners_words_are(choice: str) -> None:
+    meanings: dict[str, ConsentState] = {"c0002": "granted", "granted": "denied"}
+    for default in ("granted", "pending"):
+        consent = Consent(default=default, cookie="banner", meanings=meanings)
+        assert decide(consent, choice=choice) == choice
+
+
 def test_meanings_are_the_apps_own() -> None:
     consent = Consent(default="pending", meanings={"c0002": "granted"})
     assert decide(consent, cookie="C0002") == "granted"
