@@ -234,6 +234,24 @@ async def test_track_sync_on_the_event_loop_says_what_to_write(open_client: Any)
     assert (await client.get("/")).text == "ok"
 
 
+async def test_browser_that_is_left_out_later_has_no_settings_of_before(open_client: Any) -> None:
+    client = open_client(
+        Starlette(routes=[Route("/", show_lead)]),
+        ignore=lambda connection: "staff" if "staff" in connection.cookies else None,
+    )
+    first = await client.get("/")
+    assert "_bridge_x" in set_cookies(first)
+    client.cookies.set("staff", "1", domain="shop.example.com")
+    left_out = await client.get("/")
+    assert list(set_cookies(left_out)) == ["_bridge_x"]
+    assert "Max-Age=0" in set_cookies(left_out)["_bridge_x"]
+    assert "_bridge_x" not in client.cookies
+    assert (await client.get("/_bridge/identity")).json()["c"] == "denied"
+    assert set_cookies(await client.get("/")) == {}
+    del client.cookies["staff"]
+    assert "_bridge_x" in set_cookies(await client.get("/"))
+
+
 async def test_twin_rides_on_the_response_once(open_client: Any) -> None:
     async def order(request: Request) -> Response:
         await track("Purchase", {"value": 5, "currency": "EUR"}, event_id="A-1")

@@ -31,7 +31,7 @@ from bridge.visitor.meeting import update_identity
 from bridge.visitor.meta_cookies import new_fbp
 from bridge.visitor.seal import Sealed
 from bridge.visitor.set_cookies import SetCookies, build_page
-from bridge.visitor.visits import SENDING_STATES, Visits
+from bridge.visitor.visits import OWN_REASONS, SENDING_STATES, Visits
 
 VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
 NOBODY = Identity(anonymous_id="", renewed_at=0)
@@ -448,7 +448,7 @@ class Visitor:
             if is_unchanged and not self.twins and not capture.is_navigation:
                 return []
             if self._ignored or not capture.may_set_cookies:
-                return []
+                return self._end_settings(capture)
             if is_unchanged and not self.twins:
                 return self._set_page_only(capture)
         identity = self.identity
@@ -464,6 +464,18 @@ class Visitor:
             if self._is_another:
                 cookies.clear(b"_fbc")  # and twins
             self._set_cookies(cookies, identity)
+        return cookies.lines
+
+    def _end_settings(self, capture: Capture) -> list[bytes]:
+        """Take the script's settings from a browser that the app has left out since it got them.
+
+        The script of the page then asks, and hears that nothing may be sent.
+        """
+        is_left_out = self._ignored is not None and self._ignored not in OWN_REASONS
+        if not (is_left_out and capture.is_page_load and READABLE_COOKIE in capture.cookies.raw):
+            return []
+        cookies = SetCookies(capture)
+        cookies.clear(READABLE_COOKIE)
         return cookies.lines
 
     def _set_page_only(self, capture: Capture) -> list[bytes]:

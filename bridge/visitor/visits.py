@@ -38,6 +38,7 @@ from bridge.visitor.seal import Sealer
 from bridge.visitor.signing import TwinQuestions
 
 Ignore = Callable[[HTTPConnection], str | None]
+OWN_REASONS = frozenset({"excluded", "prefetch", "prerender", "cross_site_post", "bot"})
 SENDING_STATES = ("granted", "limited")  # consent under which events are sent
 
 # Cookies of a browser that we know, and what has to be looked at more closely.
