@@ -53,6 +53,15 @@ async def wait_for_replicas(watched: Watched) -> None:
             return len(await raw.execute_command("SENTINEL", "REPLICAS", "mymaster")) == 2
 
         await poll(has_all, "the replicas")
+    async with Redis.from_url(watched.master.url) as raw:
+
+        async def are_in_step() -> bool:
+            told = await raw.info("replication")
+            states = [told.get(f"slave{number}", {}).get("state") for number in range(2)]
+            return states == ["online", "online"]
+
+        # Otherwise the sentinel may choose one that never had what the other confirmed.
+        await poll(are_in_step, "both replicas")
 
 
 async def test_sentinels_choose_the_server(watched: Watched) -> None:
