@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import math
 import re
 import threading
 import time
@@ -770,6 +771,26 @@ async def test_shops_that_have_nothing_due_make_room(
         return f"fresh/meta:{B_PIXEL}" not in {name for name, _ in await list_keys(outbox)}
 
     await poll(fresh_is_delivered, "the fresh event", seconds=bridge.delivery.demand.TURN)
+
+
+async def test_what_is_stored_while_a_lane_makes_room_waits_for_no_other_look(
+    start: Any, sandbox: Sandbox, outbox: SQLiteOutbox
+) -> None:
+    book = Book(sandbox.url)
+    book.shops["a"] = book.make(A_PIXEL, token="dead")  # so that its lane lives
+    shops, client = await start(book)
+    await client.get(f"{A}/buy?id=1")
+    sender, name = shops._pipeline.sender, f"a/meta:{A_PIXEL}"
+
+    async def is_at_work() -> bool:
+        return sender._lanes.find(name) is not None
+
+    await poll(is_at_work, "the lane")
+    sender._lanes.find(name).retire()
+    sender._demand._resting[name] = math.inf
+    sender.wake([name])
+    assert name in sender._demand._queue
+    assert name not in sender._demand._resting
 
 
 async def test_a_shop_that_is_left_alone_for_an_hour_is_not_asked_by_another_lane(

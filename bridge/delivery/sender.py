@@ -188,7 +188,7 @@ class Sender:
         without = []
         for name in names:
             lane = self._lanes.find(name)
-            if lane is None:
+            if lane is None or lane.is_retiring:
                 without.append(name)
             else:
                 lane.woken.set()
