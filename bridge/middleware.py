@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
@@ -55,9 +56,8 @@ class BridgeMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        outer = scope.get("bridge")
-        self.bridge.start()
-        bridge = self.bridge
+        outer, bridge = scope.get("bridge"), self.bridge
+        bridge.start()
         site = bridge if isinstance(bridge, Bridge) else await bridge.find_site(scope)
         if isinstance(outer, Visitor) and outer.visits is site._visits:
             await self.app(scope, receive, send)  # added twice: one visitor is enough
@@ -89,10 +89,8 @@ class BridgeMiddleware:
             # The visitor knows its scope: left in it, each request would wait for the collector.
             scope.pop("bridge", None)
             # Whatever became of the handler: the session has its new identity already.
-            if visitor.is_denied:
-                await site._withdraw(visitor)
-            if visitor.is_newly_identified:
-                await site._send_identity(visitor)
+            if visitor.has_changed:
+                await site._settle(visitor)
 
     def _warn_of_cache(self) -> None:
         """Log once that an event was tracked on a response that has no room for its twin."""
@@ -114,8 +112,7 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
         is_choice: Whether they hold a choice of the visitor's, which must not get lost.
     """
     headers = message["headers"] = list(message.get("headers", ()))
-    # Every CDN has a ``...-Cache-Control`` of its own.
-    caching = [pair for pair in headers if pair[0].lower().endswith(_CACHE_HEADERS)]
+    caching = [pair for pair in headers if _is_for_caches(pair[0])]
     if is_choice:
         # The response is this visitor's alone.
         headers[:] = [pair for pair in headers if pair not in caching]
@@ -126,6 +123,12 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
         headers.append((b"cache-control", b"private"))
     headers += [(b"set-cookie", line) for line in lines]
     return True
+
+
+@lru_cache(maxsize=256)
+def _is_for_caches(name: bytes) -> bool:
+    """Return whether caches read this header; every CDN has a ``...-Cache-Control`` of its own."""
+    return name.lower().endswith(_CACHE_HEADERS)
 
 
 def _is_shared(caching: list[tuple[bytes, bytes]]) -> bool:

@@ -594,6 +594,12 @@ class Site:
 
     # For the middleware and the endpoints
 
+    async def _settle(self, visitor: Visitor) -> None:
+        """Do what the end of a request asks for, if a visitor denied or was identified in it."""
+        if visitor.is_denied:
+            await self._withdraw(visitor)
+        await self._send_identity(visitor)
+
     async def _withdraw(self, visitor: Visitor) -> None:
         """Take back what waits for a visitor who denies; again is harmless."""
         for identity in visitor.take_denied():

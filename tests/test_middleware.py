@@ -234,9 +234,15 @@ async def test_track_sync_on_the_event_loop_says_what_to_write(open_client: Any)
     assert (await client.get("/")).text == "ok"
 
 
-async def test_browser_that_is_left_out_later_has_no_settings_of_before(open_client: Any) -> None:
+@pytest.mark.parametrize("asks", [True, False])
+async def test_browser_that_is_left_out_later_has_no_settings_of_before(
+    open_client: Any, asks: bool
+) -> None:
+    async def show(request: Request) -> Response:
+        return await show_lead(request) if asks else PlainTextResponse("ok")
+
     client = open_client(
-        Starlette(routes=[Route("/", show_lead)]),
+        Starlette(routes=[Route("/", show)]),
         ignore=lambda connection: "staff" if "staff" in connection.cookies else None,
     )
     first = await client.get("/")

@@ -118,8 +118,10 @@ class Pipeline:
                 "Bridge runs on asyncio, and this app does not: serve it with uvicorn, granian, or"
                 " hypercorn with --worker-class asyncio"
             ) from None
+        if self.loop is loop:
+            return
         # A sender on a loop that lives, in another thread, delivers for this one, too.
-        if self.loop is None or (self.loop is not loop and not self.loop.is_running()):
+        if self.loop is None or not self.loop.is_running():
             self.loop = loop
             self.metrics.publish()
             self.start_parts(sends=self.runs_sender)

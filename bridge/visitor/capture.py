@@ -12,9 +12,18 @@ from typing import Any, Literal
 
 from bridge.events.urls import MAX_LENGTH, clean_url
 from bridge.lazy import lazy
-from bridge.visitor.connection import FORWARDED, FORWARDED_FOR, Connection, SiteRules
+from bridge.visitor.connection import (
+    FORWARDED,
+    FORWARDED_FOR,
+    MAX_AUTHORITY,
+    Connection,
+    Place,
+    SiteRules,
+    find_place,
+    read_client,
+)
 from bridge.visitor.cookies import Cookies
-from bridge.visitor.meta_cookies import read_click_id, renew_fbc
+from bridge.visitor.meta_cookies import mend, read_click_id, renew_fbc
 
 MAX_USER_AGENT_LENGTH = 512  # characters
 
@@ -66,7 +75,6 @@ class Capture:
         root_path: Where the app is mounted.
         path: The path below the app's mount.
         headers: The request's headers, lower-case names.
-        cookies: The ``Cookie`` header, as far as it is ours to read.
         is_navigation: Whether the browser will show the response as a page.
         is_page_load: Whether the response begins a new page: a form's POST ends one.
     """
@@ -84,7 +92,6 @@ class Capture:
         if self.root_path:
             self.path = self.path.removeprefix(self.root_path)
         self.headers = headers
-        self.cookies = Cookies(headers.get(b"cookie", b""))
         mode = headers.get(b"sec-fetch-mode")
         self.is_navigation = (
             mode == b"navigate" if mode is not None else b"text/html" in headers.get(b"accept", b"")
@@ -93,9 +100,29 @@ class Capture:
         self._rules = rules
 
     @lazy
+    def cookies(self) -> Cookies:
+        """The ``Cookie`` header, as far as it is ours to read."""
+        return Cookies(self.headers.get(b"cookie", b""))
+
+    @lazy
     def connection(self) -> Connection:
-        """Address, scheme and host."""
+        """Who connected, and where."""
         return Connection(self.scope, self.headers, self._rules)
+
+    @lazy
+    def place(self) -> Place:
+        """Where the request was made, as the visitor saw it."""
+        rules = self._rules
+        if rules.trusted_proxies:
+            return self.connection.place
+        authority: bytes = self.headers.get(b"host", b"")
+        return find_place(authority[:MAX_AUTHORITY], self.scope.get("scheme") == "https", rules)
+
+    def is_from(self, ip: str | None) -> bool:
+        """Return whether the visitor's address is ``ip``, which was seen before."""
+        if ip is not None and not self._rules.trusted_proxies and read_client(self.scope) == ip:
+            return True  # nothing has to be parsed
+        return self.connection.client_ip == ip
 
     @property
     def cookie_path(self) -> str:
@@ -112,21 +139,20 @@ class Capture:
         """Segment's anonymous id, if the app sends events to Segment."""
         return self.cookies.ajs_anonymous_id if self._rules.has_segment else None
 
-    @property
-    def names_click(self) -> bool:
-        """Whether there may be a click id, in the page's URL or in the one before it."""
-        query: bytes = self.scope.get("query_string", b"")
-        return b"fbclid=" in query or b"fbclid=" in self.headers.get(b"referer", b"")
-
-    def names_other_click(self, fbc: str | None) -> bool:
+    def names_other_click(self, fbc: bytes | None) -> bool:
         """Return whether the page's URL, or the one before it, names another click than ``fbc``.
 
         Whichever site that one is of: nearly always it is the landing of this visit.
+
+        Args:
+            fbc: The cookie that the browser has, as it came.
         """
-        named = read_click_id(self.scope.get("query_string", b""))
-        if named is None:
-            named = _read_click_of_url(self.headers.get(b"referer", b""))
-        return renew_fbc(fbc, named, 0, 0) != fbc
+        query, referer = self.scope.get("query_string", b""), self.headers.get(b"referer", b"")
+        if b"fbclid=" not in query and b"fbclid=" not in referer:
+            return False
+        named = read_click_id(query) or _read_click_of_url(referer)
+        known = None if fbc is None else mend(fbc.decode("latin-1"))
+        return renew_fbc(known, named, 0, 0) != known
 
     @lazy
     def click_id(self) -> str | None:
@@ -178,12 +204,12 @@ class Capture:
 
         Source: W3C, "Fetch Metadata Request Headers": sent to trustworthy addresses only.
         """
-        if self.method == "OPTIONS":
-            return False
         place = self.headers.get(b"sec-fetch-dest")
-        if place is None:
-            return not self.headers.get(b"accept", b"").startswith(_EMBEDDED)
-        return place in _COOKIE_DESTINATIONS
+        if place is not None:
+            may = place in _COOKIE_DESTINATIONS
+        else:
+            may = not self.headers.get(b"accept", b"").startswith(_EMBEDDED)
+        return may and self.method != "OPTIONS"
 
     @property
     def is_cross_site_post(self) -> bool:
@@ -205,27 +231,24 @@ class Capture:
     @property
     def url(self) -> str | None:
         """The URL asked for, as the visitor saw it; ``None`` without a valid host."""
-        return None if self.connection.host is None else self.clean_url(self.raw_url)
+        return None if self.place.host is None else self.clean_url(self.raw_url)
 
     @property
     def site_url(self) -> str | None:
         """The address of the site, as the visitor saw it; ``None`` without a valid host."""
-        connection = self.connection
-        if connection.host is None:
-            return None
-        return self.clean_url(b"%b://%b/" % (connection.scheme.encode(), connection.authority))
+        place = self.place
+        return None if place.host is None else self.clean_url(place.origin + b"/")
 
     @property
     def raw_url(self) -> bytes:
         """The URL asked for, as it came."""
-        scope, connection = self.scope, self.connection
+        scope = self.scope
         path = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
         if b"?" in path:
             path = path.partition(b"?")[0]
-        scheme = b"https" if connection.scheme == "https" else b"http"
-        if query := scope.get("query_string"):
-            return b"%b://%b%b?%b" % (scheme, connection.authority, path, query)
-        return b"%b://%b%b" % (scheme, connection.authority, path)
+        url: bytes = self.place.origin + path
+        query = scope.get("query_string")
+        return url + b"?" + query if query else url
 
     @property
     def last_page_url(self) -> str | None:

@@ -6,14 +6,16 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_network
-from typing import Any, Literal
+from typing import Any
 
 from bridge.events.urls import PRIVATE_PARAMETERS
 from bridge.lazy import lazy
 from bridge.visitor.cookies import (
     MAX_HOST_LENGTH,
+    Attributes,
     CookieDomain,
     find_cookie_domain,
+    list_attributes,
     parse_host,
 )
 from bridge.visitor.ip import (
@@ -32,6 +34,7 @@ from bridge.visitor.ip import (
 FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = b"forwarded"
 PSEUDO_IPV4 = ip_network("240.0.0.0/4")
+MAX_AUTHORITY = MAX_HOST_LENGTH + 1  # bytes: enough to see that a host is too long
 PROXY_HEADERS = (b"x-forwarded-proto", b"x-forwarded-host")  # beside the one with the client's
 
 
@@ -69,6 +72,25 @@ class SiteRules:
         return host.endswith(tuple(each for each in self.allowed_hosts if each[0] == "."))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where requests are made, as the visitor sees it: all that follows from scheme and host.
+
+    Attributes:
+        host: Lower-case, no port; ``None`` if it is malformed, or not one of ``allowed_hosts``.
+        is_secure: Whether the scheme is ``https``.
+        cookie_domain: Where cookies live.
+        attributes: What follows their values when they are set.
+        origin: Scheme, host and port, as a URL begins; unchecked if ``host`` is ``None``.
+    """
+
+    host: str | None
+    is_secure: bool
+    cookie_domain: CookieDomain
+    attributes: Attributes
+    origin: bytes
+
+
 class Connection:
     """One request's connection.
 
@@ -78,12 +100,10 @@ class Connection:
         rules: Which proxies to believe.
 
     Attributes:
-        scheme: The scheme as the visitor saw it.
-        authority: Host and port as the visitor saw them; unchecked if ``host`` is ``None``.
-        host: The host as the visitor saw it: lower-case, no port; ``None`` if it is malformed, or
-            not one of ``allowed_hosts``.
-        cookie_domain: Where this visitor's cookies live.
+        place: Where the request was made, as the visitor saw it.
     """
+
+    _proxies: _Proxies | None = None
 
     def __init__(
         self,
@@ -91,20 +111,25 @@ class Connection:
         headers: Mapping[bytes, bytes],
         rules: SiteRules,
     ) -> None:
-        client = scope.get("client")
-        self._peer = str(client[0]) if client else ""
         self._scope = scope
-        self._proxies: _Proxies | None = None
-        self._shares_domain = rules.shares_domain
-        scheme = scope.get("scheme", "http")
-        self.authority = headers.get(b"host", b"")
+        self._rules = rules
+        scheme, authority = scope.get("scheme"), headers.get(b"host", b"")
         if rules.trusted_proxies and is_trusted(self.peer, rules.trusted_proxies):
             self._proxies = proxies = _Proxies(headers, rules)
             scheme = proxies.scheme or scheme
             if proxies.authority is not None:
-                self.authority = proxies.authority
-        self.scheme: Literal["http", "https"] = "https" if scheme == "https" else "http"
-        self.host, self.cookie_domain = _read_place(self.authority[: MAX_HOST_LENGTH + 1], rules)
+                authority = proxies.authority
+        self.place = find_place(authority[:MAX_AUTHORITY], scheme == "https", rules)
+
+    @property
+    def host(self) -> str | None:
+        """The host as the visitor saw it."""
+        return self.place.host
+
+    @property
+    def cookie_domain(self) -> CookieDomain:
+        """Where this visitor's cookies live."""
+        return self.place.cookie_domain
 
     @lazy
     def peer(self) -> Peer:
@@ -114,8 +139,8 @@ class Connection:
         empty one (tried). uvicorn writes none either for a TCP client that is gone already: the
         server's end has a port then.
         """
-        if self._peer:
-            return parse_ip(self._peer)
+        if address := read_client(self._scope):
+            return parse_ip(address)
         server = self._scope.get("server")
         # ASGI: of a Unix socket, the path and None. granian writes "0", gunicorn letters.
         port = str(server[1]) if server else ""
@@ -130,37 +155,43 @@ class Connection:
     def client_ip(self) -> str | None:
         """The visitor's public address; private and documentation addresses are ``None``."""
         if self._proxies is None:
-            return read_public(self._peer)
+            return read_public(read_client(self._scope))
         address = self._proxies.find_client(self.peer)
         return str(address) if is_public(address) else None
-
-    def is_from(self, ip: str | None) -> bool:
-        """Return whether ``client_ip`` is ``ip``, an address that was seen before."""
-        if self._proxies is None and ip is not None and self._peer == ip:
-            return True  # nothing has to be parsed
-        return self.client_ip == ip
 
     def is_same_site(self, url: bytes) -> bool:
         """Return whether ``url`` is on this request's registrable domain, or what is ours of it."""
         authority = url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
         host = parse_host(authority.rpartition(b"@")[2][:300])
-        if host is None or self.host is None:
+        here = self.place.host
+        if host is None or here is None:
             return False
-        if self._shares_domain:
-            own = self.cookie_domain.domain
-            return host == self.host or (own is not None and f".{host}".endswith(f".{own}"))
-        domain = find_cookie_domain(self.host).domain
-        return host == self.host or (
-            domain is not None and find_cookie_domain(host).domain == domain
-        )
+        if self._rules.shares_domain:
+            own = self.place.cookie_domain.domain
+            return host == here or (own is not None and f".{host}".endswith(f".{own}"))
+        domain = find_cookie_domain(here).domain
+        return host == here or (domain is not None and find_cookie_domain(host).domain == domain)
+
+
+def read_client(scope: MutableMapping[str, Any]) -> str:
+    """Return the address of whoever connected; empty if the server does not know."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 @lru_cache(maxsize=1024)
-def _read_place(authority: bytes, rules: SiteRules) -> tuple[str | None, CookieDomain]:
-    """Return the host, and where its cookies live."""
+def find_place(authority: bytes, is_secure: bool, rules: SiteRules) -> Place:
+    """Return what follows from the first ``MAX_AUTHORITY`` bytes of a ``Host`` header."""
     host = parse_host(authority)
     host = host if host and rules.allows(host) else None
-    return host, _place_cookies(host, rules)
+    cookie_domain = _place_cookies(host, rules)
+    return Place(
+        host,
+        is_secure,
+        cookie_domain,
+        list_attributes(cookie_domain.domain, rules.cookie_path, secure=is_secure),
+        b"%b://%b" % (b"https" if is_secure else b"http", authority),
+    )
 
 
 def _place_cookies(host: str | None, rules: SiteRules) -> CookieDomain:

@@ -123,19 +123,23 @@ class Cookies:
         header: The raw header; empty if it is longer than any browser's.
         raw: The values of our cookies by name; of several the first.
         has_repeated: Whether any came twice: from two domains, or two paths.
-        session: Our session cookie, or ``None``; of several the first.
     """
 
     def __init__(self, header: bytes) -> None:
         self.header = header if len(header) <= MAX_HEADER_LENGTH else b""
         self._found: list[tuple[Any, ...]] = _FIND(self.header)
+        found = self._found
         if first := _FIND_FIRST(self.header):
-            self._found.insert(0, first.groups())
-        self.raw = dict(self._found)
-        self.has_repeated = len(self.raw) < len(self._found)
+            found.insert(0, first.groups())
+        self.raw: dict[bytes, bytes] = dict(found)
+        self.has_repeated = len(self.raw) < len(found)
         if self.has_repeated:  # the first one counts
-            self.raw = dict(reversed(self._found))
-        self.session = self.raw.get(SESSION_COOKIE)
+            self.raw = dict(reversed(found))
+
+    @property
+    def session(self) -> bytes | None:
+        """Our session cookie, or ``None``; of several the first."""
+        return self.raw.get(SESSION_COOKIE)
 
     @property
     def other_sessions(self) -> list[bytes]:
@@ -195,11 +199,15 @@ class Cookies:
     @lazy
     def fbp(self) -> str | None:
         """``sent_fbp``, mended where it needs it; ``None`` where the pixel sends none."""
+        if FBP_COOKIE not in self.raw:
+            return None
         return mend(self.sent_fbp) if self.sent_fbp and self.uses_browser_ids else None
 
     @lazy
     def fbc(self) -> str | None:
         """``sent_fbc``, mended where it needs it; ``None`` where the pixel sends none."""
+        if FBC_COOKIE not in self.raw:
+            return None
         return mend(self.sent_fbc) if self.sent_fbc and self.uses_browser_ids else None
 
     @lazy
@@ -235,6 +243,26 @@ def build_set_cookie(
     """Return one ``Set-Cookie`` line; ``value`` must hold cookie characters only."""
     attributes = build_attributes(max_age, domain, path=path, secure=secure, http_only=http_only)
     return name + b"=" + value.encode("ascii") + attributes
+
+
+class Attributes(NamedTuple):
+    """What follows the value in the ``Set-Cookie`` lines of one place, by kind of cookie."""
+
+    session: bytes
+    readable: bytes
+    browser_id: bytes
+    page: bytes
+
+
+def list_attributes(domain: str | None, path: str, *, secure: bool) -> Attributes:
+    """Return what follows the values of our cookies; arguments as for ``build_attributes``."""
+    return Attributes(
+        build_attributes(MAX_AGE, domain, path=path, secure=secure, http_only=True),
+        build_attributes(MAX_AGE, domain, path=path, secure=secure),
+        # As the pixel sets them: without Secure, and for the whole host.
+        build_attributes(MAX_AGE, domain),
+        build_attributes(None, domain, path=path, secure=secure, http_only=True),
+    )
 
 
 def build_attributes(

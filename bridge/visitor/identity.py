@@ -71,16 +71,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         return hash_external_id(self.user_id or self.anonymous_id)
 
     @frozen_lazy
-    def raw_fbp(self) -> bytes | None:
-        """``fbp`` as the browser sends it."""
-        return None if self.fbp is None else self.fbp.encode()
-
-    @frozen_lazy
-    def raw_fbc(self) -> bytes | None:
-        """``fbc`` as the browser sends it."""
-        return None if self.fbc is None else self.fbc.encode()
-
-    @frozen_lazy
     def raw_user_agent(self) -> bytes | None:
         """``user_agent`` as the browser sends it."""
         return None if self.user_agent is None else self.user_agent.encode()

@@ -28,7 +28,7 @@ def update_identity(
         stored = _follow_segment(capture, stored)
     now_ms = int(now * 1000)
     cookies, connection, click_id = capture.cookies, capture.connection, capture.click_id
-    index = connection.cookie_domain.subdomain_index
+    domain, index = connection.cookie_domain
     fbp, fbc = cookies.fbp, cookies.fbc
     if stored is not None:
         fbp, fbc = fbp or stored.fbp, fbc or stored.fbc
@@ -50,11 +50,11 @@ def update_identity(
             client_ip_time=int(now) if ":" in (connection.client_ip or "") else 0,
             user_agent=capture.user_agent,
             is_segments=segments_id is not None,
-            domain=connection.cookie_domain.domain,
+            domain=domain,
         )
     changes: dict[str, Any] = {}
-    if stored.domain != connection.cookie_domain.domain:
-        changes["domain"] = connection.cookie_domain.domain
+    if stored.domain != domain:
+        changes["domain"] = domain
     if fbp != stored.fbp:
         changes["fbp"] = fbp
     if fbc != stored.fbc:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
 
 from bridge.browser.script_cookies import TWIN_MAX_AGE, Twin, encode_readable, is_twin_cookie
 from bridge.browser.words import ConsentChoice
@@ -13,11 +12,9 @@ from bridge.visitor.capture import Capture
 from bridge.visitor.consent import CHOICE_MAX_AGE
 from bridge.visitor.cookies import (
     CHOICE_COOKIE,
-    MAX_AGE,
     PAGE_COOKIE,
     READABLE_COOKIE,
     SESSION_COOKIE,
-    build_attributes,
     build_set_cookie,
     find_cookie_domain,
 )
@@ -29,27 +26,8 @@ MAX_PAGE_LENGTH = 1000  # characters of the page's URL as a cookie
 
 META_COOKIES = (b"_fbp", b"_fbc")
 _OURS = (SESSION_COOKIE, READABLE_COOKIE, PAGE_COOKIE, *META_COOKIES)
-_NOT_IN_COOKIES = re.compile(r'[";,\\]')
-
-
-class _Attributes(NamedTuple):
-    """What follows the value in the lines of one place, by kind of cookie."""
-
-    session: bytes
-    readable: bytes
-    browser_id: bytes
-    page: bytes
-
-
-@lru_cache(maxsize=256)
-def _list_attributes(domain: str | None, secure: bool, path: str) -> _Attributes:
-    return _Attributes(
-        build_attributes(MAX_AGE, domain, path=path, secure=secure, http_only=True),
-        build_attributes(MAX_AGE, domain, path=path, secure=secure),
-        # As the pixel sets them: without Secure, and for the whole host.
-        build_attributes(MAX_AGE, domain),
-        build_attributes(None, domain, path=path, secure=secure, http_only=True),
-    )
+_NOT_IN_COOKIES = b'";,\\'
+_ESCAPED = re.compile(rb'[";,\\]')
 
 
 class SetCookies:
@@ -64,25 +42,26 @@ class SetCookies:
 
     def __init__(self, capture: Capture) -> None:
         self.lines: list[bytes] = []
-        connection = capture.connection
         self._sent = capture.cookies
-        self._place = connection.cookie_domain
-        self._host = connection.host
-        self._secure = connection.scheme == "https"
+        self._place = capture.place
         self._path = capture.cookie_path
-        self._attributes = _list_attributes(self._place.domain, self._secure, self._path)
+        self._attributes = self._place.attributes
 
     def _set(self, name: bytes, value: str, max_age: int) -> None:
-        domain, secure = self._place.domain, self._secure
         line = build_set_cookie(
-            name, value, max_age=max_age, domain=domain, path=self._path, secure=secure
+            name,
+            value,
+            max_age=max_age,
+            domain=self._place.cookie_domain.domain,
+            path=self._path,
+            secure=self._place.is_secure,
         )
         self.lines.append(line)
 
     def set_choice(self, choice: ConsentChoice) -> None:
         """Keep what the visitor chose, and clear what was chosen before, where it may live."""
         if self._sent.choice is not None:
-            places = list_places(self._host, self._place.domain)
+            places = list_places(self._place.host, self._place.cookie_domain.domain)
             self._clear_at(CHOICE_COOKIE, places[1:])
         self._set(CHOICE_COOKIE, choice, CHOICE_MAX_AGE)
 
@@ -101,19 +80,16 @@ class SetCookies:
         here would make a second cookie.
         """
         parsed = parse_browser_id(value)
-        if parsed is not None and parsed.subdomain_index == self._place.subdomain_index:
+        if (
+            parsed is not None
+            and parsed.subdomain_index == self._place.cookie_domain.subdomain_index
+        ):
             self.set_browser_id(name, value)
 
     def set_readable(self, value: bytes, *, renew: bool) -> None:
         """Tell the script what it must know, unless its cookie says so already."""
         if renew or self._sent.readable != value:
             self.lines.append(b"%b=%b%b" % (READABLE_COOKIE, value, self._attributes.readable))
-
-    def set_page(self, capture: Capture) -> None:
-        """Keep the page's URL, as ``build_page`` does."""
-        line = build_page(capture)
-        if line is not None:
-            self.lines.append(line)
 
     def set_twin(self, twin: Twin) -> None:
         """Send a twin to the script."""
@@ -129,13 +105,13 @@ class SetCookies:
         A twin lives for minutes, the others for months: they may stand where ``cookie_domain`` had
         them before it was changed.
         """
-        places = list_places(self._host, self._place.domain)
+        places = list_places(self._place.host, self._place.cookie_domain.domain)
         for name in names:
             if self._sent.text(name) is not None:
                 self._clear_at(name, places)
         for cookie in self._sent.twins[:MAX_CLEARED]:
             if is_twin_cookie(name := cookie.partition(b"=")[0]):
-                self._clear_at(name, dict.fromkeys((self._place.domain, None)))
+                self._clear_at(name, dict.fromkeys((self._place.cookie_domain.domain, None)))
 
     def _clear_at(self, name: bytes, places: Iterable[str | None]) -> None:
         path = "/" if name in META_COOKIES else self._path
@@ -144,28 +120,25 @@ class SetCookies:
         ]
 
 
-def build_page(capture: Capture) -> bytes | None:
+def build_page(capture: Capture) -> list[bytes]:
     """Return the line that keeps a loaded page's URL until the browser is closed, if one is needed.
 
     It has a cookie of its own: the session would have to be signed anew for each page.
     """
-    connection, sent, raw = capture.connection, capture.cookies.page, capture.raw_url
-    if raw == sent or connection.host is None:  # a URL without private parts is kept as it came
-        return None
+    place, raw, sent = capture.place, capture.raw_url, capture.cookies.raw.get(PAGE_COOKIE)
+    if raw == sent or place.host is None:  # a URL without private parts is kept as it came
+        return []
     url = capture.clean_url(raw)
     if url is None:
-        return None
+        return []
     if len(url) > MAX_PAGE_LENGTH:
         url = url.partition("?")[0]
-    if _NOT_IN_COOKIES.search(url):
-        url = _NOT_IN_COOKIES.sub(lambda found: f"%{ord(found[0]):02X}", url)
     value = url.encode("ascii")
+    if len(value.translate(None, _NOT_IN_COOKIES)) < len(value):
+        value = _ESCAPED.sub(lambda found: b"%%%02X" % ord(found[0]), value)
     if len(value) > MAX_PAGE_LENGTH or value == sent:
-        return None
-    attributes = _list_attributes(
-        connection.cookie_domain.domain, connection.scheme == "https", capture.cookie_path
-    )
-    return b"%b=%b%b" % (PAGE_COOKIE, value, attributes.page)
+        return []
+    return [PAGE_COOKIE + b"=" + value + place.attributes.page]
 
 
 @lru_cache(maxsize=256)

@@ -54,6 +54,7 @@ class Visitor:
     Attributes:
         visits: How requests of this app are judged.
         twins: Browser copies that travel on this response.
+        has_choice: Whether the response must carry what the visitor chose: consent, or a logout.
     """
 
     # Read when it is asked for
@@ -64,6 +65,7 @@ class Visitor:
     _is_read = False
     _is_unchanged = False  # the browser has every cookie that it should have
     # Changed by handlers
+    has_choice = False
     _choice: ConsentChoice | None = None
     _is_logged_out = False
     _is_another = False  # another person, who logged in after a logout in this request
@@ -140,7 +142,7 @@ class Visitor:
         cookies, signer = capture.cookies, self.visits.signer
         if cookies.session is None or not cookies.other_sessions:
             return signer.read(cookies.session, time.time()) if cookies.session else None
-        domain = capture.connection.cookie_domain.domain
+        domain = capture.place.cookie_domain.domain
         return signer.read_best([cookies.session, *cookies.other_sessions], domain, time.time())
 
     @property
@@ -202,7 +204,8 @@ class Visitor:
     @property
     def external_id(self) -> str | None:
         """SHA-256 hex that the pixel is given and every server copy carries."""
-        return next(reversed(self.identity.external_ids), None)
+        identity = self.identity
+        return identity.external_id if identity.anonymous_id or identity.user_id else None
 
     @property
     def page_url(self) -> str | None:
@@ -265,7 +268,7 @@ class Visitor:
     @property
     def page_settings(self) -> PageSettings:
         """What the script must know on this visitor's pages."""
-        domain = self.capture.connection.cookie_domain.domain
+        domain = self.capture.place.cookie_domain.domain
         if not self.has_identity:
             consent: ConsentState = "pending" if self.consent == "pending" else "denied"
             return PageSettings(domain=domain, consent=consent)
@@ -304,10 +307,11 @@ class Visitor:
         """Begin a new identity: somebody logs in after a logout in the same request."""
         if self._ignored is None and self.consent in SENDING_STATES:
             self._is_logged_out, self._is_another = False, True
+            self.has_choice = True
             identity = update_identity(capture, None, self.visits.signer, now=time.time())
             # Nothing of the cookies of before.
             random = draw()
-            index = capture.connection.cookie_domain.subdomain_index
+            index = capture.place.cookie_domain.subdomain_index
             self.identity = msgspec.structs.replace(
                 identity,
                 anonymous_id=format_uuid(random[:16]),
@@ -317,9 +321,9 @@ class Visitor:
             )
 
     @property
-    def is_newly_identified(self) -> bool:
-        """Whether ``identify`` changed who the visitor is, and no destination knows yet."""
-        return self._before_identify is not None
+    def has_changed(self) -> bool:
+        """Whether there is something to do about ``take_denied`` or ``take_identified``."""
+        return self._consent == "denied" or self._before_identify is not None
 
     def take_identified(self) -> Identity | None:
         """Return who the visitor was before ``identify`` changed it, once; ``None`` otherwise."""
@@ -364,6 +368,7 @@ class Visitor:
             raise UsageError(f"consent must be granted, limited or denied, got {choice!r:.50}")
         before, had_identity = self.identity, self.has_identity
         self._choice = choice
+        self.has_choice = True
         self._consent = (
             choice if self._capture is None else self.visits.decide(self.capture, choice)
         )
@@ -380,7 +385,7 @@ class Visitor:
         self.identity = NOBODY
         self._stored = None
         self.twins.clear()
-        self._is_logged_out = True
+        self._is_logged_out = self.has_choice = True
         self._before_identify = None
 
     def seal(self) -> str:
@@ -401,11 +406,6 @@ class Visitor:
         return sealer.seal(Sealed(identity, self.consent, self.page_url), now=now)
 
     # What the response sets
-
-    @property
-    def has_choice(self) -> bool:
-        """Whether this response must carry what the visitor chose: consent, or a logout."""
-        return self._choice is not None or self._is_logged_out or self._is_another
 
     def attach_twin(self, event: Event, *, is_certain: bool = True) -> Twin | None:
         """Send the browser copy of ``event`` with this response.
@@ -443,14 +443,14 @@ class Visitor:
                 if not capture.may_set_cookies:
                     return []
                 if capture.is_page_load and self.visits.seems_unchanged(capture):
-                    return self._set_page_only(capture)
-            is_unchanged = self.identity is self._stored and self._is_unchanged
-            if is_unchanged and not self.twins and not capture.is_navigation:
+                    return build_page(capture)
+            is_unchanged = self.identity is self._stored and self._is_unchanged and not self.twins
+            if is_unchanged and not capture.is_page_load:
                 return []
             if self._ignored or not capture.may_set_cookies:
                 return self._end_settings(capture)
-            if is_unchanged and not self.twins:
-                return self._set_page_only(capture)
+            if is_unchanged:
+                return build_page(capture)
         identity = self.identity
         cookies = SetCookies(capture)
         if self._choice is not None:
@@ -478,10 +478,6 @@ class Visitor:
         cookies.clear(READABLE_COOKIE)
         return cookies.lines
 
-    def _set_page_only(self, capture: Capture) -> list[bytes]:
-        line = build_page(capture) if capture.is_page_load else None
-        return [] if line is None else [line]
-
     def _set_cookies(self, cookies: SetCookies, identity: Identity) -> None:
         """Set what the browser does not have; renew ``_fbp`` and ``_fbc`` at most daily."""
         stored, capture = self._stored, self.capture
@@ -497,11 +493,11 @@ class Visitor:
                 cookies.set_browser_id(name, value)
             elif value is not None and renew:
                 cookies.renew_browser_id(name, value)
-        domain = capture.connection.cookie_domain.domain
+        domain = capture.place.cookie_domain.domain
         settings = encode_settings(identity.external_id, domain, self.consent)
         cookies.set_readable(settings, renew=renew)
         if capture.is_page_load:
-            cookies.set_page(capture)
+            cookies.lines += build_page(capture)
         if identity.is_page_anonymous and not capture.is_page_load:
             cookies.clear(PAGE_COOKIE)  # the next page is looked at again, whoever asks
         for twin in self.twins:

@@ -190,17 +190,18 @@ class Visits:
         they are right, and how old, is found out by the next request that asks: a report of the
         page's script, at the latest.
         """
-        cookies, headers = capture.cookies, capture.headers
+        if not self._is_plain:
+            return False
+        cookies = capture.cookies
         raw = cookies.raw
         return (
-            self._is_plain
-            and raw.keys() >= _COMPLETE
-            and not cookies.has_repeated
-            and raw.get(CHOICE_COOKIE) in _ALLOWING
+            raw.keys() >= _COMPLETE
             and raw.keys().isdisjoint(_SPECIAL_COOKIES)
-            and headers.keys().isdisjoint(_SPECIAL_HEADERS)
-            and not (capture.names_click and capture.names_other_click(cookies.fbc))
-            and not (self._excluded and self._is_excluded(capture.path))
+            and raw.get(CHOICE_COOKIE) in _ALLOWING
+            and not cookies.has_repeated
+            and capture.headers.keys().isdisjoint(_SPECIAL_HEADERS)
+            and not capture.names_other_click(raw.get(FBC_COOKIE))
+            and not (capture.path.startswith(self._excluded) and self._is_excluded(capture.path))
         )
 
     def read_unchanged(self, capture: Capture) -> tuple[Identity, ConsentState] | None:
@@ -218,14 +219,12 @@ class Visits:
         stored = self.signer.read(session, now)
         if (
             stored is None
-            or raw.get(FBP_COOKIE) != stored.raw_fbp
-            or raw.get(FBC_COOKIE) != stored.raw_fbc
             or LOWERED_COOKIE in raw
             or now - stored.renewed_at >= DAY
-            or (capture.names_click and capture.names_other_click(stored.fbc))
+            or capture.names_other_click(raw.get(FBC_COOKIE))
             or not headers.keys().isdisjoint(SPECULATION_HEADERS)
             or (AJS_COOKIE in raw and self._differs(capture, stored))
-            or (self._excluded and self._is_excluded(capture.path))
+            or (capture.path.startswith(self._excluded) and self._is_excluded(capture.path))
         ):
             return None
         if self._is_plain and CHOICE_COOKIE not in raw and b"sec-gpc" not in headers:
@@ -246,16 +245,14 @@ class Visits:
             return None
         domain = stored.domain
         if is_navigation or self.rules.trusted_proxies or _has_ipv6(capture.scope):
-            connection = capture.connection
-            domain, known = connection.cookie_domain.domain, stored.client_ip
-            if not connection.is_from(known):
-                if is_navigation or ":" in (connection.client_ip or ""):
+            domain, known = capture.place.cookie_domain.domain, stored.client_ip
+            if not capture.is_from(known):
+                if is_navigation or ":" in (capture.connection.client_ip or ""):
                     return None
             elif known and ":" in known and now - stored.client_ip_time >= DAY // 2:
                 return None
-        if raw.get(READABLE_COOKIE) != _encode_settings(stored, domain, consent):
-            return None
-        return stored, consent
+        sent = raw.get(FBP_COOKIE), raw.get(FBC_COOKIE), raw.get(READABLE_COOKIE)
+        return (stored, consent) if sent == _list_cookies(stored, domain, consent) else None
 
     @staticmethod
     def _differs(capture: Capture, stored: Identity) -> bool:
@@ -263,13 +260,23 @@ class Visits:
         return capture.ajs_anonymous_id not in (None, stored.anonymous_id)
 
 
-def _encode_settings(identity: Identity, domain: str | None, consent: ConsentState) -> bytes:
-    """Return the readable cookie's value; it is kept as long as the identity is."""
-    known = identity.__dict__.get("settings")
-    if known is None or known[:2] != (domain, consent):
-        value = encode_settings(identity.external_id, domain, consent)
-        known = identity.__dict__["settings"] = (domain, consent, value)
-    found: bytes = known[2]
+def _list_cookies(
+    identity: Identity, domain: str | None, consent: ConsentState
+) -> tuple[bytes | None, ...]:
+    """Return ``_fbp``, ``_fbc`` and the readable cookie that the browser should send.
+
+    They are kept as long as the identity is.
+    """
+    known = identity.__dict__.get("cookies")
+    if known is None or known[0] != domain or known[1] != consent:
+        fbp, fbc = identity.fbp, identity.fbc
+        cookies = (
+            None if fbp is None else fbp.encode(),
+            None if fbc is None else fbc.encode(),
+            encode_settings(identity.external_id, domain, consent),
+        )
+        known = identity.__dict__["cookies"] = (domain, consent, cookies)
+    found: tuple[bytes | None, ...] = known[2]
     return found
 
 

@@ -79,7 +79,7 @@ def test_peer_without_an_address_is_believed_only_if_unix_is_trusted(
     rules = SiteRules(trusted_proxies=parse_networks(trusted))
     capture = make_capture(headers=headers, client=client, server=server, rules=rules)
     assert capture.connection.client_ip == expected
-    assert capture.connection.scheme == ("https" if expected else "http")
+    assert capture.place.is_secure is bool(expected)
 
 
 def test_page_is_the_url_of_a_page_load() -> None:
