@@ -17,6 +17,7 @@ from benchmarks import (
     backlog,
     beside,
     browse,
+    browse_over_http,
     ceilings,
     claiming,
     counting,
@@ -31,7 +32,7 @@ from benchmarks import (
 from benchmarks.engines import SQLITE, run_servers
 from benchmarks.loop import new_loop
 from benchmarks.peers import BARE, BRIDGE, CASES, SESSION, Case, build_bridge
-from benchmarks.report import judge, show
+from benchmarks.report import judge, print_table, show, summarize
 
 _HEAD = (
     "| Request | With | µs over the bare route | ÷ `SessionMiddleware` "
@@ -107,6 +108,29 @@ def _compare_browsing(options: argparse.Namespace, directory: str) -> None:
             name = title if peer == SESSION else ""
             print(f"| {name} | {peer} | {spread} | {ratio:.2f} | {budget} |")
     print(f"\n{browse.VISITORS:,} visitors in random order. In brackets: quartiles.", flush=True)
+    if options.http_rounds:
+        _show_browse_over_http(browse_over_http.run(options.http_rounds))
+
+
+def _show_browse_over_http(turns: dict[str, list[over_http.Turn]]) -> None:
+    rows = []
+    for peer in turns:
+        shares = over_http.summarize(turns, peer)
+        budget = browse_over_http.BUDGET
+        judged = judge(shares[-1].median, budget, at_most=False) if peer == BRIDGE else ""
+        rate = show(summarize([turn.rate for turn in turns[peer]]), ",.0f")
+        rows.append((peer, rate, *map(show, shares), judged))
+    print_table(
+        "The same browse through uvicorn",
+        (
+            "With",
+            "Requests/s",
+            "Share of the bare app's",
+            "Of processor time",
+            "Bridge's budget",
+        ),
+        rows,
+    )
 
 
 def _compare_counting(options: argparse.Namespace, directory: str) -> None:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import uvicorn
@@ -68,13 +69,12 @@ def serve(peer: str, directory: str) -> None:
         http="httptools",
         log_level="warning",
         access_log=False,
-        proxy_headers=False,
     )
     uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextlib.contextmanager
-def _run_servers(processor: list[str], directory: str) -> Iterator[dict[str, tuple[int, int]]]:
+def run_servers(processor: list[str], directory: str) -> Iterator[dict[str, tuple[int, int]]]:
     """Run a server a peer; yield their ports and process ids."""
     servers: dict[str, subprocess.Popen[str]] = {}
     try:
@@ -146,10 +146,20 @@ def _read_processor_time(pid: int) -> float:
 
 
 def _press(port: int, pid: int, case: Case, browser: Browser, processor: list[str]) -> Turn:
-    command = [*processor, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
-    for name, value in _headers(case, browser).items():
-        command += ["-H", f"{name}: {value}"]
-    command.append(f"http://127.0.0.1:{port}{_target(case)}")
+    headers = [("-H", f"{name}: {value}") for name, value in _headers(case, browser).items()]
+    url = f"http://127.0.0.1:{port}{_target(case)}"
+    return press(pid, [*chain.from_iterable(headers), url], processor)
+
+
+def press(pid: int, arguments: list[str], processor: list[str]) -> Turn:
+    """Let wrk ask for a turn.
+
+    Args:
+        pid: The server's process.
+        arguments: For wrk: what it asks for.
+        processor: A command that gives wrk its processor.
+    """
+    command = [*processor, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", *arguments]
     before = _read_processor_time(pid)
     said = subprocess.run(
         command, capture_output=True, text=True, check=True, timeout=SECONDS + DEADLINE
@@ -161,18 +171,21 @@ def _press(port: int, pid: int, case: Case, browser: Browser, processor: list[st
     return Turn(float(rate[1]), int(count[1]) / spent if spent else 0.0)
 
 
+def share_processors() -> tuple[list[str], list[str]]:
+    """Return commands that give the servers one processor and wrk another, where there are two."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing; on Debian: apt-get install wrk")
+    processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(processors) < 2 or not shutil.which("taskset"):
+        return [], []
+    return ["taskset", "-c", str(processors[0])], ["taskset", "-c", str(processors[1])]
+
+
 def run(rounds: int = ROUNDS) -> dict[str, dict[str, list[Turn]]]:
     """Return every peer's turns by case."""
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise SystemExit("wrk is missing; on Debian: apt-get install wrk")
-    ours, its = [], []
-    processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(processors) > 1 and shutil.which("taskset"):
-        ours = ["taskset", "-c", str(processors[0])]
-        its = ["taskset", "-c", str(processors[1])]
+    ours, its = share_processors()
     turns: dict[str, dict[str, list[Turn]]] = {}
-    with tempfile.TemporaryDirectory() as directory, _run_servers(ours, directory) as servers:
+    with tempfile.TemporaryDirectory() as directory, run_servers(ours, directory) as servers:
         for case in CASES:
             if case.unremembered:
                 continue
