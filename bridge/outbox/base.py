@@ -487,12 +487,10 @@ def digest_texts(texts: Iterable[str], size: int) -> bytes:
 
     A lone surrogate, which no engine can store, has a digest too: asking for it finds nothing.
     """
-    hasher = hashlib.blake2b(digest_size=size)
-    for text in texts:
-        # The length in front keeps ("ab", "c") apart from ("a", "bc").
-        encoded = text.encode(errors="surrogatepass")
-        hasher.update(len(encoded).to_bytes(8) + encoded)
-    return hasher.digest()
+    parts = [text.encode(errors="surrogatepass") for text in texts]
+    # The length in front keeps ("ab", "c") apart from ("a", "bc").
+    content = b"".join([len(part).to_bytes(8) + part for part in parts])
+    return hashlib.blake2b(content, digest_size=size).digest()
 
 
 def digest_key(key: Key, size: int) -> bytes:

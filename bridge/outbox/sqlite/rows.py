@@ -126,6 +126,7 @@ MOVE_BY_PLACE, MOVE_BY_KEY = (
 )
 
 _DROP_BODY_AT = "DELETE FROM bodies WHERE id = ?"
+_DROP_ROW_AT = "DELETE FROM deliveries WHERE id = ?"
 
 RELEASE = """
 UPDATE deliveries SET due = :now
@@ -470,7 +471,11 @@ def _move(
 ) -> int:
     remember, drop_body, drop_row, empty_row = statements
     added = [(*key, *find) for key, find in zip(keys, finds, strict=True)]
-    _run_each(file, remember, added, ids, file.damage.unremembered)
+    number = _run_each(file, remember, added, ids, file.damage.unremembered)
+    if number == len(ids) and statements is MOVE_BY_PLACE and not file.damage.reason:
+        places = [(place,) for place in ids]  # each has just been found there
+        file.executemany(_DROP_BODY_AT, places)
+        return file.executemany(_DROP_ROW_AT, places).rowcount
     _run_each(file, drop_body, finds, ids, file.damage.kept)
     return _run_each(file, empty_row if file.damage.reason else drop_row, finds, ids)
 
@@ -615,7 +620,7 @@ def _remove(file: OutboxFile, query: str, values: tuple[Any, ...]) -> Erased:
     ids = [(row[0],) for row in found]
     places = [place for [place] in ids]
     _run_each(file, _DROP_BODY_AT, ids, places, file.damage.kept)
-    _run_each(file, "DELETE FROM deliveries WHERE id = ?", ids, places)
+    _run_each(file, _DROP_ROW_AT, ids, places)
     file.held -= len(ids)
     dead = sum(reason is not None for _, reason in found)
     return Erased(len(found) - dead, dead)
