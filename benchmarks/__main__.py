@@ -166,6 +166,8 @@ def _compare_claims(options: argparse.Namespace, directory: str) -> None:
         engines = list(urls)
     with asyncio.Runner() as runner:
         claiming.run(runner, directory, [SQLITE, *engines], million=options.million)
+        if options.delivered:
+            claiming.run_after(runner, options.delivered)
 
 
 def _compare_beside(options: argparse.Namespace, directory: str) -> None:
@@ -215,6 +217,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--http-rounds", type=int, default=over_http.ROUNDS, help="0: none")
     parser.add_argument(
         "--million", action="store_true", help="a million lines, and waiting on every engine"
+    )
+    parser.add_argument(
+        "--delivered", type=int, default=0, help="events that PostgreSQL remembers beside claims"
     )
     parser.add_argument(
         "--backlog", type=int, default=backlog.WAITING, help="events that wait beside orders"

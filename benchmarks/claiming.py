@@ -1,4 +1,4 @@
-"""Claiming 1000 deliveries while few or many more wait.
+"""Claiming 1000 deliveries while few or many more wait, or many are remembered as delivered.
 
 Each claim is made later than the last one's lease, so that as many are due every time. A claim is
 timed whole, its commit included.
@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks.engines import SQLITE, run_server
+from benchmarks.engines import POSTGRES, SQLITE, run_server
 from benchmarks.purchase import build_deliveries
 from benchmarks.report import divide, judge, print_table, show, summarize
 from benchmarks.turns import take_turns
@@ -26,6 +26,16 @@ BATCH = 5000  # deliveries put at once
 FEW, MANY = 1_000, 100_000
 MILLION = 1_000_000
 BUDGET = 1.3  # times what it costs among few, at most
+BUDGET_AFTER = 3.0  # the same after many were delivered
+
+# Each delivered in the last hour.
+_REMEMBER = """
+INSERT INTO bridge_deliveries
+    (key, destination, event_name, event_id, expires, attempts, stored_at, settled_at, has_given_id)
+SELECT sha256(i::text::bytea), 'meta:1234567890123456', 'Purchase', 'order-' || i, 2e9, 1,
+       extract(epoch FROM now()) - i %% 3600, extract(epoch FROM now()) - i %% 3600, true
+FROM generate_series(1, %s) AS i
+"""
 
 
 class Waiting:
@@ -101,6 +111,41 @@ def run(
         rows += _describe(engine, times)
     head = ("Outbox", "Waiting", "ms a claim", f"÷ among {FEW:,}", "Budget")
     print_table(f"Claiming {CLAIMED}", head, rows)
+
+
+def run_after(runner: asyncio.Runner, delivered: int) -> None:
+    """Measure and print claims of PostgreSQL after so many deliveries: there they are rows, too."""
+    import psycopg
+
+    with contextlib.ExitStack() as stack:
+        urls = [stack.enter_context(run_server(POSTGRES)) for _ in range(2)]
+        outboxes: dict[int, Outbox] = dict(zip((0, delivered), map(open_outbox, urls), strict=True))
+        for outbox in outboxes.values():
+            runner.run(outbox.probe())  # makes the tables
+        with psycopg.connect(urls[1]) as connection:
+            connection.execute(_REMEMBER, [delivered])
+        waiting = {count: Waiting(outbox, FEW) for count, outbox in outboxes.items()}
+        try:
+            for each in waiting.values():
+                runner.run(each.fill())
+            slices = {f"{count:,}": each.build_slice(runner) for count, each in waiting.items()}
+            times = take_turns(slices, ROUNDS, warm_up=2)
+        finally:
+            for outbox in outboxes.values():
+                runner.run(outbox.close())
+    before, after = times.values()
+    ratio = divide(after, before)
+    head = ("Delivered before", "ms a claim", "÷", "Budget")
+    rows = [
+        ("0", show(summarize(before), ".1f"), "1.00", ""),
+        (
+            f"{delivered:,}",
+            show(summarize(after), ".1f"),
+            show(ratio),
+            judge(ratio.median, BUDGET_AFTER, at_most=True),
+        ),
+    ]
+    print_table(f"PostgreSQL: claiming {CLAIMED} of {FEW:,} that wait", head, rows)
 
 
 def _describe(engine: str, times: dict[str, list[float]]) -> list[tuple[str, ...]]:
