@@ -111,6 +111,17 @@ class SiteOptions(TypedDict, total=False):
     path: str
 
 
+class AppOptions(SiteOptions, total=False):
+    """What an app has once, be it one shop or many; ``Bridge`` describes each."""
+
+    secret_key: str | Secret | Sequence[str | Secret]
+    outbox: str | Outbox
+    spool: str | None
+    run_sender: bool
+    dead_letter_days: float
+    remember_days: float
+
+
 class Site:
     """One shop: its visitors, its pages and its events. ``Bridge`` is one, ``Shops`` has many.
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge import Bridge, Consent, errors
+from bridge import Bridge, Consent, Shops, errors
 from bridge.browser.script import SCRIPT
 from bridge.cli import commands
 from bridge.destinations import Meta, Segment
@@ -118,6 +118,7 @@ def test_every_option_is_in_the_table_and_no_other() -> None:
     ("kind", "without"),
     [
         (Bridge, {"destinations", "ignore", "consent", "catalog", "dashboard"}),
+        (Shops, {"load", "find"}),
         (Meta, set()),
         (Segment, {"pixel_id", "integrations", "alias", "maps_limits"}),
         (Consent, {"resolve", "meanings"}),
@@ -128,6 +129,8 @@ def test_every_argument_has_a_variable(kind: type, without: set[str]) -> None:
     arguments = set(inspect.signature(kind).parameters) - without
     if kind is Bridge:
         arguments = arguments - {"options"} | set(SiteOptions.__annotations__) - without
+    if kind is Shops:
+        arguments -= set(inspect.signature(Bridge).parameters)  # which have one
     assert arguments == {option.argument for option in OPTIONS if option.of == kind.__name__}
 
 
