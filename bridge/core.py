@@ -75,7 +75,8 @@ class Bridge(Site, Runs):
             request, such as ``lambda connection: connection.user.is_admin``; may be a coroutine
             function. Without it there is none.
         path: The path of a host below which this site's pages, cookies and endpoints are, such as
-            ``/de``; the whole host by default. Not in an app that is mounted below a path.
+            ``/de``; the whole host by default. As the visitor sees it: in an app that is mounted
+            below ``/shops``, ``/shops/de``.
 
     Raises:
         ConfigError: A value is wrong; the message says which and why.

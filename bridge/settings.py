@@ -115,7 +115,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("BRIDGE_PREFIX", "Bridge", "prefix", str, "/_bridge",
         "Path of the script and its endpoints."),
     Option("BRIDGE_PATH", "Bridge", "path", str, "the whole host",
-        "Path of the host, such as /de, below which this site is; the prefix is below it, too."),
+        "Path of the host, such as /de, below which this site is, a mount included."),
     Option("BRIDGE_BROWSER_HOLD", "Bridge", "browser_hold", float, "10",
         "Seconds a server copy waits, so that its browser copy goes first."),
     Option("BRIDGE_CUSTOM_EVENTS", "Bridge", "custom_events", _parse_list, "none",

@@ -65,7 +65,8 @@ class Shop:
         destinations: Where its server copies go.
         **options: Those of ``Bridge`` that differ from the ones that ``Shops`` was given, such as
             ``consent``, ``catalog`` or ``custom_events``. ``path``, such as ``/de``, is needed
-            where shops share a host: its pages, cookies and endpoints are below it.
+            where shops share a host: its pages, cookies and endpoints are below it. In an app that
+            is mounted below a path, it begins with that.
     """
 
     def __init__(self, destinations: Sequence[Destination], **options: Unpack[SiteOptions]) -> None:

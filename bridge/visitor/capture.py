@@ -64,7 +64,7 @@ class Capture:
         method: The HTTP method, upper-case.
         scope: The ASGI scope.
         root_path: Where the app is mounted.
-        path: The path below the app's mount.
+        path: The path below the app's mount; of a site below a path of its host, the host's.
         headers: The request's headers, lower-case names.
         cookies: The ``Cookie`` header, as far as it is ours to read.
         is_navigation: Whether the browser will show the response as a page.
@@ -82,7 +82,8 @@ class Capture:
         self.root_path: str = scope.get("root_path", "")
         self.path: str = scope["path"]
         if self.root_path:
-            self.path = self.path.removeprefix(self.root_path)
+            below = self.path.removeprefix(self.root_path)
+            self.path = below if rules.cookie_path == "/" else self.root_path + below
         self.headers = headers
         self.cookies = Cookies(headers.get(b"cookie", b""))
         mode = headers.get(b"sec-fetch-mode")
