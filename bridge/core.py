@@ -14,20 +14,14 @@ from bridge.delivery.spool import SPOOL
 from bridge.destinations.base import Destination
 from bridge.destinations.group import Destinations
 from bridge.outbox.base import REMEMBER_DAYS, Outbox
-from bridge.settings import build_from
-from bridge.site import Site, SiteOptions
+from bridge.settings import build_bridge
+from bridge.site import AppOptions, Site, SiteOptions
 
 
-class BridgeOptions(SiteOptions, total=False):
+class BridgeOptions(AppOptions, total=False):
     """The arguments of ``Bridge``, as ``Bridge.from_env`` takes them; see there."""
 
-    secret_key: str | Secret | Sequence[str | Secret]
     destinations: Sequence[Destination]
-    outbox: str | Outbox
-    spool: str | None
-    run_sender: bool
-    dead_letter_days: float
-    remember_days: float
 
 
 class Bridge(Site, Runs):
@@ -81,7 +75,8 @@ class Bridge(Site, Runs):
             request, such as ``lambda connection: connection.user.is_admin``; may be a coroutine
             function. Without it there is none.
         path: The path of a host below which this site's pages, cookies and endpoints are, such as
-            ``/de``; the whole host by default. Not in an app that is mounted below a path.
+            ``/de``; the whole host by default. As the visitor sees it: in an app that is mounted
+            below ``/shops``, ``/shops/de``.
 
     Raises:
         ConfigError: A value is wrong; the message says which and why.
@@ -124,4 +119,4 @@ class Bridge(Site, Runs):
         Raises:
             ConfigError: A variable is missing or wrong; the message names it.
         """
-        return build_from(cls, os.environ if environ is None else environ, **options)
+        return build_bridge(cls, os.environ if environ is None else environ, **options)

@@ -1,4 +1,4 @@
-"""The environment's ``BRIDGE_*`` variables as arguments of ``Bridge``.
+"""The environment's ``BRIDGE_*`` variables as arguments of ``Bridge`` and ``Shops``.
 
 The one table of options; nothing else here reads the environment.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from starlette.datastructures import Secret
 
@@ -22,20 +22,21 @@ from bridge.visitor.consent import Consent
 REQUIRED = "required"
 
 Built = TypeVar("Built")
+Of = Literal["Bridge", "Shops", "Meta", "Segment", "Consent"]
 
 
 class Option(NamedTuple):
     """One variable.
 
     Attributes:
-        of, argument: What it is an argument of, and which.
+        of, argument: What it is an argument of, and which; ``Shops`` has those of ``Bridge``, too.
         parse: Text to value; raises ``ValueError``.
         default: What applies without it, for people.
         meaning: One sentence for people.
     """
 
     variable: str
-    of: Literal["Bridge", "Meta", "Segment", "Consent"]
+    of: Of
     argument: str
     parse: Callable[[str], Any]
     default: str
@@ -114,7 +115,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("BRIDGE_PREFIX", "Bridge", "prefix", str, "/_bridge",
         "Path of the script and its endpoints."),
     Option("BRIDGE_PATH", "Bridge", "path", str, "the whole host",
-        "Path of the host, such as /de, below which this site is; the prefix is below it, too."),
+        "Path of the host, such as /de, below which this site is, a mount included."),
     Option("BRIDGE_BROWSER_HOLD", "Bridge", "browser_hold", float, "10",
         "Seconds a server copy waits, so that its browser copy goes first."),
     Option("BRIDGE_CUSTOM_EVENTS", "Bridge", "custom_events", _parse_list, "none",
@@ -136,6 +137,8 @@ OPTIONS: tuple[Option, ...] = (
         "Days after which a dead letter is deleted."),
     Option("BRIDGE_REMEMBER_DAYS", "Bridge", "remember_days", float, "90",
         "Days for which a delivered event is remembered whose id you gave; others 48 hours."),
+    Option("BRIDGE_SHOP_CAPACITY", "Shops", "shop_capacity", int, "200000",
+        "With many shops: how many deliveries of one, to one destination, may wait or be dead."),
     Option("BRIDGE_ADVANCED_MATCHING", "Bridge", "advanced_matching", _parse_switch, "false",
         "Whether a page's own advanced matching, hashed by its pixel, goes into server copies."),
     Option("BRIDGE_SESSION_MAX_AGE", "Bridge", "session_max_age", int, "7776000 (90 days)",
@@ -154,14 +157,43 @@ OPTIONS: tuple[Option, ...] = (
 # fmt: on
 
 
-def build_from(kind: Callable[..., Built], environ: Mapping[str, str], **arguments: Any) -> Built:
-    """Return ``kind`` built from ``environ``; the ``arguments`` override the variables.
+_OF_A_SHOP = "each shop has its own: give it to the Shop that load returns"
+_UNFIT: Mapping[Of, str] = {
+    "Meta": _OF_A_SHOP,
+    "Segment": _OF_A_SHOP,
+    "Shops": "a Bridge is one shop: its part of the outbox is not limited",
+}
+
+
+def build_bridge(kind: Callable[..., Built], environ: Mapping[str, str], **arguments: Any) -> Built:
+    """Return ``kind``, a ``Bridge``, built from ``environ``; the ``arguments`` override it.
 
     Raises:
         ConfigError: A variable is missing, mistyped or wrong; the message names it.
     """
+    return _build(kind, environ, {**read_settings(environ), **arguments})
+
+
+def build_shops(kind: Callable[..., Built], environ: Mapping[str, str], **arguments: Any) -> Built:
+    """Return ``kind``, a ``Shops``, built from ``environ``; the ``arguments`` override it.
+
+    Raises:
+        ConfigError: A variable is missing, mistyped, wrong or not of all shops; the message names
+            it.
+    """
+    read = _read_variables(environ, unfit=("Meta", "Segment"))
+    consent = _build(Consent, environ, read["Consent"])
+    _check_required(read)
+    return _build(
+        kind, environ, {**read["Bridge"], **read["Shops"], "consent": consent, **arguments}
+    )
+
+
+def _build(
+    kind: Callable[..., Built], environ: Mapping[str, str], arguments: Mapping[str, Any]
+) -> Built:
     try:
-        return kind(**{**read_settings(environ), **arguments})
+        return kind(**arguments)
     except ConfigError as error:
         raise _name_variable(error, environ) from None
 
@@ -190,12 +222,32 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ConfigError: A variable is missing or wrong; the message names it.
     """
+    read = _read_variables(environ, unfit=("Shops",))
+    consent = _build(Consent, environ, read["Consent"])
+    try:
+        destinations = _build_destinations(read["Meta"], read["Segment"])
+    except ConfigError as error:
+        raise _name_variable(error, environ) from None
+    _check_required(read)
+    return {**read["Bridge"], "consent": consent, "destinations": destinations}
+
+
+def _read_variables(
+    environ: Mapping[str, str], *, unfit: tuple[Of, ...]
+) -> dict[Of, dict[str, Any]]:
+    """Return the arguments of each kind; those of an ``unfit`` one must not be set.
+
+    Events would go to Meta, and not to the stand-in that ``BRIDGE_GRAPH_URL`` names, if a variable
+    of a shop's own were not read.
+    """
     _check_names(environ)
-    arguments: dict[str, dict[str, Any]] = {"Bridge": {}, "Meta": {}, "Segment": {}, "Consent": {}}
+    arguments: dict[Of, dict[str, Any]] = {of: {} for of in get_args(Of)}
     for option in OPTIONS:
         text = environ.get(option.variable, "").strip()
         if not text:
             continue
+        if option.of in unfit:
+            raise ConfigError(f"{option.variable} is set, but {_UNFIT[option.of]}")
         if option.argument in arguments[option.of]:
             raise ConfigError(f"{option.variable}: there is another setting of the same; keep one")
         try:
@@ -206,15 +258,13 @@ def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{option.variable}: expected a number, got {describe(text)}"
             ) from None
-    try:
-        consent = Consent(**arguments["Consent"])
-        destinations = _build_destinations(arguments["Meta"], arguments["Segment"])
-    except ConfigError as error:
-        raise _name_variable(error, environ) from None
+    return arguments
+
+
+def _check_required(arguments: Mapping[Of, Mapping[str, Any]]) -> None:
     for option in OPTIONS:
         if option.default == REQUIRED and option.argument not in arguments[option.of]:
             raise ConfigError(f"{option.variable} is not set: {option.meaning}")
-    return {**arguments["Bridge"], "consent": consent, "destinations": destinations}
 
 
 def _build_destinations(meta: dict[str, Any], segment: dict[str, Any]) -> list[Destination]:

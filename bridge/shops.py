@@ -15,11 +15,12 @@ import asyncio
 import hmac
 import inspect
 import logging
+import os
 import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Unpack
@@ -35,7 +36,8 @@ from bridge.destinations.base import Destination
 from bridge.destinations.group import Destinations
 from bridge.errors import ConfigError, UsageError
 from bridge.outbox.base import CAPACITY, REMEMBER_DAYS, Outbox
-from bridge.site import Site, SiteOptions
+from bridge.settings import build_shops
+from bridge.site import AppOptions, Site, SiteOptions
 from bridge.visitor.capture import Capture
 from bridge.visitor.signing import read_keys
 from bridge.visitor.visitor import VISITOR
@@ -63,7 +65,8 @@ class Shop:
         destinations: Where its server copies go.
         **options: Those of ``Bridge`` that differ from the ones that ``Shops`` was given, such as
             ``consent``, ``catalog`` or ``custom_events``. ``path``, such as ``/de``, is needed
-            where shops share a host: its pages, cookies and endpoints are below it.
+            where shops share a host: its pages, cookies and endpoints are below it. In an app that
+            is mounted below a path, it begins with that.
     """
 
     def __init__(self, destinations: Sequence[Destination], **options: Unpack[SiteOptions]) -> None:
@@ -79,6 +82,13 @@ LoadShop = Callable[[str], "Shop | Awaitable[Shop | None] | None"]
 
 FindShop = Callable[[HTTPConnection], str | None]
 """Returns the name of the shop that a request is for, or ``None``."""
+
+
+class ShopsOptions(AppOptions, total=False):
+    """The arguments of ``Shops``, as ``Shops.from_env`` takes them; see there."""
+
+    find: FindShop | None
+    shop_capacity: int
 
 
 class _Loaded:
@@ -165,6 +175,27 @@ class Shops(Runs):
         self._in_threads: set[str] = set()  # names whose ``load`` runs in a thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_line = 0.0  # monotonic seconds: no line about too many that load before
+
+    @classmethod
+    def from_env(
+        cls,
+        load: LoadShop,
+        environ: Mapping[str, str] | None = None,
+        **options: Unpack[ShopsOptions],
+    ) -> Shops:
+        """Return the shops that ``load`` finds, with what the ``BRIDGE_*`` variables say of all.
+
+        Args:
+            load: Returns the shop of a name, with its own destinations, or ``None``.
+            environ: The variables; the process's own environment by default.
+            options: Arguments of ``Shops``; they take precedence over the variables. ``find``,
+                ``catalog``, ``ignore`` and the like can only be given here.
+
+        Raises:
+            ConfigError: A variable is missing, wrong, or a shop's own, such as ``BRIDGE_PIXEL_ID``;
+                the message names it.
+        """
+        return build_shops(cls, os.environ if environ is None else environ, load=load, **options)
 
     async def stop(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Deliver what is due, for at most ``deadline`` seconds, and close the outbox."""

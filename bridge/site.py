@@ -111,6 +111,17 @@ class SiteOptions(TypedDict, total=False):
     path: str
 
 
+class AppOptions(SiteOptions, total=False):
+    """What an app has once, be it one shop or many; ``Bridge`` describes each."""
+
+    secret_key: str | Secret | Sequence[str | Secret]
+    outbox: str | Outbox
+    spool: str | None
+    run_sender: bool
+    dead_letter_days: float
+    remember_days: float
+
+
 class Site:
     """One shop: its visitors, its pages and its events. ``Bridge`` is one, ``Shops`` has many.
 
@@ -210,6 +221,7 @@ class Site:
         self._rate_limit = rate_limit
         self._limits = Limits(rate_limit)
         self._copied = Recent(MAX_COPIED)  # events that had a browser copy
+        self._path = path
         self._prefix = prefix
         self._inside = f"{prefix}/"
         private = PRIVATE_PARAMETERS | normalize_parameters(private_parameters)
@@ -296,7 +308,9 @@ class Site:
             ConfigError: ``nonce`` or ``origin`` is malformed.
         """
         visitor = VISITOR.get()
-        root_path = visitor.root_path if visitor and visitor.visits is self._visits else ""
+        is_own = visitor is not None and visitor.visits is self._visits
+        # A site's path is one of the host: it has the mount in it.
+        root_path = visitor.root_path if visitor and is_own and not self._path else ""
         return self._script.build_tag(
             root_path=root_path, nonce=nonce, integrity=integrity, origin=origin, noscript=noscript
         )

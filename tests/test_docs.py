@@ -6,8 +6,10 @@ import ast
 import builtins
 import importlib
 import inspect
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 
 import bridge
-from bridge import Bridge, Consent, errors
+from bridge import Bridge, Consent, Shops, errors
 from bridge.browser.script import SCRIPT
 from bridge.cli import commands
 from bridge.destinations import Meta, Segment
@@ -36,6 +38,25 @@ PAGES |= {
     name: (ROOT / name).read_text()
     for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 }
+
+
+# What pyright's strict mode must not say of examples: their functions have no types, they import
+# modules of the reader's own, and what they define is for the reader to use.
+OF_EXAMPLES = dict.fromkeys(
+    (
+        "reportMissingImports",
+        "reportMissingParameterType",
+        "reportMissingTypeStubs",
+        "reportUnknownArgumentType",
+        "reportUnknownMemberType",
+        "reportUnknownParameterType",
+        "reportUnknownVariableType",
+        "reportUnusedFunction",
+        "reportUnusedImport",
+        "reportUnusedVariable",
+    ),
+    False,
+)
 
 
 def between(mark: str) -> str:
@@ -97,6 +118,7 @@ def test_every_option_is_in_the_table_and_no_other() -> None:
     ("kind", "without"),
     [
         (Bridge, {"destinations", "ignore", "consent", "catalog", "dashboard"}),
+        (Shops, {"load", "find"}),
         (Meta, set()),
         (Segment, {"pixel_id", "integrations", "alias", "maps_limits"}),
         (Consent, {"resolve", "meanings"}),
@@ -107,6 +129,8 @@ def test_every_argument_has_a_variable(kind: type, without: set[str]) -> None:
     arguments = set(inspect.signature(kind).parameters) - without
     if kind is Bridge:
         arguments = arguments - {"options"} | set(SiteOptions.__annotations__) - without
+    if kind is Shops:
+        arguments -= set(inspect.signature(Bridge).parameters)  # which have one
     assert arguments == {option.argument for option in OPTIONS if option.of == kind.__name__}
 
 
@@ -169,7 +193,7 @@ def test_python_of_the_docs_is_python(name: str) -> None:
 
 
 def complete(code: str) -> str:
-    """``code`` as a module: what it leaves to the reader may be anything but our own objects."""
+    """``code`` as a module: what it leaves to the reader may be anything but our own."""
     tree = compile(code, "", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     used, bound = set[str](), set(dir(builtins))
     for node in ast.walk(tree):
@@ -187,12 +211,19 @@ def complete(code: str) -> str:
             case _:
                 pass
     ours = {"bridge": "docs_bridge.Bridge", "shops": "docs_bridge.Shops"}
-    given = [f"{name}: {ours.get(name, 'Any')}" for name in sorted(used - bound)]
+    given = [
+        f"from bridge import {name}"
+        if name in bridge.__all__
+        else f"{name}: {ours.get(name, 'Any')}"
+        for name in sorted(used - bound)
+    ]
     lines = ["from typing import Any", "import bridge as docs_bridge", *given]
     return "\n".join([*lines, "async def example() -> None:", textwrap.indent(code, "    ")])
 
 
-def test_python_of_the_docs_has_the_right_types(tmp_path: Path) -> None:
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    """A folder with all Python of the docs in ``docs_examples``."""
     folder = tmp_path / "docs_examples"
     folder.mkdir()
     for page, text in PAGES.items():
@@ -200,18 +231,35 @@ def test_python_of_the_docs_has_the_right_types(tmp_path: Path) -> None:
             if not code.startswith(">>>"):
                 name = re.sub(r"\W", "_", f"{Path(page).stem}_{number}")
                 (folder / f"{name}.py").write_text(complete(code))
-    config = str(ROOT / "pyproject.toml")
-    command = ["-m", "mypy", "--config-file", config, "-p", "docs_examples"]
-    environ = {**os.environ, "MYPYPATH": f"{tmp_path}:{ROOT}"}
+    return tmp_path
+
+
+def check_types(*command: str | Path, **environ: str) -> None:
     found = subprocess.run(
-        [sys.executable, *command],
+        command,
         cwd=ROOT,
-        env=environ,
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
         check=False,
     )
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_python_of_the_docs_has_the_right_types(examples: Path) -> None:
+    config = f"--config-file={ROOT / 'pyproject.toml'}"
+    mypy = [sys.executable, "-m", "mypy", config, "-p", "docs_examples"]
+    check_types(*mypy, MYPYPATH=f"{examples}:{ROOT}")
+
+
+def test_pyright_agrees_about_the_docs_and_our_types(examples: Path) -> None:
+    """In its strict mode, as VS Code's users may have it, and with us as an installed package."""
+    config = examples / "pyrightconfig.json"
+    rules = {"typeCheckingMode": "strict", "reportUnnecessaryTypeIgnoreComment": True}
+    config.write_text(json.dumps({**rules, **OF_EXAMPLES}))
+    shutil.copy(ROOT / "tests/test_typing.py", examples)
+    pyright = ROOT / "node_modules/.bin/pyright"
+    check_types(pyright, "--project", config, "--pythonpath", sys.executable, PYTHONPATH=str(ROOT))
 
 
 @pytest.mark.parametrize("suffix", ["js", "ts"])

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from bridge import Bridge, ConfigError
+from bridge import Bridge, ConfigError, Shop, Shops
 from bridge.core import BridgeOptions
 from bridge.destinations import Meta, Segment
 from bridge.events.catalog import Catalog, EventMapping
 from bridge.outbox import SQLiteOutbox
+from bridge.shops import ShopsOptions
 from bridge.site import Site, SiteOptions
 from tests.factories import NOW, SECRET, make_delivery, make_meta
 
@@ -131,13 +132,74 @@ def test_signature_shows_no_environment(monkeypatch: pytest.MonkeyPatch) -> None
     assert kinds(Bridge.from_env()) == [Meta]
 
 
-def test_from_env_takes_every_argument_of_bridge() -> None:
-    of_site = [*inspect.signature(Site).parameters]
-    assert [*SiteOptions.__annotations__] == [
-        each for each in of_site if each not in ("secret_key", "destinations", "pipeline")
-    ]
-    of_bridge = [each for each in inspect.signature(Bridge).parameters if each != "options"]
-    assert [*BridgeOptions.__annotations__] == [*SiteOptions.__annotations__, *of_bridge]
+@pytest.mark.parametrize(
+    ("kind", "options", "without"),
+    [
+        (Site, SiteOptions, {"secret_key", "destinations", "pipeline"}),
+        (Bridge, BridgeOptions, set()),
+        (Shops, ShopsOptions, {"load"}),
+    ],
+)
+def test_from_env_takes_every_argument(kind: type, options: Any, without: set[str]) -> None:
+    arguments = set(inspect.signature(kind).parameters) - without
+    if kind is not Site:
+        arguments = arguments - {"options"} | set(SiteOptions.__annotations__)
+    assert set(options.__annotations__) == arguments
+
+
+async def test_shops_have_in_common_what_the_environment_says() -> None:
+    environ = {
+        **BASE,
+        "BRIDGE_OUTBOX_URL": "sqlite:///:memory:",
+        "BRIDGE_REMEMBER_DAYS": "1",
+        "BRIDGE_RUN_SENDER": "false",
+        "BRIDGE_SHOP_CAPACITY": "7",
+        "BRIDGE_PREFIX": "/_b",
+        "BRIDGE_CONSENT": "pending",
+        "BRIDGE_BROWSER_HOLD": "3",
+    }
+    shops = Shops.from_env(lambda name: Shop([make_meta()], prefix="/_own"), environ)
+    site = await shops.get("a")
+    assert site.script_tag().startswith('<script src="/_own/')
+    assert site._browser_hold == 3
+    assert site._visits._consent.default == "pending"
+    assert not shops._pipeline.runs_sender
+    assert shops._pipeline.shares is not None
+    assert shops._pipeline.shares._capacity == 7
+    delivery = make_delivery(has_given_id=True)
+    await shops._pipeline.outbox.put([delivery], NOW)
+    await shops._pipeline.outbox.ack([delivery], NOW)
+    assert await shops._pipeline.outbox.put([delivery], NOW + 87_000) == [True]
+    await shops.stop()
+    given = Shops.from_env(lambda name: Shop([make_meta()]), environ, browser_hold=5)
+    assert (await given.get("a"))._browser_hold == 5
+    await given.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"BRIDGE_SECRET_KEY": ""}, "BRIDGE_SECRET_KEY is not set"),
+        ({"BRIDGE_SECRET_KEY": "short"}, "BRIDGE_SECRET_KEY: secret_key must be"),
+        ({"BRIDGE_SHOP_CAPACITY": "many"}, "BRIDGE_SHOP_CAPACITY: expected a number, got 'many'"),
+        ({"BRIDGE_SHOPS_CAPACITY": "7"}, "did you mean BRIDGE_SHOP_CAPACITY"),
+        ({"BRIDGE_CONSENT": "maybe"}, "BRIDGE_CONSENT: default"),
+        ({"BRIDGE_PREFIX": "b"}, "BRIDGE_PREFIX: prefix must be"),
+        # Else events would go to Meta, and not to the stand-in.
+        ({"BRIDGE_GRAPH_URL": "http://127.0.0.1:9"}, "BRIDGE_GRAPH_URL is set, but each shop has"),
+        (SEGMENT, "BRIDGE_SEGMENT_WRITE_KEY is set, but each shop has its own"),
+    ],
+)
+def test_environment_of_shops_that_cannot_be_meant_is_refused(
+    changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Shops.from_env(lambda name: None, {**BASE, **changes})
+
+
+def test_capacity_of_a_shop_is_nothing_for_a_bridge() -> None:
+    with pytest.raises(ConfigError, match="BRIDGE_SHOP_CAPACITY is set, but a Bridge is one shop"):
+        build(META, {"BRIDGE_SHOP_CAPACITY": "7"})
 
 
 @pytest.mark.parametrize(

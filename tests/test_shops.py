@@ -18,10 +18,11 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 import bridge.delivery.demand
 import bridge.delivery.lane
@@ -46,7 +47,7 @@ from bridge.outbox import SQLiteOutbox
 from bridge.testing import recorded
 from bridge.visitor.cookies import SESSION_COOKIE
 from tests.factories import CLIENT, NAVIGATION, SECRET, make_delivery, make_meta, make_scope
-from tests.servers import Sandbox, poll
+from tests.servers import Sandbox, find_free_port, open_client, poll
 
 A_PIXEL, B_PIXEL = "1234567890123456", "9876543210987654"
 A, B = "http://a.example.com", "http://b.example.com"
@@ -203,6 +204,73 @@ async def test_shops_of_one_host_live_below_paths(
     # The browser sends each shop its own.
     again = await client.get(f"{origin}/a/buy?id=2")
     assert SESSION not in again.cookies
+
+
+async def look_below_a_mount(client: httpx.AsyncClient, origin: str) -> None:
+    """Check that each shop has its visitors, script and endpoints below ``/shops``."""
+    first = await client.get(f"{origin}/shops/a/buy?id=1")
+    assert first.json() == ["stored", None]
+    lines = first.headers.get_list("set-cookie")
+    ours = [line for line in lines if line.startswith("_bridge")]
+    assert ours
+    assert all("; Path=/shops/a;" in line for line in ours)
+    assert SESSION in (await client.get(f"{origin}/shops/b/buy?id=1")).cookies
+    assert SESSION not in (await client.get(f"{origin}/shops/a/buy?id=2")).cookies
+    tag = (await client.get(f"{origin}/shops/a/show")).text
+    [source] = re.findall('src="([^"]+)"', tag)
+    assert source.startswith("/shops/a/_bridge/")
+    script = await client.get(origin + source)
+    assert A_PIXEL in script.text
+    assert "Path=/shops/a;" in script.text
+    health = await client.get(f"{origin}/shops/b/_bridge/health")
+    assert f"b/meta:{B_PIXEL}" in health.text
+
+
+def name_below_a_mount(connection: HTTPConnection) -> str | None:
+    return connection.url.path.removeprefix("/shops").split("/")[1]
+
+
+@pytest.fixture
+async def mounted(outbox: SQLiteOutbox, book: Book) -> AsyncIterator[Shops]:
+    book.shops = {
+        "a": book.make(A_PIXEL, path="/shops/a"),
+        "b": book.make(B_PIXEL, path="/shops/b"),
+    }
+    shops = Shops(SECRET, book.load, find=name_below_a_mount, outbox=outbox, run_sender=False)
+    yield shops
+    await shops.stop(deadline=0)
+
+
+async def test_shops_below_paths_may_be_in_a_mounted_app(mounted: Shops) -> None:
+    app = Starlette(routes=[Mount("/shops", make_app(mounted))])
+    transport = httpx.ASGITransport(app, client=CLIENT)
+    async with httpx.AsyncClient(transport=transport, headers=NAVIGATION) as client:
+        await look_below_a_mount(client, "http://example.com")
+
+
+async def test_shops_below_paths_may_be_served_with_a_root_path(mounted: Shops) -> None:
+    """As a proxy has it that takes ``/shops`` away: uvicorn puts it in front of each path."""
+    port = find_free_port()
+    config = uvicorn.Config(make_app(mounted), port=port, root_path="/shops", log_level="error")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+
+    async def up() -> bool:
+        return server.started
+
+    await poll(up, "the server")
+
+    async def take_away(request: httpx.Request) -> None:
+        assert request.url.path.startswith("/shops/")
+        request.url = request.url.copy_with(path=request.url.path.removeprefix("/shops"))
+
+    try:
+        async with open_client("", headers=NAVIGATION) as client:
+            client.event_hooks["request"].append(take_away)
+            await look_below_a_mount(client, f"http://127.0.0.1:{port}")
+    finally:
+        server.should_exit = True
+        await serving
 
 
 # Loaded when needed, changed without a restart

@@ -9,12 +9,13 @@
 | ``euconsent-v2`` | any of the IAB's TCF 2 | purposes ``1,3,4`` |
 
 A visitor without the cookie has not chosen. Usercentrics, but for its TCF string, keeps a choice
-where only the page can read it.
+in ``localStorage``, which no request carries; docs/consent.md has the page say it.
 
 Source: cookiebot.com/en/developer ("-1": no consent is needed in the visitor's region); OneTrust's
 ``OptanonConsent`` with ``groups=C0001:1,C0004:0``; orestbida/cookieconsent,
 ``src/utils/cookies.js``; klaro-org/klaro-js, ``src/consent-manager.js``; IAB Tech Lab, "TCF Consent
-String v2", core string; read 2026-11-30.
+String v2", core string; usercentrics.atlassian.net, "Does the Usercentrics CMP manage cookies?";
+``@usercentrics/cmp-browser-sdk`` 4.64.0, which has no ``document.cookie``; read 2026-11-30.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Capture:
         method: The HTTP method, upper-case.
         scope: The ASGI scope.
         root_path: Where the app is mounted.
-        path: The path below the app's mount.
+        path: The path below the app's mount; of a site below a path of its host, the host's.
         headers: The request's headers, lower-case names.
         is_navigation: Whether the browser will show the response as a page.
         is_page_load: Whether the response begins a new page: a form's POST ends one.
@@ -90,7 +90,8 @@ class Capture:
         self.root_path: str = scope.get("root_path", "")
         self.path: str = scope["path"]
         if self.root_path:
-            self.path = self.path.removeprefix(self.root_path)
+            below = self.path.removeprefix(self.root_path)
+            self.path = below if rules.cookie_path == "/" else self.root_path + below
         self.headers = headers
         mode = headers.get(b"sec-fetch-mode")
         self.is_navigation = (

@@ -131,7 +131,11 @@ class SQLiteOutbox(Outbox):
             lead = self._leads.setdefault(key, _Lead(FileLock(f"{path}-sender-{key[1]}")))
         if not lead.lock.is_held and time.monotonic() >= lead.look_at:
             lead.look_at = time.monotonic() + LOOK
-            lead.is_ours = await asyncio.to_thread(lead.lock.take)
+            try:
+                lead.is_ours = await asyncio.to_thread(lead.lock.take)
+            except asyncio.CancelledError:
+                lead.look_at = 0.0  # its thread may take it yet: whoever asks next has to look
+                raise
         # Whoever took it may have been cancelled before it heard so.
         return lead.is_ours or lead.lock.is_held
 
