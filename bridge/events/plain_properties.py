@@ -1,0 +1,117 @@
+"""Properties as most of them are: copied, and known to be right and harmless, by one look.
+
+Strategy: each standard property has a type here, of the values that Meta takes as they are and in
+which nobody's data can be. It is made of the property's kind (``bridge.events.standard``) and of
+what its key says to the tripwire (``bridge.events.personal_keys``). msgspec copies by these types
+at C speed; it refuses or leaves out what is not of them, and then all is read step by step.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Required, TypedDict, get_origin
+
+import msgspec
+
+from bridge.events.money import CURRENCIES
+from bridge.events.personal_keys import KEPT, NOTHING, judge_key
+from bridge.events.personal_values import MIN_CARD, MIN_SECRET
+from bridge.events.properties import MAX_ITEMS, MAX_TEXT
+from bridge.events.standard import (
+    AMOUNT,
+    COUNT,
+    FILLED,
+    ID,
+    LINE,
+    NUMBER,
+    PROPERTIES,
+    TEXT,
+    Kind,
+)
+
+_Meta = msgspec.Meta
+# No shape of personal data is in short words and at most five digits: see ``find_shape``.
+_HARMLESS = (
+    r"\A(?!(?:[^0-9]*[0-9]){6})"
+    rf"[A-Za-z0-9'.,!?:/+-]{{1,{MIN_SECRET - 1}}}(?: [A-Za-z0-9'.,!?:/+-]{{1,{MIN_SECRET - 1}}})*\Z"
+)
+_Harmless = Annotated[str, _Meta(max_length=200, pattern=_HARMLESS)]
+_Kept = Annotated[str, _Meta(min_length=1, max_length=MAX_TEXT)]
+MAX_EXACT = 2**53  # a whole number that every program reads as it is
+# No number is one: beside it msgspec makes no whole number of a float.
+_NoFloat = Annotated[float, _Meta(ge=1, le=0)]
+_Price = Annotated[int, _Meta(ge=0, lt=MIN_CARD)] | Annotated[float, _Meta(ge=0, lt=MIN_CARD)]
+_TYPES: dict[Kind, Any] = {
+    AMOUNT: _Price,
+    NUMBER: _Price,
+    COUNT: Annotated[int, _Meta(ge=0, lt=MIN_CARD)] | _NoFloat,
+    ID: _Kept | Annotated[int, _Meta(ge=0, le=MAX_EXACT)] | _NoFloat,
+}
+
+
+def _list_types(kinds: dict[str, Kind], about: int) -> dict[str, Any]:
+    """Return the type of each property that has one, in an object about ``about``."""
+    types: dict[str, Any] = {}
+    for key, kind in kinds.items():
+        verdict = judge_key(key, about)
+        if verdict.personal or verdict.is_public:
+            continue
+        if kind in (TEXT, FILLED):
+            types[key] = _Kept if verdict is KEPT else _Harmless
+        elif kind == ID and verdict is not KEPT:
+            continue
+        elif kind in _TYPES or get_origin(kind.schema) is Literal:
+            types[key] = _TYPES.get(kind, kind.schema)
+    return types
+
+
+_line = _list_types(LINE, judge_key("contents", NOTHING).opens or NOTHING)
+# Of its texts only the id is looked at.
+_line = {key: each for key, each in _line.items() if each is not _Harmless}
+_lines = {**_line, "id": Required[_TYPES[ID]]}
+_Line: Any = TypedDict("_Line", _lines, total=False)  # type: ignore[misc]
+_properties = {
+    **_list_types(PROPERTIES, NOTHING),
+    # A choice costs less than a look at the text.
+    "currency": Literal[tuple(sorted(CURRENCIES))],
+    "content_type": Literal["product", "product_group"],
+    "content_ids": Annotated[list[_TYPES[ID]], _Meta(max_length=MAX_ITEMS)],  # type: ignore[valid-type]
+    "contents": Annotated[list[_Line], _Meta(max_length=MAX_ITEMS)],
+}
+_Properties: Any = TypedDict("_Properties", _properties, total=False)  # type: ignore[misc]
+# In a struct, whose type msgspec looks through only once.
+_Given: Any = msgspec.defstruct("_Given", [("properties", _Properties)])
+
+
+def copy_plain_properties(given: object, *, is_purchase: bool) -> dict[str, Any] | None:
+    """Return a copy of properties that are right and harmless as they are.
+
+    ``None`` asks for a closer look: nothing is known of them.
+    """
+    if type(given) is not dict:
+        return None
+    try:
+        plain: dict[str, Any] = msgspec.convert({"properties": given}, _Given).properties
+    except (ValueError, TypeError, AttributeError):
+        return None
+    if plain != given:  # a property without a type was left out
+        return None
+    if "value" not in plain:
+        if is_purchase:
+            return None
+    elif "currency" not in plain:
+        return None
+    values = [*plain.values()]
+    if "contents" in plain:
+        values += [line["id"] for line in plain["contents"]]
+    if "content_ids" in plain:
+        values += plain["content_ids"]
+    if is_purchase and plain.get("contents") == [] and not plain.get("content_ids"):
+        return None
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if value.isspace() or not value.isascii():
+                return None
+        elif kind is not float and kind is not int and kind is not list:
+            return None  # a text of a framework's own kind
+    return plain
