@@ -58,6 +58,7 @@ Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 Outcome = Literal["stored", "spooled", "duplicate", "skipped", "lost", "invalid"]
 
+_encode = msgspec.json.Encoder().encode
 _SOURCES = frozenset(ACTION_SOURCES)
 _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 
@@ -182,7 +183,7 @@ class Event(
     @frozen_lazy
     def encoded(self) -> bytes:
         """The event as Meta takes it, as JSON: what is measured here is what is stored."""
-        return msgspec.json.encode(self)
+        return _encode(self)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -292,7 +293,7 @@ def _build_usual(fields: Mapping[str, Any], user_data: UserData, now: float) -> 
             event_source_url=page_url,
             referrer_url=referrer_url,
         )
-        event.__dict__["encoded"] = encoded = msgspec.json.encode(event)
+        event.__dict__["encoded"] = encoded = _encode(event)
     except (KeyError, TypeError, UnicodeEncodeError):
         return None
     return event if len(encoded) <= MAX_BYTES else None

@@ -104,8 +104,11 @@ class PlainUserData:
         try:
             joined = _PARTS.join(raw.values())
             found = match(joined.encode().lower()) if len(joined) <= MAX_LENGTH else None
-        except (TypeError, UnicodeEncodeError):
+        except UnicodeEncodeError:
             return None
+        except TypeError:
+            present = {name: value for name, value in raw.items() if value is not None}
+            return self.read(present, region, today) if len(present) < len(raw) else None
         if found is None:
             return None
         texts = [*found.groups()]

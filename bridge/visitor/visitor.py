@@ -233,7 +233,8 @@ class Visitor:
         if ip != identity.client_ip:
             ip = prefer_ip(ip, identity.client_ip, identity.client_ip_time, time.time())
         user_agent = (capture and capture.user_agent) or identity.user_agent
-        known = identity.describe(ip, user_agent, is_held=not self._is_unheld)
+        is_held = capture is None or not self._is_unheld
+        known = identity.describe(ip, user_agent, is_held=is_held)
         return msgspec.structs.replace(known, **given) if given else known
 
     @property

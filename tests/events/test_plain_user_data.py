@@ -107,6 +107,13 @@ def test_the_rest_is_left_to_the_rules(raw: dict[Any, Any]) -> None:
     assert PlainUserData(NAMES).read(raw, None, None) is None
 
 
+def test_what_is_not_given_is_no_reason_for_a_closer_look() -> None:
+    raw = {"email": "mary@example.com", "city": None, "fn": "Mary", "ph": None}
+    digests = PlainUserData(NAMES).read(raw, None, None)
+    assert digests == read_user_data(MappingProxyType(raw))
+    assert [*digests] == ["em", "fn"]
+
+
 def test_phone_region_leaves_all_to_the_rules() -> None:
     assert PlainUserData(NAMES).read({"ph": "+49 170 1234567"}, "DE", None) is None
 
