@@ -8,6 +8,7 @@ at C speed; it refuses or leaves out what is not of them, and then all is read s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Required, TypedDict, get_origin
 
 import msgspec
@@ -15,10 +16,11 @@ import msgspec
 from bridge.events.money import CURRENCIES
 from bridge.events.personal_keys import KEPT, NOTHING, judge_key
 from bridge.events.personal_values import MIN_CARD, MIN_SECRET
-from bridge.events.properties import MAX_ITEMS, MAX_TEXT
+from bridge.events.properties import MAX_ITEMS, MAX_KEYS, MAX_TEXT
 from bridge.events.standard import (
     AMOUNT,
     COUNT,
+    ENVELOPE,
     FILLED,
     ID,
     LINE,
@@ -77,15 +79,23 @@ _properties = {
     "content_ids": Annotated[list[_TYPES[ID]], _Meta(max_length=MAX_ITEMS)],  # type: ignore[valid-type]
     "contents": Annotated[list[_Line], _Meta(max_length=MAX_ITEMS)],
 }
+_KNOWN = ENVELOPE.union(PROPERTIES)
 _Properties: Any = TypedDict("_Properties", _properties, total=False)  # type: ignore[misc]
 # In a struct, whose type msgspec looks through only once.
 _Given: Any = msgspec.defstruct("_Given", [("properties", _Properties)])
 
 
-def copy_plain_properties(given: object, *, is_purchase: bool) -> dict[str, Any] | None:
+def copy_plain_properties(
+    given: object, *, is_purchase: bool, copy_own: Callable[[dict[str, Any]], dict[str, Any] | None]
+) -> dict[str, Any] | None:
     """Return a copy of properties that are right and harmless as they are.
 
     ``None`` asks for a closer look: nothing is known of them.
+
+    Args:
+        given: The properties of an event.
+        is_purchase: Whether it is a purchase.
+        copy_own: Does the same for those properties that Meta does not define.
     """
     if type(given) is not dict:
         return None
@@ -93,8 +103,12 @@ def copy_plain_properties(given: object, *, is_purchase: bool) -> dict[str, Any]
         plain: dict[str, Any] = msgspec.convert({"properties": given}, _Given).properties
     except (ValueError, TypeError, AttributeError):
         return None
+    own = None
     if plain != given:  # a property without a type was left out
-        return None
+        own = {key: value for key, value in given.items() if key not in plain}
+        is_known = not _KNOWN.isdisjoint(own) or {**plain, **own} != given
+        if is_known or len(given) > MAX_KEYS or (own := copy_own(own)) is None:
+            return None
     if "value" not in plain:
         if is_purchase:
             return None
@@ -114,4 +128,7 @@ def copy_plain_properties(given: object, *, is_purchase: bool) -> dict[str, Any]
                 return None
         elif kind is not float and kind is not int and kind is not list:
             return None  # a text of a framework's own kind
-    return plain
+    if own is None:
+        return plain
+    copied = plain | own
+    return {key: copied[key] for key in given if key in copied}

@@ -28,7 +28,7 @@ class Form(NamedTuple):
     """The plain form of a key.
 
     Attributes:
-        pattern: Of lower-case ASCII; its one group is what is hashed, but for the ``signs``. No
+        pattern: Of lower-case UTF-8; its one group is what is hashed, but for the ``signs``. No
             text of 32 characters or more could be a digest.
         signs: Characters that the rule removes.
         lengths: The least and the most characters that may be left.
@@ -47,13 +47,15 @@ def _list_codes() -> str:
     return "|".join(f"{first}[{second}]" for first, second in letters.items())
 
 
+# Letters of Latin alphabets have two bytes, from U+00C0 to U+024F.
+_NAME = r"([a-z]{1,31}+|(?:[a-z]|[\xc3-\xc9][\x80-\xbf]){1,31}+)"
 # Other ways of writing these are for the rules to read, and so are all other keys.
 FORMS = {
     "em": Form(f"({PLAIN_EMAIL})"),
     # With its country code, and no bracket around a zero or a space.
     "ph": Form(r"(\+[1-9][0-9 ./-]*+(?:\([1-9][0-9 )./-]*+)?+)", b" +()-./", (7, 15)),
-    "fn": Form("([a-z]{1,31}+)"),
-    "ln": Form("([a-z]{1,31}+)"),
+    "fn": Form(_NAME),
+    "ln": Form(_NAME),
     "db": Form("((?:19[0-9]|20[01])[0-9](?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]))"),
     "ge": Form("([fm])"),
     "ct": Form("([a-z][a-z ]*+)", b" "),
@@ -103,7 +105,7 @@ class PlainUserData:
         match, keys, signed = shape
         try:
             joined = _PARTS.join(raw.values())
-            found = match(joined.encode().lower()) if len(joined) <= MAX_LENGTH else None
+            found = match(joined.lower().encode()) if len(joined) <= MAX_LENGTH else None
         except UnicodeEncodeError:
             return None
         except TypeError:

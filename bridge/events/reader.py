@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -178,10 +179,13 @@ class EventReader:
             if translates and row is None and name not in STANDARD_EVENTS:
                 self.catalog.check(name)
         is_purchase = name == "Purchase"
-        if row is None and (
-            (copied := copy_plain_properties(given, is_purchase=is_purchase)) is not None
-        ):
-            return Reading(name, copied, "", copied)
+        if row is None:
+            copy_own = self._copy_harmless
+            if max_number is not None:
+                copy_own = partial(copy_own, max_number=max_number)
+            copied = copy_plain_properties(given, is_purchase=is_purchase, copy_own=copy_own)
+            if copied is not None:
+                return Reading(name, copied, "", copied)
         if max_number is not None:
             _check_numbers(given, max_number, path, MAX_DEPTH)
         plain = self.copy(name, given, path, on_removed, drops)
@@ -221,6 +225,18 @@ class EventReader:
         plain = _copy_what_is_plain(given, path) if drops else copy_properties(given, path)
         self.clean(name, plain, path, on_removed)
         return plain
+
+    def _copy_harmless(
+        self, given: dict[str, Any], max_number: int | None = None
+    ) -> dict[str, Any] | None:
+        """Return a plain copy of properties if there is nothing to say of them."""
+        try:
+            if max_number is not None:
+                _check_numbers(given, max_number, "custom_data", MAX_DEPTH)
+            plain = copy_properties(given, "custom_data")
+        except InvalidEventError:
+            return None
+        return None if self._tripwire.clean(plain) else plain
 
     def read_details(self, fields: dict[str, Any], on_removed: OnRemoved) -> None:
         """Replace the other objects of a server event by plain copies without personal data.

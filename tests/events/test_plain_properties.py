@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import enum
+from collections import OrderedDict
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -25,6 +25,11 @@ PURCHASE: dict[str, Any] = {
     "contents": [{"id": "SKU-1", "quantity": 1, "item_price": 19.9}, {"id": 42, "quantity": 2}],
     "content_ids": ["4006381333931", 42],
 }
+
+
+def copy_plain(given: object) -> dict[str, Any] | None:
+    """The copy of a purchase's properties, those of the app's own as they are."""
+    return copy_plain_properties(given, is_purchase=True, copy_own=dict)
 
 
 class Text(str):
@@ -67,7 +72,9 @@ SOME = st.fixed_dictionaries(
     },
 ).flatmap(
     lambda given: st.dictionaries(
-        st.sampled_from([*PROPERTIES, "email", "coupon", "event_id", "gender"]), VALUES, max_size=1
+        st.sampled_from([*PROPERTIES, "email", "coupon", "note", "event_id", "products"]),
+        VALUES,
+        max_size=2,
     ).map(lambda others: {**others, **given} if len(given) % 2 else {**given, **others})
 )
 
@@ -93,12 +100,12 @@ def _read(name: str, given: object, entrance: Any) -> tuple[Any, ...]:
     entrance=st.sampled_from([SERVER_EVENT, BROWSER_REPORT, TRACK_MESSAGE]),
 )
 def test_properties_are_read_as_step_by_step(given_: Any, name: str, entrance: Any) -> None:
-    # No dictionary: it is read step by step.
-    assert _read(name, given_, entrance) == _read(name, MappingProxyType(given_), entrance)
+    # Of another kind of dictionary: they are read step by step.
+    assert _read(name, given_, entrance) == _read(name, OrderedDict(given_), entrance)
 
 
 def test_usual_properties_need_no_closer_look() -> None:
-    copied = copy_plain_properties(PURCHASE, is_purchase=True)
+    copied = copy_plain(PURCHASE)
     assert copied == PURCHASE
     assert list(copied) == list(PURCHASE)
     copied["contents"][0]["id"] = "SKU-2"
@@ -123,20 +130,29 @@ def test_usual_properties_need_no_closer_look() -> None:
         {"contents": [{"id": "\ud800"}]},
         {"contents": [{"id": "SKU-1", "quantity": 1.0}]},
         {"num_items": 4111111111111111},
-        {"email": "mary@example.com"},
-        {"coupon": "SUMMER"},
+        {"status": "new"},
         {"event_id": "1"},
     ],
     ids=str,
 )
 def test_all_else_needs_one(change: dict[str, Any]) -> None:
-    assert copy_plain_properties(PURCHASE | change, is_purchase=True) is None
+    assert copy_plain(PURCHASE | change) is None
+
+
+def test_properties_of_the_apps_own_stay_where_they_are() -> None:
+    given = {"coupon": "SUMMER", **PURCHASE, "gift": True}
+    copied = copy_plain(given)
+    assert copied == given
+    assert [*copied] == [*given]
+    asked: list[dict[str, Any]] = []
+    assert copy_plain_properties(given, is_purchase=True, copy_own=asked.append) is None
+    assert asked == [{"coupon": "SUMMER", "gift": True}]
 
 
 @pytest.mark.parametrize("missing", ["value", "currency"])
 def test_purchase_without_its_value_needs_one(missing: str) -> None:
     given = {key: value for key, value in PURCHASE.items() if key != missing}
-    assert copy_plain_properties(given, is_purchase=True) is None
+    assert copy_plain(given) is None
 
 
 def test_words_of_metas_own_lists_look_like_nobodys_data() -> None:

@@ -22,6 +22,17 @@ NEARLY = st.sampled_from(
         "\u3000mary",
         "\x1fmary",
         "zoë",
+        "müller",
+        "ÖZIL",
+        "Łukasz",
+        "Ǆ",
+        "ß×÷",
+        "\xa0zoë",
+        "zo\x85ë",
+        "İ",
+        "ΟΔΟΣ",
+        "é" * 31,
+        "é" * 32,
         "ſ",
         "K",
         "a\0b",
@@ -112,6 +123,11 @@ def test_what_is_not_given_is_no_reason_for_a_closer_look() -> None:
     digests = PlainUserData(NAMES).read(raw, None, None)
     assert digests == read_user_data(MappingProxyType(raw))
     assert [*digests] == ["em", "fn"]
+
+
+def test_name_may_have_accents() -> None:
+    raw = {"fn": "Zoë", "ln": "MÜLLER"}
+    assert PlainUserData(NAMES).read(raw, None, None) == read_user_data(MappingProxyType(raw))
 
 
 def test_phone_region_leaves_all_to_the_rules() -> None:
