@@ -114,19 +114,22 @@ def copy_plain_properties(
             return None
     elif "currency" not in plain:
         return None
-    values = [*plain.values()]
-    if "contents" in plain:
-        values += [line["id"] for line in plain["contents"]]
-    if "content_ids" in plain:
-        values += plain["content_ids"]
     if is_purchase and plain.get("contents") == [] and not plain.get("content_ids"):
         return None
-    for value in values:
+    for value in plain.values():
         kind = type(value)
         if kind is str:
             if value.isspace() or not value.isascii():
                 return None
-        elif kind is not float and kind is not int and kind is not list:
+        elif kind is list:
+            for each in value:
+                text = each["id"] if type(each) is dict else each
+                if type(text) is str:
+                    if text.isspace() or not text.isascii():
+                        return None
+                elif type(text) is not int:
+                    return None
+        elif kind is not float and kind is not int:
             return None  # a text of a framework's own kind
     if own is None:
         return plain

@@ -44,7 +44,7 @@ _TEXTS = frozenset(
     """.split()
 )
 _NAMES = {*_TEXTS, "event_name"}
-_DETAILS = _TEXTS | DETAILS.keys()
+_UNUSUAL = _TEXTS.union(DETAILS, URL_KEYS)  # most events come without
 _PLAIN_KEYS = {"auditing_token": "auditing"}  # its name would make it a secret
 _log = logging.getLogger("bridge.events")
 
@@ -151,10 +151,11 @@ class EventReader:
             user_data = read_user_data(
                 raw, default_region=self.phone_region, today=today, on_dropped=on_dropped
             )
-        for key in URL_KEYS:
-            if key in fields and isinstance(fields[key], str):
-                fields[key] = self.clean_url(fields[key]) or ""  # parse_event refuses it by name
-        if not _DETAILS.isdisjoint(fields):
+        if not _UNUSUAL.isdisjoint(fields):
+            for key in URL_KEYS:
+                if isinstance(fields.get(key), str):
+                    # parse_event refuses it by name
+                    fields[key] = self.clean_url(fields[key]) or ""
             self.read_details(fields, on_removed)
         reading = self.read(
             fields.get("event_name"), fields.get("custom_data"), entrance, on_removed
