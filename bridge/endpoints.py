@@ -271,7 +271,7 @@ class Endpoints:
         if await site._skips(event, visitor):
             return
         now = time.time()
-        context = context._replace(from_browser=True)
+        context = msgspec.structs.replace(context, from_browser=True)
         deliveries = destinations.build_deliveries(event, context, due=now)
         names = destinations.pixel_names if reported.state else ()
         outcome = await site._pipeline.intake.put(deliveries, now, event=event, copied=names)

@@ -106,12 +106,14 @@ class Enricher:
         fields, own, reading = self.reader.read_event(given, entrance, self._report, today=today)
         if "event_id" not in fields:
             fields["event_id"] = new_uuid()
-        fields.setdefault("event_time", int(now))
+        if "event_time" not in fields:
+            fields["event_time"] = int(now)
         page_url, referrer_url = visitor.page_url, visitor.referrer_url
         # Meta refuses a website event without its page, and with it the whole batch.
-        fields.setdefault("action_source", "website" if page_url else "other")
-        if page_url is not None:
-            fields.setdefault("event_source_url", page_url)
+        if "action_source" not in fields:
+            fields["action_source"] = "website" if page_url else "other"
+        if page_url is not None and "event_source_url" not in fields:
+            fields["event_source_url"] = page_url
         if referrer_url is not None:
             fields.setdefault("referrer_url", referrer_url)
         if visitor.consent == "limited" and "data_processing_options" not in fields:

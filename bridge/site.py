@@ -23,6 +23,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Literal, TypedDict, Unpack
 
+import msgspec
 from starlette.datastructures import Secret
 from starlette.requests import HTTPConnection
 
@@ -424,8 +425,8 @@ class Site:
         self._near_misses.note(name)
         try:
             event, context = self._enricher.complete(given, visitor, now=time.time())
-            context = context._replace(
-                reaches_meta=destinations.reach_meta, test_event_code=test_event_code
+            context = msgspec.structs.replace(
+                context, reaches_meta=destinations.reach_meta, test_event_code=test_event_code
             )
         except InvalidEventError as error:
             return await self._keep_invalid(name, event_id, error, visitor, destinations)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from bridge.events.catalog import NOTHING, Catalog, Translated
 from bridge.events.event import Event
 from bridge.visitor.identity import Identity
@@ -33,7 +35,7 @@ class Request:
     method: Literal["GET", "POST"] = "POST"
 
 
-class EncodingContext(NamedTuple):
+class EncodingContext(msgspec.Struct, frozen=True):
     """What a destination may need, besides an event, to encode it.
 
     Attributes:

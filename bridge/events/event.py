@@ -58,6 +58,8 @@ Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 Outcome = Literal["stored", "spooled", "duplicate", "skipped", "lost", "invalid"]
 
+_encode = msgspec.json.Encoder().encode
+_SOURCES = frozenset(ACTION_SOURCES)
 _STANDARD_LOWER = {name.lower(): name for name in STANDARD_EVENTS}
 
 _NAME = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{MAX_NAME_LENGTH}}}")
@@ -181,7 +183,7 @@ class Event(
     @frozen_lazy
     def encoded(self) -> bytes:
         """The event as Meta takes it, as JSON: what is measured here is what is stored."""
-        return msgspec.json.encode(self)
+        return _encode(self)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -234,6 +236,9 @@ def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -
     Raises:
         InvalidEventError: Meta would refuse it; the message names the field.
     """
+    event = _build_usual(fields, user_data, now)
+    if event is not None:
+        return event
     checked = {**fields, "user_data": user_data}
     if type(checked.get("event_time", 0)) is not int:
         checked["event_time"] = read_time(checked["event_time"])
@@ -251,6 +256,47 @@ def parse_event(fields: Mapping[str, Any], user_data: UserData, *, now: float) -
         event = msgspec.convert({key: _to_plain_text(checked[key]) for key in checked}, Event)
         _check(event, now)
     return event
+
+
+def _build_usual(fields: Mapping[str, Any], user_data: UserData, now: float) -> Event | None:
+    """Return the event of ``fields`` if nothing in it needs a closer look, as in most events.
+
+    All that is checked elsewhere holds for it.
+    """
+    try:
+        name, event_time = fields["event_name"], fields["event_time"]
+        event_id, source = fields["event_id"], fields["action_source"]
+        page_url, referrer_url = fields.get("event_source_url"), fields.get("referrer_url")
+        if not (
+            len(fields) == 5 + (page_url is not None) + (referrer_url is not None)
+            and type(name) is str
+            and name in STANDARD_EVENTS
+            and type(event_time) is int
+            and now - MAX_AGE <= event_time <= now
+            and type(event_id) is str
+            and _PLAIN_ID.fullmatch(event_id)
+            and type(source) is str
+            and source in _SOURCES
+            and (page_url is None or (type(page_url) is str and _URL.fullmatch(page_url)))
+            and (
+                referrer_url is None or (type(referrer_url) is str and _URL.fullmatch(referrer_url))
+            )
+        ):
+            return None
+        event = Event(
+            event_name=name,
+            event_time=event_time,
+            event_id=event_id,
+            action_source=source,  # type: ignore[arg-type]
+            user_data=user_data,
+            custom_data=fields["custom_data"],
+            event_source_url=page_url,
+            referrer_url=referrer_url,
+        )
+        event.__dict__["encoded"] = encoded = _encode(event)
+    except (KeyError, TypeError, UnicodeEncodeError):
+        return None
+    return event if len(encoded) <= MAX_BYTES else None
 
 
 def _to_plain_text(value: object) -> object:

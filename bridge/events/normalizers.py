@@ -46,7 +46,8 @@ SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 # Meta's parameter builder puts a mark behind what it hashed, and behind an IP address.
 MARK = re.compile(r"\.(?:AQ|Ag|Aw|BA|BQ|Bg|[A-Za-z0-9_-]{8})\Z")
 # What most addresses are like: a look that costs half as much.
-_PLAIN_EMAIL = re.compile(r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9]+\.)+[a-z]+")
+PLAIN_EMAIL = r"[a-z0-9_+-]++(?:\.[a-z0-9_+-]++)*+@(?:[a-z0-9]++\.)++[a-z]++"
+_is_plain_email = re.compile(PLAIN_EMAIL).fullmatch
 _ATOM = r"[^\s\x00-\x1f\x7f-\x9f@.,:;<>()\[\]\"\\]+"
 _LETTER = r"\s\x00-/:-`{-\x9f"  # what no label of a domain holds; a hyphen only inside
 _LABEL = rf"[^{_LETTER}](?:(?:-|[^{_LETTER}])*[^{_LETTER}])?"
@@ -145,7 +146,7 @@ def normalize_email(text: str, _: Options) -> str:
     Dots and ``+tags`` stay; what nobody sees goes. Source: Meta, "Customer Information Parameters",
     Email.
     """
-    if _PLAIN_EMAIL.fullmatch(text):
+    if _is_plain_email(text):
         return text
     text = _INVISIBLE.sub("", text).strip(SPACE)
     if not _EMAIL.fullmatch(text):

@@ -11,13 +11,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
+
+import msgspec
 
 from bridge.errors import InvalidEventError
 from bridge.events.catalog import Catalog
 from bridge.events.event import STANDARD_EVENTS, URL_KEYS
 from bridge.events.personal_values import NONE, describe_kind, find_personal_id
+from bridge.events.plain_properties import copy_plain_properties
 from bridge.events.properties import (
     MAX_DEPTH,
     MAX_KEYS,
@@ -40,7 +44,7 @@ _TEXTS = frozenset(
     """.split()
 )
 _NAMES = {*_TEXTS, "event_name"}
-_DETAILS = _TEXTS | DETAILS.keys()
+_UNUSUAL = _TEXTS.union(DETAILS, URL_KEYS)  # most events come without
 _PLAIN_KEYS = {"auditing_token": "auditing"}  # its name would make it a secret
 _log = logging.getLogger("bridge.events")
 
@@ -76,7 +80,7 @@ TRACK_MESSAGE = Entrance("properties", checks_custom=False)
 BROWSER_REPORT = Entrance(translates=False, drops=True, max_number=2**53)
 
 
-class Reading(NamedTuple):
+class Reading(msgspec.Struct, frozen=True):
     """An event's properties, as they were read.
 
     Attributes:
@@ -142,13 +146,17 @@ class EventReader:
             InvalidEventError: Meta would refuse the event; the message names the field.
         """
         fields = {key: value for key, value in given.items() if value is not None}
-        user_data = self.read_user_data(
-            fields.pop("user_data", {}), on_dropped=on_dropped, today=today
-        )
-        for key in URL_KEYS:
-            if isinstance(fields.get(key), str):
-                fields[key] = self.clean_url(fields[key]) or ""  # parse_event refuses it by name
-        self.read_details(fields, on_removed)
+        raw, user_data = fields.pop("user_data", None), {}
+        if raw is not None:
+            user_data = read_user_data(
+                raw, default_region=self.phone_region, today=today, on_dropped=on_dropped
+            )
+        if not _UNUSUAL.isdisjoint(fields):
+            for key in URL_KEYS:
+                if isinstance(fields.get(key), str):
+                    # parse_event refuses it by name
+                    fields[key] = self.clean_url(fields[key]) or ""
+            self.read_details(fields, on_removed)
         reading = self.read(
             fields.get("event_name"), fields.get("custom_data"), entrance, on_removed
         )
@@ -169,12 +177,19 @@ class EventReader:
         row = None
         if isinstance(name, str):
             row = self.catalog.find(name)
-            if translates:
+            if translates and row is None and name not in STANDARD_EVENTS:
                 self.catalog.check(name)
+        is_purchase = name == "Purchase"
+        if row is None:
+            copy_own = self._copy_harmless
+            if max_number is not None:
+                copy_own = partial(copy_own, max_number=max_number)
+            copied = copy_plain_properties(given, is_purchase=is_purchase, copy_own=copy_own)
+            if copied is not None:
+                return Reading(name, copied, "", copied)
         if max_number is not None:
             _check_numbers(given, max_number, path, MAX_DEPTH)
         plain = self.copy(name, given, path, on_removed, drops)
-        is_purchase = name == "Purchase"
         if row is None and are_right(plain, is_purchase=is_purchase):
             return Reading(name, plain, "", plain)
         if read_lists(plain, path):
@@ -212,6 +227,18 @@ class EventReader:
         self.clean(name, plain, path, on_removed)
         return plain
 
+    def _copy_harmless(
+        self, given: dict[str, Any], max_number: int | None = None
+    ) -> dict[str, Any] | None:
+        """Return a plain copy of properties if there is nothing to say of them."""
+        try:
+            if max_number is not None:
+                _check_numbers(given, max_number, "custom_data", MAX_DEPTH)
+            plain = copy_properties(given, "custom_data")
+        except InvalidEventError:
+            return None
+        return None if self._tripwire.clean(plain) else plain
+
     def read_details(self, fields: dict[str, Any], on_removed: OnRemoved) -> None:
         """Replace the other objects of a server event by plain copies without personal data.
 
@@ -220,8 +247,6 @@ class EventReader:
         Raises:
             InvalidEventError: One is no plain object, or what Meta defines holds personal data.
         """
-        if fields.keys().isdisjoint(_DETAILS):
-            return
         for path in _TEXTS & fields.keys():
             self._refuse_personal(fields[path], path)
         for path in DETAILS.keys() & fields:

@@ -46,6 +46,7 @@ from bridge.events.normalizers import (
     spell_city,
 )
 from bridge.events.personal_values import holds_email
+from bridge.events.plain_user_data import PlainUserData
 
 MAX_TEXT = 1000  # characters; nothing longer is an e-mail address, a name or an id
 MAX_ITEMS = 20  # values of one key
@@ -168,6 +169,8 @@ def read_user_data(
 
     Source: Meta, "Customer Information Parameters", read 2026-11-23.
     """
+    if type(raw) is dict and (plain := _PLAIN_DATA.read(raw, default_region, today)):
+        return plain
     if not isinstance(raw, Mapping):
         raise InvalidEventError("user_data", f"expected an object, got {type(raw).__name__}")
     options = _NO_OPTIONS
@@ -466,6 +469,7 @@ for _keys, _rule, _also in _HASHED:
     _field = _Field(_keys.split()[0], _hashed(_rule, _also), many=True, rule=_rule)
     _FIELDS |= dict.fromkeys(_keys.split(), _field)
 _FIELDS |= {key: _Field(key, read, many=False) for keys, read in _PLAIN for key in keys.split()}
+_PLAIN_DATA = PlainUserData({name: field.key for name, field in _FIELDS.items()})
 # What others call it, without what separates words.
 _MEANT = {
     word: key

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from bridge.destinations.base import EncodingContext
 from bridge.destinations.group import Destinations
 from bridge.errors import InvalidEventError
@@ -195,7 +197,7 @@ class Importer:
             event, reading, has_id = self._records.read(line, now)
             if self._destinations is not None:
                 name, properties = reading.spec_name, reading.properties
-                context = self._context._replace(name=name, properties=properties)
+                context = msgspec.structs.replace(self._context, name=name, properties=properties)
                 built = self._destinations.build_deliveries(
                     event, context, due=now, has_given_id=has_id
                 )

@@ -84,6 +84,33 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
             return [hash_external_id(self.anonymous_id), self.external_id]
         return [self.external_id]
 
+    def describe(self, ip: str | None, user_agent: str | None, *, is_held: bool) -> UserData:
+        """Return what is known of the visitor as Meta's ``user_data``; the last one is kept.
+
+        Args:
+            ip: The address to send.
+            user_agent: The user agent to send.
+            is_held: Whether the browser holds the ids; otherwise they are not the pixel's.
+        """
+        asked = (ip, user_agent, is_held)
+        kept: tuple[Any, UserData] | None = self.__dict__.get("described")
+        if kept is not None and kept[0] == asked:
+            return kept[1]
+        known = self.user_data.to_dict()
+        if is_held:
+            known["external_id"] = self.external_ids
+        if ip:
+            known["client_ip_address"] = ip
+        if user_agent:
+            known["client_user_agent"] = user_agent
+        if self.fbp and is_held:
+            known["fbp"] = self.fbp
+        if self.fbc:
+            known["fbc"] = self.fbc
+        described = UserData(**known)
+        self.__dict__["described"] = (asked, described)
+        return described
+
     def change(self, **changes: Any) -> Identity:
         """Return the identity with ``changes`` to anything but its two ids."""
         changed = msgspec.structs.replace(self, **changes)

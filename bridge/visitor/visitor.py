@@ -35,7 +35,6 @@ from bridge.visitor.visits import OWN_REASONS, SENDING_STATES, Visits
 
 VISITOR: ContextVar[Visitor | None] = ContextVar("bridge.visitor", default=None)
 NOBODY = Identity(anonymous_id="", renewed_at=0)
-NOTHING = UserData()
 
 # Sync handlers run in threads: two must not make two identities for one new visitor. No code of the
 # app runs while it is held.
@@ -233,22 +232,13 @@ class Visitor:
         identity, capture = self.identity, self._capture
         if identity is NOBODY:
             return UserData(**given)
-        known = identity.user_data.to_dict() if identity.user_data != NOTHING else {}
-        if not self._is_unheld:
-            known["external_id"] = identity.external_ids
         ip = capture.connection.client_ip if capture else identity.client_ip
         if ip != identity.client_ip:
             ip = prefer_ip(ip, identity.client_ip, identity.client_ip_time, time.time())
-        if ip:
-            known["client_ip_address"] = ip
-        if user_agent := (capture and capture.user_agent) or identity.user_agent:
-            known["client_user_agent"] = user_agent
-        if identity.fbp and not self._is_unheld:
-            known["fbp"] = identity.fbp
-        if identity.fbc:
-            known["fbc"] = identity.fbc
-        known.update(given)
-        return UserData(**known)
+        user_agent = (capture and capture.user_agent) or identity.user_agent
+        is_held = capture is None or not self._is_unheld
+        known = identity.describe(ip, user_agent, is_held=is_held)
+        return msgspec.structs.replace(known, **given) if given else known
 
     @property
     def _is_unheld(self) -> bool:

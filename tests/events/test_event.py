@@ -45,6 +45,27 @@ def test_event_is_written_with_metas_keys() -> None:
     }
 
 
+ODD: list[Any] = [
+    None, "", "a\nb", "A-2", "Purchase", "purchase", "website", "physical_store", "a@b.de",
+    "+49 170 1234567", "\ud800", "https://a b", "ftp://a", "https://a.b/é", True, 5, 5.5, [], {},
+    int(NOW) - 7 * DAY, int(NOW) - 7 * DAY - 1, int(NOW) + 60, int(NOW) + 61, 2**63, -5, NOW * 1000,
+]  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from([*PURCHASE, "referrer_url"]), st.sampled_from(ODD)))
+def test_usual_event_is_read_as_any_other(changes: dict[str, Any]) -> None:
+    def outcome(**more: None) -> Any:
+        fields = {**PURCHASE, **changes, "custom_data": {}, **more}
+        try:
+            event = parse_event(fields, UserData(fbp="fb.1.1.2"), now=NOW)
+        except InvalidEventError as error:
+            return str(error)
+        assert event.encoded == msgspec.json.encode(event)
+        return event
+
+    assert outcome() == outcome(opt_out=None)  # a key that usual events lack
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -33,6 +33,29 @@ def test_session_holds_only_cookie_characters() -> None:
     assert not set(value) & set(' ",;\\')
 
 
+def test_what_is_known_is_described_anew_for_each_request() -> None:
+    def described(**changes: object) -> dict[str, object]:
+        asked: dict[str, object] = {"ip": "8.8.8.8", "user_agent": "UA", "is_held": True, **changes}
+        return IDENTITY.describe(**asked).to_dict()  # type: ignore[arg-type]
+
+    first = described()
+    assert first == {
+        "em": ["a" * 64],
+        "external_id": [IDENTITY.external_id],
+        "client_ip_address": "8.8.8.8",
+        "client_user_agent": "UA",
+        "fbp": "fb.1.1.2",
+    }
+    assert described(ip="9.9.9.9") == first | {"client_ip_address": "9.9.9.9"}
+    assert described(user_agent="UA 2") == first | {"client_user_agent": "UA 2"}
+    assert described() == first
+    # The browser does not hold the ids: they are not the pixel's.
+    unheld = described(is_held=False)
+    assert unheld == {key: first[key] for key in ("em", "client_ip_address", "client_user_agent")}
+    assert described(ip=None, user_agent=None).keys() == {"em", "external_id", "fbp"}
+    assert described() == first
+
+
 @pytest.mark.parametrize(
     "damage",
     [
