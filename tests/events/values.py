@@ -146,7 +146,7 @@ _REASONS: dict[str, tuple[tuple[str, _Fits], ...]] = {
     "zp": (
         ("zip too short", lambda t, s, o: not o),
         ("zip of nine digits", lambda t, s, o: bool(_NINE.search(re.sub(r"\s", "", t)))),
-        ("zip with what is no text", lambda t, s, o: "." in t or not t.isascii() or not t.isprintable()),
+        ("zip with what is no text", lambda t, s, o: "." in t or not re.fullmatch("[ -~]*", t)),
     ),
     "country": (
         ("country by its name", lambda t, s, o: bool(o) and s is None),
