@@ -69,7 +69,7 @@ async def drive(count: int) -> None:
 
     middleware = BridgeMiddleware(app, bridge=bridge)
     for number in range(count):
-        if number == count // 5:
+        if number == count * 2 // 5:
             print(f"{read_memory():.0f}")  # noqa: T201 - what the test reads
         await middleware(make_scope(number), receive, send)
     print(f"{read_memory():.0f}")  # noqa: T201 - what the test reads
