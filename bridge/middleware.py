@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
@@ -121,7 +122,7 @@ def _add_cookies(message: MutableMapping[str, Any], lines: list[bytes], *, is_ch
         return False
     elif not caching or not _UNSHARED & _read_directives(caching, b"cache-control"):
         headers.append((b"cache-control", b"private"))
-    headers += [(b"set-cookie", line) for line in lines]
+    headers += zip(repeat(b"set-cookie"), lines)
     return True
 
 

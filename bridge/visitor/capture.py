@@ -20,7 +20,6 @@ from bridge.visitor.connection import (
     Place,
     SiteRules,
     find_place,
-    read_client,
 )
 from bridge.visitor.cookies import Cookies
 from bridge.visitor.meta_cookies import mend, read_click_id, renew_fbc
@@ -98,6 +97,8 @@ class Capture:
             mode == b"navigate" if mode is not None else b"text/html" in headers.get(b"accept", b"")
         )
         self.is_page_load = self.is_navigation and self.method in ("GET", "HEAD")
+        if self.is_page_load:
+            self.cookies = Cookies(headers.get(b"cookie", b""))  # they are looked at in any case
         self._rules = rules
 
     @lazy
@@ -121,7 +122,8 @@ class Capture:
 
     def is_from(self, ip: str | None) -> bool:
         """Return whether the visitor's address is ``ip``, which was seen before."""
-        if ip is not None and not self._rules.trusted_proxies and read_client(self.scope) == ip:
+        client = self.scope.get("client")
+        if client and client[0] == ip and not self._rules.trusted_proxies:
             return True  # nothing has to be parsed
         return self.connection.client_ip == ip
 

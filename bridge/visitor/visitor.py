@@ -427,7 +427,7 @@ class Visitor:
     def start_response(self) -> list[bytes]:
         """Return the response's ``Set-Cookie`` values; from here on no twin can travel on it."""
         self._response_started = True
-        capture = self.capture
+        capture = self._capture or self.capture
         if not self.has_choice:
             if not self._is_read:
                 if not capture.may_set_cookies:
