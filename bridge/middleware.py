@@ -18,7 +18,9 @@ from bridge.core import Bridge
 from bridge.delivery.pipeline import Runs
 from bridge.endpoints import Endpoints
 from bridge.shops import Shops
+from bridge.visitor.bots import load_parser
 from bridge.visitor.capture import Capture
+from bridge.visitor.cookies import load_suffixes
 from bridge.visitor.visitor import VISITOR, Visitor
 
 # Directives that keep a response out of shared caches; ``private="field"`` does not.
@@ -48,6 +50,9 @@ class BridgeMiddleware:
         self.app = app
         self.bridge = bridge
         self._has_warned = False
+        # What commands and scripts may not need: it is loaded before a visitor waits for it.
+        load_parser()
+        load_suffixes()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle HTTP and lifespan; pass on everything else, WebSockets too."""

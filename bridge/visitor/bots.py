@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from functools import lru_cache
-
-from user_agents import parse
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any
 
 CACHE_SIZE = 4096  # user agents of at most 512 characters
 
@@ -27,8 +27,15 @@ _ROBOT = re.compile(
 
 _verdicts: dict[str, bool] = {}
 
-# Loaded here, with its tables, since the first use is on a request's way.
-parse("")
+
+@cache
+def load_parser() -> Callable[[str], Any]:
+    """Return the parser of user-agents, whose tables take 0.1 s to load."""
+    from user_agents import parse
+
+    parse("")
+    parser: Callable[[str], Any] = parse
+    return parser
 
 
 @lru_cache(maxsize=CACHE_SIZE)
@@ -41,8 +48,12 @@ async def is_robot(user_agent: str) -> bool:
     """Return whether user-agents knows ``user_agent`` as a robot's."""
     verdict = _verdicts.get(user_agent)
     if verdict is None:
-        verdict = bool((await asyncio.to_thread(parse, user_agent)).is_bot)
+        verdict = await asyncio.to_thread(_parse, user_agent)
         if len(_verdicts) >= CACHE_SIZE:
             _verdicts.clear()
         _verdicts[user_agent] = verdict
     return verdict
+
+
+def _parse(user_agent: str) -> bool:
+    return bool(load_parser()(user_agent).is_bot)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -36,9 +36,6 @@ _FIND = re.compile(rb"; ?" + _OURS).findall
 _FIND_FIRST = re.compile(rb" ?" + _OURS).match
 _DENIED = b"denied"
 _WITHOUT_IDS = b"_"  # at the end of the page's word
-
-# Read from disk here, since the first use is on the event loop.
-_SUFFIXES = PublicSuffixList()
 
 # analytics.js makes a random UUID, version 4. Anything else could be somebody's user id.
 _ANONYMOUS_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -72,6 +69,12 @@ def _parse_host(raw: bytes) -> str | None:
     return host if _HOST.fullmatch(host) and ".." not in host else None
 
 
+@cache
+def load_suffixes() -> PublicSuffixList:
+    """Return the public suffix list, which takes 40 ms to read."""
+    return PublicSuffixList()
+
+
 @lru_cache(maxsize=1024)
 def find_cookie_domain(host: str) -> CookieDomain:
     """Return the registrable domain of ``host``, or a host-only place for IPs and single labels.
@@ -88,7 +91,7 @@ def find_cookie_domain(host: str) -> CookieDomain:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        domain = _SUFFIXES.privatesuffix(host)
+        domain = load_suffixes().privatesuffix(host)
         return CookieDomain(domain, domain.count(".") if domain else host.count("."))
     return CookieDomain(None, host.count("."))
 
