@@ -312,7 +312,7 @@ class Endpoints:
     def _limit(self, visitor: Visitor, cost: int) -> None:
         """Refuse a session, or an address, that asks too often."""
         session = visitor.identity.anonymous_id if visitor.has_session else None
-        address = visitor.capture.connection.client_ip
+        address = visitor.capture.client_ip
         wait = self._site._limits.take(session, address, cost, time.monotonic())
         if wait:
             self._site.counters["limited_requests"] += 1

@@ -20,6 +20,7 @@ from bridge.visitor.connection import (
     Place,
     SiteRules,
     find_place,
+    read_client_ip,
 )
 from bridge.visitor.cookies import Cookies
 from bridge.visitor.meta_cookies import mend, read_click_id, renew_fbc
@@ -125,7 +126,14 @@ class Capture:
         client = self.scope.get("client")
         if client and client[0] == ip and not self._rules.trusted_proxies:
             return True  # nothing has to be parsed
-        return self.connection.client_ip == ip
+        return self.client_ip == ip
+
+    @property
+    def client_ip(self) -> str | None:
+        """The visitor's public address; private and documentation addresses are ``None``."""
+        if self._rules.trusted_proxies:
+            return self.connection.client_ip
+        return read_client_ip(self.scope)
 
     @property
     def cookie_path(self) -> str:

@@ -139,7 +139,7 @@ class Connection:
         empty one (tried). uvicorn writes none either for a TCP client that is gone already: the
         server's end has a port then.
         """
-        if address := _read_client(self._scope):
+        if (client := self._scope.get("client")) and (address := str(client[0])):
             return parse_ip(address)
         server = self._scope.get("server")
         # ASGI: of a Unix socket, the path and None. granian writes "0", gunicorn letters.
@@ -155,7 +155,7 @@ class Connection:
     def client_ip(self) -> str | None:
         """The visitor's public address; private and documentation addresses are ``None``."""
         if self._proxies is None:
-            return read_public(_read_client(self._scope))
+            return read_client_ip(self._scope)
         address = self._proxies.find_client(self.peer)
         return str(address) if is_public(address) else None
 
@@ -173,10 +173,10 @@ class Connection:
         return host == here or (domain is not None and find_cookie_domain(host).domain == domain)
 
 
-def _read_client(scope: MutableMapping[str, Any]) -> str:
-    """Return the address of whoever connected; empty if the server does not know."""
+def read_client_ip(scope: MutableMapping[str, Any]) -> str | None:
+    """Return the public address of whoever connected, if the server knows it."""
     client = scope.get("client")
-    return str(client[0]) if client else ""
+    return read_public(str(client[0])) if client else None
 
 
 @lru_cache(maxsize=1024)

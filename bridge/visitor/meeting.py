@@ -27,9 +27,9 @@ def update_identity(
     if stored is not None and segments_id not in (None, stored.anonymous_id):
         stored = _follow_segment(capture, stored)
     now_ms = int(now * 1000)
-    cookies, connection, click_id = capture.cookies, capture.connection, capture.click_id
-    domain, index = connection.cookie_domain
-    fbp, fbc = cookies.fbp, cookies.fbc
+    cookies, seen, click_id = capture.cookies, capture.client_ip, capture.click_id
+    domain, index = capture.place.cookie_domain
+    fbp, fbc = (cookies.fbp, cookies.fbc) if cookies.raw else (None, None)
     if stored is not None:
         fbp, fbc = fbp or stored.fbp, fbc or stored.fbc
     if click_id is not None:
@@ -46,8 +46,8 @@ def update_identity(
             renewed_at=int(now),
             fbp=fbp,
             fbc=fbc,
-            client_ip=connection.client_ip,
-            client_ip_time=int(now) if ":" in (connection.client_ip or "") else 0,
+            client_ip=seen,
+            client_ip_time=int(now) if ":" in (seen or "") else 0,
             user_agent=capture.user_agent,
             is_segments=segments_id is not None,
             domain=domain,
@@ -61,7 +61,6 @@ def update_identity(
         changes["fbc"] = fbc
     if now - stored.renewed_at >= DAY:
         changes["renewed_at"] = int(now)
-    seen = connection.client_ip
     if seen and ":" in seen:
         if seen != stored.client_ip or now - stored.client_ip_time >= DAY // 2:
             changes |= {"client_ip": seen, "client_ip_time": int(now)}

@@ -139,10 +139,11 @@ class Visitor:
 
     def _read_session(self, capture: Capture) -> Identity | None:
         cookies, signer = capture.cookies, self.visits.signer
-        if cookies.session is None or not cookies.other_sessions:
-            return signer.read(cookies.session, time.time()) if cookies.session else None
+        session, others = cookies.session, cookies.has_repeated and cookies.other_sessions
+        if session is None or not others:
+            return signer.read(session, time.time()) if session else None
         domain = capture.place.cookie_domain.domain
-        return signer.read_best([cookies.session, *cookies.other_sessions], domain, time.time())
+        return signer.read_best([session, *others], domain, time.time())
 
     @property
     def skip_reason(self) -> str | None:
@@ -232,7 +233,7 @@ class Visitor:
         identity, capture = self.identity, self._capture
         if identity is NOBODY:
             return UserData(**given)
-        ip = capture.connection.client_ip if capture else identity.client_ip
+        ip = capture.client_ip if capture else identity.client_ip
         if ip != identity.client_ip:
             ip = prefer_ip(ip, identity.client_ip, identity.client_ip_time, time.time())
         user_agent = (capture and capture.user_agent) or identity.user_agent
@@ -441,19 +442,19 @@ class Visitor:
                 return self._end_settings(capture)
             if is_unchanged:
                 return build_page(capture)
-        identity = self.identity
+        identity, consent = self.identity, self.consent
         cookies = SetCookies(capture)
         if self._choice is not None:
             cookies.set_choice(self._choice)
-        if self._is_logged_out or self.consent == "denied":
+        if self._is_logged_out or consent == "denied":
             cookies.clear_all()
-        elif self.consent == "pending":
+        elif consent == "pending":
             # The script must not act on what an earlier state left it.
             cookies.clear(READABLE_COOKIE)
         elif identity is not NOBODY:
             if self._is_another:
                 cookies.clear(b"_fbc")  # and twins
-            self._set_cookies(cookies, identity)
+            self._set_cookies(cookies, identity, consent)
         return cookies.lines
 
     def _end_settings(self, capture: Capture) -> list[bytes]:
@@ -468,7 +469,7 @@ class Visitor:
         cookies.clear(READABLE_COOKIE)
         return cookies.lines
 
-    def _set_cookies(self, cookies: SetCookies, identity: Identity) -> None:
+    def _set_cookies(self, cookies: SetCookies, identity: Identity, consent: ConsentState) -> None:
         """Set what the browser does not have; renew ``_fbp`` and ``_fbc`` at most daily."""
         stored, capture = self._stored, self.capture
         sent = capture.cookies
@@ -484,7 +485,7 @@ class Visitor:
             elif value is not None and renew:
                 cookies.renew_browser_id(name, value)
         domain = capture.place.cookie_domain.domain
-        settings = encode_settings(identity.external_id, domain, self.consent)
+        settings = encode_settings(identity.external_id, domain, consent)
         cookies.set_readable(settings, renew=renew)
         if capture.is_page_load:
             cookies.lines += build_page(capture)

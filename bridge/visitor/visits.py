@@ -154,7 +154,7 @@ class Visits:
 
     def _tell_of_headless(self, capture: Capture) -> None:
         """Log once that a developer's own test is a robot; strangers' robots are only counted."""
-        if "headless" in (capture.user_agent or "").lower() and not capture.connection.client_ip:
+        if "headless" in (capture.user_agent or "").lower() and not capture.client_ip:
             self._has_told_of_headless = True
             logger.warning(
                 "a headless browser is ignored, as a robot: nothing is sent for it; to test with"
@@ -247,7 +247,7 @@ class Visits:
         if is_navigation or self.rules.trusted_proxies or _has_ipv6(capture.scope):
             domain, known = capture.place.cookie_domain.domain, stored.client_ip
             if not capture.is_from(known):
-                if is_navigation or ":" in (capture.connection.client_ip or ""):
+                if is_navigation or ":" in (capture.client_ip or ""):
                     return None
             elif known and ":" in known and now - stored.client_ip_time >= DAY // 2:
                 return None
