@@ -131,10 +131,15 @@ def guard(file: OutboxFile, name: str, work: Callable[[], Result]) -> Result | N
     try:
         return work()
     except sqlite3.Error as error:
-        if is_damage(error):
-            file.damage.blocked.add(name)
-            file.damage.has_news = True
+        block(file, name, error)
         raise
+
+
+def block(file: OutboxFile, name: str, error: sqlite3.Error) -> None:
+    """Do no more of the works called ``name`` if ``error`` says that damage prevents it."""
+    if is_damage(error):
+        file.damage.blocked.add(name)
+        file.damage.has_news = True
 
 
 def attempt(

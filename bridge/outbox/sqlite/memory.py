@@ -11,8 +11,9 @@ Every function runs within a transaction that its caller began.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from bridge.outbox.base import FORGET_AT_ONCE, REMEMBERED_SECONDS, Key, Memory, digest_texts
@@ -53,7 +54,16 @@ def digest_key(key: Key) -> bytes:
 
 
 def _begin(event_name: str, event_id: str, from_browser: bool) -> bytes:
-    return bytes([from_browser]) + digest_texts((event_name, event_id), EVENT_BYTES)
+    hasher = _begin_name(event_name)()
+    hasher.update(event_id.encode(errors="surrogatepass"))
+    return (b"\1" if from_browser else b"\0") + hasher.digest()
+
+
+@lru_cache(maxsize=256)
+def _begin_name(event_name: str) -> Callable[[], blake2b]:
+    """Return what copies a hasher that has read a name; the name's length is in front of it."""
+    name = event_name.encode(errors="surrogatepass")
+    return blake2b(len(name).to_bytes(8) + name, digest_size=EVENT_BYTES).copy
 
 
 @lru_cache(maxsize=1024)
@@ -63,7 +73,7 @@ def _digest_name(destination: str) -> bytes:
 
 def is_remembered(file: OutboxFile, digest: bytes, memory: Memory, now: float) -> bool:
     """Return whether the key of ``digest`` was delivered so lately that it counts."""
-    values = (digest, *_list_horizons(memory, now))
+    values = (digest, *list_horizons(memory, now))
     return _finds(file, IS_REMEMBERED, values)
 
 
@@ -81,7 +91,7 @@ def is_event_remembered(
         digests = [begin + _digest_name(each) for each in destinations]
         return any(is_remembered(file, digest, memory, now) for digest in digests)
     ends = begin, begin + b"\xff" * DESTINATION_BYTES
-    values = (*ends, *_list_horizons(memory, now))
+    values = (*ends, *list_horizons(memory, now))
     return _finds(file, IS_ANY_REMEMBERED, values)
 
 
@@ -91,7 +101,7 @@ def _finds(file: OutboxFile, query: str, values: tuple[Any, ...]) -> bool:
     return found is not None
 
 
-def _list_horizons(memory: Memory, now: float) -> tuple[float, float]:
+def list_horizons(memory: Memory, now: float) -> tuple[float, float]:
     """Return since when keys count, in whole seconds: given ids, and random ones."""
     return math.floor(now - memory.given), math.floor(now - memory.random)
 
@@ -112,5 +122,5 @@ def forget(file: OutboxFile, added: int, memory: Memory, now: float) -> None:
     most = min(FORGET_AT_ONCE, LOOKED_AT * added)
     found = file.execute(LOOK_AHEAD, (file.looked_at, most)).fetchone()
     end = found[0] if found else _LAST
-    file.execute(FORGET, (file.looked_at, end, *_list_horizons(memory, now)))
+    file.execute(FORGET, (file.looked_at, end, *list_horizons(memory, now)))
     file.looked_at = end if found else _FIRST

@@ -30,6 +30,7 @@ from bridge.outbox.base import (
 from bridge.outbox.sqlite.damage import (
     LOST,
     attempt,
+    block,
     claim_around,
     find_due,
     guard,
@@ -39,12 +40,14 @@ from bridge.outbox.sqlite.damage import (
 from bridge.outbox.sqlite.disk import CLAIMED_ROW_BYTES
 from bridge.outbox.sqlite.file import OutboxFile
 from bridge.outbox.sqlite.memory import (
+    IS_REMEMBERED,
     REMEMBER,
     count_on,
     digest_key,
     forget,
     is_event_remembered,
     is_remembered,
+    list_horizons,
 )
 
 
@@ -68,8 +71,10 @@ _INSERT = """
 INSERT INTO deliveries
     (destination, event_name, event_id, from_browser, due, expires, has_given_id, subjects,
      stored_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE {} ON CONFLICT DO NOTHING
 """
+_INSERT_NEW = _INSERT.format(f"NOT EXISTS ({IS_REMEMBERED})")
+_INSERT_ANY = _INSERT.format("true")
 _INSERT_BODY = "INSERT OR REPLACE INTO bodies (id, body) VALUES (?, ?)"
 
 _IS_EVENT = "event_id = :event_id AND event_name = :event_name AND destination = :destination"
@@ -313,17 +318,29 @@ def _store(file: OutboxFile, row: Row, memory: Memory) -> bool:
         or file.execute(_OWN_WAITS, _name_row(row)).fetchone()
     ):
         return False
-    if is_remembered(file, row.digest, memory, now):
-        return False
-    if file.storing.execute(_INSERT, row.fields).rowcount == 1:
+    if _insert(file, row, memory, now):
         file.storing.execute(_INSERT_BODY, (file.storing.lastrowid, row.body))
         file.held += 1
         return True
     return _replace(file, row, memory)
 
 
+def _insert(file: OutboxFile, row: Row, memory: Memory, now: float) -> bool:
+    """Store ``row`` without its body, unless its key is there; return whether it was stored."""
+    values = (*row.fields, row.digest, *list_horizons(memory, now))
+    try:
+        if IS_REMEMBERED not in file.damage.blocked:
+            return file.storing.execute(_INSERT_NEW, values).rowcount == 1
+    except sqlite3.Error as error:
+        block(file, IS_REMEMBERED, error)
+        raise
+    return file.storing.execute(_INSERT_ANY, row.fields).rowcount == 1
+
+
 def _replace(file: OutboxFile, row: Row, memory: Memory) -> bool:
-    """Store ``row`` in place of a dead one; return false if it waits already."""
+    """Store ``row`` in place of a dead one; return false if it waits, or was delivered."""
+    if is_remembered(file, row.digest, memory, row.fields[-1]):
+        return False
     values = _name_row(row)
     if file.execute(_DROP_LOST, values).rowcount == 1:
         file.held -= 1
