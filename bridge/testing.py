@@ -10,8 +10,10 @@ destination. Only the outbox is another one.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -29,6 +31,7 @@ from bridge.outbox.base import (
     Key,
     split_subjects,
 )
+from bridge.visitor.visitor import VISITOR, Visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class RecordedEvents(Sequence[RecordedEvent]):
         wanted = {**({} if event_id is None else {"event_id": event_id}), **properties}
         words = ", ".join([name, *(f"{key}={value!r}" for key, value in wanted.items())])
         if not found or times not in (None, len(found)):
-            how_often = "" if times is None else f"{times} times "
+            how_often = {None: "", 1: "once "}.get(times, f"{times} times ")
             raise AssertionError(f"expected {how_often}{words}; {self._describe()}")
         return found[-1]
 
@@ -153,14 +156,20 @@ class recorded(  # noqa: N801 - it is called as a function
 
     Args:
         bridge: The app's ``Bridge`` or ``Shops``.
+        visitor: Who calls handlers that no middleware is in front of, as under Django's own test
+            client; such as ``bridge.person("42")``.
 
     Raises:
         UsageError: It is recorded already.
     """
 
-    def __init__(self, bridge: Runs) -> None:
+    def __init__(self, bridge: Runs, *, visitor: Visitor | None = None) -> None:
         self._pipeline = bridge._pipeline
         self._before: dict[str, Any] = {}
+        self._visitor = visitor
+        self._visitor_before: Visitor | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> RecordedEvents:
         pipeline = self._pipeline
@@ -172,9 +181,22 @@ class recorded(  # noqa: N801 - it is called as a function
         # All but the counters, which are shared; the app starts again afterwards.
         self._before = dict(vars(pipeline))
         vars(pipeline).update(vars(recording))
+        if self._visitor is not None:
+            self._visitor_before = VISITOR.get()
+            VISITOR.set(self._visitor)
+            # Sync handlers hand their events to the app's loop, and no app runs here.
+            self._loop = pipeline.loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+            self._thread.start()
         return RecordedEvents(pipeline.counters, memory)
 
     def __exit__(self, *error: object) -> None:
+        if self._visitor is not None:
+            VISITOR.set(self._visitor_before)
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
         self._pipeline.figures.cancel()
         vars(self._pipeline).update(self._before)
 

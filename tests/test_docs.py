@@ -51,6 +51,7 @@ OF_EXAMPLES = dict.fromkeys(
         "reportUnknownMemberType",
         "reportUnknownParameterType",
         "reportUnknownVariableType",
+        "reportUnusedClass",
         "reportUnusedFunction",
         "reportUnusedImport",
         "reportUnusedVariable",

@@ -15,6 +15,7 @@ import typer
 from bridge.cli.process import run
 from bridge.core import Bridge
 from bridge.errors import ConfigError, UsageError
+from bridge.middleware import BridgeMiddleware
 from bridge.outbox import Outbox, SQLiteOutbox, open_outbox
 from bridge.shops import Shops
 from bridge.site import Site
@@ -62,6 +63,8 @@ def load_site(app: str | None, shop: str | None) -> Site:
         ConfigError: As ``load_bridge``; or ``shop`` is missing, unknown, or given for an app with
             one.
     """
+    if app is None and shop is not None:
+        raise ConfigError("--shop needs --app: the Shops of an app with many, such as shop:shops")
     runs = load_bridge(None) if app is None else load_runs(app)
     if isinstance(runs, Bridge):
         if shop is not None:
@@ -132,6 +135,8 @@ def _import(app: str, kinds: tuple[type, ...], wanted: str) -> Any:
         found: object = reduce(getattr, path.split("."), module)
     except AttributeError:
         raise ConfigError(f"--app: {module_name} has no {path!r}") from None
+    if isinstance(found, BridgeMiddleware):  # as Django's asgi.py ends
+        found = found.bridge
     if not isinstance(found, kinds):
         got = type(found).__name__
         raise ConfigError(f"--app: {app} must be a {wanted}, got {got}")

@@ -168,7 +168,8 @@ class Sealer:
             encoded = self._signer.unsign(token)
         except (BadSignature, UnicodeError):
             raise InvalidTokenError(
-                "the signature does not match: the token was altered, or sealed with other keys"
+                "the signature does not match: the token was altered, or sealed with other keys, or"
+                " by another shop"
             ) from None
         content = _load(encoded)
         age = now - content.sealed_at

@@ -84,7 +84,22 @@ def test_what_an_app_opened_while_a_shop_was_loaded_stays_usable() -> None:
         assert run_on_loop(find_loop()) is run_on_loop(find_loop())
 
 
-def test_one_bridge_has_no_shops(run: Run, settings: dict[str, str]) -> None:
-    said = run("check", "--shop", "a")
-    assert said.code == 1
-    assert "--shop is for an app with many shops" in said.out + said.err
+def test_one_bridge_has_no_shops(run: Run, settings: dict[str, str], folder: Path) -> None:
+    (folder / "only_one.py").write_text("from bridge import Bridge\nbridge = Bridge.from_env()")
+    for app, words in (
+        ([], "--shop needs --app"),
+        (["--app", "only_one:bridge"], "--shop is for an app with many shops"),
+    ):
+        said = run("check", "--shop", "a", *app)
+        assert said.code == 1
+        assert words in said.out + said.err
+
+
+def test_wrapped_application_is_an_app(run: Run, app: str, folder: Path) -> None:
+    module = app.partition(":")[0]
+    (folder / f"wrapped_{module}.py").write_text(
+        f"from bridge import BridgeMiddleware\nfrom {module} import shops\n"
+        "application = BridgeMiddleware(None, bridge=shops)"
+    )
+    said = run("check", "--app", f"wrapped_{module}:application", "--shop", "a")
+    assert said.code == 0, said.out + said.err
