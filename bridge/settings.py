@@ -171,7 +171,16 @@ def build_bridge(kind: Callable[..., Built], environ: Mapping[str, str], **argum
     Raises:
         ConfigError: A variable is missing, mistyped or wrong; the message names it.
     """
-    return _build(kind, environ, {**read_settings(environ), **arguments})
+    read = _read_variables(environ, unfit=("Shops",))
+    consent = _build(Consent, environ, read["Consent"])
+    settings = {**read["Bridge"], "consent": consent, **arguments}
+    if "destinations" not in arguments:
+        try:
+            settings["destinations"] = _build_destinations(read["Meta"], read["Segment"])
+        except ConfigError as error:
+            raise _name_variable(error, environ) from None
+    _check_required(settings)
+    return _build(kind, environ, settings)
 
 
 def build_shops(kind: Callable[..., Built], environ: Mapping[str, str], **arguments: Any) -> Built:
@@ -183,10 +192,9 @@ def build_shops(kind: Callable[..., Built], environ: Mapping[str, str], **argume
     """
     read = _read_variables(environ, unfit=("Meta", "Segment"))
     consent = _build(Consent, environ, read["Consent"])
-    _check_required(read)
-    return _build(
-        kind, environ, {**read["Bridge"], **read["Shops"], "consent": consent, **arguments}
-    )
+    settings = {**read["Bridge"], **read["Shops"], "consent": consent, **arguments}
+    _check_required(settings)
+    return _build(kind, environ, settings)
 
 
 def _build(
@@ -214,22 +222,6 @@ def _check_names(environ: Mapping[str, str]) -> None:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             if close:
                 raise ConfigError(f"{name} is not an option; did you mean {close[0]}?")
-
-
-def read_settings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the arguments for ``Bridge`` that ``environ`` holds.
-
-    Raises:
-        ConfigError: A variable is missing or wrong; the message names it.
-    """
-    read = _read_variables(environ, unfit=("Shops",))
-    consent = _build(Consent, environ, read["Consent"])
-    try:
-        destinations = _build_destinations(read["Meta"], read["Segment"])
-    except ConfigError as error:
-        raise _name_variable(error, environ) from None
-    _check_required(read)
-    return {**read["Bridge"], "consent": consent, "destinations": destinations}
 
 
 def _read_variables(
@@ -261,9 +253,10 @@ def _read_variables(
     return arguments
 
 
-def _check_required(arguments: Mapping[Of, Mapping[str, Any]]) -> None:
+def _check_required(settings: Mapping[str, Any]) -> None:
     for option in OPTIONS:
-        if option.default == REQUIRED and option.argument not in arguments[option.of]:
+        of_app = option.of not in ("Meta", "Segment")
+        if of_app and option.default == REQUIRED and option.argument not in settings:
             raise ConfigError(f"{option.variable} is not set: {option.meaning}")
 
 

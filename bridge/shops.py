@@ -149,6 +149,8 @@ class Shops(Runs):
         shop_capacity: int = SHOP_CAPACITY,
         **options: Unpack[SiteOptions],
     ) -> None:
+        if shop_capacity < 1:
+            raise ConfigError(f"shop_capacity must be at least 1, got {shop_capacity}")
         self._keys = read_keys(secret_key)
         self._load = load
         self._find = find

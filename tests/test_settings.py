@@ -223,3 +223,18 @@ def test_token_in_a_file(tmp_path: Path) -> None:
     assert b'"access_token":"token-of-a-file"' in meta.build_request([], 0.0).content
     with pytest.raises(ConfigError, match="BRIDGE_ACCESS_TOKEN_FILE: there is another setting"):
         build(settings, META)
+
+
+def test_arguments_take_the_place_of_required_variables() -> None:
+    assert Bridge.from_env({}, secret_key=SECRET, destinations=[make_meta()]).destinations
+    Shops.from_env(lambda name: None, {}, secret_key=SECRET)
+    with pytest.raises(ConfigError, match="BRIDGE_SECRET_KEY is not set"):
+        Bridge.from_env({}, destinations=[make_meta()])
+    with pytest.raises(ConfigError, match="BRIDGE_PIXEL_ID is not set"):
+        Bridge.from_env({}, secret_key=SECRET)
+
+
+def test_wrong_share_of_a_shop_names_its_variable() -> None:
+    environ = {"BRIDGE_SECRET_KEY": SECRET, "BRIDGE_SHOP_CAPACITY": "0"}
+    with pytest.raises(ConfigError, match="BRIDGE_SHOP_CAPACITY: shop_capacity must be at least 1"):
+        Shops.from_env(lambda name: None, environ)

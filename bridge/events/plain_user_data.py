@@ -95,22 +95,25 @@ class PlainUserData:
 
         The arguments are those of ``user_data.read_user_data``.
         """
+        if region is not None or (today is not None and today < SINCE):
+            return None
+        try:
+            joined = _PARTS.join(raw.values())
+        except TypeError:
+            present = {name: value for name, value in raw.items() if value is not None}
+            return self.read(present, region, today) if len(present) < len(raw) else None
         names = tuple(raw)
         try:
             shape = self._shapes[names]
         except KeyError:
             shape = self._learn(names)
-        if shape is None or region is not None or (today is not None and today < SINCE):
+        if shape is None or len(joined) > MAX_LENGTH:
             return None
         match, keys, signed = shape
         try:
-            joined = _PARTS.join(raw.values())
-            found = match(joined.lower().encode()) if len(joined) <= MAX_LENGTH else None
+            found = match(joined.lower().encode())
         except UnicodeEncodeError:
             return None
-        except TypeError:
-            present = {name: value for name, value in raw.items() if value is not None}
-            return self.read(present, region, today) if len(present) < len(raw) else None
         if found is None:
             return None
         texts = [*found.groups()]

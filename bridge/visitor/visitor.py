@@ -239,7 +239,8 @@ class Visitor:
         user_agent = (capture and capture.user_agent) or identity.user_agent
         is_held = capture is None or not self._is_unheld
         known = identity.describe(ip, user_agent, is_held=is_held)
-        return msgspec.structs.replace(known, **given) if given else known
+        # Lists of its own: what an app does to those of one event is in no other.
+        return UserData(**{**msgspec.to_builtins(known), **given})
 
     @property
     def _is_unheld(self) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
@@ -149,3 +150,11 @@ def test_patterns_are_few_and_none_is_kept_of_unknown_keys() -> None:
         reader.read({f"name{i}": "Mary"}, None, None)
     assert len(reader._shapes) == MAX_SHAPES
     assert reader.read({"name0": "Mary"}, None, None) is not None
+
+
+def test_what_browsers_report_takes_no_room_from_the_apps_own_keys() -> None:
+    # Lists of digests, of any keys that a browser chooses: POST /_bridge/collect.
+    reader = PlainUserData({key: key for key in FORMS})
+    for keys in [each for size in (1, 2, 3) for each in combinations(FORMS, size)]:
+        reader.read({key: ["a" * 64] for key in keys}, None, None)
+    assert reader.read({"em": "mary@example.com", "fn": "Mary", "ln": "Miller"}, None, None)

@@ -767,3 +767,14 @@ async def test_switches_of_the_caller_open_nothing_for_a_silent_visitor(open_sit
     assert enrich(given, visitor=visitor)["integrations"] == {"All": False}
     with pytest.raises(InvalidEventError, match="event"):
         enrich({"event": "ada@example.com did"}, visitor=visitor)
+
+
+async def test_what_is_done_to_one_event_is_in_no_other(open_site: Any) -> None:
+    bridge: Bridge = open_site().bridge
+    visitor = make_visitor(bridge, make_scope(headers=NAVIGATION))
+    identify("user-1", email="mary@example.com", visitor=visitor)
+    event = await bridge.track("Lead", visitor=visitor)
+    event.user_data.em.append("mary@example.com")
+    event.user_data.external_id.append("mary@example.com")
+    later = enrich({"event_name": "Lead"}, visitor=visitor)["user_data"]
+    assert "mary@example.com" not in later["em"] + later["external_id"]

@@ -57,7 +57,6 @@ class Damage:
         lost: Ids of rows whose bodies cannot be read, and SQLite's words.
         skipped: Ids of rows that cannot be read or changed.
         kept: Ids of bodies that cannot be deleted.
-        unremembered: Ids of rows whose keys cannot be kept once they are delivered.
         blocked: Names of works that cannot be done.
         told: Ids of dead letters that were logged.
         has_news: Whether something was learned since ``take_news``.
@@ -67,7 +66,6 @@ class Damage:
     lost: dict[int, str] = field(default_factory=dict)
     skipped: set[int] = field(default_factory=set)
     kept: set[int] = field(default_factory=set)
-    unremembered: set[int] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
     told: set[int] = field(default_factory=set)
     has_news: bool = False
@@ -77,14 +75,7 @@ class Damage:
         """Forget all if ``file``, its device and inode, is another one than before."""
         if file != self._file:
             self.reason, self.has_news, self._file = "", False, file
-            for each in (
-                self.lost,
-                self.skipped,
-                self.kept,
-                self.unremembered,
-                self.blocked,
-                self.told,
-            ):
+            for each in (self.lost, self.skipped, self.kept, self.blocked, self.told):
                 each.clear()
 
     def note(self, path: str, error: Exception) -> None:
@@ -131,15 +122,10 @@ def guard(file: OutboxFile, name: str, work: Callable[[], Result]) -> Result | N
     try:
         return work()
     except sqlite3.Error as error:
-        block(file, name, error)
+        if is_damage(error):
+            file.damage.blocked.add(name)
+            file.damage.has_news = True
         raise
-
-
-def block(file: OutboxFile, name: str, error: sqlite3.Error) -> None:
-    """Do no more of the works called ``name`` if ``error`` says that damage prevents it."""
-    if is_damage(error):
-        file.damage.blocked.add(name)
-        file.damage.has_news = True
 
 
 def attempt(

@@ -20,7 +20,7 @@ from bridge.outbox.sqlite.damage import Damage, guard
 from bridge.outbox.sqlite.disk import DiskRoom, measure_room
 
 MEMORY = ":memory:"  # SQLite's word for no file
-SCHEMA_VERSION = 6  # in the file itself; raise it whenever the tables change
+SCHEMA_VERSION = 5  # in the file itself; raise it whenever the tables change
 LOCK_SLICE = 0.25  # seconds that opening the file, or cutting its -wal, waits for a lock
 RESTART_SLICE = 0.01  # seconds that the -wal file waits to begin anew
 MAX_WAL = 64 * 1024 * 1024  # bytes of the -wal file; it may grow further while somebody reads
@@ -35,15 +35,14 @@ CHECKPOINT_EARLY = 1000  # the same if the disk has little room; SQLite's defaul
 CUT_WAL = 1.0  # seconds between attempts to cut it back
 RECOUNT = 2.0  # seconds between looks for what other processes put and took
 
-# due: NULL once dead, for a reason; what is delivered leaves its digest in another table, and goes.
-# id: never given again, since a damaged file may keep a body whose row is gone.
+# due: NULL once settled. settled_at with reason NULL: delivered; with a reason: dead.
 # bodies: apart, so that a claim rewrites a tenth of a kilobyte of each delivery and not all of it,
 # and an ack leaves whole pages free.
-# subjects: in their own order those of one browser are next to each other.
+# subjects: NULL once delivered. In their own order those of one browser are next to each other.
 # Each index ends with all that its count reads, so that no count ever touches a body.
 _SCHEMA = """
 CREATE TABLE deliveries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     destination TEXT NOT NULL,
     event_name TEXT NOT NULL,
     event_id TEXT NOT NULL,
@@ -62,17 +61,6 @@ CREATE TABLE bodies (
     id INTEGER PRIMARY KEY,
     body BLOB NOT NULL
 ) STRICT;
-CREATE TABLE delivered (
-    key BLOB PRIMARY KEY,
-    settled_at INTEGER NOT NULL,
-    has_given_id INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE delivered_counts (
-    hour INTEGER NOT NULL,
-    destination TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    PRIMARY KEY (hour, destination)
-) STRICT, WITHOUT ROWID;
 CREATE TABLE circuits (
     destination TEXT PRIMARY KEY,
     state TEXT NOT NULL CHECK (state IN ('closed', 'open', 'half_open')),
@@ -91,6 +79,8 @@ CREATE TABLE figures (
 CREATE INDEX deliveries_due ON deliveries (destination, due, attempts, stored_at)
     WHERE due IS NOT NULL;
 CREATE INDEX deliveries_subjects ON deliveries (subjects) WHERE subjects IS NOT NULL;
+CREATE INDEX deliveries_delivered ON deliveries (has_given_id, settled_at, destination, reason)
+    WHERE settled_at IS NOT NULL AND reason IS NULL;
 CREATE INDEX deliveries_dead ON deliveries (settled_at, destination, reason)
     WHERE reason IS NOT NULL
 """
@@ -133,7 +123,6 @@ class OutboxFile(sqlite3.Connection):
         has_traces: Whether the -wal file may still hold what ``overwrite`` deletes.
         damage: What this process knows of damage to the file.
         storing: The one cursor of all puts: creating one would take a tenth of a put's time.
-        looked_at: The remembered key that was looked at last; see ``memory.forget``.
     """
 
     held: int = 0
@@ -144,7 +133,6 @@ class OutboxFile(sqlite3.Connection):
     wal: tuple[int, int] | None = None
     damage: Damage
     storing: sqlite3.Cursor
-    looked_at: bytes = b""
     _counted_version: int | None = None
     _recount_at: float = 0.0
     _held_before: int = 0
@@ -311,7 +299,6 @@ def open_file(path: str, *, writes: bool = True) -> OutboxFile:
             _prepare(file, path)
         file.path, file.identity, file.damage = path, read_identity(path), Damage()
         file.storing = file.cursor()
-        file.looked_at = bytes(1) + os.urandom(2)  # or a process that often ends begins anew
         file.execute("PRAGMA busy_timeout = 0")  # the thread itself tries again
     except BaseException:
         file.close()
@@ -360,7 +347,7 @@ def _prepare(file: OutboxFile, path: str) -> None:
 def _create_tables(file: OutboxFile, path: str) -> None:
     taken = file.execute(
         "SELECT name FROM sqlite_schema"
-        " WHERE name IN ('deliveries', 'bodies', 'delivered', 'circuits', 'figures')"
+        " WHERE name IN ('deliveries', 'bodies', 'circuits', 'figures')"
     ).fetchone()
     if taken is not None:
         raise OutboxError(

@@ -50,7 +50,6 @@ from bridge.outbox.sqlite.damage import REMEDY, Damage
 from bridge.outbox.sqlite.disk import MAX_CLAIM_BYTES
 from bridge.outbox.sqlite.file import MEMORY, OutboxFile, build_error, measure_large_wal
 from bridge.outbox.sqlite.locks import FileLock
-from bridge.outbox.sqlite.memory import find_first_hour
 from bridge.outbox.sqlite.place import inspect_file
 from bridge.outbox.sqlite.thread import FileThread, How, Job, build_job
 
@@ -207,16 +206,15 @@ class SQLiteOutbox(Outbox):
         destinations: Collection[str] | None = None,
         within: float = math.inf,
     ) -> bool:
-        work = partial(
-            rows.has_event,
-            event_name=event_name,
-            event_id=event_id,
-            destinations=destinations,
-            since=now - within,
-            now=now,
-            memory=self._memory.cut(within),
-        )
-        return await self._read(work, REQUEST_PATIENCE)
+        values = {
+            "event_id": event_id,
+            "event_name": event_name,
+            "names": rows.list_names(destinations),
+            "since": now - within,
+            **rows.list_horizons(self._memory.cut(within), now),
+        }
+        [[found]] = await self._fetch(rows.HAS, values, REQUEST_PATIENCE)
+        return bool(found)
 
     async def next_due(self, destination: str, until: float = math.inf) -> float | None:
         # On the writing thread: the sender asks between two claims and must not wait for a count.
@@ -226,7 +224,7 @@ class SQLiteOutbox(Outbox):
 
     async def count(self, now: float, *, with_delivered: bool = False) -> Mapping[str, Counts]:
         """As ``Outbox.count``; takes 0.2 s for a million deliveries, without delaying writers."""
-        values = {"now": now, "hour": find_first_hour(now)}
+        values = {"now": now, "forgotten": now - self._memory.random}
         query = rows.COUNT_WITH_DELIVERED if with_delivered else rows.COUNT
         return {row[0]: Counts(*row[1:]) for row in await self._fetch(query, values)}
 

@@ -12,11 +12,12 @@ from contextlib import closing
 from functools import partial
 from heapq import merge
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from bridge.errors import OutboxFullError
 from bridge.outbox.base import (
     FIGURE_DAYS,
+    FORGET_AT_ONCE,
     SUBJECT_BYTES,
     Delivery,
     Erased,
@@ -30,7 +31,6 @@ from bridge.outbox.base import (
 from bridge.outbox.sqlite.damage import (
     LOST,
     attempt,
-    block,
     claim_around,
     find_due,
     guard,
@@ -39,58 +39,39 @@ from bridge.outbox.sqlite.damage import (
 )
 from bridge.outbox.sqlite.disk import CLAIMED_ROW_BYTES
 from bridge.outbox.sqlite.file import OutboxFile
-from bridge.outbox.sqlite.memory import (
-    IS_REMEMBERED,
-    REMEMBER,
-    count_on,
-    digest_key,
-    forget,
-    is_event_remembered,
-    is_remembered,
-    list_horizons,
-)
 
+FORGET = 4  # delivered keys that an ack deletes at most for each delivery
 
-class Row(NamedTuple):
-    """A delivery to be stored.
-
-    Attributes:
-        fields: What ``_INSERT`` takes.
-        body: As it will be sent.
-        digest: Of its key.
-        own_digest: Of the key of the server's own, if a browser reports the event.
-    """
-
-    fields: tuple[str, str, str, bool, float, float, bool, bytes | None, float]
-    body: bytes
-    digest: bytes
-    own_digest: bytes | None
-
+# What _INSERT takes, and the body.
+Row = tuple[tuple[str, str, str, bool, float, float, bool, bytes | None, float], bytes]
 
 _INSERT = """
 INSERT INTO deliveries
     (destination, event_name, event_id, from_browser, due, expires, has_given_id, subjects,
      stored_at)
-SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE {} ON CONFLICT DO NOTHING
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
-_INSERT_NEW = _INSERT.format(f"NOT EXISTS ({IS_REMEMBERED})")
-_INSERT_ANY = _INSERT.format("true")
 _INSERT_BODY = "INSERT OR REPLACE INTO bodies (id, body) VALUES (?, ?)"
 
 _IS_EVENT = "event_id = :event_id AND event_name = :event_name AND destination = :destination"
 _HAS_KEY = f"{_IS_EVENT} AND from_browser = :from_browser"
+_FORGOTTEN = "CASE WHEN has_given_id THEN :forgotten_given ELSE :forgotten END"
 
-# Whether the server's own waits, beside which a browser's report is a duplicate.
-_OWN_WAITS = f"""
-SELECT 1 FROM deliveries WHERE {_IS_EVENT} AND from_browser = 0 AND due IS NOT NULL
+# Whether the server's own is known, beside which a browser's report is a duplicate.
+_KNOWS_OWN = f"""
+SELECT 1 FROM deliveries
+WHERE {_IS_EVENT} AND from_browser = 0
+  AND (due IS NOT NULL OR (reason IS NULL AND settled_at >= {_FORGOTTEN}))
 """  # noqa: S608 - of constants
 
-_REPLACE_DEAD = f"""
+_REPLACE = f"""
 UPDATE deliveries
 SET due = :due, expires = :expires, stored_at = :now, attempts = 0,
     settled_at = NULL, reason = NULL, has_given_id = :has_given_id, subjects = :subjects
-WHERE {_HAS_KEY} AND reason IS NOT NULL
+WHERE {_HAS_KEY}
 """  # noqa: S608 - of constants
+_REPLACE_FORGOTTEN = f"{_REPLACE} AND settled_at < {_FORGOTTEN} AND reason IS NULL"
+_REPLACE_DEAD = f"{_REPLACE} AND reason IS NOT NULL"
 _REPLACE_BODY = f"""
 INSERT OR REPLACE INTO bodies (id, body) SELECT id, :body FROM deliveries WHERE {_HAS_KEY}
 """  # noqa: S608 - of constants
@@ -106,32 +87,38 @@ _CLAIM_ONE = f"{_CLAIM} WHERE deliveries.id = ?"
 
 _LEASE = "UPDATE deliveries SET due = ?, attempts = attempts + 1 WHERE id = ?"
 
-# A dead letter stays dead, even if a worker whose lease ran out reports on it again.
+# A settled row stays settled, even if a worker whose lease ran out reports on it again.
 _KEY_IS = "event_id = ? AND event_name = ? AND destination = ? AND from_browser = ?"
 BY_KEY = f"WHERE {_KEY_IS} AND due IS NOT NULL"
-# The plus makes SQLite go to the id and not search for the key. If another file has taken the place
-# of the one that it was claimed from, the key does not match.
+# The plus makes SQLite go to the id and not search for the key. If another row has taken that id
+# meanwhile, the key does not match.
 BY_PLACE = (
     "WHERE +event_id = ? AND +event_name = ? AND +destination = ? AND +from_browser = ?"
     " AND due IS NOT NULL AND id = ?"
 )
 
+ACK = "UPDATE deliveries SET due = NULL, subjects = NULL, settled_at = ?"
 RETRY = "UPDATE deliveries SET due = ?"
 BURY = "UPDATE deliveries SET due = NULL, settled_at = ?, reason = ?"
 
-# In a damaged file the last one leaves an empty row: deleting it may move rows of the next page.
-_MOVE = (
-    REMEMBER,
-    "DELETE FROM bodies WHERE id = (SELECT id FROM deliveries {})",
-    "DELETE FROM deliveries {}",
-    "UPDATE deliveries SET due = NULL, subjects = NULL {}",
+# Only of what is delivered: a late worker may ack what is dead.
+_DROP_BODY = """
+DELETE FROM bodies WHERE id = (
+    SELECT id FROM deliveries {} AND settled_at IS NOT NULL AND reason IS NULL
 )
-MOVE_BY_PLACE, MOVE_BY_KEY = (
-    tuple(statement.format(where) for statement in _MOVE) for where in (BY_PLACE, BY_KEY)
-)
+"""
+DROP_BODY_BY_PLACE = _DROP_BODY.format("WHERE id = ?")
+_DROP_BODY_BY_KEY = _DROP_BODY.format(f"WHERE {_KEY_IS}")
 
 _DROP_BODY_AT = "DELETE FROM bodies WHERE id = ?"
-_DROP_ROW_AT = "DELETE FROM deliveries WHERE id = ?"
+
+_FORGET = """
+DELETE FROM deliveries WHERE id IN (
+    SELECT id FROM deliveries
+    WHERE has_given_id = ? AND settled_at < ? AND settled_at IS NOT NULL AND reason IS NULL
+    LIMIT ?
+)
+"""
 
 RELEASE = """
 UPDATE deliveries SET due = :now
@@ -140,13 +127,17 @@ WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
   AND (:names IS NULL OR destination IN (SELECT value FROM json_each(:names)))
 """
 
-HOLDS = """
-SELECT 1 FROM deliveries
-WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
-  AND (:names IS NULL OR destination IN (SELECT value FROM json_each(:names)))
-  AND stored_at >= :since
-LIMIT 1
-"""
+HAS = f"""
+SELECT EXISTS (
+    SELECT 1 FROM deliveries
+    WHERE event_id = :event_id AND event_name = :event_name AND from_browser = 0
+      AND (:names IS NULL OR destination IN (SELECT value FROM json_each(:names)))
+      AND CASE
+          WHEN settled_at IS NULL OR reason IS NOT NULL THEN stored_at >= :since
+          ELSE settled_at >= {_FORGOTTEN}
+      END
+)
+"""  # noqa: S608 - of constants
 
 NEXT_DUE = "SELECT min(due) FROM deliveries WHERE destination = ? AND due IS NOT NULL"
 
@@ -169,8 +160,10 @@ SELECT destination, sum(waiting), sum(held), sum(delivered), sum(dead), min(olde
 """
 _DELIVERED = """
 UNION ALL
-SELECT destination, 0, 0, sum(number), 0, NULL FROM delivered_counts
-WHERE hour >= :hour GROUP BY destination
+SELECT destination, 0, 0, count(*), 0, NULL FROM deliveries
+WHERE has_given_id IN (0, 1) AND settled_at >= :forgotten
+  AND settled_at IS NOT NULL AND reason IS NULL
+GROUP BY destination
 """
 COUNT, COUNT_WITH_DELIVERED = (_COUNT.format(delivered=each) for each in ("", _DELIVERED))
 
@@ -258,7 +251,7 @@ CIRCUITS = "SELECT destination, state, reason, since, until FROM circuits"
 def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
     """Return ``deliveries`` as ``store_all`` takes them."""
     return [
-        Row(
+        (
             (
                 each.destination,
                 each.event_name,
@@ -271,8 +264,6 @@ def build_rows(deliveries: Sequence[Delivery], now: float) -> list[Row]:
                 now,
             ),
             each.body,
-            digest_key(each.key),
-            digest_key(each.key._replace(from_browser=False)) if each.from_browser else None,
         )
         for each in deliveries
     ]
@@ -289,7 +280,7 @@ def store_all(
     """
     before = file.count_held()
     room = file.find_room()
-    has_disk = room.take(len(rows), sum(len(row.body) for row in rows))
+    has_disk = room.take(len(rows), sum(len(body) for _, body in rows))
     if has_disk and before + len(rows) <= limit:
         return [_store(file, row, memory) for row in rows]
     # Keys that are stored already need no room. How many are new shows only when all are stored.
@@ -312,48 +303,34 @@ def store_all(
 
 
 def _store(file: OutboxFile, row: Row, memory: Memory) -> bool:
-    now = row.fields[-1]
-    if row.own_digest is not None and (
-        is_remembered(file, row.own_digest, memory, now)
-        or file.execute(_OWN_WAITS, _name_row(row)).fetchone()
-    ):
+    fields, body = row
+    if fields[3] and file.execute(_KNOWS_OWN, _name_row(row, memory)).fetchone():
         return False
-    if _insert(file, row, memory, now):
-        file.storing.execute(_INSERT_BODY, (file.storing.lastrowid, row.body))
+    if file.storing.execute(_INSERT, fields).rowcount == 1:
+        file.storing.execute(_INSERT_BODY, (file.storing.lastrowid, body))
         file.held += 1
         return True
     return _replace(file, row, memory)
 
 
-def _insert(file: OutboxFile, row: Row, memory: Memory, now: float) -> bool:
-    """Store ``row`` without its body, unless its key is there; return whether it was stored."""
-    values = (*row.fields, row.digest, *list_horizons(memory, now))
-    try:
-        if IS_REMEMBERED not in file.damage.blocked:
-            return file.storing.execute(_INSERT_NEW, values).rowcount == 1
-    except sqlite3.Error as error:
-        block(file, IS_REMEMBERED, error)
-        raise
-    return file.storing.execute(_INSERT_ANY, row.fields).rowcount == 1
-
-
 def _replace(file: OutboxFile, row: Row, memory: Memory) -> bool:
-    """Store ``row`` in place of a dead one; return false if it waits, or was delivered."""
-    if is_remembered(file, row.digest, memory, row.fields[-1]):
-        return False
-    values = _name_row(row)
+    """Store ``row`` in place of a dead or forgotten one; return false if its key has neither."""
+    values = _name_row(row, memory)
     if file.execute(_DROP_LOST, values).rowcount == 1:
         file.held -= 1
         return _store(file, row, memory)  # at another place: the page of its body may be damaged
-    if file.execute(_REPLACE_DEAD, values).rowcount != 1:
+    if file.execute(_REPLACE_FORGOTTEN, values).rowcount == 1:
+        file.held += 1
+    elif file.execute(_REPLACE_DEAD, values).rowcount != 1:
         return False
     file.execute(_REPLACE_BODY, values)
     return True
 
 
-def _name_row(row: Row) -> dict[str, Any]:
+def _name_row(row: Row, memory: Memory) -> dict[str, Any]:
     """Return ``row`` as named parameters of a statement."""
-    key, (due, expires, has_given_id, subjects, now) = Key(*row.fields[:4]), row.fields[4:]
+    fields, body = row
+    key, (due, expires, has_given_id, subjects, now) = Key(*fields[:4]), fields[4:]
     return {
         **key._asdict(),
         "due": due,
@@ -361,29 +338,14 @@ def _name_row(row: Row) -> dict[str, Any]:
         "has_given_id": has_given_id,
         "subjects": subjects,
         "now": now,
-        "body": row.body,
+        "body": body,
+        **list_horizons(memory, now),
     }
 
 
-def has_event(
-    file: OutboxFile,
-    event_name: str,
-    event_id: str,
-    destinations: Collection[str] | None,
-    since: float,
-    now: float,
-    memory: Memory,
-) -> bool:
-    """As ``Outbox.has``; of what is not delivered, what was stored ``since`` then counts."""
-    values = {
-        "event_id": event_id,
-        "event_name": event_name,
-        "names": list_names(destinations),
-        "since": since,
-    }
-    return file.execute(HOLDS, values).fetchone() is not None or is_event_remembered(
-        file, event_name, event_id, destinations, memory, now
-    )
+def list_horizons(memory: Memory, now: float) -> dict[str, float]:
+    """Return as named parameters before when a delivered key is forgotten."""
+    return {"forgotten": now - memory.random, "forgotten_given": now - memory.given}
 
 
 def look_for_damage(file: OutboxFile) -> None:
@@ -458,43 +420,18 @@ def read_next_due(file: OutboxFile, destination: str) -> float | None:
 
 
 def ack_all(file: OutboxFile, deliveries: Sequence[Delivery], now: float, memory: Memory) -> None:
-    """Remember the keys of ``deliveries``, and nothing else; forget some that are old enough."""
-    for destination in dict.fromkeys(each.destination for each in deliveries):
-        part = [each for each in deliveries if each.destination == destination]
-        number = _deliver(file, part, now)
-        file.held -= number
-        count_on(file, destination, number, now)
-    guard(file, "forget", partial(forget, file, len(deliveries), memory, now))
-
-
-def _deliver(file: OutboxFile, deliveries: Sequence[Delivery], now: float) -> int:
-    """Turn those that wait into remembered keys; return how many did."""
+    """Mark as delivered, without their bodies; forget some of the keys that are old enough."""
+    is_tight = file.find_room().is_tight
+    file.held -= change(file, ACK, (now,), deliveries)
+    places = [(each.place,) for each in deliveries]
     ids = [each.place for each in deliveries]
-    names = [_list_key(each) for each in deliveries]
-    finds = [(*name, place) for name, place in zip(names, ids, strict=True)]
-    keys = [(digest_key(each.key), int(now)) for each in deliveries]
-    number = _move(file, MOVE_BY_PLACE, keys, finds, ids)
-    if number < len(deliveries):
-        number += _move(file, MOVE_BY_KEY, keys, names, ids)
-    return number
-
-
-def _move(
-    file: OutboxFile,
-    statements: tuple[str, ...],
-    keys: Sequence[tuple[bytes, int]],
-    finds: Sequence[tuple[Any, ...]],
-    ids: Sequence[int | None],
-) -> int:
-    remember, drop_body, drop_row, empty_row = statements
-    added = [(*key, *find) for key, find in zip(keys, finds, strict=True)]
-    number = _run_each(file, remember, added, ids, file.damage.unremembered)
-    if number == len(ids) and statements is MOVE_BY_PLACE and not file.damage.reason:
-        places = [(place,) for place in ids]  # each has just been found there
-        file.executemany(_DROP_BODY_AT, places)
-        return file.executemany(_DROP_ROW_AT, places).rowcount
-    _run_each(file, drop_body, finds, ids, file.damage.kept)
-    return _run_each(file, empty_row if file.damage.reason else drop_row, finds, ids)
+    if _run_each(file, DROP_BODY_BY_PLACE, places, ids, of_bodies=True) < len(places):
+        names = [_list_key(each) for each in deliveries]
+        _run_each(file, _DROP_BODY_BY_KEY, names, ids, of_bodies=True)
+    # Each forgotten key may be on a page of its own, and that page is written.
+    most = min(FORGET_AT_ONCE, 2 * len(deliveries) if is_tight else FORGET * len(deliveries))
+    left = most - _run_each(file, _FORGET, [(False, now - memory.random, most)])
+    _run_each(file, _FORGET, [(True, now - memory.given, left)])
 
 
 def _run_each(
@@ -502,7 +439,8 @@ def _run_each(
     statement: str,
     values: Sequence[Any],
     places: Sequence[int | None] = (),
-    failed: set[int] | None = None,
+    *,
+    of_bodies: bool = False,
 ) -> int:
     """Run ``statement`` with each of ``values``; return how many rows changed.
 
@@ -514,7 +452,7 @@ def _run_each(
         works = [guard(file, statement, partial(_run, file, statement, each)) for each in values]
         return sum(each or 0 for each in works)
     pairs = zip(values, places, strict=True)
-    failed = file.damage.skipped if failed is None else failed
+    failed = file.damage.kept if of_bodies else file.damage.skipped
     return sum(attempt(file, statement, each, place, failed) for each, place in pairs)
 
 
@@ -599,7 +537,7 @@ def drop_all(file: OutboxFile, keys: Sequence[Key]) -> int:
     names = [Key(*key)._asdict() for key in keys]
     dropped = file.executemany(_DROP_LOST, names).rowcount
     places = [row for name in names for row in file.execute(_PLACE_OF_DEAD, name)]
-    _run_each(file, _DROP_BODY_AT, places, [place for [place] in places], file.damage.kept)
+    _run_each(file, _DROP_BODY_AT, places, [place for [place] in places], of_bodies=True)
     dropped += file.executemany(_DROP, names).rowcount
     file.held -= dropped
     return dropped
@@ -636,8 +574,8 @@ def _remove(file: OutboxFile, query: str, values: tuple[Any, ...]) -> Erased:
     found = file.execute(query, values).fetchall()
     ids = [(row[0],) for row in found]
     places = [place for [place] in ids]
-    _run_each(file, _DROP_BODY_AT, ids, places, file.damage.kept)
-    _run_each(file, _DROP_ROW_AT, ids, places)
+    _run_each(file, _DROP_BODY_AT, ids, places, of_bodies=True)
+    _run_each(file, "DELETE FROM deliveries WHERE id = ?", ids, places)
     file.held -= len(ids)
     dead = sum(reason is not None for _, reason in found)
     return Erased(len(found) - dead, dead)
