@@ -68,7 +68,11 @@ def look_at_tag(
 ) -> Iterator[Finding]:
     """Yield whether the page has our tag, and where, and pixels besides ``pixel_ids``."""
     if page.status != 200:
-        yield warning("page", f"{page.url} answers {page.status}", "give --url of a page it serves")
+        is_error = page.status >= 400
+        text = f"{page.url} answers {page.status}"
+        yield (bad if is_error else warning)("page", text, "give --url of a page it serves")
+        if is_error:
+            return
     others = [each for each in markup.pixel_ids if each not in pixel_ids]
     if others:
         yield note(

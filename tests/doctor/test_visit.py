@@ -116,6 +116,12 @@ async def test_page_without_the_tag(app: App) -> None:
     assert "{{ bridge.script_tag() }} (Django: {{ bridge_tag }}" in found
 
 
+async def test_page_that_is_not_there_is_the_only_thing_wrong_with_it(app: App) -> None:
+    found = await app.examine(url=f"{URL}nowhere")
+    assert [each.what for each in found if each.level == "bad"] == ["page"]
+    assert "nowhere answers 404 → give --url" in wrong(found)["page"]
+
+
 async def test_tag_with_another_path(app: App) -> None:
     app.html = '<script src="/bridge.js"></script>'
     found = wrong(await app.examine())["script tag"]
