@@ -37,6 +37,7 @@ from tests.factories import (
 from tests.servers import Sandbox, poll
 
 META = "meta:1234567890123456"
+SOON = "in an hour, as a date"
 EXPIRED = (
     '{"error":{"message":"Session has expired","type":"OAuthException","code":190,'
     '"error_subcode":463,"fbtrace_id":"A1"}}'
@@ -273,7 +274,7 @@ async def test_answer_that_cannot_be_had_is_given_up_and_tried_again(
         {"status": 429, "headers": {"Retry-After": "3000"}},
         {
             "status": 429,
-            "headers": {"Retry-After": formatdate(time.time() + 3500, usegmt=True)},
+            "headers": {"Retry-After": SOON},
         },
         {
             "status": 400,
@@ -293,6 +294,9 @@ async def test_answer_that_cannot_be_had_is_given_up_and_tried_again(
 async def test_destination_is_left_alone_as_long_as_it_asked(
     outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, fault: dict[str, Any]
 ) -> None:
+    if fault.get("headers") == {"Retry-After": SOON}:  # as of now: tests are collected long before
+        at = formatdate(time.time() + 3500, usegmt=True)
+        fault = {**fault, "headers": {"Retry-After": at}}
     await sandbox.fault("events", **fault)
     await put(outbox, sender, make_lead("1"))
     await counted(sender, "requests", 1)
