@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import logging
 import os
+import queue
 import re
 import shutil
 import signal
@@ -35,7 +36,7 @@ from bridge.outbox.sqlite.locks import FileLock
 from bridge.outbox.sqlite.thread import FileThread, build_job
 from tests.damage import deliver_all, fill_file, zero_page
 from tests.factories import NOW, make_delivery
-from tests.servers import ROOT, poll
+from tests.servers import DEADLINE, ROOT, poll
 
 LEASE = 60.0
 SENDER = digest_texts(["meta:1"], 4).hex()  # in the name of its lock
@@ -1423,3 +1424,21 @@ def test_plan_of_the_held_count_reads_indexes_alone(tmp_path: Path) -> None:
         "SCAN deliveries USING COVERING INDEX deliveries_due",
         "SCAN deliveries USING COVERING INDEX deliveries_dead",
     ]
+
+
+def test_rest_of_microseconds_ends() -> None:
+    jobs = FileThread("never-made.db", "IMMEDIATE", lambda: None)._jobs
+    gone: list[int] = []
+
+    def wait_shortly() -> None:
+        for i in range(20_000):
+            jobs.put(None)
+            jobs.get()
+            with suppress(queue.Empty):
+                jobs.get(timeout=1e-9 * (1 + i % 2000))
+        gone.append(1)
+
+    thread = threading.Thread(target=wait_shortly, daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    assert gone

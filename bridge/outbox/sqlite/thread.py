@@ -114,7 +114,10 @@ class FileThread:
         self._checkpoints: Checkpoints | None = None
         self._damage = damage or Damage()
         self._let_go_others = let_go_others
-        self._jobs: queue.SimpleQueue[Sequence[Job] | threading.Event | None] = queue.SimpleQueue()
+        # No SimpleQueue: its get() with a timeout of microseconds may wait for ever. What is left
+        # of it is computed to be less than nothing, which its lock takes for no timeout at all.
+        # Source: CPython 3.11, Modules/_queuemodule.c, tried 2026-11-30.
+        self._jobs: queue.Queue[Sequence[Job] | threading.Event | None] = queue.Queue()
         self._file: OutboxFile | None = None
         self._busy_until = self._rest_until = 0.0  # monotonic seconds
         self._stopped = False
