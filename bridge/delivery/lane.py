@@ -241,6 +241,10 @@ class Lane:
         self._claiming = None
         if not deliveries:
             return False
+        if self._breaker.compute_pause(time.monotonic()):
+            # It was asked to wait meanwhile: a claim stands behind whatever is more urgent.
+            await self._outbox.retry(deliveries, now)
+            return False
         self._adapt(deliveries)
         groups: dict[bytes, list[Delivery]] = {}
         for delivery in deliveries:

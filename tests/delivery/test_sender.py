@@ -310,6 +310,35 @@ async def test_destination_is_left_alone_as_long_as_it_asked(
     assert sender.metrics.totals["requests"] == 1
 
 
+async def test_what_was_being_claimed_when_the_destination_asked_to_wait_is_not_sent(
+    outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, claims, may_go = outbox.claim, 0, asyncio.Event()
+
+    async def claim_late(*args: Any, **options: Any) -> list[Delivery]:
+        nonlocal claims
+        claims += 1
+        if claims == 2:  # made before the answer to the first one is there
+            await may_go.wait()
+        return await claim(*args, **options)
+
+    monkeypatch.setattr(outbox, "claim", claim_late)
+    await sandbox.fault("events", status=429, headers={"Retry-After": "3000"}, delay=0.3)
+    await put(outbox, sender, make_lead("1"))
+    await counted(sender, "requests", 1)
+    await put(outbox, sender, make_lead("2"))
+    may_go.set()
+
+    async def is_given_back() -> bool:
+        return (await outbox.next_due(META)) is not None and (await count(outbox)).held == 0
+
+    await poll(is_given_back, "the second one")
+    await sender.stop(deadline=5)
+    assert claims >= 2
+    assert sender.metrics.totals["requests"] == 1
+    assert (await count(outbox)).waiting == 2
+
+
 @pytest.mark.parametrize(
     ("size", "poison"),
     [
