@@ -313,14 +313,14 @@ async def test_destination_is_left_alone_as_long_as_it_asked(
 async def test_what_was_being_claimed_when_the_destination_asked_to_wait_is_not_sent(
     outbox: SQLiteOutbox, sender: Sender, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, claims, may_go = outbox.claim, 0, asyncio.Event()
+    claim, claimed, may_go = outbox.claim, [0], asyncio.Event()
 
     async def claim_late(*args: Any, **options: Any) -> list[Delivery]:
-        nonlocal claims
-        claims += 1
-        if claims == 2:  # made before the answer to the first one is there
+        if claimed[-1]:  # made before the answer to the first one is there
             await may_go.wait()
-        return await claim(*args, **options)
+        found = await claim(*args, **options)
+        claimed.append(len(found))
+        return found
 
     monkeypatch.setattr(outbox, "claim", claim_late)
     await sandbox.fault("events", status=429, headers={"Retry-After": "3000"}, delay=0.3)
@@ -334,7 +334,6 @@ async def test_what_was_being_claimed_when_the_destination_asked_to_wait_is_not_
 
     await poll(is_given_back, "the second one")
     await sender.stop(deadline=5)
-    assert claims >= 2
     assert sender.metrics.totals["requests"] == 1
     assert (await count(outbox)).waiting == 2
 
